@@ -1,0 +1,104 @@
+"""Requests and results: the only things that cross a process border.
+
+Text is token ids everywhere, so that a child's prompt is its parent's tokens, bit for bit, and an
+engine's prefix cache can reuse them. A result names its request by ``id``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Until = Literal["step", "end"]
+"""Where sampling stops: at the next step delimiter, or at the end of the solution."""
+
+Finish = Literal["step", "end", "length"]
+"""Why it stopped: the step delimiter, the end-of-sequence token, or ``max_tokens``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """Continue ``prompt`` by at most ``max_tokens`` tokens.
+
+    ``seed`` alone determines the sample where the engine is deterministic, so a retry on another
+    replica returns the same tokens. ``temperature`` 0 is greedy. ``affinity`` names what shares a
+    prefix (a problem): a pool prefers the replica that holds those KV blocks. A lower ``priority``
+    is served first.
+    """
+
+    id: str
+    prompt: tuple[int, ...]
+    seed: int
+    max_tokens: int
+    until: Until = "step"
+    temperature: float = 1.0
+    top_p: float = 1.0
+    affinity: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SampleResult:
+    """``tokens`` are the new tokens only, the step delimiter or end-of-sequence token included.
+
+    ``computed_tokens`` is what the engine's scheduler really ran for it: prompt tokens that were
+    not in the prefix cache, and decoded tokens less the last (which is never fed back).
+    """
+
+    id: str
+    tokens: tuple[int, ...]
+    finish: Finish
+    computed_tokens: int
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Score each step of a path. Step ``i`` ends before position ``step_ends[i]`` of ``tokens``
+    (exclusive, increasing, the last equal to ``len(tokens)``)."""
+
+    id: str
+    tokens: tuple[int, ...]
+    step_ends: tuple[int, ...]
+    affinity: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """``scores[i]`` in [0, 1] is the verifier's score of the path up to the end of step ``i``.
+
+    ``computed_tokens`` counts the tokens the engine really ran (those not in its prefix cache).
+    """
+
+    id: str
+    scores: tuple[float, ...]
+    computed_tokens: int
+    replica: str
+
+
+Request = SampleRequest | ScoreRequest
+Result = SampleResult | ScoreResult
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that this replica can never answer (bad input, not a lost engine): the search that
+    asked gets ``error`` raised, and no retry is made."""
+
+    id: str
+    error: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInfo:
+    """What a replica says of itself once its engine is up."""
+
+    name: str
+    node: str
+    pid: int
+    max_model_len: int
+    max_num_seqs: int
+    kv_cache_tokens: int
+    start_seconds: float
