@@ -1,0 +1,343 @@
+"""An in-process vLLM engine, stepped by one thread. All that depends on a vLLM version lives here.
+
+The engine runs inside the process that owns it: no engine process can outlive its actor, and a start
+takes a third of the time of vLLM's own multi-process server.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import torch
+    from vllm import LLMEngine
+
+log = logging.getLogger(__name__)
+
+MAX_SEED = (1 << 63) - 1
+
+CPU_DEFAULTS: dict[str, Any] = {
+    "block_size": 32,  # vLLM's 128 hides the reuse between one step of a search and the next
+    "enable_chunked_prefill": False,  # with seeded sampling it kills vLLM 0.32 on a CPU
+    "kv_cache_memory_bytes": 1 << 30,  # vLLM would take 92 % of the machine, for every replica
+}
+DEFAULTS: dict[str, Any] = {
+    "enable_prefix_caching": True,
+    "scheduling_policy": "priority",
+    "disable_log_stats": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request as the engine sees it. ``key`` is unique for the life of the process; ``request``
+    comes back with the outcome; a lower ``priority`` is scheduled first; ``spent`` counts the tokens
+    that earlier attempts at the same request computed."""
+
+    key: str
+    prompt: list[int]
+    params: Any
+    request: Any
+    priority: int = 0
+    spent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A finished sample: all new token ids, and vLLM's finish and stop reasons.
+
+    ``stop`` is None at the model's end-of-sequence token, else the stop token id or stop string.
+    """
+
+    job: Job
+    tokens: tuple[int, ...]
+    finish: str
+    stop: int | str | None
+    cached_tokens: int
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens the scheduler ran: the uncached prompt, and new tokens less the last."""
+        return self.job.spent + len(self.job.prompt) - self.cached_tokens + len(self.tokens) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """Head outputs ``rows`` [len(prompt) - cached_tokens, labels], raw logits: the cached prefix of the
+    prompt has no rows."""
+
+    job: Job
+    rows: torch.Tensor
+    cached_tokens: int
+
+    @property
+    def computed_tokens(self) -> int:
+        return self.job.spent + len(self.job.prompt) - self.cached_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request the engine will never run, and why, in one line."""
+
+    job: Job
+    error: str
+
+
+Outcome = Generated | Pooled | Refused
+
+
+def sampling_params(
+    *,
+    seed: int,
+    max_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    stop_token_ids: Sequence[int] = (),
+    stop_strings: Sequence[str] = (),
+) -> Any:
+    """vLLM parameters of one sample (n=1; final output only). ValueError if a value is out of range."""
+    from vllm import SamplingParams
+    from vllm.exceptions import VLLMClientError
+    from vllm.sampling_params import RequestOutputKind
+
+    try:
+        return SamplingParams(
+            n=1,  # num_cached_tokens is wrong for n > 1
+            seed=seed & MAX_SEED,  # torch refuses larger ones, and vLLM reads -1 as "no seed"
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            stop_token_ids=list(stop_token_ids),
+            stop=list(stop_strings),
+            include_stop_str_in_output=bool(stop_strings),
+            detokenize=bool(stop_strings),  # only a stop string needs text
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # made for one request: vLLM need not deep-copy it
+        )
+    except VLLMClientError as error:
+        raise ValueError(str(error)) from error
+
+
+def token_classify_params(*, read_cache: bool) -> Any:
+    """vLLM parameters for the raw head output at each token; ``read_cache`` omits rows of the cached
+    prefix."""
+    from vllm import PoolingParams
+
+    return PoolingParams(
+        task="token_classify",
+        use_activation=False,
+        skip_reading_prefix_cache=not read_cache,
+    )
+
+
+def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """vLLM ``EngineArgs`` fields: this module's defaults, then the user's ``options`` over them.
+
+    ValueError names an option that is no field of ``EngineArgs``.
+    """
+    # Read when vLLM is first imported or first builds an engine.
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else replicas fight for core 0
+    from vllm.config import PoolerConfig
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.platforms import current_platform
+
+    known = {item.name for item in fields(EngineArgs)}
+    for name in options:
+        if name not in known:
+            raise ValueError(f"engine.{name}: not an option of vLLM's EngineArgs")
+    cpu = CPU_DEFAULTS if current_platform.is_cpu() else {}
+    merged = {"model": model, "dtype": dtype, "seed": seed, **DEFAULTS, **cpu, **options}
+    if isinstance(merged.get("pooler_config"), dict):
+        merged["pooler_config"] = PoolerConfig(**merged["pooler_config"])
+    return merged
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What other threads ask of the engine thread, in order."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    orders: list[Job | str] = field(default_factory=list)  # a job to add, or the key of one to abort
+    stopping: bool = False
+
+
+class EngineThread:
+    """Owns an ``LLMEngine``: builds it, steps it and closes it, all in one background thread.
+
+    ``on_outcomes`` is called in that thread with what one engine step finished; it may call ``add``.
+    An exception in the engine or in ``on_outcomes`` ends the process: an actor whose engine is dead
+    must not look alive. The constructor returns when the engine is up, or raises what stopped it.
+    """
+
+    def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[Outcome]], None]) -> None:
+        self._options = options
+        self._on_outcomes = on_outcomes
+        self._inbox = _Inbox()
+        self._jobs: dict[str, Job] = {}
+        self._engine: LLMEngine | None = None
+        self._build_error: BaseException | None = None
+        built = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(built,), name="vllm-engine", daemon=True)
+        self._thread.start()
+        built.wait()
+        if self._build_error is not None:
+            raise self._build_error
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs; each has exactly one outcome unless it is aborted first."""
+        self._order(jobs)
+
+    def abort(self, keys: Sequence[str]) -> None:
+        """Drop jobs: those not finished yet have no outcome. Unknown keys are ignored."""
+        if not self._inbox.stopping:
+            self._order(keys)
+
+    def run_alone(self, job: Job) -> Outcome:
+        """Run one job and wait for its outcome; only for an engine that nobody else uses yet."""
+        box: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
+        on_outcomes, self._on_outcomes = self._on_outcomes, box.put
+        self.add([job])
+        (outcome,) = box.get()
+        self._on_outcomes = on_outcomes
+        return outcome
+
+    def stop(self) -> None:
+        """Close the engine and end the thread; unfinished jobs have no outcome. Idempotent."""
+        with self._inbox.changed:
+            self._inbox.stopping = True
+            self._inbox.changed.notify()
+        self._thread.join()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer that the engine loaded."""
+        return self._built.renderer.get_tokenizer()
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the model's embedding table."""
+        return self._built.model_config.get_vocab_size()
+
+    @property
+    def max_model_len(self) -> int:
+        """The longest prompt + output, in tokens."""
+        return self._built.model_config.max_model_len
+
+    @property
+    def max_num_seqs(self) -> int:
+        """How many requests the scheduler runs at once."""
+        return self._built.vllm_config.scheduler_config.max_num_seqs
+
+    @property
+    def kv_cache_tokens(self) -> int:
+        """Tokens whose keys and values fit in the cache."""
+        cache = self._built.vllm_config.cache_config
+        return (cache.num_gpu_blocks or 0) * (cache.block_size or 0)
+
+    @property
+    def _built(self) -> LLMEngine:
+        assert self._engine is not None, "the engine is closed"
+        return self._engine
+
+    def _order(self, orders: Sequence[Job | str]) -> None:
+        with self._inbox.changed:
+            if self._inbox.stopping:
+                raise RuntimeError("the engine is shut down")
+            self._inbox.orders.extend(orders)
+            self._inbox.changed.notify()
+
+    def _run(self, built: threading.Event) -> None:
+        # Built here and not in the caller: OpenMP's thread count and torch's modes are per thread.
+        try:
+            self._engine = engine = self._build()
+        except BaseException as error:
+            self._build_error = error
+            return
+        finally:
+            built.set()
+        try:
+            while self._take_orders(engine):
+                if self._jobs:
+                    self._step(engine)
+            self._engine = None
+            engine.engine_core.shutdown()
+        except BaseException:
+            _die("the engine failed; ending this process")
+
+    def _build(self) -> LLMEngine:
+        from vllm import EngineArgs, LLMEngine
+        from vllm.usage.usage_lib import UsageContext
+
+        # LLM_CLASS: the batch sizes of offline use, where throughput counts and not latency.
+        return LLMEngine.from_engine_args(EngineArgs(**self._options), usage_context=UsageContext.LLM_CLASS)
+
+    def _take_orders(self, engine: LLMEngine) -> bool:
+        """Carry out what is in the inbox, sleeping while there is nothing to do. False: stop."""
+        inbox = self._inbox
+        with inbox.changed:
+            while not (inbox.orders or inbox.stopping or self._jobs):
+                inbox.changed.wait()
+            if inbox.stopping:
+                return False
+            orders, inbox.orders = inbox.orders, []
+        refused: list[Outcome] = []
+        for order in orders:
+            if isinstance(order, str):
+                if self._jobs.pop(order, None) is not None:
+                    engine.abort_request([order])
+            elif error := self._add(engine, order):
+                refused.append(Refused(order, error))
+        if refused:
+            self._on_outcomes(refused)
+        return True
+
+    def _add(self, engine: LLMEngine, job: Job) -> str | None:
+        from vllm.exceptions import VLLMClientError
+        from vllm.inputs.engine import tokens_input
+
+        try:
+            engine.add_request(job.key, tokens_input(job.prompt), job.params, priority=job.priority)
+        except (VLLMClientError, ValueError, TypeError) as error:  # anything else: a broken engine
+            return " ".join(str(error).split())
+        self._jobs[job.key] = job
+        return None
+
+    def _step(self, engine: LLMEngine) -> None:
+        outcomes: list[Outcome] = []
+        for output in engine.step():
+            job = self._jobs.pop(output.request_id, None)
+            if job is None:
+                continue
+            cached = output.num_cached_tokens or 0
+            if hasattr(output.outputs, "data"):
+                outcomes.append(Pooled(job, output.outputs.data, cached))
+            else:
+                sample = output.outputs[0]
+                outcomes.append(
+                    Generated(
+                        job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, cached
+                    )
+                )
+        if outcomes:
+            self._on_outcomes(outcomes)
+
+
+def _die(message: str) -> NoReturn:
+    """Log the current exception and end the process at once, whatever its other threads do."""
+    try:
+        log.critical(message, exc_info=True)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)

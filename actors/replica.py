@@ -1,0 +1,207 @@
+"""What generators and verifiers share: batches of requests in, finished results out."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import operator
+import os
+import platform
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from actors.engine import EngineThread, Job, Outcome, Refused, engine_options
+from actors.messages import Failure, ReplicaInfo, Request, Result
+
+
+class Replica(ABC):
+    """One model in one engine. A plain class, to be created with ``ray.remote(cls).options(...)``.
+
+    ``submit`` and ``collect`` each move many requests in one call, so that a remote call's cost does
+    not bound the rate of steps; results come back in the order in which they finish.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        dtype: str = "float32",
+        seed: int = 0,
+        engine: dict[str, Any] | None = None,
+        linger: float = 0.005,
+    ) -> None:
+        """Load ``model``; returns when the engine can serve. ``engine`` overrides vLLM ``EngineArgs``.
+
+        ``linger`` (seconds) is how long ``collect`` waits for company for a first result while others
+        are still running. Raises ValueError for an unknown engine option, else what vLLM raises.
+        """
+        started = time.perf_counter()
+        self.name = name
+        self.model = model
+        self._linger = linger
+        self._keys = (f"r{n}" for n in itertools.count())
+        self._live: dict[str, str] = {}  # request id -> key of its job, until its result is ready
+        self._pings: dict[str, asyncio.Future[Result | Failure]] = {}  # by key
+        self._ready: list[Result | Failure] = []
+        self._arrived = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        options = {**self.engine_defaults(), **(engine or {})}
+        self._engine = EngineThread(
+            engine_options(model, dtype=dtype, seed=seed, options=options), self._on_outcomes
+        )
+        self._first = self._engine.run_alone(self.probe("first"))  # up means: it has run the model
+        if isinstance(self._first, Refused):
+            raise ValueError(f"{name} ({model}): {self._first.error}")
+        self._start_seconds = time.perf_counter() - started
+
+    @classmethod
+    def engine_defaults(cls) -> dict[str, Any]:
+        """EngineArgs that this kind of replica needs."""
+        return {}
+
+    @abstractmethod
+    def job(self, key: str, request: Request) -> Job | Result:
+        """The engine's job for a request, or its result if no engine is needed.
+
+        Called in the event loop. ValueError or TypeError: the request can never be answered.
+        """
+
+    @abstractmethod
+    def results(self, outcomes: list[Outcome]) -> list[tuple[str, Result | Failure]]:
+        """(key, result) of the outcomes that are complete. Called in the engine's thread."""
+
+    @abstractmethod
+    def probe(self, key: str) -> Job:
+        """The cheapest job that really runs the model."""
+
+    async def info(self) -> ReplicaInfo:
+        """Where this replica runs and what its engine holds."""
+        return ReplicaInfo(
+            name=self.name,
+            node=ray.get_runtime_context().get_node_id() if ray.is_initialized() else platform.node(),
+            pid=os.getpid(),
+            max_model_len=self._engine.max_model_len,
+            max_num_seqs=self._engine.max_num_seqs,
+            kv_cache_tokens=self._engine.kv_cache_tokens,
+            start_seconds=self._start_seconds,
+        )
+
+    async def submit(self, requests: list[Request]) -> None:
+        """Queue requests and return at once. Every one gets a ``Result`` or ``Failure`` through
+        ``collect`` unless it is aborted.
+
+        Raises ValueError, and queues none, if an id is already in flight.
+        """
+        ids = [request.id for request in requests]
+        if len(set(ids)) < len(ids) or any(id in self._live for id in ids):
+            repeated = next(id for i, id in enumerate(ids) if id in self._live or id in ids[:i])
+            raise ValueError(f"{self.name}: request id {repeated!r} is already in flight")
+        self._loop = asyncio.get_running_loop()
+        jobs: list[Job] = []
+        for request in requests:
+            key = next(self._keys)
+            try:
+                job = self.job(key, request)
+            except (ValueError, TypeError) as error:
+                self._ready.append(self.failure(request, error))
+            else:
+                if isinstance(job, Job):
+                    self._live[request.id] = key
+                    jobs.append(job)
+                else:
+                    self._ready.append(job)
+        self._engine.add(jobs)
+        if self._ready:
+            self._arrived.set()
+
+    async def collect(self) -> list[Result | Failure]:
+        """Wait for at least one finished request; return all that finished since the last call.
+
+        A cancelled call loses nothing: what it did not return, the next call does.
+        """
+        while True:
+            while not self._ready:
+                self._arrived.clear()
+                await self._arrived.wait()
+            if self._live and self._linger:
+                await asyncio.sleep(self._linger)
+            if self._ready:  # another caller may have taken them meanwhile
+                ready, self._ready = self._ready, []
+                return ready
+
+    async def abort(self, ids: list[str]) -> None:
+        """Stop these requests; they give no result any more. Unknown ids are ignored."""
+        keys = [key for id in ids if (key := self._live.pop(id, None)) is not None]
+        gone = set(ids)
+        self._ready = [result for result in self._ready if result.id not in gone]
+        self._engine.abort(keys)
+
+    async def ping(self) -> float:
+        """Seconds that one token takes, through the engine and behind what is already running.
+
+        Raises RuntimeError if the engine refuses it.
+        """
+        self._loop = asyncio.get_running_loop()
+        key = next(self._keys)
+        done = self._pings[key] = self._loop.create_future()
+        started = time.perf_counter()
+        try:
+            self._engine.add([self.probe(key)])
+            result = await done
+        except asyncio.CancelledError:
+            self._engine.abort([key])
+            raise
+        finally:
+            del self._pings[key]
+        if isinstance(result, Failure):
+            raise RuntimeError(f"{self.name}: {result.error}")
+        return time.perf_counter() - started
+
+    async def shutdown(self) -> None:
+        """Close the engine; the replica answers nothing afterwards. Idempotent."""
+        await asyncio.to_thread(self._engine.stop)
+
+    def check_tokens(self, tokens: Sequence[int]) -> list[int]:
+        """``tokens`` as a list of Python ints. ValueError if empty or out of the model's vocabulary:
+        an index outside its embedding table would kill the engine."""
+        prompt = list(map(operator.index, tokens))
+        if not prompt:
+            raise ValueError("the prompt is empty")
+        size = self._engine.vocab_size
+        if min(prompt) < 0 or max(prompt) >= size:
+            bad = next(token for token in prompt if not 0 <= token < size)
+            raise ValueError(f"token id {bad} is outside the vocabulary of {size} tokens")
+        return prompt
+
+    def failure(self, request: Request, error: object) -> Failure:
+        """A one-line ``Failure`` that names the replica, its model and the request."""
+        line = " ".join(str(error).split())
+        return Failure(request.id, f"{self.name} ({self.model}), request {request.id}: {line}", self.name)
+
+    def _on_outcomes(self, outcomes: list[Outcome]) -> None:
+        done: list[tuple[str, Result | Failure]] = []
+        finished: list[Outcome] = []
+        for outcome in outcomes:
+            if isinstance(outcome, Refused):
+                done.append((outcome.job.key, self.failure(outcome.job.request, outcome.error)))
+            else:
+                finished.append(outcome)
+        done += self.results(finished)
+        if done and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._deliver, done)
+
+    def _deliver(self, done: list[tuple[str, Result | Failure]]) -> None:
+        for key, result in done:
+            if (ping := self._pings.get(key)) is not None:
+                if not ping.done():
+                    ping.set_result(result)
+            elif self._live.get(result.id) == key:  # else aborted, and its id perhaps in use again
+                del self._live[result.id]
+                self._ready.append(result)
+        if self._ready:
+            self._arrived.set()

@@ -1,0 +1,201 @@
+"""The verifier: a reward model that scores every step of a path."""
+
+from __future__ import annotations
+
+import math
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from actors.engine import Job, Outcome, Pooled, token_classify_params
+from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
+from actors.replica import Replica
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one family of reward models is run and read.
+
+    ``params(read_cache=...)`` are the engine's parameters of a request; ``score(logits)`` maps the
+    head's raw output at the last token of a step to [0, 1]; ``labels`` are the head sizes it can read.
+    """
+
+    params: Callable[..., Any]
+    score: Callable[[Sequence[float]], float]
+    labels: tuple[int, ...]
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def positive_probability(logits: Sequence[float]) -> float:
+    """P(label 1): the sigmoid of one logit, or the softmax of two. NaN stays NaN."""
+    return _sigmoid(logits[0] if len(logits) == 1 else logits[1] - logits[0])
+
+
+KINDS = {
+    "prm": Kind(
+        params=token_classify_params,
+        score=positive_probability,
+        labels=(1, 2),
+        # ALL, not a PRM's own STEP: pooling by a step tag switches the prefix cache off.
+        engine={"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}},
+    ),
+}
+"""Config key ``verifier.kind`` -> how to run it."""
+
+
+class ScoreMemo:
+    """Scores of steps by the exact tokens up to the step's end: least recently used out first.
+
+    Read in the event loop and written in the engine's thread.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._scores: OrderedDict[bytes, float] = OrderedDict()
+
+    def get(self, prefix: bytes) -> float | None:
+        """The score, or None if it is not (or no longer) held."""
+        with self._lock:
+            if (score := self._scores.get(prefix)) is not None:
+                self._scores.move_to_end(prefix)
+            return score
+
+    def put(self, prefix: bytes, score: float) -> None:
+        """Hold ``score``, at the expense of the least recently used."""
+        with self._lock:
+            if self._scores.pop(prefix, None) is None:
+                self._bytes += len(prefix) + _ENTRY_BYTES
+            self._scores[prefix] = score
+            while self._bytes > self._max_bytes and self._scores:
+                oldest, _ = self._scores.popitem(last=False)
+                self._bytes -= len(oldest) + _ENTRY_BYTES
+
+
+_ENTRY_BYTES = 200  # a dict entry, a bytes header and a float
+
+
+class VerifierActor(Replica):
+    """Answers ``ScoreRequest`` with ``ScoreResult``. Create it with ``ray.remote(VerifierActor)``.
+
+    Only new tokens are computed. The engine then returns no rows for the cached prefix, so the scores
+    of the steps in there come from a memo of earlier answers; should a score be in neither, the request
+    runs once more without the cache (``computed_tokens`` counts both runs).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        kind: str = "prm",
+        dtype: str = "float32",
+        seed: int = 0,
+        engine: dict[str, Any] | None = None,
+        linger: float = 0.005,
+        memo_bytes: int = 64 << 20,
+    ) -> None:
+        """Load ``model`` (see ``Replica``) as a reward model of ``kind`` (a key of ``KINDS``).
+
+        ValueError if the kind is unknown or the model's head has a size that the kind cannot read.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"verifier.kind: {kind!r} is not usable; allowed: {', '.join(KINDS)}")
+        self._kind = KINDS[kind]
+        self._memo = ScoreMemo(memo_bytes)
+        super().__init__(
+            name,
+            model,
+            dtype=dtype,
+            seed=seed,
+            engine={**self._kind.engine, **(engine or {})},
+            linger=linger,
+        )
+        assert isinstance(self._first, Pooled)
+        labels = self._first.rows.shape[1]
+        if labels not in self._kind.labels:
+            raise ValueError(
+                f"verifier.model: {model!r} has {labels} outputs a token; "
+                f"kind {kind!r} reads {' or '.join(map(str, self._kind.labels))}"
+            )
+
+    def job(self, key: str, request: Request) -> Job | Result:
+        if not isinstance(request, ScoreRequest):
+            raise TypeError(f"a verifier answers no {type(request).__name__}")
+        tokens = self.check_tokens(request.tokens)
+        check_steps(request.step_ends, len(tokens))
+        scores = self._recall(request, {})
+        if None not in scores:  # a path sampled twice needs no engine
+            return ScoreResult(request.id, scores, 0, self.name)  # type: ignore[arg-type]
+        return Job(key, tokens, self._kind.params(read_cache=True), request, request.priority)
+
+    def probe(self, key: str) -> Job:
+        request = ScoreRequest(id=key, tokens=(0,), step_ends=(1,))
+        return Job(key, [0], self._kind.params(read_cache=False), request)
+
+    def results(self, outcomes: list[Outcome]) -> list[tuple[str, Result | Failure]]:
+        pooled = [outcome for outcome in outcomes if isinstance(outcome, Pooled)]
+        # All are read before any is completed: one may need what another of its batch computed.
+        fresh = [self._read(outcome) for outcome in pooled]
+        done: list[tuple[str, Result | Failure]] = []
+        again: list[Job] = []
+        for outcome, scores in zip(pooled, fresh, strict=True):
+            if isinstance(scores, Failure):
+                done.append((outcome.job.key, scores))
+                continue
+            request = outcome.job.request
+            known = self._recall(request, scores)
+            if None not in known:
+                result = ScoreResult(request.id, known, outcome.computed_tokens, self.name)  # type: ignore[arg-type]
+                done.append((outcome.job.key, result))
+            else:
+                cold = self._kind.params(read_cache=False)
+                again.append(replace(outcome.job, params=cold, spent=outcome.computed_tokens))
+        if again:
+            self._engine.add(again)
+        return done
+
+    def _read(self, outcome: Pooled) -> dict[int, float] | Failure:
+        """The scores in ``outcome.rows`` by step end; they also go into the memo."""
+        job, rows, cached = outcome.job, outcome.rows, outcome.cached_tokens
+        if rows.shape[0] != len(job.prompt) - cached:
+            return self.failure(
+                job.request, f"{rows.shape[0]} rows for {len(job.prompt)} tokens, {cached} of them cached"
+            )
+        ends = [end for end in job.request.step_ends if end > cached]
+        logits = rows[[end - 1 - cached for end in ends]].float().tolist()
+        prefix = array("I", job.prompt).tobytes()
+        scores: dict[int, float] = {}
+        for end, row in zip(ends, logits, strict=True):
+            score = self._kind.score(row)
+            if not 0 <= score <= 1:  # NaN too
+                return self.failure(
+                    job.request,
+                    f"the score of step {job.request.step_ends.index(end)} is {score} "
+                    f"(it ends at token {end} of {len(job.prompt)}; logits {row})",
+                )
+            scores[end] = score
+            self._memo.put(prefix[: 4 * end], score)
+        return scores
+
+    def _recall(self, request: ScoreRequest, fresh: dict[int, float]) -> tuple[float | None, ...]:
+        """The score of each step, from ``fresh`` (by step end) or else the memo; None where unknown."""
+        prefix = array("I", request.tokens).tobytes()
+        return tuple(
+            fresh[end] if end in fresh else self._memo.get(prefix[: 4 * end]) for end in request.step_ends
+        )
+
+
+def check_steps(step_ends: Sequence[int], length: int) -> None:
+    """ValueError unless there is a step, the ends increase from 1 and the last is ``length``."""
+    increasing = all(a < b for a, b in zip((0, *step_ends), step_ends, strict=False))
+    if not step_ends or not increasing or step_ends[-1] != length:
+        raise ValueError(f"step_ends {list(step_ends)} must increase from 1 up to the {length} tokens")
