@@ -1,0 +1,138 @@
+"""The lab's task: complete a Latin square of order 6 whose solution is unique.
+
+Text. The prompt is six rows of symbols ``1``..``6`` and blanks ``.``; five end in a newline, the last in
+``=``. The solution is the six completed rows with newlines between, then the end-of-sequence token. Each
+character is one token, so each row, of the prompt and of the solution, is exactly 7 tokens with what ends
+it, and a cell lies 42 tokens after its clue. A step is a row. Difficulty is the number of blanks, 6..24.
+
+The splits cannot overlap: a hash of the puzzle (up to a renaming of its symbols) decides which split it
+may appear in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.errors import BadInput, one_of
+from orchestrator.lab.quasigroup import CELLS, ORDER, Grids, generate, part_of
+from orchestrator.problems import Problem
+
+ROW_TOKENS = ORDER + 1
+PROMPT_TOKENS = ORDER * ROW_TOKENS
+SOLUTION_TOKENS = ORDER * ROW_TOKENS
+"""Tokens of a well-formed solution, the end-of-sequence token included."""
+STEPS = ORDER
+STEP_DELIMITER = "\n"
+MIN_BLANKS, MAX_BLANKS = 6, 24
+
+_PARTS = {"test": range(0, 1), "bins": range(1, 2), "validation": range(2, 3), "train": range(3, 16)}
+_SIZES = {"test": 2000, "bins": 2000, "validation": 2000, "train": 10000}
+# The seed of the published problems. Training uses other streams of the same split.
+_PROBLEM_SEED = 20260
+
+SPLITS = tuple(_PARTS)
+
+
+def problems(split: str, limit: int | None = None) -> list[Problem]:
+    """The first ``limit`` problems of ``split`` (all if None: 2000, of ``train`` 10000).
+
+    A prefix is itself balanced: each block of 19 problems holds each number of blanks once, in a random
+    order fixed for good. ``BadInput`` if the split is unknown or the limit is negative.
+    """
+    if split not in _PARTS:
+        raise BadInput("problems.split", split, one_of(SPLITS))
+    if limit is not None and limit < 0:
+        raise BadInput("problems.limit", limit, "allowed: 0 or more, or null for all")
+    count = _SIZES[split] if limit is None else min(limit, _SIZES[split])
+    puzzles, solutions = puzzle_arrays(split, _PROBLEM_SEED, 0, count)
+    return [
+        Problem(
+            id=f"lab-{split}-{i:04d}",
+            prompt=prompt_text(puzzles[i]),
+            answer=solution_text(solutions[i]),
+            difficulty=float(np.count_nonzero(puzzles[i] == 0)),
+        )
+        for i in range(count)
+    ]
+
+
+def puzzle_arrays(split: str, seed: int, first: int, count: int) -> tuple[Grids, Grids]:
+    """Puzzles ``first .. first + count`` of a split's stream ``seed``: (puzzles, solutions), int8[count, 36].
+
+    A puzzle depends on (split, seed, its index) alone, so a stream can be read in pieces.
+    """
+    parts = _PARTS[split]
+    return generate(seed, first, _blanks(seed, first, count), parts)
+
+
+def _blanks(seed: int, first: int, count: int) -> npt.NDArray[np.int64]:
+    """Numbers of blanks of puzzles ``first ..``: every block of 19 is a permutation of 6..24."""
+    values = np.arange(MIN_BLANKS, MAX_BLANKS + 1)
+    start = first // len(values)
+    stop = (first + count + len(values) - 1) // len(values)
+    blocks = [np.random.default_rng([seed, block]).permutation(values) for block in range(start, stop)]
+    if not blocks:
+        return np.zeros(0, np.int64)
+    offset = first - start * len(values)
+    return np.concatenate(blocks)[offset : offset + count]
+
+
+def prompt_text(puzzle: npt.NDArray[np.int8]) -> str:
+    """The prompt of a puzzle (int8[36], 0 a blank): six rows, 42 characters."""
+    return "\n".join(_rows(puzzle)) + "="
+
+
+def solution_text(solution: npt.NDArray[np.int8]) -> str:
+    """The solution's text without the end-of-sequence token: six rows, 41 characters."""
+    return "\n".join(_rows(solution))
+
+
+def _rows(grid: npt.NDArray[np.int8]) -> list[str]:
+    text = "".join("." if cell == 0 else str(cell) for cell in grid.tolist())
+    return [text[i : i + ORDER] for i in range(0, CELLS, ORDER)]
+
+
+def parse_prompt(prompt: str) -> npt.NDArray[np.int8]:
+    """The puzzle (int8[36]) of a prompt; ``BadInput`` if the text is not one of this task's prompts."""
+    rows = prompt[:-1].split("\n")
+    if (
+        prompt[-1:] != "="
+        or len(rows) != ORDER
+        or any(len(r) != ORDER or set(r) - set(".123456") for r in rows)
+    ):
+        raise BadInput("problem.prompt", prompt, "needed: six rows of six, each of 1..6 or '.', then '='")
+    return np.array([0 if c == "." else int(c) for row in rows for c in row], np.int8)
+
+
+def split_of(prompt: str) -> str:
+    """The only split in which this prompt (or one that differs by names of symbols) can appear."""
+    part = part_of(parse_prompt(prompt))
+    return next(split for split, parts in _PARTS.items() if part in parts)
+
+
+def canonical_answer(text: str) -> str:
+    """A solution's answer: its rows, without space at the ends. Two solutions agree iff these are equal."""
+    return text.strip()
+
+
+def is_correct(text: str, answer: str) -> bool:
+    """Whether a solution's text is the problem's (unique) answer."""
+    return canonical_answer(text) == canonical_answer(answer)
+
+
+def correct_steps(text: str, answer: str) -> list[bool]:
+    """For each step (row) of a solution's text: is this row right? Extra rows are wrong; absent ones are
+    not listed."""
+    truth = canonical_answer(answer).split("\n")
+    rows = canonical_answer(text).split("\n")
+    return [i < len(truth) and row == truth[i] for i, row in enumerate(rows)]
+
+
+def first_wrong_step(text: str, answer: str) -> int | None:
+    """Index of the first wrong or absent step, or None if the solution is correct."""
+    steps = correct_steps(text, answer)
+    for i, good in enumerate(steps):
+        if not good:
+            return i
+    return len(steps) if len(steps) < STEPS else None

@@ -1,0 +1,57 @@
+"""The lab's tokenizer: one token a character, saved as a stock Hugging Face fast tokenizer.
+
+``#`` separates earlier attempts in a reviser's prompt; 7..9 leave room for a larger order. There is no
+beginning-of-sequence token: ``tokenizer(prompt)["input_ids"]`` is what the engine gets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
+VOCABULARY = (PAD, EOS, UNK, "\n", ".", "=", "#", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+IDS = {token: i for i, token in enumerate(VOCABULARY)}
+PAD_ID, EOS_ID = IDS[PAD], IDS[EOS]
+NEWLINE_ID, PROMPT_END_ID = IDS["\n"], IDS["="]
+
+# cell value (0 a blank, 1..6 a symbol) -> token id
+_CELL_IDS = np.array([IDS["."], *(IDS[str(v)] for v in range(1, 10))], np.int64)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A new tokenizer. ``decode(encode(text)) == text`` for every text over the vocabulary's characters."""
+    core = Tokenizer(models.WordLevel(IDS, unk_token=UNK))
+    # Not ".", which does not match a newline: newlines would vanish.
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    # Without a decoder, decode() would put spaces between tokens.
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        eos_token=EOS,
+        unk_token=UNK,
+        clean_up_tokenization_spaces=False,
+        model_max_length=512,
+    )
+
+
+def save_tokenizer(directory: Path) -> None:
+    """Write tokenizer.json and its configuration into ``directory``."""
+    build_tokenizer().save_pretrained(directory)
+
+
+def grid_tokens(grids: npt.NDArray[np.int8], last: int) -> npt.NDArray[np.int64]:
+    """Token ids of grids (int8[n, 36]), int64[n, 42]: rows end in a newline, the last in token ``last``.
+
+    The tokenizer's ids of the same text, without the text: training reads millions.
+    """
+    n = grids.shape[0]
+    tokens = np.full((n, 6, 7), NEWLINE_ID, np.int64)
+    tokens[:, :, :6] = _CELL_IDS[grids].reshape(n, 6, 6)
+    tokens[:, 5, 6] = last
+    return tokens.reshape(n, 42)

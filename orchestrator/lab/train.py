@@ -1,0 +1,46 @@
+"""One entry point for the training of the lab's models, and where the trained ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import BadInput, one_of
+from orchestrator.lab.model import SIZES
+from orchestrator.lab.train_generator import GeneratorRecipe, train_generator
+from orchestrator.lab.train_verifier import VerifierRecipe, train_verifier
+from orchestrator.lab.training import Log
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+"""The committed models: ``generator-s``, ``prm``, …"""
+
+_VERIFIERS = {
+    "prm": VerifierRecipe(),
+    # Shallow and barely trained: for studies of selection errors and over-optimisation.
+    "prm-weak": VerifierRecipe(extra_layers=1, steps=300, puzzles=4000),
+}
+
+WHAT = (*(f"generator-{size}" for size in SIZES), *_VERIFIERS)
+"""What can be trained."""
+
+
+def train(
+    what: str,
+    out: Path,
+    seed: int = 0,
+    minutes: float | None = None,
+    generator: Path | None = None,
+    log: Log = print,
+) -> None:
+    """Train ``what`` (one of ``WHAT``) on the CPU and write a stock model directory to ``out``.
+
+    The same seed gives the same weights on the same machine and library versions. ``minutes`` stops early;
+    the same call again continues. ``generator`` is the directory whose samples a verifier learns to judge
+    (default: the committed generator-s). Progress goes to ``log``, one line each 50 steps. ``BadInput`` if
+    ``what`` is unknown or there is no generator.
+    """
+    if what not in WHAT:
+        raise BadInput("lab.what", what, one_of(WHAT))
+    if what in _VERIFIERS:
+        train_verifier(out, generator or CHECKPOINTS / "generator-s", _VERIFIERS[what], seed, minutes, log)
+    else:
+        train_generator(out, GeneratorRecipe(size=what.removeprefix("generator-")), seed, minutes, log)

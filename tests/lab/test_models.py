@@ -1,0 +1,201 @@
+"""The models: training is deterministic, resumable and learns; the committed checkpoints are what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from orchestrator.errors import BadInput
+from orchestrator.lab import sampling, task
+from orchestrator.lab.evaluate import auc, evaluate, within_problem_auc
+from orchestrator.lab.model import (
+    REWARD_ARCHITECTURE,
+    load_generator,
+    load_reward_model,
+    new_generator,
+    new_reward_model,
+    parameter_count,
+    save_generator,
+    save_reward_model,
+)
+from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
+from orchestrator.lab.train import CHECKPOINTS, train
+from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator
+from orchestrator.lab.train_verifier import VerifierRecipe, prefix_labels, put_error, train_verifier
+
+GENERATOR, PRM = CHECKPOINTS / "generator-s", CHECKPOINTS / "prm"
+TINY = GeneratorRecipe(size="s", steps=20, batch=8)
+TINY_PRM = VerifierRecipe(extra_layers=1, steps=20, batch=8, puzzles=16, samples=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def quiet(line: str) -> None:
+    assert line
+
+
+def weights(directory: Path) -> bytes:
+    return (directory / "model.safetensors").read_bytes()
+
+
+def prompts_of(problems: list) -> torch.Tensor:
+    tokenizer = build_tokenizer()
+    return torch.tensor([tokenizer(p.prompt)["input_ids"] for p in problems])
+
+
+def test_generator_training_is_deterministic_and_learns(tmp_path: Path) -> None:
+    losses = train_generator(tmp_path / "a", TINY, seed=1, log=quiet)
+    again = train_generator(tmp_path / "b", TINY, seed=1, log=quiet)
+    other = train_generator(tmp_path / "c", TINY, seed=2, log=quiet)
+    assert losses == again
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.1
+    assert np.mean(other[-3:]) < np.mean(other[:3]) - 0.1
+    assert not (tmp_path / "a" / RESUME_FILE).exists()
+
+
+def test_training_stopped_early_continues_to_the_same_weights(tmp_path: Path) -> None:
+    train_generator(tmp_path / "whole", TINY, seed=3, log=quiet)
+    calls = 0
+    while not calls or (tmp_path / "parts" / RESUME_FILE).exists():
+        calls += 1
+        train_generator(tmp_path / "parts", TINY, seed=3, minutes=0.0, log=quiet)  # one step a call
+        if calls == 1:
+            with pytest.raises(BadInput, match="seed 3"):
+                train_generator(tmp_path / "parts", TINY, seed=4, log=quiet)
+    assert calls == TINY.steps
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+
+
+def test_verifier_training_is_deterministic_learns_and_keeps_the_generators_layers(tmp_path: Path) -> None:
+    losses = train_verifier(tmp_path / "a", GENERATOR, TINY_PRM, seed=1, log=quiet)
+    assert losses == train_verifier(tmp_path / "b", GENERATOR, TINY_PRM, seed=1, log=quiet)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
+    base, prm = load_generator(GENERATOR).model, load_reward_model(tmp_path / "a").model
+    for name, tensor in base.layers.state_dict().items():
+        assert torch.equal(tensor, prm.layers.state_dict()[name]), name
+    assert torch.equal(base.embed_tokens.weight, prm.embed_tokens.weight)
+
+
+def test_prefix_labels_and_errors() -> None:
+    truth = torch.arange(42)
+    wrong = truth.clone()
+    wrong[10] = 99
+    assert prefix_labels(wrong, truth).tolist() == [True] * 10 + [False] * 32
+    puzzles, solutions = task.puzzle_arrays("train", 4, 0, 100)
+    rng = np.random.default_rng(0)
+    for puzzle, solution in zip(puzzles, solutions, strict=True):
+        changed = solution.copy()
+        put_error(puzzle, changed, rng)
+        assert 1 <= (changed != solution).sum() <= 2
+        assert (changed == solution)[puzzle != 0].all()
+
+
+def test_saved_models_load_back_bit_for_bit(tmp_path: Path) -> None:
+    generator = new_generator("s", 0)
+    save_generator(generator, tmp_path / "g")
+    back = load_generator(tmp_path / "g").state_dict()
+    assert all(torch.equal(back[k], v) for k, v in generator.state_dict().items())
+    reward = new_reward_model(generator, 3, 0)
+    save_reward_model(reward, tmp_path / "r")
+    assert load_reward_model(tmp_path / "r").config.num_hidden_layers == 7
+    back = load_reward_model(tmp_path / "r").state_dict()
+    assert all(torch.equal(back[k], v) for k, v in reward.state_dict().items())
+    with pytest.raises(BadInput, match=REWARD_ARCHITECTURE):
+        load_reward_model(tmp_path / "g")
+    with pytest.raises(BadInput, match=r"config\.json"):
+        load_generator(tmp_path / "none")
+
+
+def test_sampling_follows_the_models_own_distribution() -> None:
+    """The first sampled token against the softmax of a plain forward pass, and the cache against none."""
+    model = load_generator(GENERATOR)
+    prompts = prompts_of(task.problems("validation", 3))
+    rows = sampling.sample(model, prompts, 512, seed=0)
+    assert rows.shape == (3, 512, 42)
+    assert torch.equal(rows, sampling.sample(model, prompts, 512, seed=0))
+    assert not torch.equal(rows, sampling.sample(model, prompts, 512, seed=1))
+    expected = model(prompts).logits[:, -1].softmax(-1)
+    observed = torch.nn.functional.one_hot(rows[:, :, 0], 16).float().mean(1)
+    assert (expected - observed).abs().max() < 0.1
+    # Near zero temperature each token is the argmax of an uncached forward pass over what came before.
+    greedy = sampling.sample(model, prompts, 1, seed=0, temperature=1e-6)[:, 0]
+    logits = model(torch.cat([prompts, greedy], 1)).logits[:, prompts.shape[1] - 1 : -1]
+    before_end = (greedy == PAD_ID).logical_not()
+    assert torch.equal(logits.argmax(-1)[before_end], greedy[before_end])
+
+
+@pytest.mark.parametrize(
+    ("directory", "architecture", "layers", "parameters"),
+    [
+        (GENERATOR, "Qwen2ForCausalLM", 4, 216_384),
+        (PRM, REWARD_ARCHITECTURE, 7, 378_434),
+    ],
+)
+def test_checkpoint_is_a_stock_directory(
+    directory: Path, architecture: str, layers: int, parameters: int
+) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    assert config["architectures"] == [architecture]
+    assert (config["hidden_size"], config["num_hidden_layers"]) == (64, layers)
+    assert config["dtype"] == "float32"
+    assert sum(f.stat().st_size for f in directory.iterdir()) <= 10e6
+    assert not (directory / RESUME_FILE).exists()
+    load = load_generator if directory == GENERATOR else load_reward_model
+    assert parameter_count(load(directory)) == parameters
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    text = task.problems("test", 1)[0].prompt + "123456\n"
+    assert tokenizer(text)["input_ids"] == build_tokenizer()(text)["input_ids"]
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (EOS_ID, PAD_ID)
+
+
+def test_committed_generator_solves_easy_problems_in_stock_transformers() -> None:
+    model = AutoModelForCausalLM.from_pretrained(GENERATOR)
+    tokenizer = AutoTokenizer.from_pretrained(GENERATOR)
+    easy = [p for p in task.problems("test", 190) if p.difficulty <= 8]
+    out = model.generate(prompts_of(easy), max_new_tokens=50, do_sample=False)
+    texts = tokenizer.batch_decode(out[:, task.PROMPT_TOKENS :], skip_special_tokens=True)
+    right = sum(task.is_correct(text, p.answer) for text, p in zip(texts, easy, strict=True))
+    assert right >= 0.8 * len(easy)
+
+
+def test_committed_models_pass_the_gates_on_few_problems() -> None:
+    lines: list[str] = []
+    result = evaluate(GENERATOR, PRM, "validation", limit=57, samples=16, seeds=(0,), log=lines.append)
+    every = {metric: values[0] for metric, values in result["groups"]["all"].items()}
+    assert every["pass@1"] < every["majority@16"] < every["weighted@16"] <= every["coverage@16"]
+    assert result["groups"]["Q1"]["pass@1"][0] > 0.9
+    assert result["groups"]["Q5"]["pass@1"][0] < 0.1
+    assert min(result["within_auc"][0]) > 0.55
+    assert "weighted@16" in lines[0]
+
+
+def test_auc() -> None:
+    labels = np.array([True, True, False, False])
+    assert auc(np.array([0.9, 0.8, 0.2, 0.1]), labels) == 1.0
+    assert auc(np.array([0.9, 0.2, 0.8, 0.2]), labels) == 0.625
+    assert np.isnan(auc(np.array([0.5, 0.5]), np.array([True, True])))
+    # Scores that know only which problem is hard: pooled AUC is high, within a problem it is chance.
+    scores = np.array([[0.9, 0.9, 0.9, 0.9], [0.1, 0.1, 0.1, 0.1]])
+    good = np.array([[True, True, True, False], [True, False, False, False]])
+    assert auc(scores.ravel(), good.ravel()) == 0.75
+    assert within_problem_auc(scores, good) == 0.5
+
+
+def test_train_names_what_it_knows(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="generator-s, generator-m, generator-l, prm or prm-weak"):
+        train("generator-xl", tmp_path)
+    train("generator-s", tmp_path, minutes=0.0, log=quiet)
+    assert (tmp_path / RESUME_FILE).exists()
+    with pytest.raises(BadInput, match="directory"):
+        train("prm", tmp_path / "p", generator=tmp_path / "none")
