@@ -102,3 +102,11 @@ class ReplicaInfo:
     max_num_seqs: int
     kv_cache_tokens: int
     start_seconds: float
+
+
+class RequestFailed(RuntimeError):
+    """A replica refused the request for good; the message names replica, input and reason."""
+
+
+class PoolFailed(RuntimeError):
+    """Replicas could not be started, or all of them are gone for good."""

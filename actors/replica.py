@@ -93,17 +93,16 @@ class Replica(ABC):
 
     async def submit(self, requests: list[Request]) -> None:
         """Queue requests and return at once. Every one gets a ``Result`` or ``Failure`` through
-        ``collect`` unless it is aborted.
-
-        Raises ValueError, and queues none, if an id is already in flight.
+        ``collect`` unless it is aborted. An id that is still here is ignored: a caller that lost an
+        answer may send its requests again.
         """
-        ids = [request.id for request in requests]
-        if len(set(ids)) < len(ids) or any(id in self._live for id in ids):
-            repeated = next(id for i, id in enumerate(ids) if id in self._live or id in ids[:i])
-            raise ValueError(f"{self.name}: request id {repeated!r} is already in flight")
         self._loop = asyncio.get_running_loop()
+        here = {*self._live, *(result.id for result in self._ready)}
         jobs: list[Job] = []
         for request in requests:
+            if request.id in here:
+                continue
+            here.add(request.id)
             key = next(self._keys)
             try:
                 job = self.job(key, request)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +21,46 @@ class Problem:
     prompt: str
     answer: str
     difficulty: float | None = None
+
+
+def read_jsonl(path: Path | str, limit: int | None = None) -> list[Problem]:
+    """Problems from a file with one JSON object a line: ``problem`` and ``answer`` (strings), and
+    optionally ``id`` and ``difficulty``. Raises BadInput that names the file and the line."""
+    file = Path(path)
+    if not file.is_file():
+        raise BadInput("problems.path", str(path), "allowed: an existing file with one JSON object a line")
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadInput("problems.path", str(path), f"the file is not UTF-8 text ({error.reason})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        problem = _problem(line, f"{file.stem}-{len(problems):05d}", f"{path}:{number}")
+        if problem.id in seen:
+            raise BadInput(f"{path}:{number}: id", problem.id, "each problem needs an id of its own")
+        seen.add(problem.id)
+        problems.append(problem)
+        if limit is not None and len(problems) == limit:
+            break
+    if not problems:
+        raise BadInput("problems.path", str(path), "the file holds no problem")
+    return problems
+
+
+def _problem(line: str, name: str, where: str) -> Problem:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadInput(where, line[:60], f"the line is not JSON ({error.msg})") from error
+    if not isinstance(entry, dict):
+        raise BadInput(where, line[:60], "allowed: a JSON object with problem and answer")
+    for key in ("problem", "answer"):
+        if not isinstance(entry.get(key), str) or not entry[key].strip():
+            raise BadInput(f"{where}: {key}", entry.get(key), "needed: a string that is not empty")
+    difficulty = entry.get("difficulty")
+    if difficulty is not None and (isinstance(difficulty, bool) or not isinstance(difficulty, int | float)):
+        raise BadInput(f"{where}: difficulty", difficulty, "allowed: a number, or leave it out")
+    return Problem(str(entry.get("id", name)), entry["problem"], entry["answer"], difficulty)

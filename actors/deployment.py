@@ -1,0 +1,85 @@
+"""Ray and the pools of one run: started or joined, and taken down without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+
+from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from actors.pool import Pool, PoolSpec
+
+WORKER_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bool = False) -> None:
+    """Start Ray on this machine (``address`` None) or join a cluster. Raises PoolFailed.
+
+    A local Ray is given at least the CPUs that the pools ask for: replicas share cores rather than
+    wait for each other for ever.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {
+        "logging_level": logging.ERROR,
+        "log_to_driver": log_to_driver,
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+    }
+    if address is None:
+        needed = sum(spec.replicas * spec.num_cpus for spec in specs)
+        options |= {"num_cpus": max(os.cpu_count() or 1, int(needed + 0.999)), "include_dashboard": False}
+        gpus = sum(spec.replicas * spec.num_gpus for spec in specs)
+        if not gpus:
+            options["num_gpus"] = 0
+    else:
+        options["address"] = address
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise PoolFailed(f"cluster.address={address}: {str(error).splitlines()[0]}") from error
+
+
+def disconnect() -> None:
+    """End what ``connect`` began: a Ray of our own is stopped, a cluster is left running."""
+    ray.shutdown()
+
+
+class Deployment:
+    """The engine of a run: a pool of generators, and one of verifiers unless nothing is scored."""
+
+    def __init__(self, generator: PoolSpec, verifier: PoolSpec | None) -> None:
+        self.generator: Pool[SampleResult] = Pool(generator)
+        self.verifier: Pool[ScoreResult] | None = Pool(verifier) if verifier is not None else None
+
+    @property
+    def pools(self) -> list[Pool]:
+        return [pool for pool in (self.generator, self.verifier) if pool is not None]
+
+    async def start(self, within: float, on_ready: Callable[[ReplicaInfo], None] | None = None) -> None:
+        """Start all pools at once. Raises PoolFailed; what was started is then closed again."""
+        starting = [asyncio.create_task(pool.start(within, on_ready=on_ready)) for pool in self.pools]
+        try:
+            await asyncio.gather(*starting)
+        except BaseException:
+            for task in starting:
+                task.cancel()
+            await self.close()
+            raise
+
+    async def sample(self, request: SampleRequest) -> SampleResult:
+        return await self.generator.run(request)
+
+    async def score(self, request: ScoreRequest) -> ScoreResult:
+        assert self.verifier is not None, "this deployment has no verifier"
+        return await self.verifier.run(request)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(pool.close() for pool in self.pools))

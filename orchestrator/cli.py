@@ -1,0 +1,139 @@
+"""The ``ttc`` command: parse, call, print.
+
+Exit status: 0 done; 2 bad input; 1 failure; 130 interrupted (the journal is intact, and the command
+that resumes is printed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.config import Config, load
+from orchestrator.errors import BadInput
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: runs the command and exits with its status."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of a ``ttc`` command."""
+    options = _parser().parse_args(arguments)
+    errors = Console(stderr=True)
+    try:
+        return options.command(options, errors)
+    except BadInput as error:
+        errors.print(f"ttc: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ttc", description="Search for the best answers that a budget in FLOPs can buy."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="one run: strategy x problems x budget, as one MLflow run")
+    run.add_argument("config", help="a YAML file, for example configs/lab.yaml")
+    run.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
+    run.set_defaults(command=_run)
+
+    resume = commands.add_parser("resume", help="continue a run that was killed or interrupted")
+    resume.add_argument("run_id")
+    resume.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    resume.set_defaults(command=_resume)
+    for command in (run, resume):
+        command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+
+    ui = commands.add_parser("ui", help="open the MLflow UI on the runs of this directory")
+    ui.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    ui.add_argument("--port", type=int, default=5000)
+    ui.set_defaults(command=_ui)
+    return parser
+
+
+def _run(options: argparse.Namespace, errors: Console) -> int:
+    return _execute(load(options.config, options.overrides), None, options.json, errors)
+
+
+def _resume(options: argparse.Namespace, errors: Console) -> int:
+    directory = Path(options.runs) / options.run_id
+    if not (directory / "config.yaml").is_file():
+        known = sorted(path.parent.name for path in Path(options.runs).glob("*/config.yaml"))
+        raise BadInput(
+            "run_id", options.run_id, f"allowed: a run in {options.runs}/ ({', '.join(known) or 'none'})"
+        )
+    return _execute(load(directory / "config.yaml"), options.run_id, options.json, errors)
+
+
+def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console) -> int:
+    from actors.messages import PoolFailed
+    from orchestrator.display import Display, summary_table
+    from orchestrator.journal import JournalMismatch
+    from orchestrator.run import execute, new_run_id, prepare
+
+    prepared = prepare(config)
+    run_id = run_id or new_run_id(config)
+    errors.print(f"run {run_id}", highlight=False)
+    display = Display(errors)
+    try:
+        with asyncio.Runner() as runner:
+            _interrupt_on_terminate()
+            summary, untracked = runner.run(execute(prepared, run_id, display))
+    except KeyboardInterrupt:
+        display.close()
+        errors.print(
+            f"interrupted; what was computed is kept. To go on: ttc resume {run_id}", highlight=False
+        )
+        return 130
+    except (PoolFailed, JournalMismatch) as error:
+        display.close()
+        errors.print(f"ttc: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    finally:
+        display.close()
+    if untracked is not None:
+        errors.print(f"warning: {untracked}", style="yellow", markup=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(summary.to_dict()))
+    else:
+        Console().print(summary_table(summary))
+        errors.print(f"results: {Path(config.runs) / run_id}/   MLflow: ttc ui", highlight=False)
+    return 0 if summary.failed < summary.problems else 1
+
+
+def _interrupt_on_terminate() -> None:
+    """SIGTERM ends a run as Ctrl-C does: engines closed, journal kept."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+
+def _ui(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.tracking import local_uri
+
+    runs = Path(options.runs)
+    if not (runs / "mlflow.db").is_file():
+        raise BadInput("--runs", options.runs, "there is no run store yet; start a run first: ttc run CONFIG")
+    os.execvp(
+        sys.executable,
+        [
+            *(sys.executable, "-m", "mlflow", "server"),
+            *("--backend-store-uri", local_uri(runs)),
+            *("--host", "127.0.0.1", "--port", str(options.port)),
+        ],
+    )
+
+
+logging.captureWarnings(True)

@@ -1,0 +1,257 @@
+"""The run's configuration: dataclasses as OmegaConf's structured schema, a file, then overrides.
+
+Everything that can be wrong with a configuration is found here, before any engine starts, and is
+said in one line (``BadInput``) that names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from yaml import YAMLError
+
+from orchestrator.errors import BadInput, one_of
+from orchestrator.selection import AGGREGATIONS
+from orchestrator.strategies import find
+
+SOURCES = ("lab", "jsonl")
+ANSWERS = ("exact", "math")
+LAB_SPLITS = ("train", "validation", "bins", "test")
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+KINDS = ("prm",)
+ALLOCATIONS = ("uniform",)
+
+
+@dataclass
+class ProblemsConfig:
+    """``source: jsonl`` reads ``path``: one JSON object a line with ``problem`` and ``answer``."""
+
+    source: str = "lab"
+    split: str = "test"
+    path: str | None = None
+    limit: int | None = None
+    template: str = "{problem}"
+    answers: str = "exact"
+
+
+@dataclass
+class ResourcesConfig:
+    """What Ray holds for one replica."""
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+
+
+@dataclass
+class GeneratorConfig:
+    """``engine`` overrides any vLLM engine argument. Lengths in tokens."""
+
+    model: str = MISSING
+    replicas: int = 1
+    dtype: str = "float32"
+    temperature: float = 1.0
+    top_p: float = 1.0
+    step_delimiter: str = "\n\n"
+    max_step_tokens: int = 512
+    max_tokens: int = 2048
+    chat: bool = False
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class VerifierConfig:
+    """``model: null`` runs without a verifier (best-of-N by majority alone)."""
+
+    model: str | None = None
+    kind: str = "prm"
+    aggregation: str = "last"
+    replicas: int = 1
+    dtype: str = "float32"
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class AllocationConfig:
+    """Who gets the next FLOP. ``uniform``: every problem an equal share."""
+
+    name: str = "uniform"
+
+
+@dataclass
+class BudgetConfig:
+    """The global budget. FLOPs of every forward pass of the run, verifier included."""
+
+    flops: float = MISSING
+
+
+@dataclass
+class ClusterConfig:
+    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster."""
+
+    address: str | None = None
+    start_timeout_seconds: float = 600.0
+
+
+@dataclass
+class TrackingConfig:
+    """``uri`` null: a SQLite store in ``runs/`` of the working directory."""
+
+    uri: str | None = None
+    experiment: str = "ttc"
+
+
+@dataclass
+class Config:
+    """One run. See configs/lab.yaml for an example with every key."""
+
+    name: str = MISSING
+    seed: int = 0
+    max_searches: int = 128
+    problems: ProblemsConfig = field(default_factory=ProblemsConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    verifier: VerifierConfig = field(default_factory=VerifierConfig)
+    strategy: dict[str, Any] = MISSING
+    allocation: AllocationConfig = field(default_factory=AllocationConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    runs: str = "runs"
+
+
+LAB = Path(__file__).parent / "lab" / "checkpoints"
+OmegaConf.register_new_resolver("lab", lambda name: str(LAB / name), replace=True)
+"""``${lab:generator-s}``: a lab model, wherever the project is installed."""
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file (and the files it inherits from through ``base:``), apply ``key=value``
+    overrides, check everything. Raises BadInput."""
+    merged = OmegaConf.structured(Config)
+    try:
+        for layer in _layers(Path(path)):
+            merged = OmegaConf.merge(merged, layer)
+        for override in overrides:
+            key, separator, _ = override.partition("=")
+            if not separator or not key:
+                raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
+            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
+        config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise _explained(error, merged) from error
+    _check(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain containers, interpolations resolved: what is logged and stored."""
+    return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)  # type: ignore[return-value]
+
+
+def to_yaml(config: Config) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def fingerprint(config: Config) -> str:
+    """SHA-256 of the keys that determine a run's results: not of where or how fast it runs."""
+    keys = to_dict(config)
+    for key in ("cluster", "tracking", "runs", "max_searches", "name"):
+        keys.pop(key)
+    for pool in ("generator", "verifier"):
+        for key in ("replicas", "resources", "engine"):
+            keys[pool].pop(key)
+    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
+
+
+def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
+    """The file's bases, the deepest first, then the file."""
+    if path.resolve() in seen:
+        raise BadInput("base", str(path), "a configuration cannot inherit from itself")
+    if not path.is_file():
+        raise BadInput("config" if not seen else "base", str(path), "allowed: an existing YAML file")
+    layer = OmegaConf.load(path)
+    if not isinstance(layer, DictConfig):
+        raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
+    base = layer.pop("base", None)
+    before = _layers(path.parent / base, (*seen, path.resolve())) if base is not None else []
+    # A strategy is replaced as a whole: its parameters mean nothing to another strategy.
+    for lower in before:
+        if "strategy" in layer and "name" in layer.strategy:
+            lower.pop("strategy", None)
+    return [*before, layer]
+
+
+def _explained(error: Exception, merged: DictConfig) -> BadInput:
+    """OmegaConf's error as one line that names key, value and what is allowed."""
+    key = str(getattr(error, "full_key", None) or "config")
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, ConfigKeyError):
+        parent = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
+        known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+        return BadInput(key, "unknown key", one_of(known) if known else said)
+    if isinstance(error, MissingMandatoryValue):
+        return BadInput(key, None, "this key has no default: give it a value")
+    if isinstance(error, ValidationError):
+        return BadInput(key, getattr(error, "value", None) or said, said)
+    return BadInput(key, said, "allowed: valid YAML and resolvable ${...} interpolations")
+
+
+def _check(config: Config) -> None:
+    _choice("problems.source", config.problems.source, SOURCES)
+    _choice("problems.answers", config.problems.answers, ANSWERS)
+    if config.problems.source == "lab":
+        _choice("problems.split", config.problems.split, LAB_SPLITS)
+    elif config.problems.path is None:
+        raise BadInput(
+            "problems.path", None, "needed with problems.source=jsonl: a file with one JSON a line"
+        )
+    if "{problem}" not in config.problems.template:
+        raise BadInput("problems.template", config.problems.template, "it must contain {problem}")
+    if config.problems.limit is not None:
+        _least("problems.limit", config.problems.limit, 1)
+    _least("max_searches", config.max_searches, 1)
+
+    generator, verifier = config.generator, config.verifier
+    for name, pool in (("generator", generator), ("verifier", verifier)):
+        _least(f"{name}.replicas", pool.replicas, 1)
+        _choice(f"{name}.dtype", pool.dtype, DTYPES)
+        _least(f"{name}.resources.num_cpus", pool.resources.num_cpus, 0)
+        _least(f"{name}.resources.num_gpus", pool.resources.num_gpus, 0)
+    _least("generator.temperature", generator.temperature, 0)
+    if not 0 < generator.top_p <= 1:
+        raise BadInput("generator.top_p", generator.top_p, "allowed: above 0, up to 1")
+    if not generator.step_delimiter:
+        raise BadInput(
+            "generator.step_delimiter", generator.step_delimiter, "allowed: one or more characters"
+        )
+    _least("generator.max_step_tokens", generator.max_step_tokens, 1)
+    _least("generator.max_tokens", generator.max_tokens, 1)
+    _choice("verifier.kind", verifier.kind, KINDS)
+    _choice("verifier.aggregation", verifier.aggregation, tuple(AGGREGATIONS))
+    _choice("allocation.name", config.allocation.name, ALLOCATIONS)
+    if not config.budget.flops > 0 or config.budget.flops == float("inf"):
+        raise BadInput("budget.flops", config.budget.flops, "allowed: a positive number of FLOPs")
+    _least("cluster.start_timeout_seconds", config.cluster.start_timeout_seconds, 1)
+
+    strategy = find(config.strategy.get("name"))
+    if strategy.needs_verifier and verifier.model is None:
+        raise BadInput("verifier.model", None, f"strategy {strategy.name} needs a verifier")
+    given = {str(key): value for key, value in config.strategy.items() if key != "name"}
+    config.strategy = {"name": strategy.name, **strategy.parameters(given)}
+
+
+def _choice(key: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise BadInput(key, value, one_of(allowed))
+
+
+def _least(key: str, value: float, least: float) -> None:
+    if value < least:
+        raise BadInput(key, value, f"allowed: {least:g} or more")

@@ -1,0 +1,329 @@
+"""The operations a strategy is written in: each one reserves, runs or replays, is recorded, settles.
+
+An operation's identity is its kind and node path. Its seed derives from (run seed, problem, path),
+its result is journaled once, and its charge is the *logical* one (PAPER §3): the prompt once a
+problem, each edge's tokens once, the verifier once a new token, whatever the engines' caches did.
+
+A call reserves for everything it asks for before anything runs, in the strategy's own order, and
+a lease decides in that order; so what a budget buys does not depend on which request is fastest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol, TypeVar
+
+from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until
+from orchestrator.flops import CostModel
+from orchestrator.journal import Journal
+from orchestrator.ledger import BudgetExhausted, Lease, Reservation
+from orchestrator.selection import AGGREGATIONS
+from orchestrator.text import Codec
+from orchestrator.tree import Node
+
+R = TypeVar("R", bound=Result)
+
+
+class Engine(Protocol):
+    """Where the work is done: pools of replicas, or a scripted stand-in in tests."""
+
+    async def sample(self, request: SampleRequest) -> SampleResult: ...
+
+    async def score(self, request: ScoreRequest) -> ScoreResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the generator samples. Lengths in tokens; ``max_tokens`` bounds a whole solution."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_step_tokens: int = 64
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all searches of a run share. ``verifier`` is None where nothing is scored."""
+
+    engine: Engine
+    codec: Codec
+    generator: CostModel
+    verifier: CostModel | None
+    sampling: Sampling = field(default_factory=Sampling)
+    aggregation: str = "last"
+    seed: int = 0
+    journal: Journal | None = None
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was charged (logical), and what the engines really ran (computed); FLOPs and tokens."""
+
+    generator_flops: int = 0
+    verifier_flops: int = 0
+    generator_tokens: int = 0
+    verifier_tokens: int = 0
+    computed_flops: int = 0
+    computed_generator_tokens: int = 0
+    computed_verifier_tokens: int = 0
+    operations: int = 0
+    replayed: int = 0
+
+    @property
+    def flops(self) -> int:
+        """FLOPs charged, verifier included."""
+        return self.generator_flops + self.verifier_flops
+
+    def __iadd__(self, other: Usage) -> Usage:
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        return self
+
+
+def seed_of(run_seed: int, problem: str, path: Sequence[int]) -> int:
+    """A 63-bit seed from (run seed, problem, path) and from nothing else."""
+    name = f"{run_seed}\0{problem}\0{'.'.join(map(str, path))}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
+
+
+class Operations:
+    """The operations of one search over one problem, paid from one lease."""
+
+    def __init__(
+        self, problem: str, prompt: tuple[int, ...], lease: Lease, setting: Setting, *, priority: int = 0
+    ) -> None:
+        self.problem = problem
+        self.prompt = prompt
+        self.root = Node((), prompt)
+        self.usage = Usage()
+        self.finished: list[Node] = []
+        """Finished nodes so far, in the strategy's order: the answer of a search that is cut short."""
+        self._lease = lease
+        self._setting = setting
+        self._priority = priority
+        self._children: dict[tuple[int, ...], int] = {}
+        self._prompt_paid: set[str] = set()
+        self._running: set[asyncio.Task[Node | None]] = set()
+        self._recorded = setting.journal.results(problem) if setting.journal is not None else {}
+
+    def value(self, node: Node) -> float:
+        """The verifier's value of a path: its step scores under the configured aggregation."""
+        return AGGREGATIONS[self._setting.aggregation](node.scores)
+
+    async def sample(
+        self,
+        parents: Node | Sequence[Node],
+        n: int | Sequence[int],
+        *,
+        until: Until = "step",
+        temperature: float | None = None,
+        score: bool = True,
+    ) -> list[Node]:
+        """Continue each parent ``n`` times (parent i ``n[i]`` times), to the next step or to the
+        end; each child goes to the verifier the moment it is sampled.
+
+        Returns the children, parent by parent. Raises BudgetExhausted, once those that the lease
+        could pay for are done, if it could not pay for all; the finished ones are in ``finished``.
+        """
+        nodes = [parents] if isinstance(parents, Node) else list(parents)
+        counts = [n] * len(nodes) if isinstance(n, int) else list(n)
+        verify = score and self._setting.verifier is not None
+        jobs = [
+            self._growth(parent, until, temperature, verify)
+            for parent, count in zip(nodes, counts, strict=True)
+            for _ in range(count)
+        ]
+        await self._pay_prompt(verify)
+        return await self._all(jobs)
+
+    async def score(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes with every step scored. Raises BudgetExhausted as ``sample`` does."""
+        await self._pay_prompt(True)
+        return await self._all([self._scoring(node) for node in nodes])
+
+    async def drain(self) -> None:
+        """Wait for what a strategy left running, so that the lease can be closed."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    # -- the two kinds of operation ---------------------------------------------------------------
+
+    def _growth(self, parent: Node, until: Until, temperature: float | None, verify: bool) -> _Job:
+        """The next child of ``parent``: its sample and, right behind it, its score."""
+        sampling, context = self._setting.sampling, len(parent.tokens)
+        room = sampling.max_tokens - (context - len(self.prompt))
+        if parent.finished or room <= 0:
+            raise ValueError(f"{self.problem}: path {parent.key} is finished and cannot be continued")
+        child = self._children[parent.path] = self._children.get(parent.path, -1) + 1
+        path = (*parent.path, child)
+        request = SampleRequest(
+            id=_operation(self.problem, "sample", path),
+            prompt=parent.tokens,
+            seed=seed_of(self._setting.seed, self.problem, path),
+            max_tokens=min(room, sampling.max_step_tokens) if until == "step" else room,
+            until=until,
+            temperature=sampling.temperature if temperature is None else temperature,
+            top_p=sampling.top_p,
+            affinity=self.problem,
+            priority=self._priority,
+        )
+        worst = self._setting.generator.sample(context, request.max_tokens)
+        if verify:
+            worst += self._score_cost(parent, context + request.max_tokens)
+
+        async def grow(reservation: Reservation) -> Node:
+            sample = await self._sampled(request, reservation)
+            tokens = parent.tokens + sample.tokens
+            steps = (len(tokens),) if until == "step" else self._setting.codec.step_ends(tokens, context)
+            node = Node(
+                path,
+                tokens,
+                step_ends=parent.step_ends + steps,
+                scores=parent.scores,
+                finish=sample.finish,
+                finished=sample.finish == "end" or len(sample.tokens) >= room,
+            )
+            return await self._verified(node, reservation) if verify else node
+
+        return _Job(worst, grow)
+
+    def _scoring(self, node: Node) -> _Job:
+        return _Job(self._score_cost(node, len(node.tokens)), lambda paid: self._verified(node, paid))
+
+    async def _sampled(self, request: SampleRequest, reservation: Reservation) -> SampleResult:
+        context, generator = len(request.prompt), self._setting.generator
+        sample, flops = await self._once(
+            request.id,
+            lambda: self._setting.engine.sample(request),
+            lambda sample: generator.sample(context, len(sample.tokens)),
+        )
+        reservation.settle(flops)
+        fed = context + len(sample.tokens) - 1
+        self.usage.generator_flops += flops
+        self.usage.generator_tokens += len(sample.tokens)
+        self.usage.computed_generator_tokens += sample.computed_tokens
+        self.usage.computed_flops += generator.body(fed - sample.computed_tokens, fed)
+        self.usage.computed_flops += generator.head(len(sample.tokens))
+        return sample
+
+    async def _verified(self, node: Node, reservation: Reservation) -> Node:
+        verifier, end = self._setting.verifier, len(node.tokens)
+        if verifier is None:
+            raise ValueError("this run has no verifier")
+        request = ScoreRequest(
+            id=_operation(self.problem, "score", node.path),
+            tokens=node.tokens,
+            step_ends=node.step_ends,
+            affinity=self.problem,
+            priority=self._priority,
+        )
+        score, flops = await self._once(
+            request.id,
+            lambda: self._setting.engine.score(request),
+            lambda score: self._score_cost(node, end),
+        )
+        reservation.settle(flops)
+        self.usage.verifier_flops += flops
+        self.usage.verifier_tokens += end - self._scored_to(node)
+        self.usage.computed_verifier_tokens += score.computed_tokens
+        self.usage.computed_flops += verifier.score(end - score.computed_tokens, end)
+        return replace(node, scores=score.scores)
+
+    # -- what they have in common: paid, run once, recorded ----------------------------------------
+
+    async def _all(self, jobs: Sequence[_Job]) -> list[Node]:
+        """Ask for the funds of every job, in order, before any of them runs; run what is granted."""
+        decisions = [self._lease.ask(job.worst) for job in jobs]
+        tasks = [asyncio.create_task(_paid(*each)) for each in zip(jobs, decisions, strict=True)]
+        self._running.update(tasks)
+        try:
+            nodes = await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            raise
+        finally:
+            self._running.difference_update(tasks)
+        done = [node for node in nodes if node is not None]
+        self.finished += [node for node in done if node.finished]
+        if len(done) < len(jobs):
+            refused = jobs[nodes.index(None)].worst
+            raise BudgetExhausted(self._lease.name, refused, self._lease.left)
+        return done
+
+    async def _once(
+        self, key: str, run: Callable[[], Awaitable[R]], cost: Callable[[R], int]
+    ) -> tuple[R, int]:
+        """The operation's result and its charge in FLOPs: from the journal, or run and journaled."""
+        self.usage.operations += 1
+        recorded = self._recorded.get(key)
+        if recorded is not None:
+            self.usage.replayed += 1
+            return recorded  # type: ignore[return-value]
+        result = await run()
+        flops = cost(result)
+        if self._setting.journal is not None:
+            self._setting.journal.record(self.problem, key, result, flops)
+        return result, flops
+
+    async def _pay_prompt(self, verify: bool) -> None:
+        """The prompt is charged once a problem, to each model that reads it."""
+        length = len(self.prompt)
+        if "generator" not in self._prompt_paid:
+            self._prompt_paid.add("generator")
+            flops = self._setting.generator.prefill(length)
+            await self._pay(flops)
+            self.usage.generator_flops += flops
+            self.usage.generator_tokens += length
+        if verify and self._setting.verifier is not None and "verifier" not in self._prompt_paid:
+            self._prompt_paid.add("verifier")
+            flops = self._setting.verifier.prefill(length)
+            await self._pay(flops)
+            self.usage.verifier_flops += flops
+            self.usage.verifier_tokens += length
+
+    async def _pay(self, flops: int) -> None:
+        reservation = await self._lease.reserve(flops)
+        reservation.settle(flops)
+        reservation.close()
+
+    def _score_cost(self, node: Node, end: int) -> int:
+        """FLOPs to score what follows the scored part of ``node``'s path, up to ``end``."""
+        assert self._setting.verifier is not None
+        return self._setting.verifier.score(self._scored_to(node), end)
+
+    def _scored_to(self, node: Node) -> int:
+        return node.step_ends[len(node.scores) - 1] if node.scores else len(self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An operation that has not been paid for: its worst case in FLOPs, and how to run it."""
+
+    worst: int
+    run: Callable[[Reservation], Awaitable[Node]]
+
+
+async def _paid(job: _Job, decision: asyncio.Future[Reservation | None]) -> Node | None:
+    """Run the job once its funds are granted; None if they are refused."""
+    try:
+        reservation = await decision
+    except asyncio.CancelledError:
+        if decision.done() and not decision.cancelled() and (granted := decision.result()) is not None:
+            granted.close()
+        raise
+    if reservation is None:
+        return None
+    try:
+        return await job.run(reservation)
+    finally:
+        reservation.close()
+
+
+def _operation(problem: str, kind: str, path: Sequence[int]) -> str:
+    return f"{problem}/{kind}/{'.'.join(map(str, path))}"

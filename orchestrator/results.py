@@ -1,0 +1,163 @@
+"""What a run amounts to: the summary that is printed, tracked and returned, and the table of results."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.controller import SearchResult
+from orchestrator.operations import Usage
+from orchestrator.selection import RULES
+
+
+@dataclass(frozen=True)
+class Flops:
+    """``spent`` is charged, verifier included. ``computed_over_logical``: what the engines really ran
+    over what was charged (1 is no recomputation; below 1, caches shared what was charged twice)."""
+
+    budget: int
+    spent: int
+    generator: int
+    verifier: int
+    computed_over_logical: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers. Accuracy and coverage are over all problems: one without an answer is wrong.
+
+    ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``utilisation`` is the
+    share of the search in which a pool's replicas had work, on average.
+    """
+
+    run_id: str
+    problems: int
+    answered: int
+    exhausted: int
+    failed: int
+    accuracy: dict[str, float]
+    coverage: float
+    flops: Flops
+    tokens: dict[str, int]
+    tokens_per_second: float
+    seconds: float
+    startup_seconds: float
+    utilisation: dict[str, float]
+    operations: int
+    replayed: int
+    solutions_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(
+    run_id: str,
+    results: Sequence[SearchResult],
+    usage: Usage,
+    *,
+    budget: int,
+    seconds: float,
+    startup_seconds: float,
+    utilisation: dict[str, float],
+) -> Summary:
+    """The summary of a run whose searches cost ``usage``. Seconds are wall time."""
+    total = len(results)
+    return Summary(
+        run_id=run_id,
+        problems=total,
+        answered=sum(any(answer is not None for answer in r.selected.values()) for r in results),
+        exhausted=sum(r.exhausted for r in results),
+        failed=sum(r.error is not None for r in results),
+        accuracy={rule: sum(r.correct[rule] for r in results) / total for rule in RULES},
+        coverage=sum(r.covered for r in results) / total,
+        flops=Flops(
+            budget=budget,
+            spent=usage.flops,
+            generator=usage.generator_flops,
+            verifier=usage.verifier_flops,
+            computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
+        ),
+        tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
+        tokens_per_second=usage.generator_tokens / seconds,
+        seconds=seconds,
+        startup_seconds=startup_seconds,
+        utilisation=utilisation,
+        operations=usage.operations,
+        replayed=usage.replayed,
+        solutions_sha256=digest(results),
+    )
+
+
+def digest(results: Sequence[SearchResult]) -> str:
+    """SHA-256 of all solutions by problem: equal for two runs that found the same, in the same order."""
+    sha = hashlib.sha256()
+    for result in sorted(results, key=lambda result: result.problem.id):
+        sha.update(f"\1{result.problem.id}".encode())
+        for solution in result.solutions:
+            sha.update(f"\2{solution.text}".encode())
+    return sha.hexdigest()
+
+
+def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
+    """One row a problem, its solutions nested in it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {
+            "problem": r.problem.id,
+            "prompt": r.problem.prompt,
+            "answer": r.problem.answer,
+            "difficulty": r.problem.difficulty,
+            **{f"selected_{rule}": answer for rule, answer in r.selected.items()},
+            **{f"correct_{rule}": right for rule, right in r.correct.items()},
+            "covered": r.covered,
+            "exhausted": r.exhausted,
+            "error": r.error,
+            "flops": r.usage.flops,
+            "generator_flops": r.usage.generator_flops,
+            "verifier_flops": r.usage.verifier_flops,
+            "generator_tokens": r.usage.generator_tokens,
+            "verifier_tokens": r.usage.verifier_tokens,
+            "solutions": [asdict(solution) for solution in r.solutions],
+        }
+        for r in results
+    ]
+    solution = pa.struct(
+        [
+            ("text", pa.string()),
+            ("tokens", pa.int64()),
+            ("answer", pa.string()),
+            ("correct", pa.bool_()),
+            ("score", pa.float64()),
+            ("step_scores", pa.list_(pa.float64())),
+            ("finish", pa.string()),
+        ]
+    )
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in ("problem", "prompt", "answer")),
+            ("difficulty", pa.float64()),
+            *((f"selected_{rule}", pa.string()) for rule in RULES),
+            *((f"correct_{rule}", pa.bool_()) for rule in RULES),
+            ("covered", pa.bool_()),
+            ("exhausted", pa.bool_()),
+            ("error", pa.string()),
+            *(
+                (name, pa.int64())
+                for name in (
+                    "flops",
+                    "generator_flops",
+                    "verifier_flops",
+                    "generator_tokens",
+                    "verifier_tokens",
+                )
+            ),
+            ("solutions", pa.list_(solution)),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

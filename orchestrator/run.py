@@ -1,0 +1,296 @@
+"""One run, put together: problems, models, budget, engines, searches, records.
+
+``prepare`` finds everything that can be wrong with the input before anything is started; ``execute``
+does the work and leaves ``runs/RUN_ID/`` (config, journal, results) and an MLflow run behind.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from actors.deployment import Deployment, connect, disconnect
+from actors.generator import GeneratorActor
+from actors.messages import ReplicaInfo
+from actors.pool import PoolSpec
+from actors.verifier import VerifierActor
+from orchestrator.answers import ANSWERS
+from orchestrator.config import Config, fingerprint, to_dict, to_yaml
+from orchestrator.controller import Controller, SearchResult
+from orchestrator.errors import BadInput
+from orchestrator.flops import CostModel
+from orchestrator.journal import Journal
+from orchestrator.ledger import Lease
+from orchestrator.operations import Sampling, Setting
+from orchestrator.problems import Problem, read_jsonl
+from orchestrator.results import Summary, summarise, write_parquet
+from orchestrator.selection import RULES
+from orchestrator.strategies import find
+from orchestrator.text import Codec, load_tokenizer
+from orchestrator.tracking import Step, Tracker, local_uri
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked run: ``prompts`` are the problems' token ids, costs in FLOPs."""
+
+    config: Config
+    problems: Sequence[Problem]
+    prompts: Sequence[tuple[int, ...]]
+    codec: Codec
+    generator: CostModel
+    verifier: CostModel | None
+    budget: int
+
+
+class Observer(Protocol):
+    """What watches a run: the display."""
+
+    def starting(self, replicas: int) -> None: ...
+
+    def ready(self, info: ReplicaInfo) -> None: ...
+
+    def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None: ...
+
+    def result(self, result: SearchResult) -> None: ...
+
+
+def prepare(config: Config) -> Prepared:
+    """Load problems, tokenizers and cost models; check that they fit each other and the budget.
+    Raises BadInput. Starts nothing."""
+    codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
+    generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
+    verifier = None
+    if config.verifier.model is not None:
+        verifier = CostModel.from_pretrained(config.verifier.model, key="verifier.model")
+        theirs = load_tokenizer(config.verifier.model, key="verifier.model")
+        if theirs.get_vocab() != codec.tokenizer.get_vocab():
+            raise BadInput(
+                "verifier.model",
+                config.verifier.model,
+                f"a verifier scores the generator's tokens, so its tokenizer must have the same vocabulary "
+                f"as generator.model's ({config.generator.model})",
+            )
+    problems = _problems(config)
+    template = config.problems.template
+    prompts = [
+        codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
+        for problem in problems
+    ]
+    _check_lengths(config, problems, prompts)
+    budget = int(config.budget.flops)
+    cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
+    if budget < cheapest:
+        raise BadInput(
+            "budget.flops",
+            config.budget.flops,
+            f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
+        )
+    return Prepared(config, problems, prompts, codec, generator, verifier, budget)
+
+
+def new_run_id(config: Config) -> str:
+    return f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+async def execute(prepared: Prepared, run_id: str, observer: Observer) -> tuple[Summary, str | None]:
+    """Run it. Returns the summary, and what tracking could not write (None: nothing).
+
+    Interrupted or failed, it still closes the engines, keeps the journal and ends the MLflow run.
+    """
+    config = prepared.config
+    directory = Path(config.runs) / run_id
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.yaml").write_text(to_yaml(config))
+    journal = Journal(directory / "journal.sqlite", fingerprint=fingerprint(config))
+    tracker = _tracker(config, run_id)
+    tracker.artifact(directory / "config.yaml")
+    status = "KILLED"
+    try:
+        summary, results = await _search(prepared, run_id, journal, tracker, observer)
+        write_parquet(results, directory / "results.parquet")
+        tracker.artifact(directory / "results.parquet")
+        tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        journal.close()
+        tracker.artifact(directory / "journal.sqlite")
+        failure = tracker.close(status)
+    return summary, failure
+
+
+def metrics(summary: Summary) -> dict[str, float]:
+    """The summary as MLflow metrics: one flat name each."""
+    return {
+        **{f"accuracy/{rule}": value for rule, value in summary.accuracy.items()},
+        "coverage": summary.coverage,
+        **{f"flops/{name}": float(value) for name, value in vars(summary.flops).items()},
+        **{f"tokens/{name}": float(value) for name, value in summary.tokens.items()},
+        "tokens_per_second": summary.tokens_per_second,
+        "seconds": summary.seconds,
+        "startup_seconds": summary.startup_seconds,
+        **{f"utilisation/{name}": value for name, value in summary.utilisation.items()},
+        "problems/total": float(summary.problems),
+        "problems/answered": float(summary.answered),
+        "problems/exhausted": float(summary.exhausted),
+        "problems/failed": float(summary.failed),
+        "operations": float(summary.operations),
+    }
+
+
+def _tracker(config: Config, run_id: str) -> Tracker:
+    runs = Path(config.runs).resolve()
+    uri, artifacts = config.tracking.uri, None
+    if uri is None:
+        uri, artifacts = local_uri(runs), (runs / "artifacts").as_uri()
+    return Tracker(uri, config.tracking.experiment, run_id, to_dict(config), artifacts=artifacts)
+
+
+async def _search(
+    prepared: Prepared, run_id: str, journal: Journal, tracker: Tracker, observer: Observer
+) -> tuple[Summary, list[SearchResult]]:
+    config = prepared.config
+    began = time.monotonic()
+    generators, verifiers = pool_specs(config)
+    specs = [spec for spec in (generators, verifiers) if spec is not None]
+    observer.starting(sum(spec.replicas for spec in specs))
+    connect(config.cluster.address, specs)
+    deployment = Deployment(generators, verifiers)
+    try:
+        await deployment.start(config.cluster.start_timeout_seconds, observer.ready)
+        started = time.monotonic()
+        controller = _controller(prepared, deployment, journal)
+        curve = AnytimeCurve(len(prepared.problems), controller.budget, tracker.metrics)
+
+        def on_result(result: SearchResult) -> None:
+            curve.add(result)
+            observer.result(result)
+
+        controller.on_result = on_result
+        observer.searching(controller, deployment, len(prepared.problems))
+        strategy, params = find(config.strategy["name"]), dict(config.strategy)
+        del params["name"]
+        results = await controller.run(
+            prepared.problems, prepared.prompts, partial(strategy.search, **params)
+        )
+        seconds = time.monotonic() - started
+        summary = summarise(
+            run_id,
+            results,
+            controller.usage,
+            budget=prepared.budget,
+            seconds=seconds,
+            startup_seconds=started - began,
+            utilisation={pool.spec.name: pool.utilisation(seconds) for pool in deployment.pools},
+        )
+        return summary, results
+    finally:
+        await deployment.close()
+        disconnect()
+
+
+def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) -> Controller:
+    config, generator = prepared.config, prepared.config.generator
+    setting = Setting(
+        engine=deployment,
+        codec=prepared.codec,
+        generator=prepared.generator,
+        verifier=prepared.verifier,
+        sampling=Sampling(
+            generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
+        ),
+        aggregation=config.verifier.aggregation,
+        seed=config.seed,
+        journal=journal,
+    )
+    return Controller(
+        setting,
+        ANSWERS[config.problems.answers],
+        Lease(prepared.budget),
+        searches_at_once=config.max_searches,
+    )
+
+
+def pool_specs(config: Config) -> tuple[PoolSpec, PoolSpec | None]:
+    """The pools that a config asks for."""
+    generator, verifier = config.generator, config.verifier
+    generators = PoolSpec(
+        "generator",
+        GeneratorActor,
+        generator.model,
+        generator.replicas,
+        generator.resources.num_cpus,
+        generator.resources.num_gpus,
+        {
+            "step_delimiter": generator.step_delimiter,
+            "dtype": generator.dtype,
+            "engine": generator.engine,
+        },
+    )
+    if verifier.model is None:
+        return generators, None
+    verifiers = PoolSpec(
+        "verifier",
+        VerifierActor,
+        verifier.model,
+        verifier.replicas,
+        verifier.resources.num_cpus,
+        verifier.resources.num_gpus,
+        {"kind": verifier.kind, "dtype": verifier.dtype, "engine": verifier.engine},
+    )
+    return generators, verifiers
+
+
+class AnytimeCurve:
+    """Accuracy over all problems against FLOPs spent, a point each time a search ends.
+
+    MLflow's steps are integers: a step is 10⁶ FLOPs. A problem that is not done counts as wrong.
+    """
+
+    def __init__(self, problems: int, budget: Lease, log: Callable[[list[Step]], None]) -> None:
+        self._problems = problems
+        self._budget = budget
+        self._log = log
+        self._correct = dict.fromkeys(RULES, 0)
+        self._covered = 0
+
+    def add(self, result: SearchResult) -> None:
+        step = self._budget.spent // 1_000_000
+        for rule in RULES:
+            self._correct[rule] += result.correct[rule]
+        self._covered += result.covered
+        points = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
+        self._log([*points, ("anytime/coverage", self._covered / self._problems, step)])
+
+
+def _problems(config: Config) -> list[Problem]:
+    if config.problems.source == "lab":
+        from orchestrator.lab.task import problems
+
+        return problems(config.problems.split, config.problems.limit)
+    assert config.problems.path is not None
+    return read_jsonl(config.problems.path, config.problems.limit)
+
+
+def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]]) -> None:
+    """Every prompt and a longest solution must fit the engines' context."""
+    longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
+    needed = len(prompts[longest]) + config.generator.max_tokens
+    for name, pool in (("generator", config.generator), ("verifier", config.verifier)):
+        limit = pool.engine.get("max_model_len")
+        if limit is not None and needed > limit:
+            raise BadInput(
+                f"{name}.engine.max_model_len",
+                limit,
+                f"problem {problems[longest].id} has {len(prompts[longest])} prompt tokens and "
+                f"generator.max_tokens is {config.generator.max_tokens}; allowed: {needed} or more",
+            )

@@ -1,0 +1,71 @@
+"""From solutions to one answer: majority, best and weighted, under a step aggregation.
+
+Selection is apart from search: one search gives the answer of every rule at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+Aggregation = Callable[[Sequence[float]], float]
+
+AGGREGATIONS: Mapping[str, Aggregation] = {"last": lambda scores: scores[-1], "min": min, "prod": math.prod}
+"""From the scores of a solution's steps to the score of the solution (Snell §5.1, appendix E)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A finished solution as selection sees it: its answer, and the solution's score if a verifier
+    scored it. ``answer`` is None where none could be extracted: such a solution never votes."""
+
+    answer: str | None
+    score: float | None
+
+
+def majority(candidates: Sequence[Candidate]) -> str | None:
+    """The most frequent answer (self-consistency)."""
+    return _argmax(candidates, lambda candidate: 1.0)
+
+
+def best(candidates: Sequence[Candidate]) -> str | None:
+    """The answer of the best-scored solution (best-of-N). None where nothing is scored."""
+    scored = [c for c in candidates if c.answer is not None and c.score is not None]
+    return max(scored, key=_score).answer if scored else None
+
+
+def weighted(candidates: Sequence[Candidate]) -> str | None:
+    """argmax_a of the sum of the scores of the solutions that answer a (best-of-N weighted, PAPER §3)."""
+    return _argmax([c for c in candidates if c.score is not None], _score)
+
+
+RULES: Mapping[str, Callable[[Sequence[Candidate]], str | None]] = {
+    "majority": majority,
+    "best": best,
+    "weighted": weighted,
+}
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of ``k`` samples is correct, from ``c`` correct of
+    ``n``: 1 − C(n−c, k)/C(n, k), in its stable form. Raises ValueError unless 0 ≤ c ≤ n and 1 ≤ k ≤ n."""
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
+    if n - c < k:
+        return 1.0
+    return 1.0 - math.prod(1.0 - k / j for j in range(n - c + 1, n + 1))
+
+
+def _score(candidate: Candidate) -> float:
+    assert candidate.score is not None
+    return candidate.score
+
+
+def _argmax(candidates: Sequence[Candidate], weight: Callable[[Candidate], float]) -> str | None:
+    """The answer of the largest total weight; on a tie, the one found first."""
+    totals: dict[str, float] = {}
+    for candidate in candidates:
+        if candidate.answer is not None:
+            totals[candidate.answer] = totals.get(candidate.answer, 0.0) + weight(candidate)
+    return max(totals, key=lambda answer: totals[answer], default=None)

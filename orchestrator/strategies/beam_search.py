@@ -1,0 +1,50 @@
+"""Beam search against a process reward model (Snell §5.2, BFS-V)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.errors import BadInput
+from orchestrator.operations import Operations
+from orchestrator.strategies.registry import at_least, strategy
+from orchestrator.tree import Node
+
+
+def check(n: int, width: int, max_rounds: int) -> None:
+    at_least("strategy.n", n, 1)
+    at_least("strategy.width", width, 1)
+    at_least("strategy.max_rounds", max_rounds, 1)
+    if width > n:
+        raise BadInput("strategy.width", width, f"allowed: 1 to strategy.n ({n})")
+    if n % width:
+        raise BadInput("strategy.n", n, f"allowed: multiples of strategy.width ({width})")
+
+
+@strategy(check=check, needs_verifier=True)
+async def beam_search(
+    ops: Operations, *, n: int = 16, width: int = 4, max_rounds: int = 40
+) -> Sequence[Node]:
+    """Sample ``n`` first steps; score them; keep the top ``n / width``; sample ``width``
+    continuations of each; repeat until all are finished or ``max_rounds`` steps deep.
+
+    A finished path leaves the beam as a solution and takes its place in the beam with it, so the
+    search ends with at most ``n`` solutions and never samples more than ``n`` steps a round.
+    """
+    frontier = await ops.sample(ops.root, n)
+    solutions: list[Node] = []
+    for _ in range(max_rounds - 1):
+        solutions += [node for node in frontier if node.finished]
+        live = [node for node in frontier if not node.finished]
+        if not live:
+            break
+        beam = n - len(solutions)
+        best = sorted(live, key=ops.value, reverse=True)[: max(1, beam // width)]
+        frontier = await ops.sample(best, share(beam, len(best)))
+    else:
+        solutions += frontier
+    return solutions
+
+
+def share(total: int, among: int) -> list[int]:
+    """``total`` in ``among`` parts as equal as can be, the larger ones first."""
+    return [total // among + (i < total % among) for i in range(among)]

@@ -1,0 +1,82 @@
+"""Strategies by name, and their parameters: defaults and types come from the function's signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from orchestrator.errors import BadInput, one_of
+from orchestrator.tree import Node
+
+if TYPE_CHECKING:
+    from orchestrator.operations import Operations
+
+Search = Callable[..., Awaitable[Sequence[Node]]]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A search coroutine ``search(ops, **params)``, the check of its parameters, and whether it is
+    guided by a verifier's scores (selection may want them in any case)."""
+
+    name: str
+    search: Search
+    check: Callable[..., None] | None = None
+    needs_verifier: bool = False
+
+    def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
+        return self.search(ops, **params)
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults overridden by ``given``. Raises BadInput for an unknown name, a wrong type, or
+        what the strategy's own check refuses."""
+        signature = inspect.signature(self.search)
+        hints = get_type_hints(self.search)
+        known = {
+            name: parameter.default
+            for name, parameter in signature.parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        for name, value in given.items():
+            if name not in known:
+                raise BadInput(f"strategy.{name}", value, f"{self.name} takes {', '.join(known)}")
+            wanted = hints[name]
+            if wanted is float and type(value) is int:
+                wanted = int
+            if type(value) is not wanted:
+                raise BadInput(f"strategy.{name}", value, f"allowed: a value of type {wanted.__name__}")
+        params = known | dict(given)
+        if self.check is not None:
+            self.check(**params)
+        return params
+
+
+REGISTRY: dict[str, Strategy] = {}
+
+
+def strategy(
+    *, check: Callable[..., None] | None = None, needs_verifier: bool = False
+) -> Callable[[Search], Strategy]:
+    """Register a coroutine under its own name."""
+
+    def register(search: Search) -> Strategy:
+        entry = Strategy(search.__name__, search, check, needs_verifier)
+        REGISTRY[entry.name] = entry
+        return entry
+
+    return register
+
+
+def find(name: object) -> Strategy:
+    """The strategy of that name. Raises BadInput that lists the names there are."""
+    if not isinstance(name, str) or name not in REGISTRY:
+        raise BadInput("strategy.name", name, one_of(sorted(REGISTRY)))
+    return REGISTRY[name]
+
+
+def at_least(key: str, value: float, least: float) -> None:
+    """Raise BadInput unless ``value >= least``."""
+    if value < least:
+        raise BadInput(key, value, f"allowed: {least} or more")

@@ -1,0 +1,77 @@
+"""Between text and token ids: prompts, answers' text, and where steps end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import BadInput
+
+
+class Codec:
+    """A generator's tokenizer, and its step delimiter."""
+
+    def __init__(self, tokenizer: Any, step_delimiter: str) -> None:
+        self.tokenizer = tokenizer
+        self.step_delimiter = step_delimiter
+        # Only a token that holds one of the delimiter's characters can complete a delimiter.
+        self._pieces: dict[int, bool] = {}
+
+    @classmethod
+    def from_pretrained(cls, model: str, step_delimiter: str, *, key: str = "generator.model") -> Codec:
+        """Load from a directory or hub id. Raises BadInput that names ``key``."""
+        return cls(load_tokenizer(model, key=key), step_delimiter)
+
+    def encode(self, prompt: str, *, chat: bool = False) -> tuple[int, ...]:
+        """Token ids of a prompt; with ``chat``, as a user's turn in the model's own chat template."""
+        if chat:
+            turn = [{"role": "user", "content": prompt}]
+            ids = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+        else:
+            ids = self.tokenizer(prompt)["input_ids"]
+        return tuple(ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text without special tokens."""
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+
+    def step_ends(self, tokens: Sequence[int], start: int) -> tuple[int, ...]:
+        """Exclusive end positions of the steps in ``tokens[start:]``; the last step ends at the end."""
+        ends, begin = [], start
+        for position in range(start, len(tokens)):
+            if self._may_complete(tokens[position]) and self.step_delimiter in self._raw(
+                tokens[begin : position + 1]
+            ):
+                begin = position + 1
+                ends.append(begin)
+        if begin < len(tokens):
+            ends.append(len(tokens))
+        return tuple(ends)
+
+    def _may_complete(self, token: int) -> bool:
+        known = self._pieces.get(token)
+        if known is None:
+            piece = self._raw((token,))
+            known = self._pieces[token] = any(character in piece for character in self.step_delimiter)
+        return known
+
+    def _raw(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
+
+
+def load_tokenizer(model: str, *, key: str) -> Any:
+    """A Hugging Face tokenizer. Raises BadInput that names ``key`` where there is none to load."""
+    from transformers import AutoTokenizer
+
+    directory = Path(model)
+    if directory.is_absolute() or directory.exists():
+        if not directory.is_dir():
+            raise BadInput(key, model, "allowed: a directory with a Hugging Face model, or a hub id")
+        if not any((directory / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")):
+            raise BadInput(key, model, "the directory has no tokenizer (tokenizer.json)")
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(key, model, f"its tokenizer does not load: {reason}") from error

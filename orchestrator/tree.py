@@ -1,0 +1,32 @@
+"""The search tree: a node is one edge's worth of new tokens after its parent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.messages import Finish
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A path from the prompt to here.
+
+    ``path``      child indices from the root: the node's identity within its problem.
+    ``tokens``    token ids of the prompt and every step of the path.
+    ``step_ends`` exclusive end position of each step in ``tokens``.
+    ``scores``    the verifier's score of each step in [0, 1]; empty until scored.
+    ``finish``    why sampling stopped here; None at the root.
+    ``finished``  True if this path is not continued: a solution, or cut at the length limit.
+    """
+
+    path: tuple[int, ...]
+    tokens: tuple[int, ...]
+    step_ends: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
+    finish: Finish | None = None
+    finished: bool = False
+
+    @property
+    def key(self) -> str:
+        """``path`` in words: ``0.3.1``; the root is the empty string."""
+        return ".".join(map(str, self.path))

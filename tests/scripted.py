@@ -1,0 +1,106 @@
+"""A scripted engine and a character tokenizer: searches without a model, in milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from actors.messages import Finish, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from orchestrator.flops import CostModel
+from orchestrator.journal import Journal
+from orchestrator.ledger import Lease
+from orchestrator.operations import Operations, Sampling, Setting
+from orchestrator.text import Codec
+
+EOS = "$"
+SHAPE = {
+    "model_type": "qwen2",
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "intermediate_size": 16,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 128,
+}
+GENERATOR = CostModel.from_config(SHAPE | {"architectures": ["Qwen2ForCausalLM"]})
+VERIFIER = CostModel.from_config(SHAPE | {"architectures": ["Qwen2ForProcessRewardModel"]})
+
+
+class Characters:
+    """A tokenizer with one token a character; ``$`` ends a sequence."""
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [ord(c) for c in text]}
+
+    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        text = "".join(map(chr, ids))
+        return text.replace(EOS, "") if skip_special_tokens else text
+
+
+CODEC = Codec(Characters(), "\n")
+Write = Callable[[SampleRequest, str, random.Random], str]
+Judge = Callable[[str], float]
+
+
+def letters(steps: int, length: int = 3) -> Write:
+    """Writes random letters, ``length`` a step; the ``steps``-th step ends the solution."""
+
+    def write(request: SampleRequest, text: str, rng: random.Random) -> str:
+        done = text.partition("?")[2].count("\n")
+        left = range(done, steps) if request.until == "end" else range(done, done + 1)
+        return "".join(
+            "".join(rng.choices("abcd", k=length)) + (EOS if step == steps - 1 else "\n") for step in left
+        )
+
+    return write
+
+
+def share_of_a(text: str) -> float:
+    """A verifier that likes the letter a."""
+    solution = text.partition("?")[2]
+    return solution.count("a") / max(1, len(solution))
+
+
+@dataclass
+class ScriptedEngine:
+    """Answers from ``write`` and ``judge``, each request after a random delay of the event loop's turns:
+    the seed decides the text, ``jitter`` only the order in which things finish."""
+
+    write: Write = field(default_factory=lambda: letters(3))
+    judge: Judge = share_of_a
+    jitter: random.Random | None = None
+    samples: list[SampleRequest] = field(default_factory=list)
+    scores: list[ScoreRequest] = field(default_factory=list)
+
+    async def sample(self, request: SampleRequest) -> SampleResult:
+        self.samples.append(request)
+        await self._delay()
+        prompt = "".join(map(chr, request.prompt))
+        text = self.write(request, prompt, random.Random(request.seed))[: request.max_tokens]
+        finish: Finish = "end" if text.endswith(EOS) else "step" if text.endswith("\n") else "length"
+        tokens = tuple(map(ord, text))
+        return SampleResult(request.id, tokens, finish, len(request.prompt) + len(tokens) - 1, "scripted")
+
+    async def score(self, request: ScoreRequest) -> ScoreResult:
+        self.scores.append(request)
+        await self._delay()
+        text = "".join(map(chr, request.tokens))
+        scores = tuple(self.judge(text[:end]) for end in request.step_ends)
+        return ScoreResult(request.id, scores, len(request.tokens), "scripted")
+
+    async def _delay(self) -> None:
+        for _ in range(self.jitter.randrange(8) if self.jitter is not None else 1):
+            await asyncio.sleep(0)
+
+
+def setting(engine: ScriptedEngine, *, journal: Journal | None = None, seed: int = 0) -> Setting:
+    sampling = Sampling(max_step_tokens=8, max_tokens=32)
+    return Setting(engine, CODEC, GENERATOR, VERIFIER, sampling, seed=seed, journal=journal)
+
+
+def operations(
+    engine: ScriptedEngine, *, budget: int = 10**12, journal: Journal | None = None, prompt: str = "1+1?"
+) -> Operations:
+    return Operations("p", CODEC.encode(prompt), Lease(budget), setting(engine, journal=journal))

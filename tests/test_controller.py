@@ -1,0 +1,97 @@
+"""Many searches under one budget: equal leases, isolation of failures, results by problem."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from functools import partial
+
+import pytest
+
+from actors.messages import PoolFailed, RequestFailed
+from orchestrator.answers import ANSWERS
+from orchestrator.controller import Controller
+from orchestrator.ledger import Lease
+from orchestrator.problems import Problem
+from orchestrator.results import digest, summarise
+from orchestrator.strategies import find
+from tests.scripted import CODEC, ScriptedEngine, letters, setting
+
+PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "aaa\nbbb\nccc") for i in range(6)]
+PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
+BEAM = partial(find("beam_search").search, n=8, width=2)
+
+
+def controller(engine: ScriptedEngine, *, budget: int = 10**9, at_once: int = 128) -> Controller:
+    return Controller(setting(engine), ANSWERS["exact"], Lease(budget), searches_at_once=at_once)
+
+
+async def run(engine: ScriptedEngine, **options):
+    return await controller(engine, **options).run(PROBLEMS, PROMPTS, BEAM)
+
+
+async def test_the_same_solutions_whatever_the_timing_and_the_number_of_searches_at_once():
+    expected = await run(ScriptedEngine(letters(3)))
+    assert [result.problem.id for result in expected] == [problem.id for problem in PROBLEMS]
+    for at_once in (1, 3):
+        again = await run(ScriptedEngine(letters(3), jitter=random.Random(at_once)), at_once=at_once)
+        assert digest(again) == digest(expected)
+
+
+async def test_the_digest_tells_different_solutions_apart():
+    results = [await run(ScriptedEngine(letters(steps))) for steps in (2, 3)]
+    assert digest(results[0]) != digest(results[1])
+
+
+async def test_a_budget_far_too_small_ends_cleanly_is_not_exceeded_and_says_what_it_covered():
+    control = controller(ScriptedEngine(letters(3)), budget=6 * 400_000)
+    results = await control.run(PROBLEMS, PROMPTS, BEAM)
+    assert all(result.exhausted for result in results)
+    assert control.budget.settled == control.usage.flops <= 6 * 400_000
+    assert control.budget.reserved == 0
+    summary = summarise(
+        "r", results, control.usage, budget=6 * 400_000, seconds=1, startup_seconds=0, utilisation={}
+    )
+    assert (summary.problems, summary.exhausted) == (6, 6)
+    assert summary.flops.spent <= summary.flops.budget
+
+
+async def test_a_search_that_fails_costs_the_others_nothing():
+    class Refusing(ScriptedEngine):
+        async def score(self, request):
+            if request.affinity == "p2":
+                raise RequestFailed("verifier-0, request p2: the score of step 1 is nan")
+            return await super().score(request)
+
+    results = await run(Refusing(letters(3)))
+    assert [result.error is not None for result in results] == [i == 2 for i in range(6)]
+    assert "nan" in results[2].error
+    others = await run(ScriptedEngine(letters(3)))
+    assert digest([r for r in results if not r.error]) == digest([r for r in others if r.problem.id != "p2"])
+
+
+@pytest.mark.parametrize(
+    "error", [PoolFailed("no replica is left"), sqlite3.OperationalError("disk is full")]
+)
+async def test_an_error_after_which_nothing_can_be_kept_or_computed_ends_the_run(error):
+    class Broken(ScriptedEngine):
+        async def sample(self, request):
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        await run(Broken())
+
+
+async def test_selection_votes_only_with_finished_answers():
+    def write(request, text, rng):
+        return "aaa\nbbb\nccc$" if rng.random() < 0.5 else "x" * 99
+
+    control = controller(ScriptedEngine(write))
+    results = await control.run(PROBLEMS, PROMPTS, partial(find("best_of_n").search, n=8))
+    for result in results:
+        cut = [solution for solution in result.solutions if solution.finish == "length"]
+        assert cut
+        assert all(solution.answer is None and not solution.correct for solution in cut)
+        assert result.selected["majority"] == "aaa\nbbb\nccc"
+        assert result.correct["majority"]
+        assert result.covered

@@ -1,0 +1,89 @@
+"""The journal records each operation once and gives back what it was given."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.messages import SampleResult, ScoreResult
+from orchestrator.journal import Journal, JournalMismatch
+
+tokens = st.lists(st.integers(0, 200_000), max_size=20).map(tuple)
+samples = st.builds(
+    SampleResult,
+    st.text(max_size=8),
+    tokens,
+    st.sampled_from(["step", "end", "length"]),
+    st.integers(0, 99),
+    st.just("r"),
+)
+scores = st.builds(
+    ScoreResult,
+    st.text(max_size=8),
+    st.lists(st.floats(0, 1), min_size=1).map(tuple),
+    st.integers(0, 99),
+    st.just("r"),
+)
+entries = st.dictionaries(
+    st.tuples(st.sampled_from(["p1", "p2"]), st.text(max_size=6)),
+    st.tuples(samples | scores, st.integers(0, 10**15)),
+    max_size=30,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(entries=entries)
+def test_what_was_recorded_is_what_a_reopened_journal_gives_back(tmp_path_factory, entries):
+    path = tmp_path_factory.mktemp("journal") / "j.sqlite"
+    journal = Journal(path, fingerprint="f")
+    for (problem, key), (result, flops) in entries.items():
+        journal.record(problem, key, result, flops)
+    journal.close()
+    reopened = Journal(path, fingerprint="f")
+    given_back = {(p, key): entry for p in ("p1", "p2") for key, entry in reopened.results(p).items()}
+    assert given_back == entries
+    assert len(reopened) == len(entries)
+    reopened.close()
+
+
+def result(tokens: tuple[int, ...] = (1,)) -> SampleResult:
+    return SampleResult("id", tokens, "step", 1, "r")
+
+
+def test_a_second_result_for_one_operation_is_an_error_and_the_first_stays(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "k", result((1,)), 5)
+    journal.flush()
+    journal.record("p", "k", result((2,)), 7)
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.flush()
+    assert journal.results("p") == {"k": (result((1,)), 5)}
+
+
+def test_flushed_results_survive_a_process_that_never_closes(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    for index in range(100):
+        journal.record("p", str(index), result((index,)), index)
+    journal.flush()
+    other = sqlite3.connect(tmp_path / "j")
+    assert other.execute("SELECT count(*), sum(flops) FROM operations").fetchone() == (100, 4950)
+    journal.close()
+
+
+def test_a_journal_of_another_configuration_is_refused(tmp_path: Path):
+    Journal(tmp_path / "j", fingerprint="one").close()
+    with pytest.raises(JournalMismatch, match="another configuration"):
+        Journal(tmp_path / "j", fingerprint="two")
+
+
+def test_a_full_disk_is_said_by_the_next_record(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    journal._database.execute("PRAGMA max_page_count = 10")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        for index in range(50):
+            journal.record("p", str(index), result(tuple(range(2000))), 1)
+            journal.flush()

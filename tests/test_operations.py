@@ -1,0 +1,177 @@
+"""What an operation is charged, named, seeded, recorded, and how a search ends when its lease does."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.messages import RequestFailed
+from orchestrator.journal import Journal
+from orchestrator.ledger import BudgetExhausted
+from orchestrator.operations import Operations, seed_of
+from orchestrator.strategies import find
+from tests.scripted import GENERATOR, VERIFIER, ScriptedEngine, letters, operations
+
+PROMPT = 4
+
+
+async def test_a_tree_is_charged_the_prompt_once_and_each_edge_once_pruned_ones_included():
+    ops = operations(ScriptedEngine(letters(3)))
+    first = await ops.sample(ops.root, 3)
+    await ops.sample(first[0], 2)
+    ends = [(PROMPT, 4)] * 3 + [(8, 4)] * 2
+    assert ops.usage.generator_flops == GENERATOR.prefill(PROMPT) + sum(GENERATOR.sample(*e) for e in ends)
+    assert ops.usage.verifier_flops == VERIFIER.prefill(PROMPT) + sum(
+        VERIFIER.score(c, c + n) for c, n in ends
+    )
+    assert ops.usage.generator_tokens == PROMPT + 5 * 4
+    assert ops._lease.settled == ops.usage.flops
+    assert ops._lease.reserved == 0
+
+
+async def test_a_verifier_that_comes_late_is_charged_for_what_it_has_not_seen():
+    ops = operations(ScriptedEngine(letters(3)))
+    (one,) = await ops.sample(ops.root, 1, score=False)
+    (two,) = await ops.sample(one, 1, score=False)
+    assert ops.usage.verifier_flops == 0
+    (scored,) = await ops.score([two])
+    assert len(scored.scores) == 2
+    assert ops.usage.verifier_flops == VERIFIER.prefill(PROMPT) + VERIFIER.score(PROMPT, 12)
+
+
+async def test_a_path_carries_the_score_of_each_step_and_whole_solutions_are_split_into_steps():
+    engine = ScriptedEngine(letters(3))
+    ops = operations(engine)
+    (whole,) = await ops.sample(ops.root, 1, until="end")
+    assert whole.finished
+    assert whole.step_ends == (8, 12, 16)
+    assert whole.scores == tuple(
+        engine.judge("".join(map(chr, whole.tokens[:end]))) for end in whole.step_ends
+    )
+
+
+async def test_children_are_numbered_across_calls_and_seeds_depend_on_the_path_alone():
+    engine = ScriptedEngine(letters(3))
+    ops = operations(engine)
+    one = await ops.sample(ops.root, 2)
+    two = await ops.sample(ops.root, 1)
+    assert [node.path for node in (*one, *two)] == [(0,), (1,), (2,)]
+    assert [r.seed for r in engine.samples] == [seed_of(0, "p", (i,)) for i in range(3)]
+    assert (
+        len(
+            {
+                seed_of(0, "p", (1, 2)),
+                seed_of(0, "p", (12,)),
+                seed_of(1, "p", (1, 2)),
+                seed_of(0, "q", (1, 2)),
+            }
+        )
+        == 4
+    )
+
+
+async def test_a_step_cut_at_its_length_goes_on_and_a_solution_cut_at_its_length_is_finished():
+    ops = operations(ScriptedEngine(lambda request, text, rng: "x" * 99))
+    (node,) = await ops.sample(ops.root, 1)
+    while not node.finished:
+        assert len(node.tokens) == PROMPT + 8 * len(node.path)
+        (node,) = await ops.sample(node, 1)
+    assert len(node.tokens) == PROMPT + 32
+    assert node.finish == "length"
+    with pytest.raises(ValueError, match="cannot be continued"):
+        await ops.sample(node, 1)
+
+
+async def test_what_a_refused_request_left_running_is_finished_and_kept():
+    worst = GENERATOR.sample(PROMPT, 32) + VERIFIER.score(PROMPT, PROMPT + 32)
+    prompt = GENERATOR.prefill(PROMPT) + VERIFIER.prefill(PROMPT)
+    ops = operations(ScriptedEngine(letters(3)), budget=prompt + 2 * worst)
+    with pytest.raises(BudgetExhausted):
+        await ops.sample(ops.root, 50, until="end")
+    assert len(ops.finished) > 2, "what the first ones did not use pays for more"
+    left = ops._lease.limit - ops._lease.settled
+    assert left < worst
+    assert ops._lease.reserved == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    budget=st.integers(0, 3_000_000),
+    jitter=st.integers(0, 10**6),
+    name=st.sampled_from(["best_of_n", "beam_search"]),
+)
+async def test_what_a_budget_buys_does_not_depend_on_timing(budget, jitter, name):
+    async def search(timing: random.Random | None) -> tuple[list[tuple[int, ...]], int]:
+        ops = operations(ScriptedEngine(letters(4), jitter=timing), budget=budget)
+        try:
+            await find(name)(ops, n=8)
+        except BudgetExhausted:
+            pass
+        assert ops._lease.settled <= budget
+        assert ops._lease.reserved == 0
+        return [node.path + node.tokens for node in ops.finished], ops._lease.settled
+
+    assert await search(None) == await search(random.Random(jitter))
+
+
+async def test_a_search_run_again_from_its_journal_asks_the_engines_for_nothing(tmp_path: Path):
+    async def search() -> tuple[ScriptedEngine, Operations, list]:
+        journal, engine = Journal(tmp_path / "j"), ScriptedEngine(letters(4), jitter=random.Random(1))
+        ops = operations(engine, journal=journal)
+        nodes = await find("beam_search")(ops, n=8, width=2)
+        journal.close()
+        return engine, ops, [(n.path, n.tokens, n.scores) for n in nodes]
+
+    first, ops, nodes = await search()
+    assert len(first.samples) == ops.usage.operations - len(first.scores) == 32
+    again, replayed, same = await search()
+    assert (again.samples, again.scores) == ([], [])
+    assert same == nodes
+    assert replayed.usage.replayed == replayed.usage.operations
+    assert (replayed.usage.flops, replayed.usage.computed_flops) == (
+        ops.usage.flops,
+        ops.usage.computed_flops,
+    )
+
+
+async def test_a_search_cut_anywhere_and_resumed_finds_the_same_and_runs_nothing_twice(tmp_path: Path):
+    class Killed(Exception):
+        pass
+
+    class Dying(ScriptedEngine):
+        async def sample(self, request):
+            if len(self.samples) == 20:
+                raise Killed
+            return await super().sample(request)
+
+    async def search(engine: ScriptedEngine, path: Path) -> list:
+        journal = Journal(path)
+        try:
+            nodes = await find("beam_search")(operations(engine, journal=journal), n=8, width=2)
+        finally:
+            journal.close()
+        return [(n.path, n.tokens, n.scores) for n in nodes]
+
+    undisturbed = ScriptedEngine(letters(4))
+    expected = await search(undisturbed, tmp_path / "undisturbed")
+    dying, resumed = Dying(letters(4)), ScriptedEngine(letters(4))
+    with pytest.raises(Killed):
+        await search(dying, tmp_path / "cut")
+    done = len(Journal(tmp_path / "cut"))
+    assert await search(resumed, tmp_path / "cut") == expected
+    assert len(resumed.samples) + len(resumed.scores) == 64 - done
+
+
+async def test_a_request_that_fails_cancels_its_siblings_and_frees_their_funds():
+    class Refusing(ScriptedEngine):
+        async def score(self, request):
+            raise RequestFailed("verifier-0: the score of step 0 is nan")
+
+    ops = operations(Refusing(letters(3)))
+    with pytest.raises(RequestFailed, match="nan"):
+        await ops.sample(ops.root, 8)
+    assert ops._lease.reserved == 0

@@ -1,0 +1,136 @@
+"""The router under any sequence of events: nothing lost, nothing twice, caps kept."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from actors.messages import SampleRequest
+from actors.routing import Router
+
+names = st.sampled_from(["r0", "r1", "r2"])
+
+
+def request(id: str, affinity: str = "", priority: int = 0) -> SampleRequest:
+    return SampleRequest(id, (1,), 0, 1, affinity=affinity, priority=priority)
+
+
+class AnyEvents(RuleBasedStateMachine):
+    """Requests, results, losses, returns and cancellations in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = Router()
+        self.alive: set[str] = set()
+        self.held: dict[str, set[str]] = {}
+        self.owed: set[str] = set()
+        self.count = 0
+
+    @rule(name=names)
+    def join(self, name: str) -> None:
+        if name not in self.alive:
+            self.router.join(name, 3)
+            self.alive.add(name)
+            self.held[name] = set()
+
+    @rule(name=names)
+    def leave(self, name: str) -> None:
+        lost = self.router.leave(name)
+        assert set(lost) == self.held.pop(name, set())
+        self.alive.discard(name)
+
+    @rule(affinity=st.sampled_from(["", "x", "y"]), priority=st.integers(0, 2))
+    def put(self, affinity: str, priority: int) -> None:
+        self.count += 1
+        self.router.put(request(str(self.count), affinity, priority))
+        self.owed.add(str(self.count))
+
+    @rule(name=names)
+    def take(self, name: str) -> None:
+        taken = [r.id for r in self.router.take(name)]
+        assert not taken or name in self.alive
+        assert set(taken) <= self.owed
+        assert not any(id in held for id in taken for held in self.held.values())
+        if name in self.alive:
+            self.held[name].update(taken)
+
+    @rule(name=names, data=st.data())
+    def finish(self, name: str, data: st.DataObject) -> None:
+        if self.held.get(name):
+            id = data.draw(st.sampled_from(sorted(self.held[name])))
+            assert self.router.done(name, id)
+            assert not self.router.done(name, id)
+            self.held[name].discard(id)
+            self.owed.discard(id)
+
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        if self.owed:
+            id = data.draw(st.sampled_from(sorted(self.owed)))
+            holder = self.router.drop(id)
+            assert holder == next((name for name, held in self.held.items() if id in held), None)
+            if holder is not None:
+                self.held[holder].discard(id)
+            self.owed.discard(id)
+
+    @invariant()
+    def caps_are_kept(self) -> None:
+        assert all(self.router.in_flight(name) <= 3 for name in self.alive)
+
+    @invariant()
+    def everything_owed_is_queued_or_in_flight(self) -> None:
+        in_flight = sum(map(len, self.held.values()))
+        assert self.router.queued == len(self.owed) - in_flight
+
+    def teardown(self) -> None:
+        """One replica that looks whenever it is told to gets everything done."""
+        if not self.alive:
+            self.join("r0")
+        for name in list(self.alive):
+            for id in list(self.held[name]):
+                self.router.done(name, id)
+                self.owed.discard(id)
+        self.router.awake()
+        for name in self.alive:
+            self.router._look.add(name)
+        while woken := self.router.awake():
+            for name in woken:
+                for taken in self.router.take(name):
+                    self.owed.discard(taken.id)
+                    self.router.done(name, taken.id)
+        assert not self.owed
+
+
+TestAnyEvents = AnyEvents.TestCase
+
+
+def test_a_problem_stays_where_its_prefix_is_until_that_replica_is_full():
+    router = Router()
+    router.join("a", 2)
+    router.put(request("1", "x"))
+    assert [r.id for r in router.take("a")] == ["1"]
+    router.join("b", 2)
+    router.put(request("2", "x"))
+    router.put(request("3", "x"))
+    assert router.take("b") == [], "a has room for its own problem"
+    assert [r.id for r in router.take("a")] == ["2"]
+    assert [r.id for r in router.take("b")] == ["3"], "a is full: a prefill elsewhere beats waiting"
+
+
+def test_lower_priority_numbers_go_first_and_ties_in_order_of_arrival():
+    router = Router()
+    router.join("a", 9)
+    for id, priority in (("late", 1), ("first", 0), ("second", 0)):
+        router.put(request(id, priority=priority))
+    assert [r.id for r in router.take("a")] == ["first", "second", "late"]
+
+
+def test_a_lost_replicas_requests_go_before_younger_ones():
+    router = Router()
+    router.join("a", 2)
+    for id in "123":
+        router.put(request(id))
+    router.take("a")
+    assert router.leave("a") == ["1", "2"]
+    router.join("b", 9)
+    assert [r.id for r in router.take("b")] == ["1", "2", "3"]

@@ -1,0 +1,82 @@
+"""Majority, best, weighted and pass@k, against their definitions."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.selection import AGGREGATIONS, Candidate, best, majority, pass_at_k, weighted
+
+candidates = st.lists(
+    st.builds(Candidate, st.sampled_from(["a", "b", "c", None]), st.floats(0, 1, width=16)), max_size=12
+)
+
+
+@given(candidates)
+def test_majority_is_an_answer_that_no_other_outnumbers(candidates):
+    votes = [c.answer for c in candidates if c.answer is not None]
+    chosen = majority(candidates)
+    assert (chosen is None) == (not votes)
+    assert all(votes.count(chosen) >= votes.count(other) for other in votes)
+
+
+@given(candidates)
+def test_best_answers_as_the_highest_score_does(candidates):
+    scored = [c for c in candidates if c.answer is not None]
+    chosen = best(candidates)
+    assert (chosen is None) == (not scored)
+    assert not scored or any(c.answer == chosen and c.score == max(s.score for s in scored) for c in scored)
+
+
+@given(candidates)
+def test_weighted_maximises_the_sum_of_scores(candidates):
+    def total(answer):
+        return sum(c.score for c in candidates if c.answer == answer)
+
+    chosen = weighted(candidates)
+    assert all(total(chosen) >= total(c.answer) for c in candidates if c.answer is not None)
+
+
+@given(st.lists(st.sampled_from(["a", "b"]), max_size=9))
+def test_equal_scores_make_weighted_the_majority(answers):
+    voters = [Candidate(answer, 0.5) for answer in answers]
+    assert weighted(voters) == majority(voters)
+
+
+def test_the_rules_differ_where_they_should():
+    voters = (
+        [Candidate("a", 0.2)] * 3 + [Candidate("b", 0.5)] * 2 + [Candidate("c", 0.9), Candidate(None, 1.0)]
+    )
+    assert (majority(voters), weighted(voters), best(voters)) == ("a", "b", "c")
+
+
+def test_without_scores_only_majority_answers():
+    voters = [Candidate("a", None), Candidate("a", None), Candidate("b", None)]
+    assert (majority(voters), weighted(voters), best(voters)) == ("a", None, None)
+
+
+def test_aggregations():
+    scores = (0.5, 0.25, 0.5)
+    assert {name: rule(scores) for name, rule in AGGREGATIONS.items()} == {
+        "last": 0.5,
+        "min": 0.25,
+        "prod": 0.0625,
+    }
+
+
+@given(st.integers(1, 9), st.data())
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(n, data):
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    subsets = list(combinations(range(n), k))
+    share = sum(any(i < c for i in subset) for subset in subsets) / len(subsets)
+    assert math.isclose(pass_at_k(n, c, k), share)
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
+def test_pass_at_k_refuses_what_is_not_defined(n, c, k):
+    with pytest.raises(ValueError, match="pass@k needs"):
+        pass_at_k(n, c, k)
