@@ -1,7 +1,7 @@
 """FLOPs of one model's forward pass, from its Hugging Face config.
 
 Convention: one multiply-add is 2 FLOPs and only matrix products count, as in `torch.utils.flop_counter`
-(norms, softmax, activations, rotary angles and the embedding look-up are left out: under 1 %). All numbers
+(norms, softmax, activations, rotary angles and the embedding look-up are left out, as there). All numbers
 are Python ints, exact and in closed form, so a ledger can add and compare them without rounding.
 
 Per position p, with L layers, width d, H query heads and K key/value heads of size h, MLP width f and
@@ -196,10 +196,11 @@ def _read_config(model: str, key: str) -> dict[str, Any]:
 
 
 def _from_hub(model: str, key: str) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     try:
-        return Path(hf_hub_download(model, "config.json"))
+        cached = try_to_load_from_cache(model, "config.json")  # first, or a machine without a network waits
+        return Path(cached if isinstance(cached, str) else hf_hub_download(model, "config.json"))
     except Exception as error:  # offline, unknown, gated, malformed: the hub client has no common base class
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         need = "needed: an existing model directory, or a Hugging Face id that this machine can read"
