@@ -1,0 +1,35 @@
+"""Short forms of calls to a replica."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import ray
+
+from actors.messages import Request, SampleRequest, ScoreRequest
+
+_ids = itertools.count()
+
+
+def sample(prompt: tuple[int, ...], seed: int = 0, max_tokens: int = 20, **values: Any) -> SampleRequest:
+    return SampleRequest(f"sample-{next(_ids)}", prompt, seed, max_tokens, **values)
+
+
+def score(tokens: tuple[int, ...], *step_ends: int) -> ScoreRequest:
+    return ScoreRequest(f"score-{next(_ids)}", tokens, step_ends)
+
+
+def collect(replica: Any, count: int) -> list[Any]:
+    """The next ``count`` results, in the order in which they came."""
+    results: list[Any] = []
+    while len(results) < count:
+        results += ray.get(replica.collect.remote(), timeout=60)
+    return results
+
+
+def answers(replica: Any, requests: list[Request]) -> list[Any]:
+    """The results of ``requests``, in their order."""
+    ray.get(replica.submit.remote(requests))
+    by_id = {result.id: result for result in collect(replica, len(requests))}
+    return [by_id[request.id] for request in requests]

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from transformers import Qwen2ForCausalLM
+
+from actors.generator import delimiter_token
+from actors.messages import Failure, SampleResult
+from tests.actors.calls import answers, collect, sample, score
+from tests.actors.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
+
+PROMPTS = [tuple(1 + (7 * i + j) % 12 for j in range(10 + i)) for i in range(24)]
+
+
+def tokens_of(results: list[Any]) -> list[tuple[int, ...]]:
+    return [result.tokens for result in results]
+
+
+def test_a_seed_gives_the_same_tokens_on_any_replica_and_in_any_batch(generator: Any, other: Any) -> None:
+    requests = [sample(prompt, seed, until="end") for seed, prompt in enumerate(PROMPTS)]
+    together = tokens_of(answers(generator, requests))
+    assert together == tokens_of(answers(generator, requests[::-1]))[::-1]  # now from a warm cache
+    assert together == tokens_of(answers(other, requests))  # at most 5 at once
+    assert together[:2] == [answers(generator, [request])[0].tokens for request in requests[:2]]
+    reseeded = [dataclasses.replace(request, seed=request.seed + 100) for request in requests]
+    assert together != tokens_of(answers(generator, reseeded))
+
+
+def test_the_seed_may_be_any_integer(generator: Any) -> None:
+    for seed in (-1, 2**64 + 3):
+        requests = [sample(PROMPTS[5], seed, until="end") for _ in range(2)]
+        first, second = tokens_of(answers(generator, requests))
+        assert first == second
+
+
+def test_a_step_ends_with_its_delimiter_a_solution_with_the_end_token(generator: Any) -> None:
+    steps = answers(generator, [sample(prompt, 1, 100) for prompt in PROMPTS])
+    ends = answers(generator, [sample(prompt, 2, 200, until="end") for prompt in PROMPTS])
+    assert {"step"} < {result.finish for result in steps}
+    assert {"end"} <= {result.finish for result in ends} <= {"end", "length"}
+    for result in steps + ends:
+        stop = {"step": NEWLINE, "end": EOS, "length": result.tokens[-1]}[result.finish]
+        assert result.tokens[-1] == stop
+        assert EOS not in result.tokens[:-1]
+        assert result.replica == "generator"
+    assert all(NEWLINE not in result.tokens[:-1] for result in steps)
+    assert any(NEWLINE in result.tokens for result in ends)
+
+
+def test_length(generator: Any) -> None:
+    results = answers(generator, [sample(prompt, 3, 1) for prompt in PROMPTS])
+    assert all(len(result.tokens) == 1 for result in results)
+    assert "length" in {result.finish for result in results}
+    (full,) = answers(generator, [sample((5,) * (MAX_LEN - 1), 3, 99)])
+    assert len(full.tokens) == 1  # the context ends there
+
+
+def test_a_delimiter_of_several_tokens_keeps_the_sampled_tokens(other: Any) -> None:
+    results = answers(other, [sample(prompt, seed, 200) for seed in range(8) for prompt in PROMPTS])
+    steps = [result for result in results if result.finish == "step"]
+    assert steps
+    assert all(result.tokens[-2:] == (SEMICOLON, NEWLINE) for result in steps)
+    pairs = [pair for result in results for pair in zip(result.tokens, result.tokens[1:], strict=False)]
+    assert pairs.count((SEMICOLON, NEWLINE)) == len(steps)
+
+
+def test_greedy_is_hugging_faces_greedy(generator: Any, generator_path: Path) -> None:
+    model = Qwen2ForCausalLM.from_pretrained(generator_path, dtype=torch.float32).eval()
+    results = answers(generator, [sample(p, 0, 15, until="end", temperature=0.0) for p in PROMPTS[:8]])
+    for prompt, result in zip(PROMPTS, results, strict=False):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *result.tokens]])).logits[0]
+        assert logits[len(prompt) - 1 : -1].argmax(-1).tolist() == list(result.tokens)
+
+
+def test_computed_tokens_leave_out_the_cached_prefix(generator: Any) -> None:
+    prompt = tuple(1 + (j * j) % 11 for j in range(80))
+    first, again = (answers(generator, [sample(prompt, 9, 4, until="end")])[0] for _ in range(2))
+    assert first.computed_tokens == 80 + len(first.tokens) - 1
+    assert again.computed_tokens == 80 - 64 + len(again.tokens) - 1  # two blocks of 32
+
+
+def test_bad_requests_fail_in_one_line_and_the_replica_lives(generator: Any) -> None:
+    bad = [
+        sample(()),
+        sample((len(SYMBOLS),)),
+        sample((-1,)),
+        sample((1.5,)),  # type: ignore[arg-type]
+        sample((1,) * MAX_LEN),
+        sample((1,), max_tokens=0),
+        sample((1,), temperature=float("nan")),
+        sample((1,), top_p=0.0),
+        score((1, 2), 2),
+    ]
+    good = sample(PROMPTS[0])
+    *failures, result = answers(generator, [*bad, good])
+    assert isinstance(result, SampleResult)
+    for request, failure in zip(bad, failures, strict=True):
+        assert isinstance(failure, Failure), request
+        assert request.id in failure.error
+        assert "generator" in failure.error
+        assert "\n" not in failure.error
+    for failure, words in zip(failures, ["empty", "15", "-1", "integer", "256", "max_tokens"], strict=False):
+        assert words in failure.error
+
+
+def test_a_short_request_is_collected_before_a_long_one_is_done(generator: Any) -> None:
+    long, short = sample((5,), 0, 250, until="end", temperature=0.0), sample((5,), 1, 2)
+    ray.get(generator.submit.remote([long, short]))
+    assert [result.id for result in collect(generator, 2)] == [short.id, long.id]
+
+
+def test_an_aborted_request_gives_no_result(generator: Any) -> None:
+    doomed = [sample((5,), 0, 250, until="end", temperature=0.0) for _ in range(3)]
+    kept = sample((5,), 1, 250, until="end", temperature=0.0)
+    ray.get(generator.submit.remote([*doomed, kept]))
+    ray.get(generator.abort.remote([request.id for request in doomed] + ["unknown"]))
+    (result,) = collect(generator, 1)
+    assert result.id == kept.id
+    assert answers(generator, doomed[:1])[0].tokens == result.tokens  # an aborted id may come again
+    finished = sample((5,), 1, 1)
+    ray.get(generator.submit.remote([finished]))
+    ray.get(generator.ping.remote())
+    ray.get(generator.abort.remote([finished.id]))  # done, but not collected
+    assert [result.id for result in answers(generator, [kept])] == [kept.id]
+
+
+def test_requests_sent_twice_are_answered_once(generator: Any) -> None:
+    requests = [sample(prompt, 4) for prompt in PROMPTS]
+    ray.get([generator.submit.remote(requests), generator.submit.remote(requests)])
+    results = collect(generator, len(requests))
+    assert sorted(result.id for result in results) == sorted(request.id for request in requests)
+
+
+def test_a_cancelled_collect_loses_nothing(generator: Any) -> None:
+    waiting = generator.collect.remote()
+    ready, _ = ray.wait([waiting], timeout=0.3)
+    assert not ready
+    ray.cancel(waiting)
+    with pytest.raises((ray.exceptions.TaskCancelledError, ray.exceptions.RayTaskError)):
+        ray.get(waiting, timeout=10)
+    assert len(answers(generator, [sample(PROMPTS[0])])) == 1
+
+
+def test_info_and_ping(generator: Any, other: Any) -> None:
+    info, few = ray.get([generator.info.remote(), other.info.remote()])
+    assert (info.name, info.max_model_len, few.max_num_seqs) == ("generator", MAX_LEN, 5)
+    assert info.kv_cache_tokens > MAX_LEN
+    assert info.pid != few.pid
+    assert 0 < ray.get(generator.ping.remote()) < 10
+
+
+class Vocabulary:
+    """A tokenizer of the given tokens."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def batch_decode(self, batch: list[list[int]]) -> list[str]:
+        return ["".join(self._texts[token] for token in tokens) for tokens in batch]
+
+
+@pytest.mark.parametrize(
+    ("texts", "delimiter", "token"),
+    [
+        (("a", "\n"), "\n", 1),
+        (("a", "\n", "b\n"), "\n", None),  # it can also end another token
+        (("a", "\n", "\n\n"), "\n\n", None),  # or be made of two
+        (("a",), "\n", None),
+        (("a", "\n\n"), "\n\n", 1),
+        (("a", "é"), "é", None),  # or of bytes
+    ],
+)
+def test_delimiter_token(texts: tuple[str, ...], delimiter: str, token: int | None) -> None:
+    assert delimiter_token(Vocabulary(*texts), delimiter) == token

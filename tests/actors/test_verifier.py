@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from actors.engine import Job, Pooled
+from actors.messages import Failure, ScoreRequest, ScoreResult
+from actors.verifier import KINDS, ScoreMemo, VerifierActor, positive_probability
+from tests.actors.calls import answers, sample, score
+from tests.actors.tiny_models import MAX_LEN, make_reward_model
+
+ENDS = (20, 50, 70, 100, 131, 150)
+
+
+def path(seed: int, length: int = ENDS[-1]) -> tuple[int, ...]:
+    rng = random.Random(seed)
+    return tuple(rng.randrange(1, 15) for _ in range(length))
+
+
+def test_scores_are_hugging_faces(verifier: Any) -> None:
+    model = make_reward_model()
+    paths = [path(seed) for seed in range(6)]
+    for tokens, result in zip(paths, answers(verifier, [score(p, *ENDS) for p in paths]), strict=True):
+        reference = model(list(tokens))
+        assert result.scores == pytest.approx([reference[end - 1] for end in ENDS], abs=1e-5)
+        assert result.replica == "verifier"
+    assert len(set(reference)) > 100  # a model that says the same everywhere tests nothing
+
+
+def test_step_by_step_equals_cold_and_computes_only_what_is_new(verifier: Any) -> None:
+    tokens = path(100)
+    (cold,) = answers(verifier, [score(path(100), *ENDS)])
+    other = path(101)
+    grown = []
+    for n in range(1, len(ENDS) + 1):
+        (result,) = answers(verifier, [score(other[: ENDS[n - 1]], *ENDS[:n])])
+        grown.append(result)
+    ray.get(verifier.remember.remote(0))
+    (at_once,) = answers(verifier, [score(other, *ENDS)])  # re-run without the cache
+    assert grown[-1].scores == pytest.approx(at_once.scores, abs=1e-6)
+    assert [result.computed_tokens for result in grown] == [20, 50, 70 - 32, 100 - 64, 131 - 96, 150 - 128]
+    assert cold.computed_tokens == len(tokens)
+
+
+def test_a_path_scored_again_needs_no_engine(verifier: Any) -> None:
+    request, repeated = score(path(200), *ENDS), score(path(200), *ENDS)
+    (first,), (again,) = answers(verifier, [request]), answers(verifier, [repeated])
+    assert again == ScoreResult(repeated.id, first.scores, 0, "verifier")
+
+
+def test_siblings_in_one_batch_share_their_prefix(verifier: Any) -> None:
+    stem = path(300, 128)
+    siblings = [stem + path(seed, 22) for seed in range(301, 309)]
+    results = answers(verifier, [score(tokens, *ENDS) for tokens in siblings])
+    assert len({result.scores[:4] for result in results}) == 1
+    assert len({result.scores[-1] for result in results}) == len(siblings)
+    assert sum(result.computed_tokens for result in results) == 128 + 8 * 22
+
+
+@pytest.mark.parametrize("max_bytes", [0, 700])
+def test_what_the_memo_lost_is_computed_again_without_the_cache(verifier: Any, max_bytes: int) -> None:
+    ray.get(verifier.remember.remote(max_bytes))
+    tokens = path(400 + max_bytes)
+    (first,) = answers(verifier, [score(tokens, *ENDS)])
+    (again,) = answers(verifier, [score(tokens, *ENDS)])
+    assert again.scores == pytest.approx(first.scores, abs=1e-6)
+    assert again.computed_tokens == (150 - 128) + 150
+
+
+def test_bad_requests_fail_in_one_line_and_the_replica_lives(verifier: Any) -> None:
+    tokens = path(500)
+    bad = [
+        score((), 0),
+        score(tokens),
+        score(tokens, 20),
+        score(tokens, 20, 20, 150),
+        score(tokens, 0, 150),
+        score((99,), 1),
+        score((1,) * (MAX_LEN + 1), MAX_LEN + 1),
+        sample((1, 2)),
+    ]
+    *failures, result = answers(verifier, [*bad, score(tokens, *ENDS)])
+    assert len(result.scores) == len(ENDS)
+    for request, failure in zip(bad, failures, strict=True):
+        assert isinstance(failure, Failure), request
+        assert request.id in failure.error
+        assert "verifier" in failure.error
+        assert "\n" not in failure.error
+    assert 0 < ray.get(verifier.ping.remote()) < 10
+
+
+@pytest.fixture
+def reader() -> VerifierActor:
+    """A verifier without an engine, to be given an engine's outcomes."""
+    reader = object.__new__(VerifierActor)
+    reader.name, reader.model = "judge", "model"
+    reader._kind, reader._memo = KINDS["prm"], ScoreMemo(1 << 20)
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (torch.tensor([[0.0, 1.0], [0.0, math.nan]]), "step 1 is nan"),
+        (torch.tensor([[math.inf, math.inf], [0.0, 1.0]]), "step 0 is nan"),
+        (torch.tensor([[0.0, 1.0]]), "1 rows for 2 tokens"),
+        (torch.zeros(0, 2), "0 rows for 2 tokens"),
+    ],
+)
+def test_a_score_that_is_no_number_is_a_failure(reader: VerifierActor, rows: Any, words: str) -> None:
+    request = ScoreRequest("r7", (3, 4), (1, 2))
+    job = Job("k", [3, 4], None, request)
+    ((key, failure),) = reader.results([Pooled(job, rows, cached_tokens=0)])
+    assert key == "k"
+    assert isinstance(failure, Failure)
+    assert words in failure.error
+    assert "judge" in failure.error
+    assert "r7" in failure.error
+
+
+def test_positive_probability() -> None:
+    assert positive_probability([2.0]) == pytest.approx(1 / (1 + math.exp(-2)))
+    assert positive_probability([1.0, 3.0]) == pytest.approx(1 / (1 + math.exp(-2)))
+    assert positive_probability([2000.0, -2000.0]) == 0
+    assert positive_probability([-2000.0, 2000.0]) == 1
+
+
+def test_a_memo_forgets_the_least_recently_used() -> None:
+    memo = ScoreMemo(650)
+    for name in (b"a", b"b", b"c"):
+        memo.put(name, 0.5)
+    memo.get(b"a")
+    memo.put(b"d", 0.5)
+    assert [memo.get(name) for name in (b"a", b"b", b"c", b"d")] == [0.5, None, 0.5, 0.5]
+
+
+def test_an_unknown_kind_is_named() -> None:
+    with pytest.raises(ValueError, match=r"verifier\.kind: 'orm' .* prm"):
+        VerifierActor("v", "nowhere", kind="orm")
