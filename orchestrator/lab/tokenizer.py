@@ -1,5 +1,9 @@
 """The lab's tokenizer: one token a character, saved as a stock Hugging Face fast tokenizer.
 
+It is Qwen2's own tokenizer class with no merges: for a model of that type, ``AutoTokenizer`` (and so
+vLLM) loads this class whatever the saved files say, with its byte-level pre-tokenizer; a tokenizer of
+another kind would be read differently there than it was here.
+
 ``#`` separates earlier attempts in a reviser's prompt; 7..9 leave room for a larger order. There is no
 beginning-of-sequence token: ``tokenizer(prompt)["input_ids"]`` is what the engine gets.
 """
@@ -10,28 +14,25 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import Qwen2Tokenizer
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 VOCABULARY = (PAD, EOS, UNK, "\n", ".", "=", "#", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 IDS = {token: i for i, token in enumerate(VOCABULARY)}
 PAD_ID, EOS_ID = IDS[PAD], IDS[EOS]
+_NEWLINE_BYTE = "\u010a"  # how a byte-level vocabulary spells a newline
 NEWLINE_ID, PROMPT_END_ID = IDS["\n"], IDS["="]
 
 # cell value (0 a blank, 1..6 a symbol) -> token id
 _CELL_IDS = np.array([IDS["."], *(IDS[str(v)] for v in range(1, 10))], np.int64)
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer() -> Qwen2Tokenizer:
     """A new tokenizer. ``decode(encode(text)) == text`` for every text over the vocabulary's characters."""
-    core = Tokenizer(models.WordLevel(IDS, unk_token=UNK))
-    # Not ".", which does not match a newline: newlines would vanish.
-    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
-    # Without a decoder, decode() would put spaces between tokens.
-    core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
+    vocabulary = {_NEWLINE_BYTE if token == "\n" else token: id for token, id in IDS.items()}
+    return Qwen2Tokenizer(
+        vocab=vocabulary,
+        merges=[],
         pad_token=PAD,
         eos_token=EOS,
         unk_token=UNK,

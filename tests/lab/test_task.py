@@ -116,7 +116,7 @@ def test_a_stream_can_be_read_in_pieces() -> None:
 
 def test_every_row_is_seven_tokens_and_text_roundtrips() -> None:
     tokenizer = build_tokenizer()
-    newline, end = tokenizer.convert_tokens_to_ids(["\n", "="])
+    newline, end = tokenizer("\n=")["input_ids"]
     for problem in task.problems("test", 38):
         prompt, answer = tokenizer(problem.prompt)["input_ids"], tokenizer(problem.answer)["input_ids"]
         assert tokenizer.decode(prompt) == problem.prompt
