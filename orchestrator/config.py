@@ -127,7 +127,7 @@ class Config:
 
 
 LAB = Path(__file__).parent / "lab" / "checkpoints"
-OmegaConf.register_new_resolver("lab", lambda name: str(LAB / name), replace=True)
+OmegaConf.register_resolver("lab", lambda name: str(LAB / name), replace=True)
 """``${lab:generator-s}``: a lab model, wherever the project is installed."""
 
 

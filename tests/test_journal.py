@@ -80,10 +80,14 @@ def test_a_journal_of_another_configuration_is_refused(tmp_path: Path):
         Journal(tmp_path / "j", fingerprint="two")
 
 
-def test_a_full_disk_is_said_by_the_next_record(tmp_path: Path):
+def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
     journal = Journal(tmp_path / "j")
+    journal.record("p", "small", result(), 1)
+    journal.flush()
     journal._database.execute("PRAGMA max_page_count = 10")
+    journal.record("p", "large", result(tuple(range(50_000))), 1)
     with pytest.raises(sqlite3.OperationalError, match="full"):
-        for index in range(50):
-            journal.record("p", str(index), result(tuple(range(2000))), 1)
-            journal.flush()
+        journal.flush()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal.record("p", "next", result(), 1)
+    assert list(journal.results("p")) == ["small"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -107,10 +108,8 @@ async def test_what_a_refused_request_left_running_is_finished_and_kept():
 async def test_what_a_budget_buys_does_not_depend_on_timing(budget, jitter, name):
     async def search(timing: random.Random | None) -> tuple[list[tuple[int, ...]], int]:
         ops = operations(ScriptedEngine(letters(4), jitter=timing), budget=budget)
-        try:
+        with contextlib.suppress(BudgetExhausted):
             await find(name)(ops, n=8)
-        except BudgetExhausted:
-            pass
         assert ops._lease.settled <= budget
         assert ops._lease.reserved == 0
         return [node.path + node.tokens for node in ops.finished], ops._lease.settled

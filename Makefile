@@ -1,0 +1,38 @@
+# `make run` and `make test` set up by themselves what they need, in .venv beside this file.
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := torch==2.13.0+cpu
+
+.PHONY: setup run test lint ui clean
+
+setup: .venv/.ready
+
+# torch first: the CPU build, from wherever pip is told to look, else from PyTorch's own index. The vision
+# and audio packages that the CPU build of vLLM pulls in are made for a CUDA torch and break the import of
+# transformers beside this one; nothing here uses them.
+.venv/.ready: pyproject.toml cluster/constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0])"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check "$(TORCH)" 2> .venv/pip.log \
+	  || $(BIN)/pip install -q --index-url https://download.pytorch.org/whl/cpu "$(TORCH)"
+	$(BIN)/pip install -q --disable-pip-version-check -c cluster/constraints.txt -e ".[cpu,dev]" 2>> .venv/pip.log \
+	  || { tail -5 .venv/pip.log; exit 1; }
+	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec 2>> .venv/pip.log
+	touch $@
+
+run: setup
+	$(BIN)/ttc run configs/lab.yaml
+
+test: lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: setup
+	$(BIN)/ttc ui
+
+clean:
+	rm -rf .venv build *.egg-info
