@@ -64,8 +64,9 @@ class Observer(Protocol):
 def prepare(config: Config) -> Prepared:
     """Load problems, tokenizers and cost models; check that they fit each other and the budget.
     Raises BadInput. Starts nothing."""
-    codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
+    problems = _problems(config)
     generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
+    codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
     verifier = None
     if config.verifier.model is not None:
         verifier = CostModel.from_pretrained(config.verifier.model, key="verifier.model")
@@ -77,7 +78,6 @@ def prepare(config: Config) -> Prepared:
                 f"a verifier scores the generator's tokens, so its tokenizer must have the same vocabulary "
                 f"as generator.model's ({config.generator.model})",
             )
-    problems = _problems(config)
     template = config.problems.template
     prompts = [
         codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)

@@ -64,12 +64,11 @@ def load_tokenizer(model: str, *, key: str) -> Any:
     """A Hugging Face tokenizer. Raises BadInput that names ``key`` where there is none to load."""
     from transformers import AutoTokenizer
 
-    directory = Path(model)
-    if directory.is_absolute() or directory.exists():
-        if not directory.is_dir():
-            raise BadInput(key, model, "allowed: a directory with a Hugging Face model, or a hub id")
-        if not any((directory / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")):
-            raise BadInput(key, model, "the directory has no tokenizer (tokenizer.json)")
+    directory = Path(model).expanduser()
+    if directory.is_dir() and not any(
+        (directory / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")
+    ):
+        raise BadInput(key, model, "the directory has no tokenizer (tokenizer.json)")
     try:
         return AutoTokenizer.from_pretrained(model)
     except Exception as error:

@@ -1,0 +1,149 @@
+"""Bad input through the command: one line that names key, value and what is allowed; exit status 2;
+nothing started."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import ray
+
+from orchestrator.cli import run_command
+from orchestrator.config import LAB
+
+ROOT = Path(__file__).parent.parent
+LAB_CONFIG = str(ROOT / "configs" / "lab.yaml")
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one line that a command with bad input prints."""
+    status = run_command(arguments)
+    out, err = capsys.readouterr()
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert not ray.is_initialized()
+    return err
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value", "allowed"),
+    [
+        ("budget.flopz=1e12", "budget.flopz", "unknown key", "flops"),
+        ("speed=9", "speed", "unknown key", "budget"),
+        ("generator.replicas=two", "generator.replicas", "two", "Integer"),
+        ("generator.replicas=0", "generator.replicas", "0", "1 or more"),
+        ("generator.temperature=-1", "generator.temperature", "-1", "0 or more"),
+        ("generator.top_p=0", "generator.top_p", "0", "above 0"),
+        ("generator.step_delimiter=''", "generator.step_delimiter", "''", "one or more characters"),
+        ("generator.max_tokens=500", "generator.engine.max_model_len", "128", "542 or more"),
+        ("generator.engine.max_model_len=10", "generator.engine.max_model_len", "10", "90 or more"),
+        ("strategy.name=beam", "strategy.name", "beam", "beam_search or best_of_n"),
+        ("strategy.n=10", "strategy.n", "10", "multiples of strategy.width (4)"),
+        ("strategy.width=32", "strategy.width", "32", "1 to strategy.n (16)"),
+        ("strategy.n=many", "strategy.n", "many", "type int"),
+        ("strategy.depth=3", "strategy.depth", "3", "beam_search takes n, width, max_rounds"),
+        ("budget.flops=0", "budget.flops", "0", "a positive number of FLOPs"),
+        ("budget.flops=-1e9", "budget.flops", "-1000000000", "a positive number of FLOPs"),
+        ("budget.flops=1e12x", "budget.flops", "1e12x", "Float"),
+        ("budget.flops=1000", "budget.flops", "1000", "one token after the shortest prompt costs"),
+        ("generator.model=nowhere/at/all", "generator.model", "nowhere/at/all", "directory"),
+        ("verifier.model=/nowhere", "verifier.model", "/nowhere", "directory"),
+        ("verifier.model=null", "verifier.model", "None", "beam_search needs a verifier"),
+        ("verifier.aggregation=mean", "verifier.aggregation", "mean", "last, min or prod"),
+        ("problems.split=exam", "problems.split", "exam", "train, validation, bins or test"),
+        ("problems.source=csv", "problems.source", "csv", "lab or jsonl"),
+        ("problems.source=jsonl", "problems.path", "None", "a file with one JSON a line"),
+        ("problems.limit=0", "problems.limit", "0", "1 or more"),
+        ("problems.template=hello", "problems.template", "hello", "{problem}"),
+        ("allocation.name=greedy", "allocation.name", "greedy", "uniform"),
+        ("nonsense", "override", "nonsense", "key=value"),
+    ],
+)
+def test_a_bad_key_is_one_line(capsys, override, key, value, allowed):
+    line = refused(capsys, "run", LAB_CONFIG, override)
+    assert line.startswith(f"ttc: {key}: ")
+    assert value in line
+    assert allowed in line
+
+
+def test_a_config_that_is_not_there_or_not_yaml(capsys, tmp_path):
+    assert "allowed: an existing YAML file" in refused(capsys, "run", "nowhere.yaml")
+    for name, text in (("list", "- 1\n- 2\n"), ("broken", "a: [1,\n"), ("loop", "base: loop.yaml\n")):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text)
+        assert "ttc: " in refused(capsys, "run", str(path))
+
+
+def test_a_key_without_a_default_is_asked_for(capsys, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("name: x\nstrategy: {name: best_of_n}\nbudget: {flops: 1e12}\n")
+    line = refused(capsys, "run", str(path))
+    assert "generator.model" in line
+    assert "no default" in line
+
+
+def test_a_file_inherits_and_its_strategy_replaces_the_bases(tmp_path):
+    from orchestrator.config import load
+
+    path = tmp_path / "child.yaml"
+    path.write_text(f"base: {LAB_CONFIG}\nseed: 7\nstrategy: {{name: best_of_n, n: 3}}\n")
+    config = load(path, ["budget.flops=5e9"])
+    assert config.strategy == {"name": "best_of_n", "n": 3}
+    assert (config.seed, config.budget.flops, config.generator.replicas) == (7, 5e9, 2)
+
+
+def test_a_model_directory_without_a_tokenizer(capsys, tmp_path):
+    shutil.copy(LAB / "generator-s" / "config.json", tmp_path)
+    line = refused(capsys, "run", LAB_CONFIG, f"generator.model={tmp_path}")
+    assert "ttc: generator.model: " in line
+    assert "no tokenizer" in line
+
+
+def test_a_verifier_with_another_vocabulary(capsys, tmp_path):
+    model = tmp_path / "prm"
+    shutil.copytree(LAB / "prm", model)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["1"], vocabulary["2"] = vocabulary["2"], vocabulary["1"]
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    line = refused(capsys, "run", LAB_CONFIG, f"verifier.model={model}")
+    assert "ttc: verifier.model: " in line
+    assert "same vocabulary" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no problem"),
+        ("\n\n", "holds no problem"),
+        ("not json\n", ":1: 'not json' is not usable; the line is not JSON"),
+        ('{"problem": "1+1"}\n', ":1: answer: None"),
+        ('{"problem": "1+1", "answer": "2"}\n{"problem": "", "answer": "2"}\n', ":2: problem: ''"),
+        ('{"problem": "1+1", "answer": 2}\n', ":1: answer: 2"),
+        ("[1]\n", "a JSON object with problem and answer"),
+        ('{"id": "a", "problem": "1", "answer": "1"}\n{"id": "a", "problem": "2", "answer": "2"}\n', ":2: id: 'a'"),
+        ('{"problem": "1", "answer": "1", "difficulty": "hard"}\n', ":1: difficulty: 'hard'"),
+    ],
+)
+def test_a_malformed_problem_file(capsys, tmp_path, text, said):
+    path = tmp_path / "problems.jsonl"
+    path.write_text(text)
+    line = refused(capsys, "run", LAB_CONFIG, "problems.source=jsonl", f"problems.path={path}")
+    assert said in line
+
+
+def test_a_problem_file_that_is_not_there(capsys):
+    assert "problems.path" in refused(
+        capsys, "run", LAB_CONFIG, "problems.source=jsonl", "problems.path=nowhere.jsonl"
+    )
+
+
+def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
+    assert "ttc: run_id: 'ghost'" in refused(capsys, "resume", "ghost", "--runs", str(tmp_path))
+
+
+def test_the_ui_without_a_store(capsys, tmp_path):
+    assert "start a run first" in refused(capsys, "ui", "--runs", str(tmp_path))
