@@ -80,20 +80,43 @@ class RewardModel(nn.Module):
         return self.forward(tokens).float().softmax(-1)[..., 1]
 
 
-def new_reward_model(generator: Qwen2ForCausalLM, extra_layers: int, seed: int) -> RewardModel:
+def residual_rms(generator: Qwen2ForCausalLM, tokens: Tensor) -> float:
+    """Root mean square of what the generator's last layer hands on, before the last norm."""
+    kept: list[Tensor] = []
+    hook = generator.model.norm.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    with torch.inference_mode():
+        generator.model(input_ids=tokens, use_cache=False)
+    hook.remove()
+    return float(kept[0].pow(2).mean().sqrt())
+
+
+def new_reward_model(
+    generator: Qwen2ForCausalLM, extra_layers: int, seed: int, scale: float = 1.0
+) -> RewardModel:
     """The generator's embedding and layers, frozen, with ``extra_layers`` new layers and a head on top.
 
     Fine-tuning the generator's own layers destroys the features the verifier needs (it then learns only
     how hard a puzzle is); new layers over frozen ones learn at once which prefix is wrong.
+
+    Muon leaves a residual stream far larger than what a new layer adds, which so would hardly count. Every
+    layer reads the stream through an RMS norm, so it is divided by ``scale`` (a power of two, about
+    ``residual_rms``) without changing what the frozen layers compute: whatever writes to it is divided, and
+    the norms' epsilon with it, squared.
     """
     torch.manual_seed(seed)
     values = generator.config.to_dict()
     base = int(values["num_hidden_layers"])
     values["num_hidden_layers"] = base + extra_layers
     values.pop("layer_types", None)
+    values["rms_norm_eps"] /= scale**2
+    values["initializer_range"] = values["hidden_size"] ** -0.5
     config = Qwen2Config.from_dict({**values, "architectures": [REWARD_ARCHITECTURE], "num_labels": 2})
     model = RewardModel(config)
-    kept = {k: v for k, v in generator.model.state_dict().items() if not k.startswith("norm.")}
+    writers = ("embed_tokens.weight", "o_proj.weight", "down_proj.weight")
+    weights = generator.model.state_dict()
+    kept = {
+        k: v / scale if k.endswith(writers) else v for k, v in weights.items() if not k.startswith("norm.")
+    }
     model.model.load_state_dict(kept, strict=False)
     model.model.embed_tokens.requires_grad_(False)
     for layer in model.model.layers[:base]:

@@ -1,6 +1,6 @@
 """Quasigroup completion, compiled: random Latin squares of order 6, puzzles with exactly one solution.
 
-A grid is an int8 array of 36 cells in row order: 1..6 a symbol, 0 a blank. Everything random comes from one
+Everything random comes from one
 splitmix64 state (``uint64[1]``) so that a puzzle is a pure function of (seed, split, index) and does not
 depend on a library's generator.
 """
@@ -11,13 +11,11 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-ORDER = 6
-CELLS = ORDER * ORDER
+from orchestrator.lab.task import CELLS, ORDER, Grids
+
 _ALL = (1 << ORDER) - 1
 SPLIT_PARTS = 16
 """A puzzle's hash modulo this number decides the split it may ever appear in."""
-
-Grids = npt.NDArray[np.int8]
 
 
 @nb.njit(cache=True)

@@ -7,17 +7,29 @@ it, and a cell lies 42 tokens after its clue. A step is a row. Difficulty is the
 
 The splits cannot overlap: a hash of the puzzle (up to a renaming of its symbols) decides which split it
 may appear in.
+
+The published problems are read from a file (made by ``write_published``). Only making new puzzles imports
+the compiled code, and with it numba: a vLLM 0.32 CPU engine fails to start in a process that has imported
+numba before.
 """
 
 from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from orchestrator.errors import BadInput, one_of
-from orchestrator.lab.quasigroup import CELLS, ORDER, Grids, generate, part_of
 from orchestrator.problems import Problem
 
+Grids = npt.NDArray[np.int8]
+"""Cells of grids in row order, [n, 36]: 1..6 a symbol, 0 a blank."""
+
+ORDER = 6
+CELLS = ORDER * ORDER
 ROW_TOKENS = ORDER + 1
 PROMPT_TOKENS = ORDER * ROW_TOKENS
 SOLUTION_TOKENS = ORDER * ROW_TOKENS
@@ -33,6 +45,8 @@ _PROBLEM_SEED = 20260
 
 SPLITS = tuple(_PARTS)
 
+PUBLISHED = Path(__file__).parent / "checkpoints" / "problems.npz"
+
 
 def problems(split: str, limit: int | None = None) -> list[Problem]:
     """The first ``limit`` problems of ``split`` (all if None: 2000, of ``train`` 10000).
@@ -45,7 +59,7 @@ def problems(split: str, limit: int | None = None) -> list[Problem]:
     if limit is not None and limit < 0:
         raise BadInput("problems.limit", limit, "allowed: 0 or more, or null for all")
     count = _SIZES[split] if limit is None else min(limit, _SIZES[split])
-    puzzles, solutions = puzzle_arrays(split, _PROBLEM_SEED, 0, count)
+    puzzles, solutions = _published(split)
     return [
         Problem(
             id=f"lab-{split}-{i:04d}",
@@ -57,13 +71,32 @@ def problems(split: str, limit: int | None = None) -> list[Problem]:
     ]
 
 
+@cache
+def _published(split: str) -> tuple[Grids, Grids]:
+    with np.load(PUBLISHED) as file:
+        solutions = file[f"{split}_solutions"]
+        given = np.unpackbits(file[f"{split}_given"], axis=1, count=CELLS)
+    return solutions * given.astype(np.int8), solutions
+
+
+def write_published(path: Path = PUBLISHED) -> None:
+    """Make the published problems of all splits anew (the same ones each time) and write them to ``path``."""
+    arrays: dict[str, Any] = {}
+    for split, size in _SIZES.items():
+        puzzles, solutions = puzzle_arrays(split, _PROBLEM_SEED, 0, size)
+        arrays[f"{split}_solutions"] = solutions
+        arrays[f"{split}_given"] = np.packbits(puzzles != 0, axis=1)
+    np.savez_compressed(path, **arrays)
+
+
 def puzzle_arrays(split: str, seed: int, first: int, count: int) -> tuple[Grids, Grids]:
     """Puzzles ``first .. first + count`` of a split's stream ``seed``: (puzzles, solutions), int8[count, 36].
 
     A puzzle depends on (split, seed, its index) alone, so a stream can be read in pieces.
     """
-    parts = _PARTS[split]
-    return generate(seed, first, _blanks(seed, first, count), parts)
+    from orchestrator.lab.quasigroup import generate
+
+    return generate(seed, first, _blanks(seed, first, count), _PARTS[split])
 
 
 def _blanks(seed: int, first: int, count: int) -> npt.NDArray[np.int64]:
@@ -107,6 +140,8 @@ def parse_prompt(prompt: str) -> npt.NDArray[np.int8]:
 
 def split_of(prompt: str) -> str:
     """The only split in which this prompt (or one that differs by names of symbols) can appear."""
+    from orchestrator.lab.quasigroup import part_of
+
     part = part_of(parse_prompt(prompt))
     return next(split for split, parts in _PARTS.items() if part in parts)
 

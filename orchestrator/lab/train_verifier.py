@@ -6,6 +6,7 @@ Half of each batch are the generator's own samples, half are solutions with erro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from orchestrator.lab.model import (
     load_generator,
     new_reward_model,
     parameter_count,
+    residual_rms,
     save_reward_model,
 )
-from orchestrator.lab.quasigroup import ORDER
 from orchestrator.lab.sampling import sample
-from orchestrator.lab.task import PROMPT_TOKENS, puzzle_arrays
+from orchestrator.lab.task import ORDER, PROMPT_TOKENS, puzzle_arrays
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, PROMPT_END_ID, grid_tokens
 from orchestrator.lab.train_generator import RESUME_FILE
 from orchestrator.lab.training import Log, Schedule, fit
@@ -74,7 +75,8 @@ def train_verifier(
     prompts, truths, samples = own_samples(base, recipe, seed + 1)
     share = (samples == truths[:, None]).all(-1).float().mean()
     log(f"{samples.shape[0] * samples.shape[1]} samples of the generator, {share:.3f} correct")
-    reward = new_reward_model(base, recipe.extra_layers, seed)
+    rms = residual_rms(base, torch.cat([prompts, truths], dim=1)[:64])
+    reward = new_reward_model(base, recipe.extra_layers, seed, scale=2.0 ** round(math.log2(rms)))
     trained = _Trained(reward, base.config.hidden_size)
     count = sum(p.numel() for p in reward.parameters() if p.requires_grad)
     size = parameter_count(reward)

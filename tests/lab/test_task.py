@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +106,23 @@ def test_problems_never_change() -> None:
     assert hashlib.sha256(text.encode()).hexdigest() == PINNED
     assert task.problems("test", 7) == task.problems("test")[:7]
     assert task.problems("test", 8)[7].id == "lab-test-0007"
+
+
+def test_the_published_file_is_what_the_generator_makes(tmp_path: Path) -> None:
+    task.write_published(tmp_path / "again.npz")
+    with np.load(tmp_path / "again.npz") as again, np.load(task.PUBLISHED) as published:
+        assert set(again) == set(published)
+        for name in published:
+            assert np.array_equal(again[name], published[name]), name
+
+
+def test_reading_problems_does_not_import_numba() -> None:
+    """A vLLM 0.32 CPU engine cannot start in a process that has imported numba."""
+    code = (
+        "import sys; from orchestrator.lab import task; import orchestrator.lab.tokenizer;"
+        "assert len(task.problems('test')) == 2000; assert 'numba' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_stream_can_be_read_in_pieces() -> None:
