@@ -29,15 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """The exit status of a ``ttc`` command."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     errors = Console(stderr=True)
     try:
         return options.command(options, errors)
     except BadInput as error:
-        errors.print(f"ttc: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        _say(errors, f"ttc: {error}", "bold red")
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Overrides may stand before or after options, which argparse alone does not allow in a subcommand."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any(word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +98,7 @@ def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console)
 
     prepared = prepare(config)
     run_id = run_id or new_run_id(config)
-    errors.print(f"run {run_id}", highlight=False)
+    _say(errors, f"run {run_id}")
     display = Display(errors)
     try:
         with asyncio.Runner() as runner:
@@ -95,24 +106,27 @@ def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console)
             summary, untracked = runner.run(execute(prepared, run_id, display))
     except KeyboardInterrupt:
         display.close()
-        errors.print(
-            f"interrupted; what was computed is kept. To go on: ttc resume {run_id}", highlight=False
-        )
+        _say(errors, f"interrupted; what was computed is kept. To go on: ttc resume {run_id}")
         return 130
     except (PoolFailed, JournalMismatch) as error:
         display.close()
-        errors.print(f"ttc: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        _say(errors, f"ttc: {error}", "bold red")
         return 1
     finally:
         display.close()
     if untracked is not None:
-        errors.print(f"warning: {untracked}", style="yellow", markup=False, soft_wrap=True)
+        _say(errors, f"warning: {untracked}", "yellow")
     if as_json:
         print(json.dumps(summary.to_dict()))
     else:
         Console().print(summary_table(summary))
-        errors.print(f"results: {Path(config.runs) / run_id}/   MLflow: ttc ui", highlight=False)
+        _say(errors, f"results in {Path(config.runs) / run_id}/; MLflow: ttc ui")
     return 0 if summary.failed < summary.problems else 1
+
+
+def _say(console: Console, line: str, style: str | None = None) -> None:
+    """One line as it is: not wrapped, no word of it taken for markup."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _interrupt_on_terminate() -> None:

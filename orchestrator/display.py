@@ -69,7 +69,8 @@ class Display:
         now = time.monotonic()
         if self._live is None and (now - self._said >= PLAIN_SECONDS or self._done == self._problems):
             self._said = now
-            self.console.print(f"{self._done}/{self._problems} problems, {self.standing()}", highlight=False)
+            line = f"{self._done}/{self._problems} problems, {self.standing()}"
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def standing(self) -> str:
         """Accuracy so far, over the problems that are done; and what is spent."""

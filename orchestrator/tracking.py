@@ -6,7 +6,7 @@ results are in the run's own directory in any case.
 
 from __future__ import annotations
 
-import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-log = logging.getLogger(__name__)
 
 BATCH = 1000
 """Metrics in one call: what MLflow's log_batch takes at most."""
@@ -101,8 +99,7 @@ class Tracker:
             self.failure = f"tracking at {self._uri}: {type(error).__name__}: {str(error).splitlines()[0]}"
 
     def _start(self) -> tuple[MlflowClient, str]:
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow import MlflowClient
 
         experiment, run_name, artifacts = self._open

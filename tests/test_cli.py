@@ -124,7 +124,10 @@ def test_a_verifier_with_another_vocabulary(capsys, tmp_path):
         ('{"problem": "1+1", "answer": "2"}\n{"problem": "", "answer": "2"}\n', ":2: problem: ''"),
         ('{"problem": "1+1", "answer": 2}\n', ":1: answer: 2"),
         ("[1]\n", "a JSON object with problem and answer"),
-        ('{"id": "a", "problem": "1", "answer": "1"}\n{"id": "a", "problem": "2", "answer": "2"}\n', ":2: id: 'a'"),
+        (
+            '{"id": "a", "problem": "1", "answer": "1"}\n{"id": "a", "problem": "2", "answer": "2"}\n',
+            ":2: id: 'a'",
+        ),
         ('{"problem": "1", "answer": "1", "difficulty": "hard"}\n', ":1: difficulty: 'hard'"),
     ],
 )

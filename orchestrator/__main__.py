@@ -1,0 +1,5 @@
+"""``python -m orchestrator`` is ``ttc``."""
+
+from orchestrator.cli import main
+
+main()

@@ -1,0 +1,165 @@
+"""Pools on a real Ray, with replicas that compute nothing: loss, retry, cancellation, failure to start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+import ray
+
+from actors.messages import Failure, PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
+from actors.pool import Pool, PoolSpec
+from tests.processes import alive, gone
+
+
+class Echo:
+    """A replica without an engine: answers with the seed, after ``seconds``; never if the seed is -1."""
+
+    def __init__(self, name: str, model: str, *, seconds: float = 0.0, capacity: int = 4) -> None:
+        if model == "broken":
+            raise ValueError("the model does not load")
+        self.name, self.seconds, self.capacity = name, seconds, capacity
+        self.tasks: dict[str, asyncio.Task] = {}
+        self.ready: asyncio.Queue = asyncio.Queue()
+        self.aborted: list[str] = []
+
+    async def info(self) -> ReplicaInfo:
+        return ReplicaInfo(self.name, "node", os.getpid(), 100, self.capacity, 1000, 0.0)
+
+    async def submit(self, requests: list[SampleRequest]) -> None:
+        for request in requests:
+            self.tasks[request.id] = asyncio.create_task(self.answer(request))
+
+    async def answer(self, request: SampleRequest) -> None:
+        await asyncio.sleep(3600 if request.seed == -1 else self.seconds)
+        if request.seed == -2:
+            await self.ready.put(Failure(request.id, f"{self.name}: prompt too long", self.name))
+        await self.ready.put(SampleResult(request.id, (request.seed,), "step", 1, self.name))
+
+    async def collect(self) -> list:
+        return [await self.ready.get()]
+
+    async def abort(self, ids: list[str]) -> None:
+        for id in ids:
+            self.aborted.append(id)
+            if id in self.tasks:
+                self.tasks[id].cancel()
+
+    async def shutdown(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+async def started(replicas: int = 2, **options) -> Pool:
+    pool = Pool(PoolSpec("echo", Echo, "model", replicas, options=options))
+    await pool.start(60)
+    return pool
+
+
+def request(index: int, *, seed: int | None = None) -> SampleRequest:
+    return SampleRequest(str(index), (1,), index if seed is None else seed, 1, affinity=str(index % 5))
+
+
+async def test_every_request_gets_its_own_result_and_all_replicas_work():
+    pool = await started(seconds=0.01)
+    try:
+        results = await asyncio.gather(*(pool.run(request(i)) for i in range(200)))
+        assert [result.tokens for result in results] == [(i,) for i in range(200)]
+        assert {result.replica for result in results} == {"echo-0", "echo-1"}
+        assert (pool.in_flight, pool.queued) == (0, 0)
+    finally:
+        await pool.close()
+
+
+async def test_a_killed_replicas_requests_are_done_by_the_others_and_it_comes_back():
+    pool = await started(seconds=0.2)
+    try:
+        work = asyncio.gather(*(pool.run(request(i)) for i in range(40)))
+        await asyncio.sleep(0.3)
+        os.kill(pool.infos[0].pid, signal.SIGKILL)
+        results = await work
+        assert [result.tokens for result in results] == [(i,) for i in range(40)]
+        assert pool.stats.lost_replicas == 1
+        assert pool.stats.retried > 0
+        killed, deadline = pool.infos[0], time.monotonic() + 120
+        while time.monotonic() < deadline:
+            again = await asyncio.gather(*(pool.run(request(100 + i)) for i in range(20)))
+            if killed.name in {result.replica for result in again}:
+                break
+        else:
+            pytest.fail("the killed replica did not come back")
+    finally:
+        await pool.close()
+
+
+async def test_work_waits_while_the_only_replica_is_away():
+    pool = await started(replicas=1, seconds=0.2)
+    try:
+        work = asyncio.gather(*(pool.run(request(i)) for i in range(8)))
+        await asyncio.sleep(0.1)
+        os.kill(pool.infos[0].pid, signal.SIGKILL)
+        assert [result.tokens for result in await work] == [(i,) for i in range(8)]
+    finally:
+        await pool.close()
+
+
+async def test_cancelled_work_is_aborted_and_its_place_is_free_again():
+    pool = await started(replicas=1, capacity=4)
+    try:
+        stuck = [asyncio.create_task(pool.run(request(i, seed=-1))) for i in range(9)]
+        await asyncio.sleep(0.2)
+        assert (pool.in_flight, pool.queued) == (5, 4)
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+        result = await asyncio.wait_for(pool.run(request(50)), 10)
+        assert result.tokens == (50,)
+        assert (pool.in_flight, pool.queued) == (0, 0)
+    finally:
+        await pool.close()
+
+
+async def test_a_refused_request_fails_alone():
+    pool = await started(replicas=1)
+    try:
+        good, bad = await asyncio.gather(
+            pool.run(request(1)), pool.run(request(2, seed=-2)), return_exceptions=True
+        )
+        assert good.tokens == (1,)
+        assert isinstance(bad, RequestFailed)
+        assert "prompt too long" in str(bad)
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_that_cannot_start_is_said_in_one_line():
+    pool = Pool(PoolSpec("echo", Echo, "broken", 2))
+    with pytest.raises(PoolFailed, match=r"echo-\d: does not start: ValueError: the model does not load"):
+        await pool.start(60)
+    await pool.close()
+
+
+async def test_replicas_that_find_no_place_are_said_with_what_they_need_and_what_there_is():
+    pool = Pool(PoolSpec("echo", Echo, "model", 1, num_cpus=1, num_gpus=8))
+    with pytest.raises(
+        PoolFailed, match=r"not up after 2 s \(it needs 1 CPU and 8 GPU; the cluster has 4 CPU, 0 GPU\)"
+    ):
+        await pool.start(2)
+    await pool.close()
+
+
+async def test_no_process_outlives_its_pool():
+    pool = await started()
+    pids = [info.pid for info in pool.infos]
+    assert all(map(alive, pids))
+    await pool.close()
+    assert gone(pids)

@@ -1,0 +1,177 @@
+"""The main job end to end: real Ray, real vLLM, the lab's models, through the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.processes import MARK, left_behind
+
+ROOT = Path(__file__).parent.parent
+CONFIG = str(ROOT / "configs" / "lab.yaml")
+PROBLEMS = 12
+SMALL = (f"problems.limit={PROBLEMS}", "strategy.n=8")
+START_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def summary(self) -> dict:
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def run_id(self) -> str:
+        return self.err.partition("run ")[2].split()[0]
+
+
+def start(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", MARK: str(cwd)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ttc(cwd: Path, *arguments: str) -> Outcome:
+    process = start(cwd, *arguments)
+    out, err = process.communicate(timeout=START_SECONDS)
+    assert not left_behind(str(cwd))
+    assert "Traceback" not in err, err
+    return Outcome(process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Path, Outcome]:
+    """One run of the default job on few problems, with two generator replicas."""
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    return cwd, ttc(cwd, "run", CONFIG, "--json", *SMALL)
+
+
+def test_the_summary_holds_what_a_program_needs(undisturbed):
+    _, outcome = undisturbed
+    summary = outcome.summary
+    assert outcome.out.count("\n") == 1, "one JSON object and nothing else on standard output"
+    assert (summary["run_id"], summary["problems"]) == (outcome.run_id, PROBLEMS)
+    assert set(summary["accuracy"]) == {"majority", "best", "weighted"}
+    flops = summary["flops"]
+    assert flops["spent"] == flops["generator"] + flops["verifier"] <= flops["budget"]
+    assert 0 < max(summary["accuracy"].values()) <= summary["coverage"] <= 1
+    assert summary["seconds"] > 0
+    assert len(summary["solutions_sha256"]) == 64
+
+
+def test_every_generated_and_scored_token_is_charged_once(undisturbed):
+    cwd, outcome = undisturbed
+    journal = sqlite3.connect(cwd / "runs" / outcome.run_id / "journal.sqlite")
+    rows = journal.execute("SELECT kind, result, flops FROM operations").fetchall()
+    summary = outcome.summary
+    prompt = 42
+    sampled = sum(len(json.loads(result)["tokens"]) for kind, result, _ in rows if kind == "sample")
+    assert summary["tokens"]["generator"] == summary["tokens"]["verifier"] == sampled + PROBLEMS * prompt
+    prompts = summary["flops"]["spent"] - sum(flops for *_, flops in rows)
+    assert 0 < prompts < 0.2 * summary["flops"]["spent"]
+    assert len(rows) == summary["operations"]
+
+
+def test_results_by_problem_are_kept_as_parquet(undisturbed):
+    cwd, outcome = undisturbed
+    rows = pq.read_table(cwd / "runs" / outcome.run_id / "results.parquet").to_pylist()
+    summary = outcome.summary
+    assert [row["problem"] for row in rows] == [f"lab-test-{i:04d}" for i in range(PROBLEMS)]
+    for rule, accuracy in summary["accuracy"].items():
+        assert sum(row[f"correct_{rule}"] for row in rows) / PROBLEMS == accuracy
+    assert sum(row["flops"] for row in rows) == summary["flops"]["spent"]
+    for row in rows:
+        assert row["covered"] == any(s["answer"] == row["answer"] for s in row["solutions"])
+        assert all(len(s["step_scores"]) >= 1 for s in row["solutions"])
+
+
+def test_mlflow_holds_config_metrics_curve_and_artifacts(undisturbed):
+    from mlflow import MlflowClient
+
+    cwd, outcome = undisturbed
+    client, summary = MlflowClient(f"sqlite:///{cwd}/runs/mlflow.db"), outcome.summary
+    (run,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
+    assert (run.info.run_name, run.info.status) == (outcome.run_id, "FINISHED")
+    assert run.data.params["strategy.n"] == "8"
+    assert run.data.params["generator.replicas"] == "2"
+    assert run.data.metrics["accuracy/weighted"] == summary["accuracy"]["weighted"]
+    assert run.data.metrics["flops/spent"] == summary["flops"]["spent"]
+    curve = client.get_metric_history(run.info.run_id, "anytime/accuracy_weighted")
+    assert len(curve) == PROBLEMS
+    last = max(curve, key=lambda point: point.step)
+    assert last.value == summary["accuracy"]["weighted"]
+    assert last.step == summary["flops"]["spent"] // 1_000_000
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert names == {"config.yaml", "results.parquet", "journal.sqlite"}
+
+
+def test_another_number_of_replicas_finds_the_same_solutions(undisturbed, tmp_path):
+    one = ttc(
+        tmp_path, "run", CONFIG, "--json", *SMALL, "generator.replicas=1", "generator.engine.max_num_seqs=3"
+    )
+    assert one.summary["solutions_sha256"] == undisturbed[1].summary["solutions_sha256"]
+    assert one.summary["flops"]["spent"] == undisturbed[1].summary["flops"]["spent"]
+
+
+def wait_for_operations(process: subprocess.Popen[str], cwd: Path, count: int) -> str:
+    """Until the journal of the run in ``cwd`` holds that many; returns the run id."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for journal in cwd.glob("runs/*/journal.sqlite"):
+            try:
+                (held,) = sqlite3.connect(journal).execute("SELECT count(*) FROM operations").fetchone()
+            except sqlite3.OperationalError:  # not yet created
+                continue
+            if held >= count:
+                return journal.parent.name
+        time.sleep(0.02)
+    pytest.fail(f"no operation was journaled; status {process.poll()}: {process.stderr.read()}")
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undisturbed, tmp_path):
+    process = start(tmp_path, "run", CONFIG, "--json", *SMALL)
+    run_id = wait_for_operations(process, tmp_path, 20)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: to every process of the terminal's group
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert f"ttc resume {run_id}" in err
+    assert not left_behind(str(tmp_path))
+
+    resumed = ttc(tmp_path, "resume", run_id, "--json").summary
+    expected = undisturbed[1].summary
+    assert resumed["replayed"] >= 20
+    assert resumed["solutions_sha256"] == expected["solutions_sha256"]
+    assert resumed["flops"]["spent"] == expected["flops"]["spent"]
+
+
+def test_a_budget_far_too_small_ends_cleanly_and_says_how_much_was_covered(tmp_path):
+    outcome = ttc(tmp_path, "run", CONFIG, *SMALL, "generator.replicas=1", "budget.flops=4e8")
+    assert outcome.status == 0, outcome.err
+    assert f"{PROBLEMS} cut short by the budget" in outcome.out
+    (run,) = (tmp_path / "runs").glob("*/results.parquet")
+    spent = sum(row["flops"] for row in pq.read_table(run).to_pylist())
+    assert 0 < spent <= 4e8
