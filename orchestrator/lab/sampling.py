@@ -13,7 +13,7 @@ from orchestrator.lab.model import RewardModel
 from orchestrator.lab.task import SOLUTION_TOKENS
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID
 
-_ROWS = 1024  # sequences at once: 4 layers of cache take about 180 MB
+_ROWS = 128  # sequences at once: with more, the cache is copied from memory at every token
 
 
 @torch.inference_mode()
@@ -23,15 +23,17 @@ def sample(model: Qwen2ForCausalLM, prompts: Tensor, n: int, seed: int, temperat
     After the end-of-sequence token comes padding; a solution that has not ended after 42 tokens (a
     well-formed one has) is cut there. ``temperature`` must be positive.
     """
-    random = torch.Generator().manual_seed(seed)
+    # Drawn in advance, so that a sample does not depend on which others share its batch.
+    random = torch.rand(prompts.shape[0], n, SOLUTION_TOKENS, generator=torch.Generator().manual_seed(seed))
     at_once = max(1, _ROWS // n)
-    parts = [_sample(model, part, n, random, temperature) for part in prompts.split(at_once)]
-    return torch.cat(parts)
+    batches = zip(prompts.split(at_once), random.split(at_once), strict=True)
+    return torch.cat([_sample(model, some, draws, temperature) for some, draws in batches])
 
 
-def _sample(
-    model: Qwen2ForCausalLM, prompts: Tensor, n: int, random: torch.Generator, temperature: float
-) -> Tensor:
+def _sample(model: Qwen2ForCausalLM, prompts: Tensor, random: Tensor, temperature: float) -> Tensor:
+    """int64[problems, n, 42] from prompts [problems, length] and uniform numbers [problems, n, 42]."""
+    n = random.shape[1]
+    random = random.flatten(0, 1)
     cache = DynamicCache(config=model.config)
     logits = model(input_ids=prompts, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
     cache.batch_repeat_interleave(n)
@@ -39,7 +41,10 @@ def _sample(
     rows = torch.full((logits.shape[0], SOLUTION_TOKENS), PAD_ID)
     ended = torch.zeros(logits.shape[0], dtype=torch.bool)
     for position in range(SOLUTION_TOKENS):
-        token = torch.multinomial((logits / temperature).softmax(-1), 1, generator=random)[:, 0]
+        cumulative = (logits / temperature).softmax(-1).cumsum(-1)
+        # Scaled to the sum, which rounding may leave a little below 1.
+        drawn = random[:, position, None] * cumulative[:, -1:]
+        token = torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp_max(logits.shape[-1] - 1)
         rows[:, position] = torch.where(ended, PAD_ID, token)
         ended |= token == EOS_ID
         if position + 1 < SOLUTION_TOKENS:

@@ -132,6 +132,8 @@ def test_sampling_follows_the_models_own_distribution() -> None:
     assert rows.shape == (3, 512, 42)
     assert torch.equal(rows, sampling.sample(model, prompts, 512, seed=0))
     assert not torch.equal(rows, sampling.sample(model, prompts, 512, seed=1))
+    # Nor does a sample depend on its batch (but for rounding).
+    assert (sampling.sample(model, prompts[:1], 512, seed=0) == rows[:1]).float().mean() > 0.99
     expected = model(prompts).logits[:, -1].softmax(-1)
     observed = torch.nn.functional.one_hot(rows[:, :, 0], 16).float().mean(1)
     assert (expected - observed).abs().max() < 0.1
