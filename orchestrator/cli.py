@@ -69,6 +69,20 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, resume):
         command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
 
+    lab = commands.add_parser("lab", help="the tiny models of the embedded default")
+    lab_commands = lab.add_subparsers(required=True, metavar="COMMAND")
+    train = lab_commands.add_parser("train", help="train a lab model on this CPU, from a seed; resumable")
+    train.add_argument("what", help="generator-s, prm, …: an unknown name lists them all")
+    train.add_argument("out", type=Path, help="the directory of the model")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
+    train.set_defaults(command=_lab_train)
+
+    evaluate = lab_commands.add_parser("evaluate", help="measure the lab's models: pass@1, coverage, AUC")
+    evaluate.add_argument("--problems", type=int, default=304)
+    evaluate.add_argument("--samples", type=int, default=64)
+    evaluate.set_defaults(command=_lab_evaluate)
+
     ui = commands.add_parser("ui", help="open the MLflow UI on the runs of this directory")
     ui.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     ui.add_argument("--port", type=int, default=5000)
@@ -101,19 +115,15 @@ def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console)
     _say(errors, f"run {run_id}")
     display = Display(errors)
     try:
-        with asyncio.Runner() as runner:
+        with display, asyncio.Runner() as runner:
             _interrupt_on_terminate()
             summary, untracked = runner.run(execute(prepared, run_id, display))
     except KeyboardInterrupt:
-        display.close()
         _say(errors, f"interrupted; what was computed is kept. To go on: ttc resume {run_id}")
         return 130
     except (PoolFailed, JournalMismatch) as error:
-        display.close()
         _say(errors, f"ttc: {error}", "bold red")
         return 1
-    finally:
-        display.close()
     if untracked is not None:
         _say(errors, f"warning: {untracked}", "yellow")
     if as_json:
@@ -132,6 +142,21 @@ def _say(console: Console, line: str, style: str | None = None) -> None:
 def _interrupt_on_terminate() -> None:
     """SIGTERM ends a run as Ctrl-C does: engines closed, journal kept."""
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+
+def _lab_train(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.lab.train import train
+
+    train(options.what, options.out, options.seed, options.minutes)
+    return 0
+
+
+def _lab_evaluate(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.config import LAB
+    from orchestrator.lab.evaluate import evaluate
+
+    evaluate(LAB / "generator-s", LAB / "prm", limit=options.problems, samples=options.samples)
+    return 0
 
 
 def _ui(options: argparse.Namespace, errors: Console) -> int:

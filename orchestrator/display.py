@@ -82,7 +82,10 @@ class Display:
             f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
