@@ -26,7 +26,6 @@ class GeneratorActor(Replica):
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
-        linger: float = 0.005,
     ) -> None:
         """Load ``model`` (see ``Replica``); a step ends with ``step_delimiter``, which is kept.
 
@@ -34,7 +33,7 @@ class GeneratorActor(Replica):
         """
         if not step_delimiter:
             raise ValueError("step_delimiter: '' is not usable; at least one character")
-        super().__init__(name, model, dtype=dtype, seed=seed, engine=engine, linger=linger)
+        super().__init__(name, model, dtype=dtype, seed=seed, engine=engine)
         token = delimiter_token(self._engine.tokenizer, step_delimiter)
         self._stop: dict[str, Any] = (
             {"stop_strings": [step_delimiter]} if token is None else {"stop_token_ids": [token]}

@@ -33,17 +33,14 @@ class Replica(ABC):
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
-        linger: float = 0.005,
     ) -> None:
         """Load ``model``; returns when the engine can serve. ``engine`` overrides vLLM ``EngineArgs``.
 
-        ``linger`` (seconds) is how long ``collect`` waits for company for a first result while others
-        are still running. Raises ValueError for an unknown engine option, else what vLLM raises.
+        Raises ValueError for an unknown engine option, else what vLLM raises.
         """
         started = time.perf_counter()
         self.name = name
         self.model = model
-        self._linger = linger
         self._keys = (f"r{n}" for n in itertools.count())
         self._live: dict[str, str] = {}  # request id -> key of its job, until its result is ready
         self._pings: dict[str, asyncio.Future[Result | Failure]] = {}  # by key
@@ -121,17 +118,14 @@ class Replica(ABC):
     async def collect(self) -> list[Result | Failure]:
         """Wait for at least one finished request; return all that finished since the last call.
 
-        A cancelled call loses nothing: what it did not return, the next call does.
+        A cancelled call loses nothing: what it did not return, the next call does. There is no wait
+        for more to come: what finishes during one round trip already makes the next batch.
         """
-        while True:
-            while not self._ready:
-                self._arrived.clear()
-                await self._arrived.wait()
-            if self._live and self._linger:
-                await asyncio.sleep(self._linger)
-            if self._ready:  # another caller may have taken them meanwhile
-                ready, self._ready = self._ready, []
-                return ready
+        while not self._ready:
+            self._arrived.clear()
+            await self._arrived.wait()
+        ready, self._ready = self._ready, []
+        return ready
 
     async def abort(self, ids: list[str]) -> None:
         """Stop these requests; they give no result any more. Unknown ids are ignored."""

@@ -100,7 +100,6 @@ class VerifierActor(Replica):
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
-        linger: float = 0.005,
         memo_bytes: int = 64 << 20,
     ) -> None:
         """Load ``model`` (see ``Replica``) as a reward model of ``kind`` (a key of ``KINDS``).
@@ -117,7 +116,6 @@ class VerifierActor(Replica):
             dtype=dtype,
             seed=seed,
             engine={**self._kind.engine, **(engine or {})},
-            linger=linger,
         )
         assert isinstance(self._first, Pooled)
         labels = self._first.rows.shape[1]

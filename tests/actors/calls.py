@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from actors.messages import Request, SampleRequest, ScoreRequest
 
@@ -24,12 +27,23 @@ def collect(replica: Any, count: int) -> list[Any]:
     """The next ``count`` results, in the order in which they came."""
     results: list[Any] = []
     while len(results) < count:
-        results += ray.get(replica.collect.remote(), timeout=60)
+        results += ray.get(replica.collect.remote(), timeout=120)
     return results
 
 
-def answers(replica: Any, requests: list[Request]) -> list[Any]:
+def answers(replica: Any, requests: Sequence[Request]) -> list[Any]:
     """The results of ``requests``, in their order."""
-    ray.get(replica.submit.remote(requests))
+    ray.get(replica.submit.remote(list(requests)))
     by_id = {result.id: result for result in collect(replica, len(requests))}
     return [by_id[request.id] for request in requests]
+
+
+def info_once_up(replica: Any) -> Any:
+    """What the replica says of itself, after its restart if it is dead."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            return ray.get(replica.info.remote(), timeout=120)
+        except RayActorError:
+            time.sleep(0.2)
+    raise AssertionError("the replica did not come back")
