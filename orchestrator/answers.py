@@ -29,14 +29,17 @@ class Exact:
 
 
 class Math:
-    """The last boxed or final mathematical expression; math-verify parses and compares it."""
+    """The last boxed or final mathematical expression, as LaTeX; math-verify parses and compares it."""
 
     def extract(self, text: str) -> str | None:
+        import sympy
         from math_verify import parse
 
         # parsing_timeout None: its default uses a signal, which only the main thread may set.
         parsed = parse(text, parsing_timeout=None)
-        return str(parsed[0]) if parsed else None
+        if not parsed:
+            return None
+        return parsed[0] if isinstance(parsed[0], str) else sympy.latex(parsed[0])
 
     def correct(self, answer: str | None, truth: str) -> bool:
         from math_verify import parse, verify
