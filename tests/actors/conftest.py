@@ -55,7 +55,7 @@ def verifier_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.save_reward_model(path, tiny_models.make_reward_model())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(generator_path: Path, verifier_path: Path) -> Iterator[dict[str, Any]]:
     """Actors by name, started together: ``generator``; ``other``, which takes its delimiter as text, runs
     few requests at once, and restarts when it dies; ``verifier``. At the end they must leave no trace."""
