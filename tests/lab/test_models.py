@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +64,16 @@ def test_generator_training_is_deterministic_and_learns(tmp_path: Path) -> None:
 
 
 def test_training_stopped_early_continues_to_the_same_weights(tmp_path: Path) -> None:
-    train_generator(tmp_path / "whole", TINY, seed=3, log=quiet)
+    recipe = replace(TINY, steps=5)
+    train_generator(tmp_path / "whole", recipe, seed=3, log=quiet)
     calls = 0
     while not calls or (tmp_path / "parts" / RESUME_FILE).exists():
         calls += 1
-        train_generator(tmp_path / "parts", TINY, seed=3, minutes=0.0, log=quiet)  # one step a call
+        train_generator(tmp_path / "parts", recipe, seed=3, minutes=0.0, log=quiet)  # one step a call
         if calls == 1:
             with pytest.raises(BadInput, match="seed 3"):
-                train_generator(tmp_path / "parts", TINY, seed=4, log=quiet)
-    assert calls == TINY.steps
+                train_generator(tmp_path / "parts", recipe, seed=4, log=quiet)
+    assert calls == recipe.steps
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
 
 
@@ -128,12 +130,12 @@ def test_sampling_follows_the_models_own_distribution() -> None:
     """The first sampled token against the softmax of a plain forward pass, and the cache against none."""
     model = load_generator(GENERATOR)
     prompts = prompts_of(task.problems("validation", 3))
-    rows = sampling.sample(model, prompts, 512, seed=0)
-    assert rows.shape == (3, 512, 42)
-    assert torch.equal(rows, sampling.sample(model, prompts, 512, seed=0))
-    assert not torch.equal(rows, sampling.sample(model, prompts, 512, seed=1))
+    rows = sampling.sample(model, prompts, 192, seed=0)
+    assert rows.shape == (3, 192, 42)
+    assert torch.equal(rows, sampling.sample(model, prompts, 192, seed=0))
+    assert not torch.equal(rows, sampling.sample(model, prompts, 192, seed=1))
     # Nor does a sample depend on its batch (but for rounding).
-    assert (sampling.sample(model, prompts[:1], 512, seed=0) == rows[:1]).float().mean() > 0.99
+    assert (sampling.sample(model, prompts[:1], 192, seed=0) == rows[:1]).float().mean() > 0.99
     expected = model(prompts).logits[:, -1].softmax(-1)
     observed = torch.nn.functional.one_hot(rows[:, :, 0], 16).float().mean(1)
     assert (expected - observed).abs().max() < 0.1
