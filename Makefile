@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test lint ui clean
+.PHONY: setup run test lint ui bench clean
 
 setup: .venv/.ready
 
@@ -33,6 +33,9 @@ lint: setup
 
 ui: setup
 	$(BIN)/ttc ui
+
+bench: setup
+	$(BIN)/python -m orchestrator.bench
 
 clean:
 	rm -rf .venv build *.egg-info

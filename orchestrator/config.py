@@ -118,7 +118,7 @@ class Config:
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
-    strategy: dict[str, Any] = MISSING
+    strategy: dict[str, Any] = field(default_factory=dict)
     allocation: AllocationConfig = field(default_factory=AllocationConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -137,12 +137,15 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     merged = OmegaConf.structured(Config)
     try:
         for layer in _layers(Path(path)):
+            _drop_parameters_of_another_strategy(merged, layer)
             merged = OmegaConf.merge(merged, layer)
         for override in overrides:
             key, separator, _ = override.partition("=")
             if not separator or not key:
                 raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override]))
+            layer = OmegaConf.from_dotlist([override])
+            _drop_parameters_of_another_strategy(merged, layer)
+            merged = OmegaConf.merge(merged, layer)
         config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except (OmegaConfBaseException, YAMLError) as error:
         raise _explained(error, merged) from error
@@ -181,11 +184,14 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
         raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
     base = layer.pop("base", None)
     before = _layers(path.parent / base, (*seen, path.resolve())) if base is not None else []
-    # A strategy is replaced as a whole: its parameters mean nothing to another strategy.
-    for lower in before:
-        if "strategy" in layer and "name" in layer.strategy:
-            lower.pop("strategy", None)
     return [*before, layer]
+
+
+def _drop_parameters_of_another_strategy(merged: DictConfig, layer: DictConfig) -> None:
+    """Where ``layer`` names another strategy than ``merged`` has, the old one's parameters go with it."""
+    name = OmegaConf.select(layer, "strategy.name")
+    if name is not None and name != OmegaConf.select(merged, "strategy.name"):
+        merged.strategy = {}
 
 
 def _explained(error: Exception, merged: DictConfig) -> BadInput:

@@ -95,6 +95,14 @@ def test_a_file_inherits_and_its_strategy_replaces_the_bases(tmp_path):
     assert (config.seed, config.budget.flops, config.generator.replicas) == (7, 5e9, 2)
 
 
+def test_naming_another_strategy_drops_the_parameters_of_the_first_and_the_same_one_keeps_them():
+    from orchestrator.config import load
+
+    assert load(LAB_CONFIG, ["strategy.name=best_of_n"]).strategy == {"name": "best_of_n", "n": 16}
+    same = load(LAB_CONFIG, ["strategy.name=beam_search", "strategy.n=8"]).strategy
+    assert same == {"name": "beam_search", "n": 8, "width": 4, "max_rounds": 40}
+
+
 def test_a_model_directory_without_a_tokenizer(capsys, tmp_path):
     shutil.copy(LAB / "generator-s" / "config.json", tmp_path)
     line = refused(capsys, "run", LAB_CONFIG, f"generator.model={tmp_path}")

@@ -1,0 +1,146 @@
+"""Benchmark: best-of-N through the whole orchestrator against vLLM's offline batch.
+
+Both engines live in one Ray session on the same cores, run the same requests (same prompts, same seeds)
+in turn, and the figure is the ratio of each pair: what is measured is the orchestrator's cost and not
+the machine's mood. Run with ``make bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from actors.deployment import Deployment, connect, disconnect
+from actors.messages import SampleRequest
+from actors.offline import OfflineActor
+from orchestrator.answers import ANSWERS
+from orchestrator.config import load
+from orchestrator.controller import Controller
+from orchestrator.journal import Journal
+from orchestrator.ledger import Lease
+from orchestrator.operations import Sampling, Setting, seed_of
+from orchestrator.run import Prepared, pool_specs, prepare
+from orchestrator.strategies import find
+
+
+def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:
+    """The requests that best-of-N makes, in its order."""
+    generator, seed = prepared.config.generator, prepared.config.seed
+    return [
+        SampleRequest(
+            f"{problem.id}/{i}",
+            prompt,
+            seed_of(seed, problem.id, (i,)),
+            generator.max_tokens,
+            "end",
+            generator.temperature,
+            generator.top_p,
+        )
+        for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True)
+        for i in range(n)
+    ]
+
+
+async def through_the_orchestrator(
+    prepared: Prepared, deployment: Deployment, n: int, journal: Path
+) -> tuple[float, int]:
+    """Seconds of a whole search (ledger, journal, pool, selection), and the tokens it generated."""
+    generator = prepared.config.generator
+    recorder = Journal(journal)
+    sampling = Sampling(
+        generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
+    )
+    setting = Setting(
+        deployment,
+        prepared.codec,
+        prepared.generator,
+        None,
+        sampling,
+        seed=prepared.config.seed,
+        journal=recorder,
+    )
+    controller = Controller(setting, ANSWERS["exact"], Lease(10**18), searches_at_once=len(prepared.problems))
+    began = time.perf_counter()
+    await controller.run(prepared.problems, prepared.prompts, partial(find("best_of_n").search, n=n))
+    recorder.close()
+    seconds = time.perf_counter() - began
+    prompts = sum(map(len, prepared.prompts))
+    return seconds, controller.usage.generator_tokens - prompts
+
+
+async def run(prepared: Prepared, n: int, rounds: int) -> dict[str, list[float]]:
+    """Tokens/s of each side, round by round, the two in turn; the first round warms up and is dropped."""
+    generators, _ = pool_specs(prepared.config)
+    connect(None, [generators, generators])
+    deployment = Deployment(generators, None)
+    requests = best_of_n_requests(prepared, n)
+    rates: dict[str, list[float]] = {"offline": [], "orchestrator": []}
+    try:
+        offline: Any = ray.remote(OfflineActor).remote(
+            generators.model, dtype=generators.options["dtype"], engine=generators.options["engine"]
+        )
+        await deployment.start(600)
+        with tempfile.TemporaryDirectory() as directory:
+            for index in range(rounds + 1):
+                seconds, tokens = await offline.generate.remote(requests)
+                ours, found = await through_the_orchestrator(
+                    prepared, deployment, n, Path(directory) / f"{index}.sqlite"
+                )
+                if tokens != found:
+                    raise RuntimeError(f"the same requests gave {tokens} tokens offline and {found} here")
+                if index:
+                    rates["offline"].append(tokens / seconds)
+                    rates["orchestrator"].append(found / ours)
+    finally:
+        await deployment.close()
+        disconnect()
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--problems", type=int, default=64)
+    parser.add_argument("--n", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--cores", type=int, default=1, help="all processes together are held to so many cores"
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
+    os.sched_setaffinity(0, cores)
+    config = load(
+        Path(__file__).parent.parent / "configs" / "lab.yaml",
+        ["strategy.name=best_of_n", "generator.replicas=1", f"problems.limit={options.problems}"],
+    )
+    rates = asyncio.run(run(prepare(config), options.n, options.rounds))
+    ratios = [ours / raw for ours, raw in zip(rates["orchestrator"], rates["offline"], strict=True)]
+    table = Table(title=f"best of {options.n}, {options.problems} problems, on {len(cores)} core(s)")
+    for column in ("", "min", "median", "max"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, values, form in (
+        ("offline LLM.generate, tokens/s", rates["offline"], ",.0f"),
+        ("orchestrator, tokens/s", rates["orchestrator"], ",.0f"),
+        ("ratio, pair by pair", ratios, ".3f"),
+    ):
+        row = [format(each, form) for each in (min(values), statistics.median(values), max(values))]
+        table.add_row(name, *row)
+    Console().print(table)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({"rates": rates, "ratios": ratios, "cores": len(cores)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
