@@ -11,7 +11,7 @@ from orchestrator.lab.train_verifier import VerifierRecipe, train_verifier
 from orchestrator.lab.training import Log
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-"""The committed models: ``generator-s``, ``prm``, …"""
+"""The committed models: ``generator-s``, ``prm``, ``prm-weak``."""
 
 _VERIFIERS = {
     "prm": VerifierRecipe(),

@@ -151,6 +151,7 @@ def test_sampling_follows_the_models_own_distribution() -> None:
     [
         (GENERATOR, "Qwen2ForCausalLM", 4, 216_384),
         (PRM, REWARD_ARCHITECTURE, 7, 380_354),
+        (CHECKPOINTS / "prm-weak", REWARD_ARCHITECTURE, 5, 273_218),
     ],
 )
 def test_checkpoint_is_a_stock_directory(
