@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Protocol, TypeVar
@@ -100,6 +101,8 @@ class Operations:
         self.prompt = prompt
         self.root = Node((), prompt)
         self.usage = Usage()
+        self.random = random.Random(seed_of(setting.seed, problem, ()))
+        """The strategy's own chance: the same in every run of this seed and problem."""
         self.finished: list[Node] = []
         """Finished nodes so far, in the strategy's order: the answer of a search that is cut short."""
         self._lease = lease

@@ -40,7 +40,7 @@ def refused(capsys, *arguments: str) -> str:
         ("generator.step_delimiter=''", "generator.step_delimiter", "''", "one or more characters"),
         ("generator.max_tokens=500", "generator.engine.max_model_len", "128", "542 or more"),
         ("generator.engine.max_model_len=10", "generator.engine.max_model_len", "10", "90 or more"),
-        ("strategy.name=beam", "strategy.name", "beam", "beam_search or best_of_n"),
+        ("strategy.name=beam", "strategy.name", "beam", "beam_search, best_of_n"),
         ("strategy.n=10", "strategy.n", "10", "multiples of strategy.width (4)"),
         ("strategy.width=32", "strategy.width", "32", "1 to strategy.n (16)"),
         ("strategy.n=many", "strategy.n", "many", "type int"),

@@ -14,7 +14,7 @@ from actors.messages import RequestFailed
 from orchestrator.journal import Journal
 from orchestrator.ledger import BudgetExhausted
 from orchestrator.operations import Operations, seed_of
-from orchestrator.strategies import find
+from orchestrator.strategies import REGISTRY, find
 from tests.scripted import GENERATOR, VERIFIER, ScriptedEngine, letters, operations
 
 PROMPT = 4
@@ -103,7 +103,7 @@ async def test_what_a_refused_request_left_running_is_finished_and_kept():
 @given(
     budget=st.integers(0, 3_000_000),
     jitter=st.integers(0, 10**6),
-    name=st.sampled_from(["best_of_n", "beam_search"]),
+    name=st.sampled_from(sorted(REGISTRY)),
 )
 async def test_what_a_budget_buys_does_not_depend_on_timing(budget, jitter, name):
     async def search(timing: random.Random | None) -> tuple[list[tuple[int, ...]], int]:

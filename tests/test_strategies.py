@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadInput
 from orchestrator.strategies import REGISTRY, find
 from orchestrator.strategies.beam_search import share
+from orchestrator.strategies.particle_filtering import resample
+from orchestrator.strategies.rebase import balance
 from tests.scripted import EOS, ScriptedEngine, letters, operations
 
 
@@ -77,6 +79,157 @@ async def test_beam_search_stops_after_its_rounds():
     assert len(engine.samples) == 12
 
 
+@pytest.mark.parametrize("k", [0, 1, 3])
+async def test_lookahead_costs_n_times_k_plus_1_a_round_and_looks_ahead_greedily(k):
+    engine = ScriptedEngine(letters(99))
+    nodes = await find("lookahead")(operations(engine), n=8, width=2, k=k, max_rounds=3)
+    greedy = [request for request in engine.samples if request.temperature == 0]
+    # The last round has nobody left to choose among, so nobody looks ahead.
+    assert (len(engine.samples), len(greedy)) == (8 * 3 + 8 * k * 2, 8 * k * 2)
+    assert len(engine.scores) == len(engine.samples), "the steps ahead are scored, and charged"
+    assert [len(node.path) for node in nodes] == [3] * 8
+
+
+async def test_lookahead_keeps_the_step_that_leads_somewhere_good():
+    def write(request, text, rng):
+        solution = text.partition("?")[2]
+        if not solution:
+            return rng.choice(["good start\n", "dull start\n"])[: request.max_tokens - 1] + "\n"
+        return "xx\n" if solution.startswith("good") else "aa\n"
+
+    def judge(text):
+        last = text.rstrip("\n").rpartition("\n")[2]
+        return {"aa": 1.0, "xx": 0.0}.get(last, 0.9 if "good" in last else 0.1)
+
+    def starts(engine):
+        first = [r for r in engine.samples if r.temperature and r.prompt.count(ord("\n")) == 1]
+        return {"".join(map(chr, r.prompt)).partition("?")[2][:4] for r in first}
+
+    blind, seeing = ScriptedEngine(write, judge), ScriptedEngine(write, judge)
+    await find("lookahead")(operations(blind), n=8, width=4, k=0, max_rounds=2)
+    await find("lookahead")(operations(seeing), n=8, width=4, k=1, max_rounds=2)
+    assert starts(blind) == {"good"}
+    assert starts(seeing) == {"dull"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(width=st.integers(1, 4), subtrees=st.integers(1, 4), depth=st.integers(1, 5))
+async def test_dvts_subtrees_never_mix_and_each_goes_on_from_its_best_alone(width, subtrees, depth):
+    engine = ScriptedEngine(letters(depth))
+    nodes = await find("dvts")(operations(engine), n=width * subtrees, width=width)
+    assert len(engine.samples) == width * subtrees * depth
+    assert len(nodes) == width * subtrees
+    by_subtree = [[node for node in nodes if node.path[0] // width == i] for i in range(subtrees)]
+    for leaves in by_subtree:
+        assert len(leaves) == width, "every subtree ends with its own proposals"
+        assert len({leaf.path[:-1] for leaf in leaves}) == 1, "of one parent"
+    for request in engine.samples:
+        depth_here = (len(request.prompt) - 4) // 4
+        if depth_here:
+            siblings = [s for s in engine.scores if len(s.step_ends) == depth_here]
+            assert request.prompt in {s.tokens for s in siblings}
+
+
+async def test_a_dvts_subtree_descends_from_its_best_proposal():
+    engine = ScriptedEngine(letters(2))
+    await find("dvts")(operations(engine), n=8, width=4)
+    first = [s for s in engine.scores if len(s.step_ends) == 1]
+    expanded = {request.prompt for request in engine.samples if len(request.prompt) > 4}
+    by_id = {s.id: s for s in first}
+    for subtree in range(2):
+        proposals = [by_id[f"p/score/{i}"] for i in range(4 * subtree, 4 * subtree + 4)]
+        best = max(proposals, key=lambda s: engine.judge("".join(map(chr, s.tokens))))
+        assert best.tokens in expanded
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 300), st.floats(0.01, 10))
+def test_rebase_shares_sum_to_the_rounds_budget_and_follow_the_values(values, budget, temperature):
+    shares = balance(values, budget, temperature)
+    assert sum(shares) == budget
+    assert min(shares) >= 0
+    # a clearly better node never gets fewer (one apart is rounding)
+    for i, a in enumerate(values):
+        for j, b in enumerate(values):
+            assert a < b or shares[i] >= shares[j] - 1
+
+
+def test_rebase_shares_are_the_papers_for_a_known_case():
+    # softmax([0.9, 0.8, 0.5] / 0.1) = [0.7214, 0.2654, 0.0132]
+    assert balance([0.8, 0.9, 0.5], 16, 0.1) == [4, 12, 0]
+    assert sorted(balance([0.5, 0.5, 0.5], 7, 0.1)) == [2, 2, 3]
+
+
+async def test_rebase_gives_each_round_what_is_not_completed():
+    def write(request, text, rng):
+        return f"ab{EOS}" if rng.random() < 0.3 else "".join(rng.choices("ab", k=3)) + "\n"
+
+    engine = ScriptedEngine(write)
+    ops = operations(engine)
+    nodes = await find("rebase")(ops, n=12, max_rounds=30)
+    lengths = [len(request.prompt) for request in engine.samples]
+    finished: dict[int, int] = {}
+    for node in nodes:
+        finished[len(node.path)] = finished.get(len(node.path), 0) + 1
+    budget = 12
+    for depth, length in enumerate(sorted(set(lengths)), start=1):
+        assert lengths.count(length) == budget
+        budget -= finished.get(depth, 0)
+    assert len(nodes) <= 12
+
+
+async def test_mcts_expands_one_leaf_at_a_time_and_ends_with_n_solutions():
+    engine = ScriptedEngine(letters(3))
+    nodes = await find("mcts")(operations(engine), n=6, width=3)
+    assert len(nodes) >= 6
+    assert all(node.finished for node in nodes)
+    expanded = [tuple(request.prompt) for request in engine.samples]
+    assert len(expanded) % 3 == 0
+    for start in range(0, len(expanded), 3):
+        assert len(set(expanded[start : start + 3])) == 1
+
+
+async def test_mcts_without_exploration_follows_the_verifier_and_with_it_looks_elsewhere():
+    def branches(engine):
+        return len({request.id.split("/")[-1].split(".")[0] for request in engine.samples})
+
+    greedy, curious = ScriptedEngine(letters(6)), ScriptedEngine(letters(6))
+    await find("mcts")(operations(greedy), n=8, width=4, exploration=0.0, max_expansions=8)
+    await find("mcts")(operations(curious), n=8, width=4, exploration=50.0, max_expansions=8)
+    deepest = [max(len(r.id.split("/")[-1].split(".")) for r in e.samples) for e in (greedy, curious)]
+    assert branches(greedy) == branches(curious) == 4
+    assert deepest[0] > deepest[1]
+
+
+async def test_mcts_stops_when_nothing_is_left_open():
+    nodes = await find("mcts")(operations(ScriptedEngine(letters(1))), n=99, width=4)
+    assert len(nodes) == 4
+
+
+async def test_particles_stay_n_and_finished_ones_are_not_extended():
+    def write(request, text, rng):
+        return f"ab{EOS}" if rng.random() < 0.3 else "".join(rng.choices("ab", k=3)) + "\n"
+
+    engine = ScriptedEngine(write)
+    nodes = await find("particle_filtering")(operations(engine), n=9, max_rounds=40)
+    assert len(nodes) == 9
+    assert not any(EOS in "".join(map(chr, request.prompt)) for request in engine.samples)
+
+
+def test_resampling_is_in_proportion_to_the_odds_and_repeats_itself_from_a_seed():
+    particles = [object(), object(), object()]
+    draws = [
+        particle
+        for seed in range(3000)
+        for particle in resample(particles, [0.5, 0.8, 0.0], 1.0, random.Random(seed))
+    ]
+    shares = [draws.count(particle) / len(draws) for particle in particles]
+    assert shares[0] == pytest.approx(1 / 5, abs=0.02), "odds 1 : 4"
+    assert shares[1] == pytest.approx(4 / 5, abs=0.02)
+    assert shares[2] == 0
+    again = [resample(particles, [0.5, 0.8, 0.1], 1.0, random.Random(7)) for _ in range(2)]
+    assert again[0] == again[1]
+
+
 @given(st.integers(0, 99), st.integers(1, 20))
 def test_shares_are_whole_equal_and_complete(total, among):
     parts = share(total, among)
@@ -87,11 +240,16 @@ def test_shares_are_whole_equal_and_complete(total, among):
 @pytest.mark.parametrize(
     ("name", "given", "key", "allowed"),
     [
-        ("beam", {}, "strategy.name", "beam_search or best_of_n"),
+        ("beam", {}, "strategy.name", "beam_search, best_of_n"),
         ("best_of_n", {"n": 0}, "strategy.n", "1 or more"),
         ("best_of_n", {"n": 2.5}, "strategy.n", "type int"),
         ("best_of_n", {"n": True}, "strategy.n", "type int"),
         ("best_of_n", {"width": 4}, "strategy.width", "best_of_n takes n"),
+        ("lookahead", {"k": -1}, "strategy.k", "0 or more"),
+        ("rebase", {"temperature": 0}, "strategy.temperature", "above 0"),
+        ("particle_filtering", {"temperature": -1.0}, "strategy.temperature", "above 0"),
+        ("mcts", {"exploration": -0.1}, "strategy.exploration", "0 or more"),
+        ("dvts", {"n": 6, "width": 4}, "strategy.n", r"multiples of strategy.width \(4\)"),
         ("beam_search", {"n": 4, "width": 8}, "strategy.width", r"1 to strategy.n \(4\)"),
         ("beam_search", {"n": 10, "width": 4}, "strategy.n", r"multiples of strategy.width \(4\)"),
     ],

@@ -4,7 +4,15 @@ A strategy is a coroutine over a few operations and knows neither Ray, vLLM nor 
 deterministic given its operations' results, which is all that durable execution asks of it.
 """
 
-from orchestrator.strategies import beam_search, best_of_n
+from orchestrator.strategies import (  # noqa: F401  (each registers itself)
+    beam_search,
+    best_of_n,
+    dvts,
+    lookahead,
+    mcts,
+    particle_filtering,
+    rebase,
+)
 from orchestrator.strategies.registry import REGISTRY, Strategy, find
 
-__all__ = ["REGISTRY", "Strategy", "beam_search", "best_of_n", "find"]
+__all__ = ["REGISTRY", "Strategy", "find"]

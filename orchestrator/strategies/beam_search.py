@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.errors import BadInput
 from orchestrator.operations import Operations
 from orchestrator.strategies.registry import at_least, strategy
 from orchestrator.tree import Node
+
+Evaluate = Callable[[Sequence[Node]], Awaitable[Sequence[float]]]
+"""The value of each candidate, by which the beam keeps the best."""
 
 
 def check(n: int, width: int, max_rounds: int) -> None:
@@ -30,6 +33,15 @@ async def beam_search(
     A finished path leaves the beam as a solution and takes its place in the beam with it, so the
     search ends with at most ``n`` solutions and never samples more than ``n`` steps a round.
     """
+
+    async def scored(candidates: Sequence[Node]) -> list[float]:
+        return [ops.value(node) for node in candidates]
+
+    return await search(ops, n, width, max_rounds, scored)
+
+
+async def search(ops: Operations, n: int, width: int, max_rounds: int, evaluate: Evaluate) -> Sequence[Node]:
+    """The beam itself, whatever a candidate is valued by."""
     frontier = await ops.sample(ops.root, n)
     solutions: list[Node] = []
     for _ in range(max_rounds - 1):
@@ -38,11 +50,17 @@ async def beam_search(
         if not live:
             break
         beam = n - len(solutions)
-        best = sorted(live, key=ops.value, reverse=True)[: max(1, beam // width)]
+        best = top(live, await evaluate(live), max(1, beam // width))
         frontier = await ops.sample(best, share(beam, len(best)))
     else:
         solutions += frontier
     return solutions
+
+
+def top(nodes: Sequence[Node], values: Sequence[float], k: int) -> list[Node]:
+    """The ``k`` nodes of the highest value, best first; on a tie, the one sampled first."""
+    order = sorted(range(len(nodes)), key=lambda i: values[i], reverse=True)
+    return [nodes[i] for i in order[:k]]
 
 
 def share(total: int, among: int) -> list[int]:

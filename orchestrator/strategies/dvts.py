@@ -1,0 +1,40 @@
+"""Diverse verifier tree search (Beeching, Tunstall & Rush 2024, search-and-learn)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.operations import Operations
+from orchestrator.strategies import beam_search
+from orchestrator.strategies.registry import strategy
+from orchestrator.tree import Node
+
+check = beam_search.check
+
+
+@strategy(check=check, needs_verifier=True)
+async def dvts(ops: Operations, *, n: int = 16, width: int = 4, max_rounds: int = 40) -> Sequence[Node]:
+    """``n / width`` independent subtrees. Each samples ``width`` proposals for its next step and
+    goes on from the best one alone, until that is finished; its last ``width`` proposals are returned.
+
+    The subtrees advance together, so that what a budget buys does not depend on timing.
+    """
+    proposals = groups(await ops.sample(ops.root, n), width)
+    solutions: list[Node] = []
+    for _ in range(max_rounds - 1):
+        best = [max(subtree, key=ops.value) for subtree in proposals]
+        solutions += [
+            node for subtree, node in zip(proposals, best, strict=True) if node.finished for node in subtree
+        ]
+        live = [node for node in best if not node.finished]
+        if not live:
+            break
+        proposals = groups(await ops.sample(live, width), width)
+    else:
+        solutions += [node for subtree in proposals for node in subtree]
+    return [node for node in solutions if node.finished]
+
+
+def groups(nodes: Sequence[Node], size: int) -> list[Sequence[Node]]:
+    """Consecutive runs of ``size`` nodes."""
+    return [nodes[start : start + size] for start in range(0, len(nodes), size)]

@@ -1,0 +1,35 @@
+"""Lookahead search (Snell §5.2): beam search whose steps are judged by where they lead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.operations import Operations
+from orchestrator.strategies import beam_search
+from orchestrator.strategies.registry import at_least, strategy
+from orchestrator.tree import Node
+
+
+def check(n: int, width: int, k: int, max_rounds: int) -> None:
+    beam_search.check(n, width, max_rounds)
+    at_least("strategy.k", k, 0)
+
+
+@strategy(check=check, needs_verifier=True)
+async def lookahead(
+    ops: Operations, *, n: int = 16, width: int = 4, k: int = 1, max_rounds: int = 40
+) -> Sequence[Node]:
+    """Beam search (``k`` = 0 is just that) where a candidate's value is the verifier's at the end of
+    ``k`` further steps at temperature 0. Costs ``n·(k+1)`` samples a round; the steps that only look
+    ahead are charged and dropped."""
+
+    async def foresee(candidates: Sequence[Node]) -> list[float]:
+        ends = list(candidates)
+        for _ in range(k):
+            live = [i for i, end in enumerate(ends) if not end.finished]
+            further = await ops.sample([ends[i] for i in live], 1, temperature=0.0)
+            for i, end in zip(live, further, strict=True):
+                ends[i] = end
+        return [ops.value(end) for end in ends]
+
+    return await beam_search.search(ops, n, width, max_rounds, foresee)

@@ -1,0 +1,49 @@
+"""Particle filtering (Puri et al. 2025, "A Probabilistic Inference Approach to Inference-Time Scaling")."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+from orchestrator.errors import BadInput
+from orchestrator.operations import Operations
+from orchestrator.strategies.registry import at_least, strategy
+from orchestrator.tree import Node
+
+EDGE = 1e-7
+"""Scores are held this far from 0 and 1, where the logit is infinite."""
+
+
+def check(n: int, temperature: float, max_rounds: int) -> None:
+    at_least("strategy.n", n, 1)
+    at_least("strategy.max_rounds", max_rounds, 1)
+    if temperature <= 0:
+        raise BadInput("strategy.temperature", temperature, "allowed: above 0")
+
+
+@strategy(check=check, needs_verifier=True)
+async def particle_filtering(
+    ops: Operations, *, n: int = 16, temperature: float = 1.0, max_rounds: int = 40
+) -> Sequence[Node]:
+    """``n`` particles. Each round extends the unfinished ones by one step, weighs every particle by its
+    value, and resamples all ``n`` in proportion to softmax(logit(value) / ``temperature``)."""
+    particles = await ops.sample(ops.root, n)
+    for _ in range(max_rounds - 1):
+        if all(particle.finished for particle in particles):
+            break
+        particles = resample(particles, [ops.value(p) for p in particles], temperature, ops.random)
+        live = [i for i, particle in enumerate(particles) if not particle.finished]
+        for i, child in zip(live, await ops.sample([particles[i] for i in live], 1), strict=True):
+            particles[i] = child
+    return particles
+
+
+def resample(
+    particles: Sequence[Node], values: Sequence[float], temperature: float, rng: random.Random
+) -> list[Node]:
+    """As many particles, drawn with replacement in proportion to their weights."""
+    held = [min(max(value, EDGE), 1 - EDGE) for value in values]
+    logits = [math.log(value / (1 - value)) / temperature for value in held]
+    weights = [math.exp(logit - max(logits)) for logit in logits]
+    return rng.choices(particles, weights, k=len(particles))

@@ -1,0 +1,55 @@
+"""REBASE: reward-balanced search (Wu et al. 2024, "Inference Scaling Laws")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from orchestrator.errors import BadInput
+from orchestrator.operations import Operations
+from orchestrator.strategies.registry import at_least, strategy
+from orchestrator.tree import Node
+
+
+def check(n: int, temperature: float, max_rounds: int) -> None:
+    at_least("strategy.n", n, 1)
+    at_least("strategy.max_rounds", max_rounds, 1)
+    if temperature <= 0:
+        raise BadInput("strategy.temperature", temperature, "allowed: above 0")
+
+
+@strategy(check=check, needs_verifier=True)
+async def rebase(
+    ops: Operations, *, n: int = 16, temperature: float = 0.1, max_rounds: int = 40
+) -> Sequence[Node]:
+    """Sample ``n`` first steps; at each depth share the remaining budget of children among the
+    unfinished nodes by softmax(value / ``temperature``). A finished node takes its place with it:
+    B_i = B_{i-1} - completed."""
+    frontier = await ops.sample(ops.root, n)
+    solutions: list[Node] = []
+    for _ in range(max_rounds - 1):
+        solutions += [node for node in frontier if node.finished]
+        live = [node for node in frontier if not node.finished]
+        if not live:
+            break
+        children = balance([ops.value(node) for node in live], n - len(solutions), temperature)
+        frontier = await ops.sample(live, children)
+    else:
+        solutions += frontier
+    return solutions
+
+
+def balance(values: Sequence[float], budget: int, temperature: float) -> list[int]:
+    """W_j = round(B · softmax(R_j / T)) children for node j, in sum exactly ``budget``: the nodes are
+    served from the best down, each its rounded share of what is left, as the authors' code does."""
+    top = max(values)
+    weights = [math.exp((value - top) / temperature) for value in values]
+    left, mass, shares = budget, sum(weights), [0] * len(values)
+    for j in sorted(range(len(values)), key=lambda j: values[j], reverse=True):
+        if left > 0 and mass > 0:
+            shares[j] = min(left, round(left * min(1.0, weights[j] / mass)))
+        left -= shares[j]
+        mass -= weights[j]
+    # Rounding errors of the mass can leave a child over: it goes to the best.
+    shares[max(range(len(values)), key=lambda j: values[j])] += left
+    return shares
