@@ -182,6 +182,8 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     layer = OmegaConf.load(path)
     if not isinstance(layer, DictConfig):
         raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
+    if isinstance(layer.get("strategy"), str):
+        layer.strategy = {"name": layer.strategy}
     base = layer.pop("base", None)
     before = _layers(path.parent / base, (*seen, path.resolve())) if base is not None else []
     return [*before, layer]

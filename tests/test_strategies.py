@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -281,3 +282,36 @@ async def test_every_strategy_is_anytime(budget, name):
     assert all(node.finished for node in nodes)
     assert ops._lease.settled <= budget
     assert ops._lease.reserved == 0
+
+
+OWN = f"{Path(__file__).parent / 'own_strategy.py'}:until_two_agree"
+
+
+async def test_a_users_own_strategy_is_a_file_and_a_function():
+    strategy = find(OWN)
+    assert strategy.parameters({"limit": 30}) == {"limit": 30}
+    engine = ScriptedEngine(lambda request, text, rng: rng.choice("abcdef") + EOS)
+    nodes = await strategy(operations(engine), limit=30)
+    texts = [node.tokens for node in nodes]
+    assert texts.count(texts[-1]) == 2
+    assert len(set(texts)) == len(texts) - 1, "it stopped at the first agreement"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("nowhere.py:f", "a file that exists"),
+        (f"{Path(__file__).parent / 'own_strategy.py'}:ghost", "no coroutine function"),
+        (f"{Path(__file__).parent / 'own_strategy.py'}:Counter", "no coroutine function"),
+    ],
+)
+def test_a_file_that_gives_no_strategy_is_said(name, allowed):
+    with pytest.raises(BadInput, match=allowed):
+        find(name)
+
+
+def test_a_users_own_strategy_has_its_parameters_checked():
+    with pytest.raises(BadInput, match="takes limit"):
+        find(OWN).parameters({"n": 4})
+    with pytest.raises(BadInput, match="type int"):
+        find(OWN).parameters({"limit": "many"})

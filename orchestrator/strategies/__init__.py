@@ -4,7 +4,15 @@ A strategy is a coroutine over a few operations and knows neither Ray, vLLM nor 
 deterministic given its operations' results, which is all that durable execution asks of it.
 """
 
-from orchestrator.strategies import (  # noqa: F401  (each registers itself)
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.errors import BadInput, one_of
+from orchestrator.strategies import (
     beam_search,
     best_of_n,
     dvts,
@@ -13,6 +21,46 @@ from orchestrator.strategies import (  # noqa: F401  (each registers itself)
     particle_filtering,
     rebase,
 )
-from orchestrator.strategies.registry import REGISTRY, Strategy, find
+from orchestrator.strategies.definition import Strategy
 
-__all__ = ["REGISTRY", "Strategy", "find"]
+REGISTRY: dict[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        best_of_n.best_of_n,
+        beam_search.beam_search,
+        lookahead.lookahead,
+        dvts.dvts,
+        rebase.rebase,
+        mcts.mcts,
+        particle_filtering.particle_filtering,
+    )
+}
+
+
+def find(name: object) -> Strategy:
+    """The strategy of that name, or a user's own: ``path/to/file.py:function``. Raises BadInput that
+    lists the names there are, or says why the file gives none."""
+    if isinstance(name, str) and ".py:" in name:
+        return _from_file(name)
+    if not isinstance(name, str) or name not in REGISTRY:
+        raise BadInput("strategy.name", name, one_of([*sorted(REGISTRY), "path/to/file.py:function"]))
+    return REGISTRY[name]
+
+
+def _from_file(name: str) -> Strategy:
+    """``async def f(ops, *, n: int = 16)`` of a Python file; a check may be added by ``@strategy``."""
+    path, _, attribute = name.rpartition(":")
+    spec = importlib.util.spec_from_file_location(f"strategy_{Path(path).stem}", path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise BadInput("strategy.name", name, "allowed: path/to/file.py:function of a file that exists")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BadInput("strategy.name", name, f"the file does not run: {error!r}") from error
+    found = getattr(module, attribute, None)
+    if isinstance(found, Strategy):
+        return replace(found, name=name)
+    if not inspect.iscoroutinefunction(found):
+        raise BadInput("strategy.name", name, f"{path} has no coroutine function (async def) {attribute}")
+    return Strategy(name, found)

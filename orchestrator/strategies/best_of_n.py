@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.operations import Operations
-from orchestrator.strategies.registry import at_least, strategy
+from orchestrator.strategies.definition import at_least, strategy
 from orchestrator.tree import Node
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.operations import Operations
 from orchestrator.strategies import beam_search
-from orchestrator.strategies.registry import strategy
+from orchestrator.strategies.definition import strategy
 from orchestrator.tree import Node
 
 check = beam_search.check

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.operations import Operations
 from orchestrator.strategies import beam_search
-from orchestrator.strategies.registry import at_least, strategy
+from orchestrator.strategies.definition import at_least, strategy
 from orchestrator.tree import Node
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.errors import BadInput
 from orchestrator.operations import Operations
-from orchestrator.strategies.registry import at_least, strategy
+from orchestrator.strategies.definition import at_least, strategy
 from orchestrator.tree import Node
 
 

@@ -1,4 +1,4 @@
-"""Strategies by name, and their parameters: defaults and types come from the function's signature."""
+"""What a strategy is; its parameters' defaults and types come from the function's signature."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from orchestrator.errors import BadInput, one_of
+from orchestrator.errors import BadInput
 from orchestrator.tree import Node
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Strategy:
         for name, value in given.items():
             if name not in known:
                 raise BadInput(f"strategy.{name}", value, f"{self.name} takes {', '.join(known)}")
-            wanted = hints[name]
+            wanted = hints.get(name, type(known[name]))
             if wanted is float and type(value) is int:
                 wanted = int
             if type(value) is not wanted:
@@ -53,27 +53,11 @@ class Strategy:
         return params
 
 
-REGISTRY: dict[str, Strategy] = {}
-
-
 def strategy(
     *, check: Callable[..., None] | None = None, needs_verifier: bool = False
 ) -> Callable[[Search], Strategy]:
-    """Register a coroutine under its own name."""
-
-    def register(search: Search) -> Strategy:
-        entry = Strategy(search.__name__, search, check, needs_verifier)
-        REGISTRY[entry.name] = entry
-        return entry
-
-    return register
-
-
-def find(name: object) -> Strategy:
-    """The strategy of that name. Raises BadInput that lists the names there are."""
-    if not isinstance(name, str) or name not in REGISTRY:
-        raise BadInput("strategy.name", name, one_of(sorted(REGISTRY)))
-    return REGISTRY[name]
+    """Make a coroutine function a strategy of its own name."""
+    return lambda search: Strategy(search.__name__, search, check, needs_verifier)
 
 
 def at_least(key: str, value: float, least: float) -> None:
