@@ -53,15 +53,21 @@ def disconnect() -> None:
 
 
 class Deployment:
-    """The engine of a run: a pool of generators, and one of verifiers unless nothing is scored."""
+    """The engine of a run: a pool of generators; one of verifiers, unless nothing is scored; and one of
+    revisers, unless the generators revise."""
 
-    def __init__(self, generator: PoolSpec, verifier: PoolSpec | None) -> None:
+    def __init__(
+        self, generator: PoolSpec, verifier: PoolSpec | None = None, reviser: PoolSpec | None = None
+    ) -> None:
         self.generator: Pool[SampleResult] = Pool(generator)
         self.verifier: Pool[ScoreResult] | None = Pool(verifier) if verifier is not None else None
+        self.reviser: Pool[SampleResult] = Pool(reviser) if reviser is not None else self.generator
 
     @property
     def pools(self) -> list[Pool]:
-        return [pool for pool in (self.generator, self.verifier) if pool is not None]
+        """Each pool once."""
+        apart = self.reviser if self.reviser is not self.generator else None
+        return [pool for pool in (self.generator, self.verifier, apart) if pool is not None]
 
     async def start(self, within: float, on_ready: Callable[[ReplicaInfo], None] | None = None) -> None:
         """Start all pools at once. Raises PoolFailed; what was started is then closed again."""
@@ -76,6 +82,9 @@ class Deployment:
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         return await self.generator.run(request)
+
+    async def revise(self, request: SampleRequest) -> SampleResult:
+        return await self.reviser.run(request)
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
         assert self.verifier is not None, "this deployment has no verifier"

@@ -67,7 +67,7 @@ async def through_the_orchestrator(
         prepared.codec,
         prepared.generator,
         None,
-        sampling,
+        sampling=sampling,
         seed=prepared.config.seed,
         journal=recorder,
     )

@@ -105,7 +105,7 @@ class Controller:
     async def _search(
         self, problem: Problem, prompt: tuple[int, ...], search: Search, lease: Lease, priority: int
     ) -> SearchResult:
-        ops = Operations(problem.id, prompt, lease, self.setting, priority=priority)
+        ops = Operations(problem, prompt, lease, self.setting, priority=priority)
         judge = partial(self._judged, problem, len(prompt), ops.usage)
         try:
             return judge(await search(ops))

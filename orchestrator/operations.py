@@ -15,17 +15,24 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until
 from orchestrator.flops import CostModel
 from orchestrator.journal import Journal
 from orchestrator.ledger import BudgetExhausted, Lease, Reservation
+from orchestrator.problems import Problem
 from orchestrator.selection import AGGREGATIONS
 from orchestrator.text import Codec
 from orchestrator.tree import Node
 
 R = TypeVar("R", bound=Result)
+
+RevisionPrompt = Callable[[Problem, Sequence[Node]], tuple[int, ...]]
+"""The token ids that a reviser continues, from the problem and the earlier attempts (oldest first)."""
+
+REVISION_CONTEXT = 4
+"""Earlier attempts that a revision sees at most (Snell §6.1)."""
 
 
 class Engine(Protocol):
@@ -34,6 +41,8 @@ class Engine(Protocol):
     async def sample(self, request: SampleRequest) -> SampleResult: ...
 
     async def score(self, request: ScoreRequest) -> ScoreResult: ...
+
+    async def revise(self, request: SampleRequest) -> SampleResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +57,15 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all searches of a run share. ``verifier`` is None where nothing is scored."""
+    """What all searches of a run share. ``verifier`` is None where nothing is scored, ``reviser`` and
+    ``revision_prompt`` where nothing is revised."""
 
     engine: Engine
     codec: Codec
     generator: CostModel
     verifier: CostModel | None
+    reviser: CostModel | None = None
+    revision_prompt: RevisionPrompt | None = None
     sampling: Sampling = field(default_factory=Sampling)
     aggregation: str = "last"
     seed: int = 0
@@ -95,13 +107,13 @@ class Operations:
     """The operations of one search over one problem, paid from one lease."""
 
     def __init__(
-        self, problem: str, prompt: tuple[int, ...], lease: Lease, setting: Setting, *, priority: int = 0
+        self, problem: Problem, prompt: tuple[int, ...], lease: Lease, setting: Setting, *, priority: int = 0
     ) -> None:
         self.problem = problem
         self.prompt = prompt
         self.root = Node((), prompt)
         self.usage = Usage()
-        self.random = random.Random(seed_of(setting.seed, problem, ()))
+        self.random = random.Random(seed_of(setting.seed, problem.id, ()))
         """The strategy's own chance: the same in every run of this seed and problem."""
         self.finished: list[Node] = []
         """Finished nodes so far, in the strategy's order: the answer of a search that is cut short."""
@@ -111,7 +123,7 @@ class Operations:
         self._children: dict[tuple[int, ...], int] = {}
         self._prompt_paid: set[str] = set()
         self._running: set[asyncio.Task[Node | None]] = set()
-        self._recorded = setting.journal.results(problem) if setting.journal is not None else {}
+        self._recorded = setting.journal.results(problem.id) if setting.journal is not None else {}
 
     def value(self, node: Node) -> float:
         """The verifier's value of a path: its step scores under the configured aggregation."""
@@ -140,12 +152,27 @@ class Operations:
             for parent, count in zip(nodes, counts, strict=True)
             for _ in range(count)
         ]
-        await self._pay_prompt(verify)
+        await self._pay_prompt("generator")
+        if verify:
+            await self._pay_prompt("verifier")
+        return await self._all(jobs)
+
+    async def revise(self, chains: Sequence[Sequence[Node]]) -> list[Node]:
+        """One new attempt for each chain of finished attempts (oldest first; an empty chain asks for a
+        first attempt), written by the reviser after the last four of them, and scored.
+
+        A chain's attempts are a path: each is the child of the one before. Charged is the whole of the
+        reviser's context, since an attempt's tokens do not carry over. Raises as ``sample`` does.
+        """
+        verify = self._setting.verifier is not None
+        jobs = [self._revision(chain, verify) for chain in chains]
+        if verify:
+            await self._pay_prompt("verifier")
         return await self._all(jobs)
 
     async def score(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes with every step scored. Raises BudgetExhausted as ``sample`` does."""
-        await self._pay_prompt(True)
+        await self._pay_prompt("verifier")
         return await self._all([self._scoring(node) for node in nodes])
 
     async def drain(self) -> None:
@@ -153,40 +180,82 @@ class Operations:
         while self._running:
             await asyncio.wait(self._running)
 
-    # -- the two kinds of operation ---------------------------------------------------------------
+    # -- the kinds of operation -------------------------------------------------------------------
 
     def _growth(self, parent: Node, until: Until, temperature: float | None, verify: bool) -> _Job:
         """The next child of ``parent``: its sample and, right behind it, its score."""
-        sampling, context = self._setting.sampling, len(parent.tokens)
-        room = sampling.max_tokens - (context - len(self.prompt))
+        sampling, generator = self._setting.sampling, self._setting.generator
+        room = sampling.max_tokens - (len(parent.tokens) - len(self.prompt))
         if parent.finished or room <= 0:
-            raise ValueError(f"{self.problem}: path {parent.key} is finished and cannot be continued")
+            raise ValueError(f"{self.problem.id}: path {parent.key} is finished and cannot be continued")
+        most = min(room, sampling.max_step_tokens) if until == "step" else room
+        request = self._request("sample", parent, parent.tokens, most, until, temperature)
+        cost = Cost(lambda new: generator.sample(len(request.prompt), new), generator)
+        return self._attempt(request, cost, self._setting.engine.sample, parent, room, verify)
+
+    def _revision(self, chain: Sequence[Node], verify: bool) -> _Job:
+        """A new attempt after ``chain``."""
+        reviser, write = self._setting.reviser, self._setting.revision_prompt
+        if reviser is None or write is None:
+            raise ValueError("this run has no reviser")
+        context, room = write(self.problem, chain[-REVISION_CONTEXT:]), self._setting.sampling.max_tokens
+        parent = chain[-1] if chain else self.root
+        request = self._request("revise", parent, context, room, "end", None)
+        cost = Cost(lambda new: reviser.prefill(len(context)) + reviser.sample(len(context), new), reviser)
+        start = replace(self.root, path=parent.path, context=context)
+        return self._attempt(request, cost, self._setting.engine.revise, start, room, verify)
+
+    def _request(
+        self,
+        kind: str,
+        parent: Node,
+        prompt: tuple[int, ...],
+        max_tokens: int,
+        until: Until,
+        temperature: float | None,
+    ) -> SampleRequest:
+        """The request for the next child of ``parent``."""
         child = self._children[parent.path] = self._children.get(parent.path, -1) + 1
-        path = (*parent.path, child)
-        request = SampleRequest(
-            id=_operation(self.problem, "sample", path),
-            prompt=parent.tokens,
-            seed=seed_of(self._setting.seed, self.problem, path),
-            max_tokens=min(room, sampling.max_step_tokens) if until == "step" else room,
+        path, sampling = (*parent.path, child), self._setting.sampling
+        return SampleRequest(
+            id=_operation(self.problem.id, kind, path),
+            prompt=prompt,
+            seed=seed_of(self._setting.seed, self.problem.id, path),
+            max_tokens=max_tokens,
             until=until,
             temperature=sampling.temperature if temperature is None else temperature,
             top_p=sampling.top_p,
-            affinity=self.problem,
+            affinity=self.problem.id,
             priority=self._priority,
         )
-        worst = self._setting.generator.sample(context, request.max_tokens)
+
+    def _attempt(
+        self,
+        request: SampleRequest,
+        cost: Cost,
+        run: Callable[[SampleRequest], Awaitable[SampleResult]],
+        parent: Node,
+        room: int,
+        verify: bool,
+    ) -> _Job:
+        """``parent`` grown by what ``request`` samples: the sample and, right behind it, the score.
+        ``room``: new tokens at which the path is cut."""
+        start = len(parent.tokens)
+        path = tuple(map(int, request.id.rpartition("/")[2].split(".")))
+        worst = cost.of(request.max_tokens)
         if verify:
-            worst += self._score_cost(parent, context + request.max_tokens)
+            worst += self._score_cost(parent, start + request.max_tokens)
 
         async def grow(reservation: Reservation) -> Node:
-            sample = await self._sampled(request, reservation)
+            sample = await self._sampled(request, cost, run, reservation)
             tokens = parent.tokens + sample.tokens
-            steps = (len(tokens),) if until == "step" else self._setting.codec.step_ends(tokens, context)
-            node = Node(
-                path,
-                tokens,
-                step_ends=parent.step_ends + steps,
-                scores=parent.scores,
+            one_step = request.until == "step"
+            ends = (len(tokens),) if one_step else self._setting.codec.step_ends(tokens, start)
+            node = replace(
+                parent,
+                path=path,
+                tokens=tokens,
+                step_ends=parent.step_ends + ends,
                 finish=sample.finish,
                 finished=sample.finish == "end" or len(sample.tokens) >= room,
             )
@@ -197,20 +266,23 @@ class Operations:
     def _scoring(self, node: Node) -> _Job:
         return _Job(self._score_cost(node, len(node.tokens)), lambda paid: self._verified(node, paid))
 
-    async def _sampled(self, request: SampleRequest, reservation: Reservation) -> SampleResult:
-        context, generator = len(request.prompt), self._setting.generator
+    async def _sampled(
+        self,
+        request: SampleRequest,
+        cost: Cost,
+        run: Callable[[SampleRequest], Awaitable[SampleResult]],
+        reservation: Reservation,
+    ) -> SampleResult:
         sample, flops = await self._once(
-            request.id,
-            lambda: self._setting.engine.sample(request),
-            lambda sample: generator.sample(context, len(sample.tokens)),
+            request.id, lambda: run(request), lambda sample: cost.of(len(sample.tokens))
         )
         reservation.settle(flops)
-        fed = context + len(sample.tokens) - 1
+        new, model = len(sample.tokens), cost.model
+        fed = len(request.prompt) + new - 1
         self.usage.generator_flops += flops
-        self.usage.generator_tokens += len(sample.tokens)
+        self.usage.generator_tokens += new
         self.usage.computed_generator_tokens += sample.computed_tokens
-        self.usage.computed_flops += generator.body(fed - sample.computed_tokens, fed)
-        self.usage.computed_flops += generator.head(len(sample.tokens))
+        self.usage.computed_flops += model.body(fed - sample.computed_tokens, fed) + model.head(new)
         return sample
 
     async def _verified(self, node: Node, reservation: Reservation) -> Node:
@@ -218,10 +290,10 @@ class Operations:
         if verifier is None:
             raise ValueError("this run has no verifier")
         request = ScoreRequest(
-            id=_operation(self.problem, "score", node.path),
+            id=_operation(self.problem.id, "score", node.path),
             tokens=node.tokens,
             step_ends=node.step_ends,
-            affinity=self.problem,
+            affinity=self.problem.id,
             priority=self._priority,
         )
         score, flops = await self._once(
@@ -271,22 +343,22 @@ class Operations:
         result = await run()
         flops = cost(result)
         if self._setting.journal is not None:
-            self._setting.journal.record(self.problem, key, result, flops)
+            self._setting.journal.record(self.problem.id, key, result, flops)
         return result, flops
 
-    async def _pay_prompt(self, verify: bool) -> None:
-        """The prompt is charged once a problem, to each model that reads it."""
+    async def _pay_prompt(self, model: Literal["generator", "verifier"]) -> None:
+        """The prompt is charged once a problem to each model that reads it."""
+        reader = getattr(self._setting, model)
+        if model in self._prompt_paid or reader is None:
+            return
+        self._prompt_paid.add(model)
         length = len(self.prompt)
-        if "generator" not in self._prompt_paid:
-            self._prompt_paid.add("generator")
-            flops = self._setting.generator.prefill(length)
-            await self._pay(flops)
+        flops = reader.prefill(length)
+        await self._pay(flops)
+        if model == "generator":
             self.usage.generator_flops += flops
             self.usage.generator_tokens += length
-        if verify and self._setting.verifier is not None and "verifier" not in self._prompt_paid:
-            self._prompt_paid.add("verifier")
-            flops = self._setting.verifier.prefill(length)
-            await self._pay(flops)
+        else:
             self.usage.verifier_flops += flops
             self.usage.verifier_tokens += length
 
@@ -302,6 +374,14 @@ class Operations:
 
     def _scored_to(self, node: Node) -> int:
         return node.step_ends[len(node.scores) - 1] if node.scores else len(self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a sample is charged, in FLOPs, by its number of new tokens; and the model that writes it."""
+
+    of: Callable[[int], int]
+    model: CostModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ class Node:
     ``scores``    the verifier's score of each step in [0, 1]; empty until scored.
     ``finish``    why sampling stopped here; None at the root.
     ``finished``  True if this path is not continued: a solution, or cut at the length limit.
+    ``context``   token ids that a revision was written after (earlier attempts, and the prompt again);
+                  None where that was the path itself.
     """
 
     path: tuple[int, ...]
@@ -25,6 +27,7 @@ class Node:
     scores: tuple[float, ...] = ()
     finish: Finish | None = None
     finished: bool = False
+    context: tuple[int, ...] | None = None
 
     @property
     def key(self) -> str:

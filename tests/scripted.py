@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from actors.messages import Finish, SampleRequest, SampleResult, ScoreRequest, ScoreResult
@@ -12,7 +12,9 @@ from orchestrator.flops import CostModel
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
 from orchestrator.operations import Operations, Sampling, Setting
+from orchestrator.problems import Problem
 from orchestrator.text import Codec
+from orchestrator.tree import Node
 
 EOS = "$"
 SHAPE = {
@@ -73,15 +75,23 @@ class ScriptedEngine:
     jitter: random.Random | None = None
     samples: list[SampleRequest] = field(default_factory=list)
     scores: list[ScoreRequest] = field(default_factory=list)
+    revisions: list[SampleRequest] = field(default_factory=list)
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         self.samples.append(request)
+        return await self._written(request)
+
+    async def _written(self, request: SampleRequest) -> SampleResult:
         await self._delay()
         prompt = "".join(map(chr, request.prompt))
         text = self.write(request, prompt, random.Random(request.seed))[: request.max_tokens]
         finish: Finish = "end" if text.endswith(EOS) else "step" if text.endswith("\n") else "length"
         tokens = tuple(map(ord, text))
         return SampleResult(request.id, tokens, finish, len(request.prompt) + len(tokens) - 1, "scripted")
+
+    async def revise(self, request: SampleRequest) -> SampleResult:
+        self.revisions.append(request)
+        return await self._written(request)
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
         self.scores.append(request)
@@ -97,10 +107,28 @@ class ScriptedEngine:
 
 def setting(engine: ScriptedEngine, *, journal: Journal | None = None, seed: int = 0) -> Setting:
     sampling = Sampling(max_step_tokens=8, max_tokens=32)
-    return Setting(engine, CODEC, GENERATOR, VERIFIER, sampling, seed=seed, journal=journal)
+    return Setting(
+        engine,
+        CODEC,
+        GENERATOR,
+        VERIFIER,
+        reviser=GENERATOR,
+        revision_prompt=revision_prompt,
+        sampling=sampling,
+        seed=seed,
+        journal=journal,
+    )
+
+
+def revision_prompt(problem: Problem, attempts: Sequence[Node]) -> tuple[int, ...]:
+    """Each attempt and a #, then the prompt."""
+    prompt = CODEC.encode(problem.prompt)
+    before = "".join(CODEC.decode(attempt.tokens[len(prompt) :]) + "#" for attempt in attempts)
+    return CODEC.encode(before) + prompt
 
 
 def operations(
     engine: ScriptedEngine, *, budget: int = 10**12, journal: Journal | None = None, prompt: str = "1+1?"
 ) -> Operations:
-    return Operations("p", CODEC.encode(prompt), Lease(budget), setting(engine, journal=journal))
+    problem = Problem("p", prompt, "")
+    return Operations(problem, CODEC.encode(prompt), Lease(budget), setting(engine, journal=journal))

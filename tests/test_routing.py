@@ -117,6 +117,26 @@ def test_a_problem_stays_where_its_prefix_is_until_that_replica_is_full():
     assert [r.id for r in router.take("b")] == ["3"], "a is full: a prefill elsewhere beats waiting"
 
 
+def test_a_replica_without_work_is_told_when_another_has_more_than_it_can_hold():
+    router = Router()
+    router.join("a", 2)
+    router.put(request("1", "x"))
+    router.take("a")
+    router.done("a", "1")
+    router.join("b", 2)
+    router.awake()
+    for id in "23456":
+        router.put(request(id, "x"))
+    assert router.awake() == {"a"}, "it has room for its own problem"
+    assert len(router.take("a")) == 2
+    assert router.awake() == {"b"}
+    assert len(router.take("b")) == 2
+    router.awake()
+    router.done("b", "4")
+    assert router.awake() == {"b"}
+    assert [r.id for r in router.take("b")] == ["6"]
+
+
 def test_lower_priority_numbers_go_first_and_ties_in_order_of_arrival():
     router = Router()
     router.join("a", 9)
