@@ -82,9 +82,9 @@ async def through_the_orchestrator(
 
 async def run(prepared: Prepared, n: int, rounds: int) -> dict[str, list[float]]:
     """Tokens/s of each side, round by round, the two in turn; the first round warms up and is dropped."""
-    generators, _ = pool_specs(prepared.config)
+    generators, *_ = pool_specs(prepared.config)
     connect(None, [generators, generators])
-    deployment = Deployment(generators, None)
+    deployment = Deployment(generators)
     requests = best_of_n_requests(prepared, n)
     rates: dict[str, list[float]] = {"offline": [], "orchestrator": []}
     try:

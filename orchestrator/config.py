@@ -17,6 +17,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from yaml import YAMLError
 
 from orchestrator.errors import BadInput, one_of
+from orchestrator.revision import FORMATS
 from orchestrator.selection import AGGREGATIONS
 from orchestrator.strategies import find
 
@@ -79,6 +80,19 @@ class VerifierConfig:
 
 
 @dataclass
+class ReviserConfig:
+    """What writes the attempts of ``strategy: revisions``. ``model: null``: the generators do.
+    ``format``: how the earlier attempts are shown (orchestrator/revision.py)."""
+
+    model: str | None = None
+    format: str = "plain"
+    replicas: int = 1
+    dtype: str = "float32"
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class AllocationConfig:
     """Who gets the next FLOP. ``uniform``: every problem an equal share."""
 
@@ -118,6 +132,7 @@ class Config:
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
+    reviser: ReviserConfig = field(default_factory=ReviserConfig)
     strategy: dict[str, Any] = field(default_factory=dict)
     allocation: AllocationConfig = field(default_factory=AllocationConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -167,7 +182,7 @@ def fingerprint(config: Config) -> str:
     keys = to_dict(config)
     for key in ("cluster", "tracking", "runs", "max_searches", "name"):
         keys.pop(key)
-    for pool in ("generator", "verifier"):
+    for pool in ("generator", "verifier", "reviser"):
         for key in ("replicas", "resources", "engine"):
             keys[pool].pop(key)
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
@@ -227,7 +242,7 @@ def _check(config: Config) -> None:
     _least("max_searches", config.max_searches, 1)
 
     generator, verifier = config.generator, config.verifier
-    for name, pool in (("generator", generator), ("verifier", verifier)):
+    for name, pool in (("generator", generator), ("verifier", verifier), ("reviser", config.reviser)):
         _least(f"{name}.replicas", pool.replicas, 1)
         _choice(f"{name}.dtype", pool.dtype, DTYPES)
         _least(f"{name}.resources.num_cpus", pool.resources.num_cpus, 0)
@@ -241,6 +256,7 @@ def _check(config: Config) -> None:
         )
     _least("generator.max_step_tokens", generator.max_step_tokens, 1)
     _least("generator.max_tokens", generator.max_tokens, 1)
+    _choice("reviser.format", config.reviser.format, tuple(FORMATS))
     _choice("verifier.kind", verifier.kind, KINDS)
     _choice("verifier.aggregation", verifier.aggregation, tuple(AGGREGATIONS))
     _choice("allocation.name", config.allocation.name, ALLOCATIONS)

@@ -17,7 +17,7 @@ from orchestrator.answers import Answers
 from orchestrator.ledger import BudgetExhausted, Lease
 from orchestrator.operations import Operations, Setting, Usage
 from orchestrator.problems import Problem
-from orchestrator.selection import AGGREGATIONS, RULES, Candidate
+from orchestrator.selection import AGGREGATIONS, RULES, Candidate, Rule
 from orchestrator.tree import Node
 
 FATAL = (sqlite3.Error, PoolFailed)
@@ -29,8 +29,10 @@ Search = Callable[[Operations], Awaitable[Sequence[Node]]]
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A path that a search returned. ``score`` is under the run's aggregation, None if not scored."""
+    """A path that a search returned. ``score`` is under the run's aggregation, None if not scored.
+    ``path`` is its place in the tree; attempts of a chain of revisions are each other's ancestors."""
 
+    path: str
     text: str
     tokens: int
     answer: str | None
@@ -71,6 +73,7 @@ class Controller:
     setting: Setting
     answers: Answers
     budget: Lease
+    rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
     on_result: Callable[[SearchResult], None] = lambda result: None
     usage: Usage = field(default_factory=Usage)
@@ -130,8 +133,11 @@ class Controller:
         error: str | None = None,
     ) -> SearchResult:
         solutions = tuple(self._solution(problem, node, start) for node in nodes)
-        candidates = [Candidate(solution.answer, solution.score) for solution in solutions]
-        selected = {name: rule(candidates) for name, rule in RULES.items()}
+        candidates = [
+            Candidate(solution.answer, solution.score, node.key.partition(".")[0])
+            for solution, node in zip(solutions, nodes, strict=True)
+        ]
+        selected = {name: rule(candidates) for name, rule in self.rules.items()}
         correct = {rule: self.answers.correct(answer, problem.answer) for rule, answer in selected.items()}
         return SearchResult(problem, solutions, selected, correct, usage, exhausted, error)
 
@@ -141,6 +147,7 @@ class Controller:
         answer = self.answers.extract(text) if node.finish == "end" else None
         scored = len(node.scores) == len(node.step_ends)
         return Solution(
+            node.key,
             text,
             len(node.tokens) - start,
             answer,

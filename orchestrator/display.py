@@ -16,7 +16,6 @@ from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
 from orchestrator.controller import Controller, SearchResult
 from orchestrator.results import Summary
-from orchestrator.selection import RULES
 
 PLAIN_SECONDS = 5.0
 """A line at most this often where there is no terminal."""
@@ -32,7 +31,7 @@ class Display:
     _up: int = 0
     _done: int = 0
     _problems: int = 0
-    _correct: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULES, 0))
+    _correct: dict[str, int] = field(default_factory=dict)
     _covered: int = 0
     _said: float = 0.0
     _live: Live | None = None
@@ -60,8 +59,8 @@ class Display:
     def result(self, result: SearchResult) -> None:
         self._done += 1
         self._covered += result.covered
-        for rule in RULES:
-            self._correct[rule] += result.correct[rule]
+        for rule, right in result.correct.items():
+            self._correct[rule] = self._correct.get(rule, 0) + right
         if result.error is not None:
             self.console.print(
                 f"problem {result.problem.id} failed: {result.error}", style="red", markup=False
@@ -143,6 +142,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
         *((f"accuracy, {rule}", percent(value)) for rule, value in s.accuracy.items()),
         ("coverage", percent(s.coverage)),
+        *([("correct → incorrect", f"{percent(s.flips)} of revisions")] if s.flips is not None else []),
         ("budget", f"{s.flops.budget:.4g} FLOPs"),
         ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),

@@ -15,6 +15,7 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Literal, Protocol, TypeVar
 
 from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until
@@ -22,17 +23,12 @@ from orchestrator.flops import CostModel
 from orchestrator.journal import Journal
 from orchestrator.ledger import BudgetExhausted, Lease, Reservation
 from orchestrator.problems import Problem
+from orchestrator.revision import Attempt, RevisionPrompt
 from orchestrator.selection import AGGREGATIONS
 from orchestrator.text import Codec
 from orchestrator.tree import Node
 
 R = TypeVar("R", bound=Result)
-
-RevisionPrompt = Callable[[Problem, Sequence[Node]], tuple[int, ...]]
-"""The token ids that a reviser continues, from the problem and the earlier attempts (oldest first)."""
-
-REVISION_CONTEXT = 4
-"""Earlier attempts that a revision sees at most (Snell §6.1)."""
 
 
 class Engine(Protocol):
@@ -198,12 +194,19 @@ class Operations:
         reviser, write = self._setting.reviser, self._setting.revision_prompt
         if reviser is None or write is None:
             raise ValueError("this run has no reviser")
-        context, room = write(self.problem, chain[-REVISION_CONTEXT:]), self._setting.sampling.max_tokens
+        context = write(self.problem, [self._shown(node) for node in chain])
+        room = self._setting.sampling.max_tokens
         parent = chain[-1] if chain else self.root
         request = self._request("revise", parent, context, room, "end", None)
         cost = Cost(lambda new: reviser.prefill(len(context)) + reviser.sample(len(context), new), reviser)
         start = replace(self.root, path=parent.path, context=context)
         return self._attempt(request, cost, self._setting.engine.revise, start, room, verify)
+
+    def _shown(self, node: Node) -> Attempt:
+        """A finished attempt as a reviser is shown it."""
+        ends = (len(self.prompt), *node.step_ends)
+        steps = [self._setting.codec.decode(node.tokens[a:b]) for a, b in pairwise(ends)]
+        return Attempt(tuple(steps), node.scores)
 
     def _request(
         self,

@@ -10,7 +10,6 @@ from typing import Any
 
 from orchestrator.controller import SearchResult
 from orchestrator.operations import Usage
-from orchestrator.selection import RULES
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Summary:
     """A run in numbers. Accuracy and coverage are over all problems: one without an answer is wrong.
 
     ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``utilisation`` is the
-    share of the search in which a pool's replicas had work, on average.
+    share of the search in which a pool's replicas had work, on average. ``flips``: of the correct
+    attempts that were revised, the share whose revision is incorrect; None where nothing was revised.
     """
 
     run_id: str
@@ -40,6 +40,7 @@ class Summary:
     failed: int
     accuracy: dict[str, float]
     coverage: float
+    flips: float | None
     flops: Flops
     tokens: dict[str, int]
     tokens_per_second: float
@@ -72,8 +73,9 @@ def summarise(
         answered=sum(any(answer is not None for answer in r.selected.values()) for r in results),
         exhausted=sum(r.exhausted for r in results),
         failed=sum(r.error is not None for r in results),
-        accuracy={rule: sum(r.correct[rule] for r in results) / total for rule in RULES},
+        accuracy={rule: sum(r.correct[rule] for r in results) / total for rule in results[0].correct},
         coverage=sum(r.covered for r in results) / total,
+        flips=flips(results),
         flops=Flops(
             budget=budget,
             spent=usage.flops,
@@ -90,6 +92,17 @@ def summarise(
         replayed=usage.replayed,
         solutions_sha256=digest(results),
     )
+
+
+def flips(results: Sequence[SearchResult]) -> float | None:
+    """Share of correct attempts that the next revision turned incorrect (Snell: 38 %)."""
+    kept = lost = 0
+    for result in results:
+        correct = {solution.path: solution.correct for solution in result.solutions}
+        for path, right in correct.items():
+            if correct.get(path.rpartition(".")[0]):
+                kept, lost = kept + right, lost + (not right)
+    return lost / (kept + lost) if kept + lost else None
 
 
 def digest(results: Sequence[SearchResult]) -> str:
@@ -127,8 +140,10 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
         }
         for r in results
     ]
+    rules = list(results[0].correct)
     solution = pa.struct(
         [
+            ("path", pa.string()),
             ("text", pa.string()),
             ("tokens", pa.int64()),
             ("answer", pa.string()),
@@ -142,8 +157,8 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
         [
             *((name, pa.string()) for name in ("problem", "prompt", "answer")),
             ("difficulty", pa.float64()),
-            *((f"selected_{rule}", pa.string()) for rule in RULES),
-            *((f"correct_{rule}", pa.bool_()) for rule in RULES),
+            *((f"selected_{rule}", pa.string()) for rule in rules),
+            *((f"correct_{rule}", pa.bool_()) for rule in rules),
             ("covered", pa.bool_()),
             ("exhausted", pa.bool_()),
             ("error", pa.string()),

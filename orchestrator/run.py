@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.generator import GeneratorActor
 from actors.messages import ReplicaInfo
 from actors.pool import PoolSpec
+from actors.replica import Replica
 from actors.verifier import VerifierActor
 from orchestrator.answers import ANSWERS
-from orchestrator.config import Config, fingerprint, to_dict, to_yaml
+from orchestrator.config import (
+    Config,
+    GeneratorConfig,
+    ReviserConfig,
+    VerifierConfig,
+    fingerprint,
+    to_dict,
+    to_yaml,
+)
 from orchestrator.controller import Controller, SearchResult
 from orchestrator.errors import BadInput
 from orchestrator.flops import CostModel
@@ -30,7 +39,8 @@ from orchestrator.ledger import Lease
 from orchestrator.operations import Sampling, Setting
 from orchestrator.problems import Problem, read_jsonl
 from orchestrator.results import Summary, summarise, write_parquet
-from orchestrator.selection import RULES
+from orchestrator.revision import FORMATS, RevisionPrompt
+from orchestrator.selection import CHAIN_RULES, RULES
 from orchestrator.strategies import find
 from orchestrator.text import Codec, load_tokenizer
 from orchestrator.tracking import Step, Tracker, local_uri
@@ -46,6 +56,7 @@ class Prepared:
     codec: Codec
     generator: CostModel
     verifier: CostModel | None
+    reviser: CostModel | None
     budget: int
 
 
@@ -67,17 +78,10 @@ def prepare(config: Config) -> Prepared:
     problems = _problems(config)
     generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
     codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
-    verifier = None
-    if config.verifier.model is not None:
-        verifier = CostModel.from_pretrained(config.verifier.model, key="verifier.model")
-        theirs = load_tokenizer(config.verifier.model, key="verifier.model")
-        if theirs.get_vocab() != codec.tokenizer.get_vocab():
-            raise BadInput(
-                "verifier.model",
-                config.verifier.model,
-                f"a verifier scores the generator's tokens, so its tokenizer must have the same vocabulary "
-                f"as generator.model's ({config.generator.model})",
-            )
+    verifier = _companion(config, codec, "verifier", config.verifier.model)
+    reviser = None
+    if find(config.strategy["name"]).needs_reviser:
+        reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
     template = config.problems.template
     prompts = [
         codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
@@ -92,7 +96,22 @@ def prepare(config: Config) -> Prepared:
             config.budget.flops,
             f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
         )
-    return Prepared(config, problems, prompts, codec, generator, verifier, budget)
+    return Prepared(config, problems, prompts, codec, generator, verifier, reviser, budget)
+
+
+def _companion(config: Config, codec: Codec, key: str, model: str | None) -> CostModel | None:
+    """The costs of a model that works on the generator's tokens, so must have its vocabulary."""
+    if model is None:
+        return None
+    costs = CostModel.from_pretrained(model, key=f"{key}.model")
+    if load_tokenizer(model, key=f"{key}.model").get_vocab() != codec.tokenizer.get_vocab():
+        raise BadInput(
+            f"{key}.model",
+            model,
+            f"a {key} reads the generator's tokens, so its tokenizer must have the same vocabulary as "
+            f"generator.model's ({config.generator.model})",
+        )
+    return costs
 
 
 def new_run_id(config: Config) -> str:
@@ -133,6 +152,7 @@ def metrics(summary: Summary) -> dict[str, float]:
     return {
         **{f"accuracy/{rule}": value for rule, value in summary.accuracy.items()},
         "coverage": summary.coverage,
+        **({"flips": summary.flips} if summary.flips is not None else {}),
         **{f"flops/{name}": float(value) for name, value in vars(summary.flops).items()},
         **{f"tokens/{name}": float(value) for name, value in summary.tokens.items()},
         "tokens_per_second": summary.tokens_per_second,
@@ -160,11 +180,11 @@ async def _search(
 ) -> tuple[Summary, list[SearchResult]]:
     config = prepared.config
     began = time.monotonic()
-    generators, verifiers = pool_specs(config)
-    specs = [spec for spec in (generators, verifiers) if spec is not None]
+    generators, verifiers, revisers = pool_specs(config)
+    specs = [spec for spec in (generators, verifiers, revisers) if spec is not None]
     observer.starting(sum(spec.replicas for spec in specs))
     connect(config.cluster.address, specs)
-    deployment = Deployment(generators, verifiers)
+    deployment = Deployment(generators, verifiers, revisers)
     try:
         await deployment.start(config.cluster.start_timeout_seconds, observer.ready)
         started = time.monotonic()
@@ -205,6 +225,10 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
         codec=prepared.codec,
         generator=prepared.generator,
         verifier=prepared.verifier,
+        reviser=prepared.reviser,
+        revision_prompt=RevisionPrompt(
+            prepared.codec, FORMATS[config.reviser.format], config.problems.template, generator.chat
+        ),
         sampling=Sampling(
             generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
         ),
@@ -216,38 +240,39 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
         setting,
         ANSWERS[config.problems.answers],
         Lease(prepared.budget),
+        rules=CHAIN_RULES if prepared.reviser is not None else RULES,
         searches_at_once=config.max_searches,
     )
 
 
-def pool_specs(config: Config) -> tuple[PoolSpec, PoolSpec | None]:
-    """The pools that a config asks for."""
-    generator, verifier = config.generator, config.verifier
-    generators = PoolSpec(
-        "generator",
-        GeneratorActor,
-        generator.model,
-        generator.replicas,
-        generator.resources.num_cpus,
-        generator.resources.num_gpus,
-        {
-            "step_delimiter": generator.step_delimiter,
-            "dtype": generator.dtype,
-            "engine": generator.engine,
-        },
+def pool_specs(config: Config) -> tuple[PoolSpec, PoolSpec | None, PoolSpec | None]:
+    """The pools that a config asks for: generators, verifiers, revisers."""
+    delimiter = {"step_delimiter": config.generator.step_delimiter}
+    generators = _pool_spec("generator", GeneratorActor, config.generator, delimiter)
+    assert generators is not None
+    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, {"kind": config.verifier.kind})
+    revising = find(config.strategy["name"]).needs_reviser
+    revisers = _pool_spec("reviser", GeneratorActor, config.reviser, delimiter) if revising else None
+    return generators, verifiers, revisers
+
+
+def _pool_spec(
+    name: str,
+    replica: type[Replica],
+    pool: GeneratorConfig | VerifierConfig | ReviserConfig,
+    options: dict[str, Any],
+) -> PoolSpec | None:
+    if pool.model is None:
+        return None
+    return PoolSpec(
+        name,
+        replica,
+        pool.model,
+        pool.replicas,
+        pool.resources.num_cpus,
+        pool.resources.num_gpus,
+        {"dtype": pool.dtype, "engine": pool.engine, **options},
     )
-    if verifier.model is None:
-        return generators, None
-    verifiers = PoolSpec(
-        "verifier",
-        VerifierActor,
-        verifier.model,
-        verifier.replicas,
-        verifier.resources.num_cpus,
-        verifier.resources.num_gpus,
-        {"kind": verifier.kind, "dtype": verifier.dtype, "engine": verifier.engine},
-    )
-    return generators, verifiers
 
 
 class AnytimeCurve:
@@ -260,13 +285,13 @@ class AnytimeCurve:
         self._problems = problems
         self._budget = budget
         self._log = log
-        self._correct = dict.fromkeys(RULES, 0)
+        self._correct: dict[str, int] = {}
         self._covered = 0
 
     def add(self, result: SearchResult) -> None:
         step = self._budget.spent // 1_000_000
-        for rule in RULES:
-            self._correct[rule] += result.correct[rule]
+        for rule, right in result.correct.items():
+            self._correct[rule] = self._correct.get(rule, 0) + right
         self._covered += result.covered
         points = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
         self._log([*points, ("anytime/coverage", self._covered / self._problems, step)])

@@ -18,10 +18,12 @@ AGGREGATIONS: Mapping[str, Aggregation] = {"last": lambda scores: scores[-1], "m
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A finished solution as selection sees it: its answer, and the solution's score if a verifier
-    scored it. ``answer`` is None where none could be extracted: such a solution never votes."""
+    scored it. ``answer`` is None where none could be extracted: such a solution never votes. ``chain``
+    names the chain of revisions that it belongs to."""
 
     answer: str | None
     score: float | None
+    chain: str = ""
 
 
 def majority(candidates: Sequence[Candidate]) -> str | None:
@@ -40,11 +42,26 @@ def weighted(candidates: Sequence[Candidate]) -> str | None:
     return _argmax([c for c in candidates if c.score is not None], _score)
 
 
-RULES: Mapping[str, Callable[[Sequence[Candidate]], str | None]] = {
-    "majority": majority,
-    "best": best,
-    "weighted": weighted,
-}
+def hierarchical(candidates: Sequence[Candidate]) -> str | None:
+    """Weighted within each chain of revisions, then weighted across the chains' answers, each with the
+    score of its best attempt (Snell §6.1)."""
+    chains: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.score is not None:
+            chains.setdefault(candidate.chain, []).append(candidate)
+    winners = []
+    for name, chain in chains.items():
+        answer = weighted(chain)
+        winners.append(Candidate(answer, max(_score(c) for c in chain if c.answer == answer), name))
+    return weighted(winners)
+
+
+Rule = Callable[[Sequence[Candidate]], str | None]
+
+RULES: Mapping[str, Rule] = {"majority": majority, "best": best, "weighted": weighted}
+
+CHAIN_RULES: Mapping[str, Rule] = {**RULES, "hierarchical": hierarchical}
+"""Where solutions come in chains of revisions."""
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

@@ -13,8 +13,8 @@ from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
 from orchestrator.operations import Operations, Sampling, Setting
 from orchestrator.problems import Problem
+from orchestrator.revision import Attempt, RevisionPrompt
 from orchestrator.text import Codec
-from orchestrator.tree import Node
 
 EOS = "$"
 SHAPE = {
@@ -50,7 +50,7 @@ def letters(steps: int, length: int = 3) -> Write:
     """Writes random letters, ``length`` a step; the ``steps``-th step ends the solution."""
 
     def write(request: SampleRequest, text: str, rng: random.Random) -> str:
-        done = text.partition("?")[2].count("\n")
+        done = text.rpartition("?")[2].count("\n")
         left = range(done, steps) if request.until == "end" else range(done, done + 1)
         return "".join(
             "".join(rng.choices("abcd", k=length)) + (EOS if step == steps - 1 else "\n") for step in left
@@ -61,7 +61,7 @@ def letters(steps: int, length: int = 3) -> Write:
 
 def share_of_a(text: str) -> float:
     """A verifier that likes the letter a."""
-    solution = text.partition("?")[2]
+    solution = text.rpartition("?")[2]
     return solution.count("a") / max(1, len(solution))
 
 
@@ -113,18 +113,16 @@ def setting(engine: ScriptedEngine, *, journal: Journal | None = None, seed: int
         GENERATOR,
         VERIFIER,
         reviser=GENERATOR,
-        revision_prompt=revision_prompt,
+        revision_prompt=RevisionPrompt(CODEC, hashes),
         sampling=sampling,
         seed=seed,
         journal=journal,
     )
 
 
-def revision_prompt(problem: Problem, attempts: Sequence[Node]) -> tuple[int, ...]:
+def hashes(problem: str, attempts: Sequence[Attempt]) -> str:
     """Each attempt and a #, then the prompt."""
-    prompt = CODEC.encode(problem.prompt)
-    before = "".join(CODEC.decode(attempt.tokens[len(prompt) :]) + "#" for attempt in attempts)
-    return CODEC.encode(before) + prompt
+    return "".join(f"{attempt.text}#" for attempt in attempts) + problem
 
 
 def operations(

@@ -13,7 +13,7 @@ from orchestrator.answers import ANSWERS
 from orchestrator.controller import Controller
 from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
-from orchestrator.results import digest, summarise
+from orchestrator.results import digest, flips, summarise
 from orchestrator.strategies import find
 from tests.scripted import CODEC, ScriptedEngine, letters, setting
 
@@ -95,3 +95,14 @@ async def test_selection_votes_only_with_finished_answers():
         assert result.selected["majority"] == "aaa\nbbb\nccc"
         assert result.correct["majority"]
         assert result.covered
+
+
+async def test_flips_count_correct_attempts_whose_revision_is_wrong():
+    def write(request, text, rng):
+        return ("bbb$", "aaa\nbbb\nccc$")[text.count("#") % 2 == 0]
+
+    control = controller(ScriptedEngine(write))
+    results = await control.run(PROBLEMS, PROMPTS, partial(find("revisions").search, n=8, length=4))
+    # right, wrong, right, wrong: both right ones flip, and a wrong one that is mended is no flip
+    assert flips(results) == 1.0
+    assert flips(await run(ScriptedEngine(letters(3)))) is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.selection import AGGREGATIONS, Candidate, best, majority, pass_at_k, weighted
+from orchestrator.selection import AGGREGATIONS, Candidate, best, hierarchical, majority, pass_at_k, weighted
 
 candidates = st.lists(
     st.builds(Candidate, st.sampled_from(["a", "b", "c", None]), st.floats(0, 1, width=16)), max_size=12
@@ -52,6 +52,22 @@ def test_the_rules_differ_where_they_should():
         [Candidate("a", 0.2)] * 3 + [Candidate("b", 0.5)] * 2 + [Candidate("c", 0.9), Candidate(None, 1.0)]
     )
     assert (majority(voters), weighted(voters), best(voters)) == ("a", "b", "c")
+
+
+def test_hierarchical_lets_each_chain_speak_once():
+    # One chain repeats a wrong answer; two others agree on another.
+    long_chain = [Candidate("wrong", 0.5, "0")] * 6
+    others = [Candidate("right", 0.6, "1"), Candidate("x", 0.1, "1"), Candidate("right", 0.4, "2")]
+    assert weighted([*long_chain, *others]) == "wrong"
+    assert hierarchical([*long_chain, *others]) == "right"
+    assert hierarchical([]) is None
+    assert hierarchical([Candidate(None, 0.9, "0"), Candidate("a", 0.1, "1")]) == "a"
+
+
+@given(candidates)
+def test_hierarchical_over_chains_of_one_is_weighted(candidates):
+    alone = [Candidate(c.answer, c.score, str(i)) for i, c in enumerate(candidates)]
+    assert hierarchical(alone) == weighted(candidates)
 
 
 def test_without_scores_only_majority_answers():

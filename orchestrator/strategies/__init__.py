@@ -20,6 +20,7 @@ from orchestrator.strategies import (
     mcts,
     particle_filtering,
     rebase,
+    revisions,
 )
 from orchestrator.strategies.definition import Strategy
 
@@ -33,6 +34,7 @@ REGISTRY: dict[str, Strategy] = {
         rebase.rebase,
         mcts.mcts,
         particle_filtering.particle_filtering,
+        revisions.revisions,
     )
 }
 

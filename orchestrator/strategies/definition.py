@@ -18,13 +18,14 @@ Search = Callable[..., Awaitable[Sequence[Node]]]
 
 @dataclass(frozen=True)
 class Strategy:
-    """A search coroutine ``search(ops, **params)``, the check of its parameters, and whether it is
-    guided by a verifier's scores (selection may want them in any case)."""
+    """A search coroutine ``search(ops, **params)``, the check of its parameters, and what it cannot do
+    without: a verifier's scores to guide it (selection may want them in any case), or a reviser."""
 
     name: str
     search: Search
     check: Callable[..., None] | None = None
     needs_verifier: bool = False
+    needs_reviser: bool = False
 
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
         return self.search(ops, **params)
@@ -54,10 +55,10 @@ class Strategy:
 
 
 def strategy(
-    *, check: Callable[..., None] | None = None, needs_verifier: bool = False
+    *, check: Callable[..., None] | None = None, needs_verifier: bool = False, needs_reviser: bool = False
 ) -> Callable[[Search], Strategy]:
     """Make a coroutine function a strategy of its own name."""
-    return lambda search: Strategy(search.__name__, search, check, needs_verifier)
+    return lambda search: Strategy(search.__name__, search, check, needs_verifier, needs_reviser)
 
 
 def at_least(key: str, value: float, least: float) -> None:
