@@ -15,6 +15,7 @@ numba before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ SOLUTION_TOKENS = ORDER * ROW_TOKENS
 STEPS = ORDER
 STEP_DELIMITER = "\n"
 MIN_BLANKS, MAX_BLANKS = 6, 24
+REVISION_SEPARATOR = "#"
+MAX_ATTEMPTS = 4
+"""Earlier attempts that a revision prompt keeps."""
 
 _PARTS = {"test": range(0, 1), "bins": range(1, 2), "validation": range(2, 3), "train": range(3, 16)}
 _SIZES = {"test": 2000, "bins": 2000, "validation": 2000, "train": 10000}
@@ -124,6 +128,21 @@ def solution_text(solution: npt.NDArray[np.int8]) -> str:
 def _rows(grid: npt.NDArray[np.int8]) -> list[str]:
     text = "".join("." if cell == 0 else str(cell) for cell in grid.tolist())
     return [text[i : i + ORDER] for i in range(0, CELLS, ORDER)]
+
+
+def revision_prompt(prompt: str, attempts: Sequence[str]) -> str:
+    """The prompt for a new attempt after ``attempts`` (solutions' texts, oldest first).
+
+    The last four attempts, each followed by ``#``, then the problem's prompt; with none exactly ``prompt``.
+    The prompt stands right before the new attempt, as where there is no revision, because a model that has
+    to look back past the attempts for it loses most of its skill. An attempt (41 characters) and its ``#``
+    are 42 tokens, so a cell keeps its distance of 42 from its clue, and of a multiple of 42 from the same
+    cell of each attempt: at most 4 * 42 + 42 = 210 tokens, 252 with the solution. An attempt of another
+    length (1 % of samples at temperature 1) would shift what comes before it, and is left out.
+    """
+    texts = [canonical_answer(attempt) for attempt in attempts]
+    kept = [text for text in texts if len(text) == SOLUTION_TOKENS - 1][-MAX_ATTEMPTS:]
+    return "".join(text + REVISION_SEPARATOR for text in kept) + prompt
 
 
 def parse_prompt(prompt: str) -> npt.NDArray[np.int8]:

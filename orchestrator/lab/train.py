@@ -7,11 +7,12 @@ from pathlib import Path
 from orchestrator.errors import BadInput, one_of
 from orchestrator.lab.model import SIZES
 from orchestrator.lab.train_generator import GeneratorRecipe, train_generator
+from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
 from orchestrator.lab.train_verifier import VerifierRecipe, train_verifier
 from orchestrator.lab.training import Log
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-"""The committed models: ``generator-s``, ``prm``, ``prm-weak``."""
+"""The committed models: ``generator-s``, ``prm``, ``prm-weak``, ``reviser``."""
 
 _VERIFIERS = {
     "prm": VerifierRecipe(),
@@ -19,7 +20,7 @@ _VERIFIERS = {
     "prm-weak": VerifierRecipe(extra_layers=1, steps=300, puzzles=4000),
 }
 
-WHAT = (*(f"generator-{size}" for size in SIZES), *_VERIFIERS)
+WHAT = (*(f"generator-{size}" for size in SIZES), *_VERIFIERS, "reviser")
 """What can be trained."""
 
 
@@ -34,13 +35,15 @@ def train(
     """Train ``what`` (one of ``WHAT``) on the CPU and write a stock model directory to ``out``.
 
     The same seed gives the same weights on the same machine and library versions. ``minutes`` stops early;
-    the same call again continues. ``generator`` is the directory whose samples a verifier learns to judge
-    (default: the committed generator-s). Progress goes to ``log``, one line each 50 steps. ``BadInput`` if
-    ``what`` is unknown or there is no generator.
+    the same call again continues. ``generator`` is the directory whose samples a verifier learns to judge, or
+    from which a reviser starts (default: the committed generator-s). Progress goes to ``log``, one line each
+    50 steps. ``BadInput`` if ``what`` is unknown or there is no generator.
     """
     if what not in WHAT:
         raise BadInput("lab.what", what, one_of(WHAT))
     if what in _VERIFIERS:
         train_verifier(out, generator or CHECKPOINTS / "generator-s", _VERIFIERS[what], seed, minutes, log)
+    elif what == "reviser":
+        train_reviser(out, generator or CHECKPOINTS / "generator-s", ReviserRecipe(), seed, minutes, log)
     else:
         train_generator(out, GeneratorRecipe(size=what.removeprefix("generator-")), seed, minutes, log)

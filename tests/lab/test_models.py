@@ -206,7 +206,7 @@ def test_auc() -> None:
 
 
 def test_train_names_what_it_knows(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="generator-s, generator-m, generator-l, prm or prm-weak"):
+    with pytest.raises(BadInput, match="generator-s, generator-m, generator-l, prm, prm-weak or reviser"):
         train("generator-xl", tmp_path)
     train("generator-s", tmp_path, minutes=0.0, log=quiet)
     assert (tmp_path / RESUME_FILE).exists()

@@ -1,0 +1,51 @@
+"""Chains of revisions in tokens: the reviser's context, and sampling a chain in plain torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import Qwen2ForCausalLM
+
+from orchestrator.lab.sampling import sample
+from orchestrator.lab.task import MAX_ATTEMPTS, REVISION_SEPARATOR, SOLUTION_TOKENS
+from orchestrator.lab.tokenizer import EOS_ID, IDS, PAD_ID
+
+SEPARATOR_ID = IDS[REVISION_SEPARATOR]
+
+
+def revision_tokens(prompts: Tensor, attempts: Tensor) -> Tensor:
+    """Token ids of ``task.revision_prompt``: int64[n, 42 * k + 42].
+
+    ``prompts`` int64[n, 42]; ``attempts`` int64[n, k, 42], k <= 4, oldest first and well-formed: each ends in
+    the end-of-sequence token, in whose place the separator comes.
+    """
+    kept = attempts.clone()
+    kept[..., -1] = SEPARATOR_ID
+    return torch.cat([kept.flatten(1), prompts], dim=1)
+
+
+def well_formed(attempts: Tensor) -> Tensor:
+    """bool[...] of attempts [..., 42]: it ends at its 42nd token, so that its text has 41 characters."""
+    return attempts[..., -1] == EOS_ID
+
+
+def sample_chains(
+    model: Qwen2ForCausalLM, prompts: Tensor, length: int, seed: int, temperature: float = 1.0
+) -> Tensor:
+    """One chain of ``length`` attempts for each prompt: int64[n, length, 42] from ``prompts`` int64[n, 42].
+
+    Each attempt is sampled with the last 4 well-formed ones in its context; the first has no context.
+    """
+    chains = torch.full((prompts.shape[0], length, SOLUTION_TOKENS), PAD_ID)
+    context = torch.full((prompts.shape[0], MAX_ATTEMPTS, SOLUTION_TOKENS), PAD_ID)
+    held = torch.zeros(prompts.shape[0], dtype=torch.long)  # attempts in the context, at its end
+    for turn in range(length):
+        for count in held.unique().tolist():
+            rows = held == count
+            tokens = revision_tokens(prompts[rows], context[rows, MAX_ATTEMPTS - count :])
+            draws = (seed * length + turn) * (MAX_ATTEMPTS + 1) + count
+            chains[rows, turn] = sample(model, tokens, 1, draws, temperature)[:, 0]
+        new = well_formed(chains[:, turn])
+        context[new] = torch.cat([context[new, 1:], chains[new, turn, None]], dim=1)
+        held = (held + new).clamp_max(MAX_ATTEMPTS)
+    return chains
