@@ -6,9 +6,11 @@ results are in the run's own directory in any case.
 
 from __future__ import annotations
 
+import getpass
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,12 +65,11 @@ class Tracker:
     def metrics(self, metrics: list[Step]) -> None:
         """Log metrics at their steps."""
 
-        def write(client: MlflowClient, run: str) -> None:
-            import time
+        now = int(time.time() * 1000)
 
+        def write(client: MlflowClient, run: str) -> None:
             from mlflow.entities import Metric
 
-            now = int(time.time() * 1000)
             entities = [Metric(name, float(value), now, step) for name, value, step in metrics]
             for start in range(0, len(entities), BATCH):
                 client.log_batch(run, metrics=entities[start : start + BATCH])
@@ -110,7 +111,13 @@ class Tracker:
             if found is not None
             else client.create_experiment(experiment, artifact_location=artifacts)
         )
-        run = client.create_run(experiment_id, run_name=run_name)
+        tags = {
+            "mlflow.user": getpass.getuser(),
+            "mlflow.source.name": "ttc",
+            "mlflow.source.type": "LOCAL",
+            "ttc.run_id": run_name,
+        }
+        run = client.create_run(experiment_id, run_name=run_name, tags=tags)
         self.mlflow_run_id = run.info.run_id
         return client, run.info.run_id
 
