@@ -37,6 +37,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         _say(errors, f"ttc: {error}", "bold red")
         return 2
     except KeyboardInterrupt:
+        _say(errors, "interrupted")
         return 130
 
 
