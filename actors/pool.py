@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskError
 
 from actors.messages import Failure, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.replica import Replica
@@ -28,6 +28,9 @@ Res = TypeVar("Res", bound=Result)
 OVERCOMMIT = 1.25
 """Requests in flight at a replica, over what its engine runs at once: the next ones are at hand when
 a slot frees, and late binding still holds."""
+
+MAX_LOSSES = 5
+"""A request in flight at so many lost replicas is taken to be what kills them, and fails."""
 
 RETURN_POLL_SECONDS = 0.5
 """How often a lost replica is asked whether it is back."""
@@ -63,6 +66,7 @@ class _Member:
     info: ReplicaInfo
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     aborts: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     busy_since: float | None = None
 
 
@@ -76,6 +80,7 @@ class Pool(Generic[Res]):
         self._router = Router()
         self._members: dict[str, _Member] = {}
         self._futures: dict[str, asyncio.Future[Any]] = {}
+        self._losses: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._handles: list[Any] = []
         self._broken: PoolFailed | None = None
@@ -123,6 +128,8 @@ class Pool(Generic[Res]):
         RequestFailed, or PoolFailed when no replica is left."""
         if self._broken is not None:
             raise self._broken
+        if request.id in self._futures:
+            raise ValueError(f"request {request.id} is already in flight")
         future: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
         self._futures[request.id] = future
         self.stats.requests += 1
@@ -132,6 +139,7 @@ class Pool(Generic[Res]):
             return await future
         finally:
             del self._futures[request.id]
+            self._losses.pop(request.id, None)
             if future.cancelled() and (holder := self._router.drop(request.id)) is not None:
                 self._members[holder].aborts.append(request.id)
                 self._wake()
@@ -167,32 +175,54 @@ class Pool(Generic[Res]):
 
     async def _serve(self, member: _Member) -> None:
         """Feed a replica and take its results, for as long as it can be had."""
-        while True:
-            loops = [asyncio.create_task(self._submit(member)), asyncio.create_task(self._collect(member))]
-            try:
-                await asyncio.gather(*loops)
-            except RayActorError as error:
-                log.warning("%s is lost: %s", member.name, _reason(error))
-            except RayError as error:
-                return self._break(f"{member.name}: {_reason(error)}")
-            finally:
-                for task in loops:
-                    task.cancel()
-            lost = self._router.leave(member.name)
-            self._mark(member)
-            self.stats.lost_replicas += 1
-            self.stats.retried += len(lost)
-            self._wake()
-            try:
-                member.info = await self._returned(member, lost)
-            except ActorDiedError as error:
-                del self._members[member.name]
-                if not self._members:
-                    self._break(f"no replica is left; the last one, {member.name}: {_reason(error)}")
-                return
-            member.aborts.clear()
-            self._router.join(member.name, self._capacity(member.info))
-            self._wake()
+        try:
+            while True:
+                reason = await self._exchange(member)
+                self._lost(member, reason)
+                member.info = await self._returned(member)
+                member.aborts.clear()
+                self._router.join(member.name, self._capacity(member.info))
+                self._wake()
+        except ActorDiedError as error:
+            del self._members[member.name]
+            if not self._members:
+                self._break(f"no replica is left; the last one, {member.name}: {_reason(error)}")
+        except Exception as error:
+            self._break(f"{member.name}: {_reason(error)}")
+
+    async def _exchange(self, member: _Member) -> str:
+        """Submit and collect until the replica is lost; says why. Raises RayTaskError if it fails itself."""
+        loops = [asyncio.create_task(self._submit(member)), asyncio.create_task(self._collect(member))]
+        try:
+            await asyncio.gather(*loops)
+            raise AssertionError("unreachable: both loops are endless")
+        except RayTaskError:
+            raise
+        except RayError as error:  # the actor, its node, its memory or the way to it
+            return _reason(error)
+        finally:
+            for task in loops:
+                task.cancel()
+
+    def _lost(self, member: _Member, reason: str) -> None:
+        """Give a lost replica's requests to the others; fail those that were lost too often."""
+        log.warning("%s is lost: %s", member.name, reason)
+        member.lost = self._router.leave(member.name)
+        self._mark(member)
+        self.stats.lost_replicas += 1
+        self.stats.retried += len(member.lost)
+        for request_id in member.lost:
+            self._losses[request_id] = self._losses.get(request_id, 0) + 1
+            future = self._futures.get(request_id)
+            if self._losses[request_id] >= MAX_LOSSES and future is not None and not future.done():
+                self._router.drop(request_id)
+                future.set_exception(
+                    RequestFailed(
+                        f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
+                        f"the last one, {member.name}: {reason}"
+                    )
+                )
+        self._wake()
 
     async def _submit(self, member: _Member) -> None:
         while True:
@@ -225,17 +255,17 @@ class Pool(Generic[Res]):
         else:
             future.set_result(result)
 
-    async def _returned(self, member: _Member, lost: list[str]) -> ReplicaInfo:
+    async def _returned(self, member: _Member) -> ReplicaInfo:
         """Wait until Ray has restarted the replica. Raises ActorDiedError if it never will."""
         while True:
             try:
                 info = await _reply(member.handle.info.remote())
                 # If it was only out of reach it still has them; others run them now.
-                await _reply(member.handle.abort.remote(lost))
+                await _reply(member.handle.abort.remote(member.lost))
                 return info
-            except ActorDiedError:
+            except (ActorDiedError, RayTaskError):
                 raise
-            except RayActorError:
+            except RayError:
                 await asyncio.sleep(RETURN_POLL_SECONDS)
 
     def _wake(self) -> None:

@@ -46,6 +46,7 @@ class Replica(ABC):
         self._pings: dict[str, asyncio.Future[Result | Failure]] = {}  # by key
         self._ready: list[Result | Failure] = []
         self._arrived = asyncio.Event()
+        self._collects = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         options = {**self.engine_defaults(), **(engine or {})}
         self._engine = EngineThread(
@@ -119,11 +120,18 @@ class Replica(ABC):
         """Wait for at least one finished request; return all that finished since the last call.
 
         A cancelled call loses nothing: what it did not return, the next call does. There is no wait
-        for more to come: what finishes during one round trip already makes the next batch.
+        for more to come: what finishes during one round trip already makes the next batch. A newer call
+        takes over from an older one, whose caller may be out of reach: that one returns nothing.
         """
-        while not self._ready:
+        self._collects += 1
+        mine = self._collects
+        self._arrived.set()  # an older call looks, and leaves
+        await asyncio.sleep(0)
+        while not self._ready and mine == self._collects:
             self._arrived.clear()
             await self._arrived.wait()
+        if mine != self._collects:
+            return []
         ready, self._ready = self._ready, []
         return ready
 

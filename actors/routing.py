@@ -102,7 +102,7 @@ class Router:
                 if len(self._homes) > HOMES:
                     self._homes.popitem(last=False)
             taken.append(request)
-        if me is not None and me.queue and (idlest := self._idlest()) is not None:
+        if me is not None and (me.queue or self._shared) and (idlest := self._idlest()) is not None:
             self._look.add(idlest)  # what I cannot hold is another's to take
         return taken
 

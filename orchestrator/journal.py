@@ -63,7 +63,7 @@ class Journal:
             self._database.close()
             raise JournalMismatch(f"{self.path} records a run of another configuration ({recorded[:12]}…)")
         self._lock = threading.Lock()
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
         self._writer.start()
@@ -90,12 +90,12 @@ class Journal:
         self._raise()
 
     def close(self) -> None:
-        """Flush and close. Closing again does nothing."""
+        """Flush and close. Raises what the writer met."""
         if self._writer.is_alive():
             self._queue.put(None)
             self._writer.join()
             self._database.close()
-            self._raise()
+        self._raise()
 
     def __len__(self) -> int:
         with self._lock:
@@ -135,7 +135,7 @@ class Journal:
                         # A plain INSERT: a second result for one operation is a defect, not an update.
                         self._database.executemany("INSERT INTO operations VALUES (?, ?, ?, ?, ?)", rows)
                         self._database.execute("COMMIT")
-                except sqlite3.Error as error:
+                except Exception as error:  # whatever it is, the next call must hear of it
                     self._error = error
                     with self._lock:
                         if self._database.in_transaction:

@@ -60,6 +60,7 @@ class Lease:
         self.limit = limit
         self.settled = 0
         self.reserved = 0
+        self.closed = False
         self._held = _held
         self._waiting: deque[tuple[int, Decide]] = deque()
         self._children: set[Lease] = set()
@@ -77,6 +78,8 @@ class Lease:
     def request(self, amount: int, decide: Decide) -> None:
         """Ask for ``amount`` FLOPs; ``decide`` is called once, now or later, with the reservation,
         or with None if it is refused."""
+        if self.closed:
+            raise RuntimeError(f"{self.name}: the lease is closed")
         if amount < 0:
             raise ValueError(f"{self.name}: cannot reserve a negative amount ({amount:,} FLOPs)")
         self._waiting.append((amount, decide))
@@ -116,6 +119,7 @@ class Lease:
         """Settle with the lease this one was cut from, and give back the rest."""
         if self.reserved or self._waiting:
             raise RuntimeError(f"{self.name}: closed while {self.reserved:,} FLOPs are still reserved")
+        self.closed = True
         if self._held is not None:
             parent, held, self._held = self._held._lease, self._held, None
             parent._children.discard(self)

@@ -70,11 +70,13 @@ class Setting:
 
 @dataclass(slots=True)
 class Usage:
-    """What was charged (logical), and what the engines really ran (computed); FLOPs and tokens."""
+    """What was charged (logical), and what the engines really ran (computed); FLOPs and tokens.
+    ``fresh_tokens`` were sampled by this process: neither prompts nor replayed from the journal."""
 
     generator_flops: int = 0
     verifier_flops: int = 0
     generator_tokens: int = 0
+    fresh_tokens: int = 0
     verifier_tokens: int = 0
     computed_flops: int = 0
     computed_generator_tokens: int = 0
@@ -112,7 +114,8 @@ class Operations:
         self.random = random.Random(seed_of(setting.seed, problem.id, ()))
         """The strategy's own chance: the same in every run of this seed and problem."""
         self.finished: list[Node] = []
-        """Finished nodes so far, in the strategy's order: the answer of a search that is cut short."""
+        """Finished nodes so far, in the strategy's order: the answer of a search that is cut short. A
+        strategy that drops some of them keeps this list itself."""
         self._lease = lease
         self._setting = setting
         self._priority = priority
@@ -133,12 +136,14 @@ class Operations:
         until: Until = "step",
         temperature: float | None = None,
         score: bool = True,
+        keep: bool = True,
     ) -> list[Node]:
         """Continue each parent ``n`` times (parent i ``n[i]`` times), to the next step or to the
         end; each child goes to the verifier the moment it is sampled.
 
         Returns the children, parent by parent. Raises BudgetExhausted, once those that the lease
-        could pay for are done, if it could not pay for all; the finished ones are in ``finished``.
+        could pay for are done, if it could not pay for all; the finished ones are in ``finished``,
+        unless a strategy says that they are no answers of its own (``keep`` False).
         """
         nodes = [parents] if isinstance(parents, Node) else list(parents)
         counts = [n] * len(nodes) if isinstance(n, int) else list(n)
@@ -151,25 +156,31 @@ class Operations:
         await self._pay_prompt("generator")
         if verify:
             await self._pay_prompt("verifier")
-        return await self._all(jobs)
+        return await self._all(jobs, keep=keep)
 
     async def revise(self, chains: Sequence[Sequence[Node]]) -> list[Node]:
         """One new attempt for each chain of finished attempts (oldest first; an empty chain asks for a
         first attempt), written by the reviser after the last four of them, and scored.
 
-        A chain's attempts are a path: each is the child of the one before. Charged is the whole of the
-        reviser's context, since an attempt's tokens do not carry over. Raises as ``sample`` does.
+        A chain's attempts are a path: each is the child of the one before. A first attempt is charged
+        like a sample; a later one the whole of its context too, which is not a prefix of any other.
+        Raises as ``sample`` does.
         """
         verify = self._setting.verifier is not None
         jobs = [self._revision(chain, verify) for chain in chains]
+        if not all(chains):
+            await self._pay_prompt("reviser")
         if verify:
             await self._pay_prompt("verifier")
         return await self._all(jobs)
 
     async def score(self, nodes: Sequence[Node]) -> list[Node]:
-        """The nodes with every step scored. Raises BudgetExhausted as ``sample`` does."""
+        """The nodes with every step scored; those that are already, as they are. Raises as ``sample``."""
+        unscored = {node.path: node for node in nodes if len(node.scores) < len(node.step_ends)}
         await self._pay_prompt("verifier")
-        return await self._all([self._scoring(node) for node in nodes])
+        scored = await self._all([self._scoring(node) for node in unscored.values()])
+        by_path = {node.path: node for node in scored}
+        return [by_path.get(node.path, node) for node in nodes]
 
     async def drain(self) -> None:
         """Wait for what a strategy left running, so that the lease can be closed."""
@@ -198,7 +209,8 @@ class Operations:
         room = self._setting.sampling.max_tokens
         parent = chain[-1] if chain else self.root
         request = self._request("revise", parent, context, room, "end", None)
-        cost = Cost(lambda new: reviser.prefill(len(context)) + reviser.sample(len(context), new), reviser)
+        read = reviser.prefill(len(context)) if chain else 0
+        cost = Cost(lambda new: read + reviser.sample(len(context), new), reviser)
         start = replace(self.root, path=parent.path, context=context)
         return self._attempt(request, cost, self._setting.engine.revise, start, room, verify)
 
@@ -308,12 +320,14 @@ class Operations:
         self.usage.verifier_flops += flops
         self.usage.verifier_tokens += end - self._scored_to(node)
         self.usage.computed_verifier_tokens += score.computed_tokens
-        self.usage.computed_flops += verifier.score(end - score.computed_tokens, end)
+        # More than ``end`` tokens: the verifier had to run the whole path once more (actors/verifier.py).
+        again, new = divmod(score.computed_tokens, end)
+        self.usage.computed_flops += again * verifier.score(0, end) + verifier.score(end - new, end)
         return replace(node, scores=score.scores)
 
     # -- what they have in common: paid, run once, recorded ----------------------------------------
 
-    async def _all(self, jobs: Sequence[_Job]) -> list[Node]:
+    async def _all(self, jobs: Sequence[_Job], *, keep: bool = True) -> list[Node]:
         """Ask for the funds of every job, in order, before any of them runs; run what is granted."""
         decisions = [self._lease.ask(job.worst) for job in jobs]
         tasks = [asyncio.create_task(_paid(*each)) for each in zip(jobs, decisions, strict=True)]
@@ -323,12 +337,15 @@ class Operations:
         except BaseException:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            await asyncio.gather(*tasks, return_exceptions=True)
             raise
         finally:
             self._running.difference_update(tasks)
+            for decision in decisions:
+                _give_back(decision)
         done = [node for node in nodes if node is not None]
-        self.finished += [node for node in done if node.finished]
+        if keep:
+            self.finished += [node for node in done if node.finished]
         if len(done) < len(jobs):
             refused = jobs[nodes.index(None)].worst
             raise BudgetExhausted(self._lease.name, refused, self._lease.left)
@@ -344,12 +361,14 @@ class Operations:
             self.usage.replayed += 1
             return recorded  # type: ignore[return-value]
         result = await run()
+        self.usage.fresh_tokens += len(result.tokens) if isinstance(result, SampleResult) else 0
         flops = cost(result)
+        self._recorded[key] = (result, flops)
         if self._setting.journal is not None:
             self._setting.journal.record(self.problem.id, key, result, flops)
         return result, flops
 
-    async def _pay_prompt(self, model: Literal["generator", "verifier"]) -> None:
+    async def _pay_prompt(self, model: Literal["generator", "verifier", "reviser"]) -> None:
         """The prompt is charged once a problem to each model that reads it."""
         reader = getattr(self._setting, model)
         if model in self._prompt_paid or reader is None:
@@ -357,13 +376,17 @@ class Operations:
         self._prompt_paid.add(model)
         length = len(self.prompt)
         flops = reader.prefill(length)
-        await self._pay(flops)
-        if model == "generator":
-            self.usage.generator_flops += flops
-            self.usage.generator_tokens += length
-        else:
+        try:
+            await self._pay(flops)
+        except BudgetExhausted:
+            self._prompt_paid.discard(model)
+            raise
+        if model == "verifier":
             self.usage.verifier_flops += flops
             self.usage.verifier_tokens += length
+        else:
+            self.usage.generator_flops += flops
+            self.usage.generator_tokens += length
 
     async def _pay(self, flops: int) -> None:
         reservation = await self._lease.reserve(flops)
@@ -397,18 +420,20 @@ class _Job:
 
 async def _paid(job: _Job, decision: asyncio.Future[Reservation | None]) -> Node | None:
     """Run the job once its funds are granted; None if they are refused."""
-    try:
-        reservation = await decision
-    except asyncio.CancelledError:
-        if decision.done() and not decision.cancelled() and (granted := decision.result()) is not None:
-            granted.close()
-        raise
+    reservation = await decision
     if reservation is None:
         return None
     try:
         return await job.run(reservation)
     finally:
         reservation.close()
+
+
+def _give_back(decision: asyncio.Future[Reservation | None]) -> None:
+    """Release what a job did not settle, whether or not it came to run."""
+    decision.cancel()
+    if not decision.cancelled() and (granted := decision.result()) is not None:
+        granted.close()
 
 
 def _operation(problem: str, kind: str, path: Sequence[int]) -> str:

@@ -84,7 +84,7 @@ def summarise(
             computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
         ),
         tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
-        tokens_per_second=usage.generator_tokens / seconds,
+        tokens_per_second=usage.fresh_tokens / seconds,
         seconds=seconds,
         startup_seconds=startup_seconds,
         utilisation=utilisation,

@@ -45,7 +45,6 @@ class AnyEvents(RuleBasedStateMachine):
         self.router.put(request(str(self.count), affinity, priority))
         self.owed.add(str(self.count))
 
-    @rule(name=names)
     def take(self, name: str) -> None:
         taken = [r.id for r in self.router.take(name)]
         assert not taken or name in self.alive
@@ -82,23 +81,30 @@ class AnyEvents(RuleBasedStateMachine):
         in_flight = sum(map(len, self.held.values()))
         assert self.router.queued == len(self.owed) - in_flight
 
-    def teardown(self) -> None:
-        """One replica that looks whenever it is told to gets everything done."""
-        if not self.alive:
-            self.join("r0")
-        for name in list(self.alive):
-            for id in list(self.held[name]):
-                self.router.done(name, id)
-                self.owed.discard(id)
-        self.router.awake()
-        for name in self.alive:
-            self.router._look.add(name)
+    @rule()
+    def look(self) -> None:
+        """Replicas look when they are told to, and only then: nobody with room sleeps over work."""
         while woken := self.router.awake():
             for name in woken:
-                for taken in self.router.take(name):
-                    self.owed.discard(taken.id)
-                    self.router.done(name, taken.id)
+                self.take(name)
+        if any(len(held) < 3 for held in self.held.values()):
+            assert self.router.queued == 0
+
+    def teardown(self) -> None:
+        if not self.alive:
+            self.join("r0")
+        self.look()
+        while any(self.held.values()):
+            for name, held in self.held.items():
+                for id in sorted(held):
+                    self.finish_one(name, id)
+            self.look()
         assert not self.owed
+
+    def finish_one(self, name: str, id: str) -> None:
+        assert self.router.done(name, id)
+        self.held[name].discard(id)
+        self.owed.discard(id)
 
 
 TestAnyEvents = AnyEvents.TestCase
@@ -115,6 +121,21 @@ def test_a_problem_stays_where_its_prefix_is_until_that_replica_is_full():
     assert router.take("b") == [], "a has room for its own problem"
     assert [r.id for r in router.take("a")] == ["2"]
     assert [r.id for r in router.take("b")] == ["3"], "a is full: a prefill elsewhere beats waiting"
+
+
+def test_a_first_burst_of_unknown_affinities_wakes_every_replica():
+    router = Router()
+    for name in "ab":
+        router.join(name, 4)
+    router.awake()
+    for id in range(16):
+        router.put(request(str(id), f"problem {id // 2}"))
+    woken, taken = router.awake(), {}
+    while woken:
+        for name in sorted(woken):
+            taken[name] = len(router.take(name))
+        woken = router.awake() - set(taken)
+    assert taken == {"a": 4, "b": 4}
 
 
 def test_a_replica_without_work_is_told_when_another_has_more_than_it_can_hold():

@@ -19,20 +19,20 @@ async def dvts(ops: Operations, *, n: int = 16, width: int = 4, max_rounds: int 
 
     The subtrees advance together, so that what a budget buys does not depend on timing.
     """
-    proposals = groups(await ops.sample(ops.root, n), width)
-    solutions: list[Node] = []
+    proposals = groups(await ops.sample(ops.root, n, keep=False), width)
+    solutions = ops.finished
     for _ in range(max_rounds - 1):
         best = [max(subtree, key=ops.value) for subtree in proposals]
-        solutions += [
-            node for subtree, node in zip(proposals, best, strict=True) if node.finished for node in subtree
-        ]
+        for subtree, node in zip(proposals, best, strict=True):
+            if node.finished:
+                solutions += [proposal for proposal in subtree if proposal.finished]
         live = [node for node in best if not node.finished]
         if not live:
             break
-        proposals = groups(await ops.sample(live, width), width)
+        proposals = groups(await ops.sample(live, width, keep=False), width)
     else:
-        solutions += [node for subtree in proposals for node in subtree]
-    return [node for node in solutions if node.finished]
+        solutions += [node for subtree in proposals for node in subtree if node.finished]
+    return solutions
 
 
 def groups(nodes: Sequence[Node], size: int) -> list[Sequence[Node]]:

@@ -28,13 +28,15 @@ async def particle_filtering(
 ) -> Sequence[Node]:
     """``n`` particles. Each round extends the unfinished ones by one step, weighs every particle by its
     value, and resamples all ``n`` in proportion to softmax(logit(value) / ``temperature``)."""
-    particles = await ops.sample(ops.root, n)
+    particles = await ops.sample(ops.root, n, keep=False)
     for _ in range(max_rounds - 1):
+        ops.finished = [particle for particle in particles if particle.finished]
         if all(particle.finished for particle in particles):
             break
         particles = resample(particles, [ops.value(p) for p in particles], temperature, ops.random)
         live = [i for i, particle in enumerate(particles) if not particle.finished]
-        for i, child in zip(live, await ops.sample([particles[i] for i in live], 1), strict=True):
+        extended = [particles[i] for i in live]
+        for i, child in zip(live, await ops.sample(extended, 1, keep=False), strict=True):
             particles[i] = child
     return particles
 
