@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,8 +43,11 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
             options["num_gpus"] = 0
     else:
         options["address"] = address
+    terminate = signal.getsignal(signal.SIGTERM)  # Ray puts its own in place, which just exits
     try:
         ray.init(**options)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise PoolFailed(f"cluster.address={address}: {str(error).splitlines()[0]}") from error
 

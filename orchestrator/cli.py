@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,7 +103,9 @@ def _resume(options: argparse.Namespace, errors: Console) -> int:
         raise BadInput(
             "run_id", options.run_id, f"allowed: a run in {options.runs}/ ({', '.join(known) or 'none'})"
         )
-    return _execute(load(directory / "config.yaml"), options.run_id, options.json, errors)
+    # The store may have been moved, or be named from another working directory.
+    config = load(directory / "config.yaml", [f"runs={options.runs}"])
+    return _execute(config, options.run_id, options.json, errors)
 
 
 def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console) -> int:
@@ -113,6 +116,7 @@ def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console)
 
     prepared = prepare(config)
     run_id = run_id or new_run_id(config)
+    again = f"ttc resume {run_id}" + (f" --runs {config.runs}" if config.runs != "runs" else "")
     _say(errors, f"run {run_id}")
     display = Display(errors)
     try:
@@ -120,10 +124,14 @@ def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console)
             _interrupt_on_terminate()
             summary, untracked = runner.run(execute(prepared, run_id, display))
     except KeyboardInterrupt:
-        _say(errors, f"interrupted; what was computed is kept. To go on: ttc resume {run_id}")
+        _say(errors, f"interrupted; what was computed is kept. To go on: {again}")
         return 130
-    except (PoolFailed, JournalMismatch) as error:
+    except JournalMismatch as error:
         _say(errors, f"ttc: {error}", "bold red")
+        return 1
+    except (PoolFailed, sqlite3.Error, OSError) as error:
+        _say(errors, f"ttc: {error}", "bold red")
+        _say(errors, f"what was computed is kept. To go on: {again}")
         return 1
     if untracked is not None:
         _say(errors, f"warning: {untracked}", "yellow")

@@ -7,6 +7,7 @@ said in one line (``BadInput``) that names the key, the value and what is allowe
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,7 +125,7 @@ class TrackingConfig:
 
 @dataclass
 class Config:
-    """One run. See configs/lab.yaml for an example with every key."""
+    """One run. configs/lab.yaml is an example."""
 
     name: str = MISSING
     seed: int = 0
@@ -194,12 +195,17 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
         raise BadInput("base", str(path), "a configuration cannot inherit from itself")
     if not path.is_file():
         raise BadInput("config" if not seen else "base", str(path), "allowed: an existing YAML file")
-    layer = OmegaConf.load(path)
+    try:
+        layer = OmegaConf.load(path)
+    except UnicodeDecodeError as error:
+        raise BadInput("config", str(path), f"the file is not UTF-8 text ({error.reason})") from error
     if not isinstance(layer, DictConfig):
         raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
     if isinstance(layer.get("strategy"), str):
         layer.strategy = {"name": layer.strategy}
     base = layer.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise BadInput("base", base, "allowed: the path of another YAML file")
     before = _layers(path.parent / base, (*seen, path.resolve())) if base is not None else []
     return [*before, layer]
 
@@ -227,6 +233,8 @@ def _explained(error: Exception, merged: DictConfig) -> BadInput:
 
 
 def _check(config: Config) -> None:
+    if not re.fullmatch(r"[\w.-]+", config.name) or config.name.startswith("."):
+        raise BadInput("name", config.name, "allowed: letters, digits, and . _ - (it names a directory)")
     _choice("problems.source", config.problems.source, SOURCES)
     _choice("problems.answers", config.problems.answers, ANSWERS)
     if config.problems.source == "lab":
@@ -245,8 +253,10 @@ def _check(config: Config) -> None:
     for name, pool in (("generator", generator), ("verifier", verifier), ("reviser", config.reviser)):
         _least(f"{name}.replicas", pool.replicas, 1)
         _choice(f"{name}.dtype", pool.dtype, DTYPES)
-        _least(f"{name}.resources.num_cpus", pool.resources.num_cpus, 0)
-        _least(f"{name}.resources.num_gpus", pool.resources.num_gpus, 0)
+        for resource, held in (("num_cpus", pool.resources.num_cpus), ("num_gpus", pool.resources.num_gpus)):
+            _least(f"{name}.resources.{resource}", held, 0)
+            if held > 1 and held != int(held):
+                raise BadInput(f"{name}.resources.{resource}", held, "allowed: whole numbers above 1")
     _least("generator.temperature", generator.temperature, 0)
     if not 0 < generator.top_p <= 1:
         raise BadInput("generator.top_p", generator.top_p, "allowed: above 0, up to 1")
@@ -277,5 +287,5 @@ def _choice(key: str, value: object, allowed: Sequence[str]) -> None:
 
 
 def _least(key: str, value: float, least: float) -> None:
-    if value < least:
+    if not least <= value < float("inf"):  # so written, it refuses NaN too
         raise BadInput(key, value, f"allowed: {least:g} or more")

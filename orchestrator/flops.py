@@ -49,6 +49,7 @@ class CostModel:
     window: int  # 0 when there are no such layers
     n_parameters: int  # all weights: embedding, layers, norms, head (once if tied)
     non_embedding_parameters: int  # layers and norms only: Kaplan's N
+    reward: bool  # the head scores; it does not predict tokens
 
     @classmethod
     def from_pretrained(cls, model: str, *, key: str = "model") -> CostModel:
@@ -96,6 +97,7 @@ class CostModel:
             window=window,
             n_parameters=vocab * d + body + head_parameters,
             non_embedding_parameters=body,
+            reward=not str(c["architectures"][0]).endswith("ForCausalLM"),
         )
 
     def body(self, start: int, end: int) -> int:

@@ -32,7 +32,7 @@ def read_jsonl(path: Path | str, limit: int | None = None) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[str] = set()
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise BadInput("problems.path", str(path), f"the file is not UTF-8 text ({error.reason})") from error
     for number, line in enumerate(lines, start=1):

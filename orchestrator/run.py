@@ -6,6 +6,7 @@ does the work and leaves ``runs/RUN_ID/`` (config, journal, results) and an MLfl
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ from orchestrator.ledger import Lease
 from orchestrator.operations import Sampling, Setting
 from orchestrator.problems import Problem, read_jsonl
 from orchestrator.results import Summary, summarise, write_parquet
-from orchestrator.revision import FORMATS, RevisionPrompt
+from orchestrator.revision import CONTEXT, FORMATS, RevisionPrompt
 from orchestrator.selection import CHAIN_RULES, RULES
 from orchestrator.strategies import find
 from orchestrator.text import Codec, load_tokenizer
@@ -77,6 +78,7 @@ def prepare(config: Config) -> Prepared:
     Raises BadInput. Starts nothing."""
     problems = _problems(config)
     generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
+    _check_role("generator", config.generator.model, generator, reward=False)
     codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
     verifier = _companion(config, codec, "verifier", config.verifier.model)
     reviser = None
@@ -87,6 +89,7 @@ def prepare(config: Config) -> Prepared:
         codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
         for problem in problems
     ]
+    _check_writable(config)
     _check_lengths(config, problems, prompts)
     budget = int(config.budget.flops)
     cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
@@ -104,6 +107,7 @@ def _companion(config: Config, codec: Codec, key: str, model: str | None) -> Cos
     if model is None:
         return None
     costs = CostModel.from_pretrained(model, key=f"{key}.model")
+    _check_role(key, model, costs, reward=key == "verifier")
     if load_tokenizer(model, key=f"{key}.model").get_vocab() != codec.tokenizer.get_vocab():
         raise BadInput(
             f"{key}.model",
@@ -112,6 +116,12 @@ def _companion(config: Config, codec: Codec, key: str, model: str | None) -> Cos
             f"generator.model's ({config.generator.model})",
         )
     return costs
+
+
+def _check_role(key: str, model: str, costs: CostModel, *, reward: bool) -> None:
+    if costs.reward != reward:
+        wanted = "a reward model" if reward else "a causal language model"
+        raise BadInput(f"{key}.model", model, f"its architecture has no such head; allowed: {wanted}")
 
 
 def new_run_id(config: Config) -> str:
@@ -127,7 +137,7 @@ async def execute(prepared: Prepared, run_id: str, observer: Observer) -> tuple[
     directory = Path(config.runs) / run_id
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.yaml").write_text(to_yaml(config))
-    journal = Journal(directory / "journal.sqlite", fingerprint=fingerprint(config))
+    journal = Journal(directory / "journal.sqlite", fingerprint=_fingerprint(prepared))
     tracker = _tracker(config, run_id)
     tracker.artifact(directory / "config.yaml")
     status = "KILLED"
@@ -141,9 +151,11 @@ async def execute(prepared: Prepared, run_id: str, observer: Observer) -> tuple[
         status = "FAILED"
         raise
     finally:
-        journal.close()
-        tracker.artifact(directory / "journal.sqlite")
-        failure = tracker.close(status)
+        try:
+            journal.close()
+        finally:
+            tracker.artifact(directory / "journal.sqlite")
+            failure = tracker.close(status)
     return summary, failure
 
 
@@ -165,6 +177,17 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/failed": float(summary.failed),
         "operations": float(summary.operations),
     }
+
+
+def _fingerprint(prepared: Prepared) -> str:
+    """Of all that determines the results: configuration, problems, and the source of an own strategy."""
+    sha = hashlib.sha256(fingerprint(prepared.config).encode())
+    for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
+        sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
+    path, separator, _ = str(prepared.config.strategy["name"]).rpartition(":")
+    if separator:
+        sha.update(Path(path).read_bytes())
+    return sha.hexdigest()
 
 
 def _tracker(config: Config, run_id: str) -> Tracker:
@@ -306,16 +329,34 @@ def _problems(config: Config) -> list[Problem]:
     return read_jsonl(config.problems.path, config.problems.limit)
 
 
+def _check_writable(config: Config) -> None:
+    try:
+        Path(config.runs).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            "runs", config.runs, f"allowed: a directory that can be written ({error.strerror})"
+        ) from error
+
+
 def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]]) -> None:
     """Every prompt and a longest solution must fit the engines' context."""
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
-    needed = len(prompts[longest]) + config.generator.max_tokens
-    for name, pool in (("generator", config.generator), ("verifier", config.verifier)):
+    prompt, new = len(prompts[longest]), config.generator.max_tokens
+    attempts = CONTEXT if find(config.strategy["name"]).needs_reviser else 0
+    revising = "reviser" if config.reviser.model is not None else "generator"
+    for name, pool in (
+        ("generator", config.generator),
+        ("verifier", config.verifier),
+        ("reviser", config.reviser),
+    ):
+        shown = attempts if name == revising else 0
+        needed = prompt + (1 + shown) * new
         limit = pool.engine.get("max_model_len")
-        if limit is not None and needed > limit:
+        if pool.model is not None and limit is not None and needed > limit:
             raise BadInput(
                 f"{name}.engine.max_model_len",
                 limit,
-                f"problem {problems[longest].id} has {len(prompts[longest])} prompt tokens and "
-                f"generator.max_tokens is {config.generator.max_tokens}; allowed: {needed} or more",
+                f"problem {problems[longest].id} has {prompt} prompt tokens, generator.max_tokens is {new}"
+                + (f", and a revision sees {shown} attempts" if shown else "")
+                + f"; allowed: {needed} or more",
             )

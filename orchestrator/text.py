@@ -24,8 +24,11 @@ class Codec:
         return cls(load_tokenizer(model, key=key), step_delimiter)
 
     def encode(self, prompt: str, *, chat: bool = False) -> tuple[int, ...]:
-        """Token ids of a prompt; with ``chat``, as a user's turn in the model's own chat template."""
+        """Token ids of a prompt; with ``chat``, as a user's turn in the model's own chat template.
+        Raises BadInput where the tokenizer has none."""
         if chat:
+            if not getattr(self.tokenizer, "chat_template", None):
+                raise BadInput("generator.chat", True, "this model's tokenizer has no chat template")
             turn = [{"role": "user", "content": prompt}]
             ids = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
         else:

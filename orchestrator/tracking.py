@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+CLOSE_SECONDS = 30.0
+"""How long the end of a run waits for a slow store before it goes on without it."""
 BATCH = 1000
 """Metrics in one call: what MLflow's log_batch takes at most."""
 MAX_PARAM = 6000
@@ -87,7 +89,9 @@ class Tracker:
         """
         self._status = status
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            return f"tracking at {self._uri}: not finished after {CLOSE_SECONDS:g} s; the rest is not written"
         return self.failure
 
     def _write(self) -> None:
@@ -112,7 +116,7 @@ class Tracker:
             else client.create_experiment(experiment, artifact_location=artifacts)
         )
         tags = {
-            "mlflow.user": getpass.getuser(),
+            "mlflow.user": _user(),
             "mlflow.source.name": "ttc",
             "mlflow.source.type": "LOCAL",
             "ttc.run_id": run_name,
@@ -120,6 +124,13 @@ class Tracker:
         run = client.create_run(experiment_id, run_name=run_name, tags=tags)
         self.mlflow_run_id = run.info.run_id
         return client, run.info.run_id
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""What a strategy is; its parameters' defaults and types come from the function's signature."""
+"""What a strategy is. Its parameters are its keyword-only arguments, their types those of their defaults."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput
 from orchestrator.tree import Node
@@ -33,20 +33,21 @@ class Strategy:
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults overridden by ``given``. Raises BadInput for an unknown name, a wrong type, or
         what the strategy's own check refuses."""
-        signature = inspect.signature(self.search)
-        hints = get_type_hints(self.search)
         known = {
             name: parameter.default
-            for name, parameter in signature.parameters.items()
+            for name, parameter in inspect.signature(self.search).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
+        for name, default in known.items():
+            if default is inspect.Parameter.empty:
+                raise BadInput("strategy.name", self.name, f"its parameter {name} needs a default")
         for name, value in given.items():
             if name not in known:
                 raise BadInput(f"strategy.{name}", value, f"{self.name} takes {', '.join(known)}")
-            wanted = hints.get(name, type(known[name]))
+            wanted = type(known[name])
             if wanted is float and type(value) is int:
                 wanted = int
-            if type(value) is not wanted:
+            if known[name] is not None and type(value) is not wanted:
                 raise BadInput(f"strategy.{name}", value, f"allowed: a value of type {wanted.__name__}")
         params = known | dict(given)
         if self.check is not None:
