@@ -111,10 +111,12 @@ class Controller:
         ops = Operations(problem, prompt, lease, self.setting, priority=priority)
         judge = partial(self._judged, problem, len(prompt), ops.usage)
         try:
-            return judge(await search(ops))
-        except BudgetExhausted:
-            await ops.drain()
-            return judge(ops.finished, exhausted=True)
+            try:
+                nodes, exhausted = await search(ops), False
+            except BudgetExhausted:
+                await ops.drain()
+                nodes, exhausted = ops.finished, True
+            return await asyncio.to_thread(judge, nodes, exhausted=exhausted)
         except FATAL:
             raise
         except Exception as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from orchestrator.answers import ANSWERS
+from orchestrator.answers import ANSWERS, Apart, Math
 
 
 def test_exact_is_the_whole_text_without_space_at_its_ends():
@@ -45,3 +46,21 @@ def test_math_works_outside_the_main_thread():
     thread.start()
     thread.join()
     assert found == ["7"]
+
+
+def test_an_answer_that_takes_for_ever_is_given_up_and_the_next_one_is_read():
+    slow = Apart(1.0)
+    assert slow(time.sleep, 60, otherwise="given up") == "given up"
+    assert slow(len, "four", otherwise=None) == 4
+    assert slow(int, "not a number", otherwise="failed") == "failed"
+    assert slow(len, "four", otherwise=None) == 4
+    slow._end()
+
+
+def test_a_tower_of_powers_is_wrong_and_not_the_end(monkeypatch):
+    answers = Math()
+    monkeypatch.setattr(answers, "_apart", Apart(3.0))
+    tower = answers.extract(r"\boxed{9^{9^{9^9}}}")
+    assert not answers.correct(tower or r"9^{9^{9^9}}", "42")
+    assert answers.correct(answers.extract(r"\boxed{42}"), "42")
+    answers._apart._end()
