@@ -152,6 +152,40 @@ def test_a_problem_file_that_is_not_there(capsys):
     )
 
 
+def test_the_fingerprint_is_of_what_determines_the_results():
+    from orchestrator.config import fingerprint, load
+
+    def of(*overrides):
+        return fingerprint(load(LAB_CONFIG, overrides))
+
+    assert of() == of("generator.replicas=9", "tracking.uri=x", "runs=elsewhere", "name=other")
+    others = [
+        "seed=1",
+        "strategy.n=8",
+        "budget.flops=1",
+        "generator.temperature=0.5",
+        "verifier.aggregation=min",
+    ]
+    assert len({of(), *(of(override) for override in others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["verifier.model=${lab:generator-s}"], "verifier.model"),
+        (["generator.model=${lab:prm}"], "generator.model"),
+        (["strategy.name=revisions", "reviser.format=lab"], "generator.engine.max_model_len"),
+        (["generator.chat=true"], "generator.chat"),
+        (["generator.temperature=nan"], "generator.temperature"),
+        (["generator.resources.num_cpus=1.5"], "generator.resources.num_cpus"),
+        (["name=a/b"], "name"),
+        (["runs=/proc/nowhere"], "runs"),
+    ],
+)
+def test_models_lengths_and_names_that_do_not_fit(capsys, overrides, key):
+    assert refused(capsys, "run", LAB_CONFIG, *overrides).startswith(f"ttc: {key}: ")
+
+
 def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
     assert "ttc: run_id: 'ghost'" in refused(capsys, "resume", "ghost", "--runs", str(tmp_path))
 

@@ -15,7 +15,7 @@ from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
 from orchestrator.results import digest, flips, summarise
 from orchestrator.strategies import find
-from tests.scripted import CODEC, ScriptedEngine, letters, setting
+from tests.scripted import CODEC, GENERATOR, VERIFIER, ScriptedEngine, letters, setting
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "aaa\nbbb\nccc") for i in range(6)]
 PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
@@ -54,6 +54,39 @@ async def test_a_budget_far_too_small_ends_cleanly_is_not_exceeded_and_says_what
     )
     assert (summary.problems, summary.exhausted) == (6, 6)
     assert summary.flops.spent <= summary.flops.budget
+
+
+async def test_a_search_cut_short_answers_with_what_it_finished():
+    worst = GENERATOR.sample(4, 32) + VERIFIER.score(4, 36)
+    control = controller(ScriptedEngine(letters(3)), budget=6 * 3 * worst)
+    results = await control.run(PROBLEMS, PROMPTS, partial(find("best_of_n").search, n=50))
+    for result in results:
+        assert result.exhausted
+        assert [solution.path for solution in result.solutions] == [
+            str(i) for i in range(len(result.solutions))
+        ]
+        assert len(result.solutions) >= 3
+        assert result.selected["majority"] is not None
+
+
+async def test_searches_at_once_are_bounded_and_earlier_problems_go_first():
+    class Watching(ScriptedEngine):
+        def __init__(self, write):
+            super().__init__(write)
+            self.open, self.most, self.priorities = set(), 0, {}
+
+        async def sample(self, request):
+            self.open.add(request.affinity)
+            self.most = max(self.most, len(self.open))
+            self.priorities[request.affinity] = request.priority
+            return await super().sample(request)
+
+    engine = Watching(letters(2))
+    control = controller(engine, at_once=2)
+    control.on_result = lambda result: engine.open.discard(result.problem.id)
+    await control.run(PROBLEMS, PROMPTS, BEAM)
+    assert engine.most == 2
+    assert engine.priorities == {f"p{i}": i for i in range(6)}
 
 
 async def test_a_search_that_fails_costs_the_others_nothing():

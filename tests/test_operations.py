@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from orchestrator.journal import Journal
 from orchestrator.ledger import BudgetExhausted
 from orchestrator.operations import Operations, seed_of
 from orchestrator.strategies import REGISTRY, find
+from orchestrator.tree import Node
 from tests.scripted import GENERATOR, VERIFIER, ScriptedEngine, letters, operations
 
 PROMPT = 4
@@ -73,6 +76,67 @@ async def test_children_are_numbered_across_calls_and_seeds_depend_on_the_path_a
         )
         == 4
     )
+
+
+async def test_equal_child_indices_under_other_parents_have_other_seeds():
+    engine = ScriptedEngine(letters(4))
+    ops = operations(engine)
+    parents = await ops.sample(ops.root, 3)
+    await ops.sample(parents, 2)
+    assert len({request.seed for request in engine.samples}) == 9
+
+
+@pytest.mark.parametrize(("aggregation", "value"), [("last", 0.5), ("min", 0.25), ("prod", 0.0625)])
+async def test_a_paths_value_is_under_the_configured_aggregation(aggregation, value):
+    ops = operations(ScriptedEngine())
+    ops._setting = replace(ops._setting, aggregation=aggregation)
+    assert ops.value(Node((0,), (1,), (1,), (0.5, 0.25, 0.5))) == value
+
+
+async def test_scoring_again_or_twice_at_once_runs_and_charges_once():
+    engine = ScriptedEngine(letters(3))
+    ops = operations(engine)
+    (fresh,) = await ops.sample(ops.root, 1, score=False)
+    first = await ops.score([fresh, fresh])
+    assert first[0].scores == first[1].scores != ()
+    assert await ops.score(first) == first
+    assert len(engine.scores) == 1
+    assert ops.usage.operations == 2
+
+
+async def test_a_verifier_that_had_to_run_a_path_twice_is_counted_and_not_an_error():
+    class Forgetful(ScriptedEngine):
+        async def score(self, request):
+            result = await super().score(request)
+            return replace(result, computed_tokens=len(request.tokens) + 3)
+
+    ops = operations(Forgetful(letters(3)))
+    (node,) = await ops.sample(ops.root, 1)
+    end = len(node.tokens)
+    sampled = GENERATOR.body(0, end - 1) + GENERATOR.head(4)
+    assert ops.usage.computed_flops - sampled == VERIFIER.score(0, end) + VERIFIER.score(end - 3, end)
+
+
+async def test_what_a_strategy_leaves_running_is_waited_for_and_paid():
+    ops = operations(ScriptedEngine(letters(3), jitter=random.Random(3)))
+    left = asyncio.ensure_future(ops.sample(ops.root, 4))
+    await asyncio.sleep(0)
+    await ops.drain()
+    ops._lease.close()
+    assert len(await left) == 4
+    assert ops._lease.settled == ops.usage.flops > 0
+    with pytest.raises(RuntimeError, match="closed"):
+        await ops.sample(ops.root, 1)
+
+
+async def test_a_search_cancelled_at_once_gives_its_funds_back():
+    ops = operations(ScriptedEngine(letters(3)))
+    search = asyncio.ensure_future(ops.sample(ops.root, 4))
+    for _ in range(3):
+        search.cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(search, return_exceptions=True)
+    assert ops._lease.reserved == 0
 
 
 async def test_a_step_cut_at_its_length_goes_on_and_a_solution_cut_at_its_length_is_finished():

@@ -35,6 +35,8 @@ class Echo:
 
     async def answer(self, request: SampleRequest) -> None:
         await asyncio.sleep(3600 if request.seed == -1 else self.seconds)
+        if request.seed == -3:
+            os._exit(1)
         if request.seed == -2:
             await self.ready.put(Failure(request.id, f"{self.name}: prompt too long", self.name))
         await self.ready.put(SampleResult(request.id, (request.seed,), "step", 1, self.name))
@@ -124,6 +126,20 @@ async def test_cancelled_work_is_aborted_and_its_place_is_free_again():
         result = await asyncio.wait_for(pool.run(request(50)), 10)
         assert result.tokens == (50,)
         assert (pool.in_flight, pool.queued) == (0, 0)
+    finally:
+        await pool.close()
+
+
+async def test_a_request_that_kills_every_replica_fails_and_the_others_do_not():
+    pool = await started(replicas=1, seconds=0.05)
+    try:
+        killer = asyncio.create_task(pool.run(request(0, seed=-3)))
+        with pytest.raises(RequestFailed, match="in flight at 5 replicas when they were lost"):
+            await killer
+        assert pool.stats.lost_replicas == 5
+        assert (await pool.run(request(1))).tokens == (1,)
+        with pytest.raises(ValueError, match="already in flight"):
+            await asyncio.gather(pool.run(request(2, seed=2)), pool.run(request(2, seed=2)))
     finally:
         await pool.close()
 

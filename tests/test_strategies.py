@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import BadInput
+from orchestrator.ledger import BudgetExhausted
 from orchestrator.revision import FORMATS, Attempt
-from orchestrator.strategies import REGISTRY, find
+from orchestrator.strategies import REGISTRY, find, mcts
 from orchestrator.strategies.beam_search import share
 from orchestrator.strategies.particle_filtering import resample
 from orchestrator.strategies.rebase import balance
@@ -217,6 +218,55 @@ async def test_particles_stay_n_and_finished_ones_are_not_extended():
     assert not any(EOS in "".join(map(chr, request.prompt)) for request in engine.samples)
 
 
+def two_starts(request, text, rng):
+    """Good or bad at the first step, by chance; then a step that ends it."""
+    solution = text.rpartition("?")[2]
+    return f"xx{EOS}" if solution else rng.choice(["good\n", "evil\n"])
+
+
+def likes_good(text):
+    return 0.999 if "good" in text else 0.001
+
+
+@pytest.mark.parametrize("name", ["particle_filtering", "rebase"])
+async def test_what_the_verifier_likes_takes_over(name):
+    engine = ScriptedEngine(two_starts, likes_good)
+    nodes = await find(name)(operations(engine), n=24)
+    first = ["good" in "".join(map(chr, s.tokens)) for s in engine.scores if len(s.step_ends) == 1]
+    assert 0 < sum(first) < 24, "both were proposed"
+    assert len(nodes) == 24
+    assert all("good" in "".join(map(chr, node.tokens)) for node in nodes)
+
+
+async def test_mcts_backs_values_up_to_the_root_as_means():
+    root = mcts.Branch(operations(ScriptedEngine()).root, None, 0.0)
+    child = mcts.Branch(root.node, root, 0.4)
+    leaf = mcts.Branch(root.node, child, 0.8)
+    root.children, child.children = [child], [leaf]
+    leaf.back_up(0.8)
+    assert (leaf.visits, child.visits, root.visits) == (2, 2, 2)
+    assert child.ucb(0.0) == pytest.approx(0.6)
+    assert leaf.ucb(0.0) == pytest.approx(0.8)
+    assert leaf.ucb(1.0) > leaf.ucb(0.0)
+
+
+async def test_what_only_looked_ahead_or_was_pruned_is_no_answer_of_a_search_cut_short():
+    def write(request, text, rng):
+        return f"xx{EOS}" if text.rpartition("?")[2] else rng.choice(["good\n", "evil\n"])
+
+    for name, params in (("lookahead", {"n": 4, "width": 2}), ("dvts", {"n": 4, "width": 2})):
+        for budget in range(100_000, 2_000_000, 50_000):
+            ops = operations(ScriptedEngine(write, likes_good), budget=budget)
+            try:
+                nodes = await find(name)(ops, **params)
+            except BudgetExhausted:
+                nodes = ops.finished
+            if name == "dvts":
+                assert len(nodes) % 2 == 0, "subtrees answer whole"
+            if name == "lookahead" and len(nodes) < 4:
+                assert nodes == [], "the first solutions come with the last round"
+
+
 def test_resampling_is_in_proportion_to_the_odds_and_repeats_itself_from_a_seed():
     particles = [object(), object(), object()]
     draws = [
@@ -273,8 +323,6 @@ def test_every_strategy_is_documented_and_has_defaults():
 @settings(max_examples=25, deadline=None)
 @given(budget=st.integers(0, 2_000_000), name=st.sampled_from(sorted(REGISTRY)))
 async def test_every_strategy_is_anytime(budget, name):
-    from orchestrator.ledger import BudgetExhausted
-
     ops = operations(ScriptedEngine(letters(4), jitter=random.Random(0)), budget=budget)
     try:
         nodes = await find(name)(ops)
