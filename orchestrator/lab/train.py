@@ -12,7 +12,7 @@ from orchestrator.lab.train_verifier import VerifierRecipe, train_verifier
 from orchestrator.lab.training import Log
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-"""The committed models: ``generator-s``, ``prm``, ``prm-weak``, ``reviser``."""
+"""The committed models: ``generator-s``, ``generator-m``, ``prm``, ``prm-weak``, ``reviser``."""
 
 _VERIFIERS = {
     "prm": VerifierRecipe(),
