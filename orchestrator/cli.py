@@ -14,13 +14,18 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestrator.config import Config, load
 from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.controller import Search
+    from orchestrator.text import Codec
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,7 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("run_id")
     resume.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     resume.set_defaults(command=_resume)
-    for command in (run, resume):
+    verifier = commands.add_parser(
+        "verifier", help="label steps by rollouts, to train a process reward model"
+    )
+    verifier_commands = verifier.add_subparsers(required=True, metavar="COMMAND")
+    label = verifier_commands.add_parser(
+        "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
+    )
+    label.add_argument("config", help="a YAML file; its generator and problems are used")
+    label.add_argument("out", type=Path, help="the Parquet file to write")
+    label.add_argument("overrides", nargs="*", metavar="key=value")
+    label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
+    label.add_argument("--completions", type=int, default=16, help="a step (default: 16)")
+    label.set_defaults(command=_verifier_label)
+    for command in (run, resume, label):
         command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
 
     lab = commands.add_parser("lab", help="the tiny models of the embedded default")
@@ -96,6 +114,26 @@ def _run(options: argparse.Namespace, errors: Console) -> int:
     return _execute(load(options.config, options.overrides), None, options.json, errors)
 
 
+def _verifier_label(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.answers import ANSWERS
+    from orchestrator.prm.label import Labeller, write_labels
+
+    config = load(options.config, [*options.overrides, "verifier.model=null", "strategy.name=best_of_n"])
+    config.name += f"-label-{options.solutions}x{options.completions}"
+    labellers: list[Labeller] = []
+
+    def labeller(codec: Codec) -> Labeller:
+        answers = ANSWERS[config.problems.answers]
+        labellers.append(Labeller(codec, answers, options.solutions, options.completions))
+        return labellers[0]
+
+    status = _execute(config, None, options.json, errors, labeller)
+    if labellers and status in (0, 1):
+        write_labels(labellers[0].rows, options.out)
+        _say(errors, f"{len(labellers[0].rows)} labelled solutions in {options.out}")
+    return status
+
+
 def _resume(options: argparse.Namespace, errors: Console) -> int:
     directory = Path(options.runs) / options.run_id
     if not (directory / "config.yaml").is_file():
@@ -108,13 +146,21 @@ def _resume(options: argparse.Namespace, errors: Console) -> int:
     return _execute(config, options.run_id, options.json, errors)
 
 
-def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console) -> int:
+def _execute(
+    config: Config,
+    run_id: str | None,
+    as_json: bool,
+    errors: Console,
+    make_search: Callable[[Codec], Search] | None = None,
+) -> int:
+    """Run, show, and say what became of it: the exit status. ``make_search`` replaces the strategy."""
     from actors.messages import PoolFailed
     from orchestrator.display import Display, summary_table
     from orchestrator.journal import JournalMismatch
     from orchestrator.run import execute, new_run_id, prepare
 
     prepared = prepare(config)
+    search = make_search(prepared.codec) if make_search is not None else None
     run_id = run_id or new_run_id(config)
     again = f"ttc resume {run_id}" + (f" --runs {config.runs}" if config.runs != "runs" else "")
     _say(errors, f"run {run_id}")
@@ -122,7 +168,7 @@ def _execute(config: Config, run_id: str | None, as_json: bool, errors: Console)
     try:
         with display, asyncio.Runner() as runner:
             _interrupt_on_terminate()
-            summary, untracked = runner.run(execute(prepared, run_id, display))
+            summary, untracked = runner.run(execute(prepared, run_id, display, search))
     except KeyboardInterrupt:
         _say(errors, f"interrupted; what was computed is kept. To go on: {again}")
         return 130

@@ -32,7 +32,7 @@ from orchestrator.config import (
     to_dict,
     to_yaml,
 )
-from orchestrator.controller import Controller, SearchResult
+from orchestrator.controller import Controller, Search, SearchResult
 from orchestrator.errors import BadInput
 from orchestrator.flops import CostModel
 from orchestrator.journal import Journal
@@ -41,7 +41,7 @@ from orchestrator.operations import Sampling, Setting
 from orchestrator.problems import Problem, read_jsonl
 from orchestrator.results import Summary, summarise, write_parquet
 from orchestrator.revision import CONTEXT, FORMATS, RevisionPrompt
-from orchestrator.selection import CHAIN_RULES, RULES
+from orchestrator.selection import rules
 from orchestrator.strategies import find
 from orchestrator.text import Codec, load_tokenizer
 from orchestrator.tracking import Step, Tracker, local_uri
@@ -128,8 +128,11 @@ def new_run_id(config: Config) -> str:
     return f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
-async def execute(prepared: Prepared, run_id: str, observer: Observer) -> tuple[Summary, str | None]:
-    """Run it. Returns the summary, and what tracking could not write (None: nothing).
+async def execute(
+    prepared: Prepared, run_id: str, observer: Observer, search: Search | None = None
+) -> tuple[Summary, str | None]:
+    """Run it: the configured strategy, or ``search`` in its place. Returns the summary, and what tracking
+    could not write (None: nothing).
 
     Interrupted or failed, it still closes the engines, keeps the journal and ends the MLflow run.
     """
@@ -142,7 +145,9 @@ async def execute(prepared: Prepared, run_id: str, observer: Observer) -> tuple[
     tracker.artifact(directory / "config.yaml")
     status = "KILLED"
     try:
-        summary, results = await _search(prepared, run_id, journal, tracker, observer)
+        summary, results = await _search(
+            prepared, run_id, journal, tracker, observer, search or _strategy(config)
+        )
         write_parquet(results, directory / "results.parquet")
         tracker.artifact(directory / "results.parquet")
         tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
@@ -157,6 +162,11 @@ async def execute(prepared: Prepared, run_id: str, observer: Observer) -> tuple[
             tracker.artifact(directory / "journal.sqlite")
             failure = tracker.close(status)
     return summary, failure
+
+
+def _strategy(config: Config) -> Search:
+    params = {str(key): value for key, value in config.strategy.items() if key != "name"}
+    return partial(find(config.strategy["name"]).search, **params)
 
 
 def metrics(summary: Summary) -> dict[str, float]:
@@ -199,7 +209,12 @@ def _tracker(config: Config, run_id: str) -> Tracker:
 
 
 async def _search(
-    prepared: Prepared, run_id: str, journal: Journal, tracker: Tracker, observer: Observer
+    prepared: Prepared,
+    run_id: str,
+    journal: Journal,
+    tracker: Tracker,
+    observer: Observer,
+    search: Search,
 ) -> tuple[Summary, list[SearchResult]]:
     config = prepared.config
     began = time.monotonic()
@@ -220,11 +235,7 @@ async def _search(
 
         controller.on_result = on_result
         observer.searching(controller, deployment, len(prepared.problems))
-        strategy, params = find(config.strategy["name"]), dict(config.strategy)
-        del params["name"]
-        results = await controller.run(
-            prepared.problems, prepared.prompts, partial(strategy.search, **params)
-        )
+        results = await controller.run(prepared.problems, prepared.prompts, search)
         seconds = time.monotonic() - started
         summary = summarise(
             run_id,
@@ -263,7 +274,7 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
         setting,
         ANSWERS[config.problems.answers],
         Lease(prepared.budget),
-        rules=CHAIN_RULES if prepared.reviser is not None else RULES,
+        rules=rules(scored=prepared.verifier is not None, chains=prepared.reviser is not None),
         searches_at_once=config.max_searches,
     )
 

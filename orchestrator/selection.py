@@ -60,8 +60,13 @@ Rule = Callable[[Sequence[Candidate]], str | None]
 
 RULES: Mapping[str, Rule] = {"majority": majority, "best": best, "weighted": weighted}
 
-CHAIN_RULES: Mapping[str, Rule] = {**RULES, "hierarchical": hierarchical}
-"""Where solutions come in chains of revisions."""
+
+def rules(*, scored: bool, chains: bool) -> Mapping[str, Rule]:
+    """The rules that apply: without scores only majority; ``hierarchical`` where solutions come in
+    chains of revisions."""
+    if not scored:
+        return {"majority": majority}
+    return {**RULES, "hierarchical": hierarchical} if chains else RULES
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

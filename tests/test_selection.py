@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.selection import AGGREGATIONS, Candidate, best, hierarchical, majority, pass_at_k, weighted
+from orchestrator.selection import (
+    AGGREGATIONS,
+    Candidate,
+    best,
+    hierarchical,
+    majority,
+    pass_at_k,
+    rules,
+    weighted,
+)
 
 candidates = st.lists(
     st.builds(Candidate, st.sampled_from(["a", "b", "c", None]), st.floats(0, 1, width=16)), max_size=12
@@ -96,3 +105,9 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(n, data):
 def test_pass_at_k_refuses_what_is_not_defined(n, c, k):
     with pytest.raises(ValueError, match="pass@k needs"):
         pass_at_k(n, c, k)
+
+
+def test_only_rules_that_apply_are_asked():
+    assert list(rules(scored=False, chains=True)) == ["majority"]
+    assert list(rules(scored=True, chains=False)) == ["majority", "best", "weighted"]
+    assert list(rules(scored=True, chains=True)) == ["majority", "best", "weighted", "hierarchical"]
