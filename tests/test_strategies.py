@@ -180,32 +180,29 @@ async def test_rebase_gives_each_round_what_is_not_completed():
     assert len(nodes) <= 12
 
 
-async def test_mcts_expands_one_leaf_at_a_time_and_ends_with_n_solutions():
+async def test_mcts_finds_n_different_solutions_and_samples_only_where_it_has_not_been():
     engine = ScriptedEngine(letters(3))
     nodes = await find("mcts")(operations(engine), n=6, width=3)
-    assert len(nodes) >= 6
+    assert len({node.path for node in nodes}) == len(nodes) == 6
     assert all(node.finished for node in nodes)
-    expanded = [tuple(request.prompt) for request in engine.samples]
-    assert len(expanded) % 3 == 0
-    for start in range(0, len(expanded), 3):
-        assert len(set(expanded[start : start + 3])) == 1
+    parents = [request.id.rpartition("/")[2].rpartition(".")[0] for request in engine.samples]
+    assert all(parents.count(parent) == 3 for parent in parents), "each node is expanded once, by width"
+    assert len(engine.samples) <= 6 * 3 * 3
 
 
 async def test_mcts_without_exploration_follows_the_verifier_and_with_it_looks_elsewhere():
-    def branches(engine):
-        return len({request.id.split("/")[-1].split(".")[0] for request in engine.samples})
+    async def first_steps(exploration):
+        nodes = await find("mcts")(
+            operations(ScriptedEngine(letters(4))), n=8, width=4, exploration=exploration
+        )
+        return len({node.path[0] for node in nodes})
 
-    greedy, curious = ScriptedEngine(letters(6)), ScriptedEngine(letters(6))
-    await find("mcts")(operations(greedy), n=8, width=4, exploration=0.0, max_expansions=8)
-    await find("mcts")(operations(curious), n=8, width=4, exploration=50.0, max_expansions=8)
-    deepest = [max(len(r.id.split("/")[-1].split(".")) for r in e.samples) for e in (greedy, curious)]
-    assert branches(greedy) == branches(curious) == 4
-    assert deepest[0] > deepest[1]
+    assert await first_steps(0.0) < await first_steps(50.0) == 4
 
 
-async def test_mcts_stops_when_nothing_is_left_open():
-    nodes = await find("mcts")(operations(ScriptedEngine(letters(1))), n=99, width=4)
-    assert len(nodes) == 4
+async def test_mcts_stops_when_every_solution_has_been_visited():
+    nodes = await find("mcts")(operations(ScriptedEngine(letters(2))), n=99, width=3)
+    assert len(nodes) == 9
 
 
 async def test_particles_stay_n_and_finished_ones_are_not_extended():

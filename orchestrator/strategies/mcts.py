@@ -11,10 +11,10 @@ from orchestrator.strategies.definition import at_least, strategy
 from orchestrator.tree import Node
 
 
-def check(n: int, width: int, exploration: float, max_expansions: int) -> None:
+def check(n: int, width: int, exploration: float, max_rounds: int) -> None:
     at_least("strategy.n", n, 1)
     at_least("strategy.width", width, 1)
-    at_least("strategy.max_expansions", max_expansions, 1)
+    at_least("strategy.max_rounds", max_rounds, 1)
     if exploration < 0:
         raise BadInput("strategy.exploration", exploration, "allowed: 0 or more")
 
@@ -28,8 +28,8 @@ class Branch:
         self.children: list[Branch] = []
         self.visits = 1
         self.total = value
-        self.closed = node.finished
-        """Nothing below is left to expand."""
+        self.closed = False
+        """Every solution below has been visited."""
 
     def ucb(self, exploration: float) -> float:
         """Mean value plus an exploration term that shrinks with visits (UCB1)."""
@@ -51,23 +51,25 @@ class Branch:
 
 @strategy(check=check, needs_verifier=True)
 async def mcts(
-    ops: Operations, *, n: int = 16, width: int = 4, exploration: float = 0.5, max_expansions: int = 100
+    ops: Operations, *, n: int = 16, width: int = 4, exploration: float = 0.5, max_rounds: int = 40
 ) -> Sequence[Node]:
-    """Select the open leaf of the highest upper confidence bound from the root down; expand it by
-    ``width`` steps; back their values up; until there are ``n`` solutions or nothing is left open."""
+    """``n`` simulations. Each goes down from the root to a solution, at every node to the open child of
+    the highest upper confidence bound, sampling ``width`` children where there are none yet; then the
+    solution's value is backed up its path, which is closed."""
     root = Branch(ops.root, None, 0.0)
     solutions: list[Node] = []
-    for _ in range(max_expansions):
-        if len(solutions) >= n or root.closed:
+    for _ in range(n):
+        branch = root
+        while not branch.node.finished and len(branch.node.path) < max_rounds:
+            if not branch.children:
+                children = await ops.sample(branch.node, width)
+                branch.children = [Branch(child, branch, ops.value(child)) for child in children]
+            branch = max(
+                (child for child in branch.children if not child.closed), key=lambda c: c.ucb(exploration)
+            )
+        solutions.append(branch.node)
+        branch.back_up(ops.value(branch.node))
+        branch.close()
+        if root.closed:
             break
-        leaf = root
-        while leaf.children:
-            leaf = max((c for c in leaf.children if not c.closed), key=lambda c: c.ucb(exploration))
-        children = await ops.sample(leaf.node, width)
-        leaf.children = [Branch(child, leaf, ops.value(child)) for child in children]
-        for branch in leaf.children:
-            leaf.back_up(branch.total)
-        solutions += [child for child in children if child.finished]
-        if all(branch.closed for branch in leaf.children):
-            leaf.close()
     return solutions

@@ -1,0 +1,66 @@
+"""Every strategy once on real engines: the lab's models on vLLM, started once for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from actors.deployment import Deployment, connect, disconnect
+from orchestrator.answers import ANSWERS
+from orchestrator.config import load
+from orchestrator.controller import Controller, SearchResult
+from orchestrator.ledger import Lease
+from orchestrator.operations import Sampling, Setting
+from orchestrator.revision import FORMATS, RevisionPrompt
+from orchestrator.run import pool_specs, prepare
+from orchestrator.strategies import REGISTRY, find
+
+CONFIG = Path(__file__).parent.parent / "configs" / "lab.yaml"
+PARAMETERS = {"n": 8, "width": 4, "length": 4, "k": 1}
+BUDGET = 10**11
+
+
+async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
+    overrides = ["strategy.name=revisions", "reviser.format=lab", "generator.engine.max_model_len=384"]
+    prepared = prepare(load(CONFIG, [*overrides, "generator.replicas=1", "problems.limit=6"]))
+    generators, verifiers, _ = pool_specs(prepared.config)
+    connect(None, [generators, verifiers])
+    deployment = Deployment(generators, verifiers)
+    found = {}
+    try:
+        await deployment.start(300)
+        setting = Setting(
+            deployment,
+            prepared.codec,
+            prepared.generator,
+            prepared.verifier,
+            reviser=prepared.generator,
+            revision_prompt=RevisionPrompt(prepared.codec, FORMATS["lab"]),
+            sampling=Sampling(max_step_tokens=8, max_tokens=48),
+        )
+        for name in sorted(REGISTRY):
+            strategy = find(name)
+            taken = {key: value for key, value in PARAMETERS.items() if key in strategy.parameters({})}
+            controller = Controller(replace(setting), ANSWERS["exact"], Lease(BUDGET))
+            search = partial(strategy.search, **strategy.parameters(taken))
+            found[name] = controller.budget, await controller.run(prepared.problems, prepared.prompts, search)
+    finally:
+        await deployment.close()
+        disconnect()
+    return found
+
+
+def test_every_strategy_searches_with_real_models():
+    found = asyncio.run(every_strategy())
+    assert sorted(found) == sorted(REGISTRY)
+    for name, (budget, results) in found.items():
+        assert [result.error for result in results] == [None] * 6, name
+        assert 0 < budget.settled == sum(result.usage.flops for result in results) < BUDGET, name
+        assert any(result.covered for result in results), f"{name} solves none of six problems"
+        for result in results:
+            assert len(result.solutions) >= 4, name
+            for solution in result.solutions:
+                assert solution.score is not None, name
+                assert len(solution.step_scores) >= 1, name
