@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from orchestrator.errors import BadInput, one_of
 from orchestrator.lab.model import SIZES
-from orchestrator.lab.train_generator import GeneratorRecipe, train_generator
+from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator
 from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
 from orchestrator.lab.train_verifier import VerifierRecipe, train_verifier
 from orchestrator.lab.training import Log
@@ -19,6 +20,12 @@ _VERIFIERS = {
     # Shallow and barely trained: for studies of selection errors and over-optimisation.
     "prm-weak": VerifierRecipe(extra_layers=1, steps=300, puzzles=4000),
 }
+
+# The second part learns from chains of the reviser that the first part made, as they come.
+_REVISER = (
+    ReviserRecipe(),
+    ReviserRecipe(steps=420, lr=6e-4, puzzles=95, own_from=0.0, own_share=1.0, own_puzzles=1800),
+)
 
 WHAT = (*(f"generator-{size}" for size in SIZES), *_VERIFIERS, "reviser")
 """What can be trained."""
@@ -44,6 +51,13 @@ def train(
     if what in _VERIFIERS:
         train_verifier(out, generator or CHECKPOINTS / "generator-s", _VERIFIERS[what], seed, minutes, log)
     elif what == "reviser":
-        train_reviser(out, generator or CHECKPOINTS / "generator-s", ReviserRecipe(), seed, minutes, log)
+        first, second = _REVISER
+        part = out / "first"
+        if not (part / "model.safetensors").exists() or (part / RESUME_FILE).exists():
+            train_reviser(part, generator or CHECKPOINTS / "generator-s", first, seed, minutes, log)
+        if not (part / RESUME_FILE).exists():
+            train_reviser(out, part, second, seed + 100, minutes, log)
+            if not (out / RESUME_FILE).exists():
+                shutil.rmtree(part)
     else:
         train_generator(out, GeneratorRecipe(size=what.removeprefix("generator-")), seed, minutes, log)

@@ -43,15 +43,15 @@ class ReviserRecipe:
     auxiliary loss.
     """
 
-    steps: int = 1500
+    steps: int = 1200
     batch: int = 60
     lr: float = 8e-4
-    puzzles: int = 6000
+    puzzles: int = 4000
     samples: int = 8
     drawn_share: float = 0.5
     own_from: float = 0.5
     own_share: float = 0.5
-    own_puzzles: int = 2500
+    own_puzzles: int = 1500
     cell_weight: float = 0.5
 
 

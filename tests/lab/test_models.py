@@ -29,6 +29,7 @@ from orchestrator.lab.train import CHECKPOINTS, train
 from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator
 from orchestrator.lab.train_verifier import VerifierRecipe, prefix_labels, put_error, train_verifier
 
+GENERATION_ARCHITECTURE = "Qwen2ForCausalLM"
 GENERATOR, PRM = CHECKPOINTS / "generator-s", CHECKPOINTS / "prm"
 TINY = GeneratorRecipe(size="s", steps=20, batch=8)
 TINY_PRM = VerifierRecipe(extra_layers=1, steps=20, batch=8, puzzles=16, samples=2)
@@ -147,23 +148,26 @@ def test_sampling_follows_the_models_own_distribution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("directory", "architecture", "layers", "parameters"),
+    ("name", "architecture", "hidden", "layers", "parameters"),
     [
-        (GENERATOR, "Qwen2ForCausalLM", 4, 216_384),
-        (PRM, REWARD_ARCHITECTURE, 7, 380_354),
-        (CHECKPOINTS / "prm-weak", REWARD_ARCHITECTURE, 5, 273_218),
+        ("generator-s", GENERATION_ARCHITECTURE, 64, 4, 216_384),
+        ("generator-m", GENERATION_ARCHITECTURE, 128, 4, 858_752),
+        ("reviser", GENERATION_ARCHITECTURE, 64, 4, 216_384),
+        ("prm", REWARD_ARCHITECTURE, 64, 7, 380_354),
+        ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 273_218),
     ],
 )
 def test_checkpoint_is_a_stock_directory(
-    directory: Path, architecture: str, layers: int, parameters: int
+    name: str, architecture: str, hidden: int, layers: int, parameters: int
 ) -> None:
+    directory = CHECKPOINTS / name
     config = json.loads((directory / "config.json").read_text())
     assert config["architectures"] == [architecture]
-    assert (config["hidden_size"], config["num_hidden_layers"]) == (64, layers)
+    assert (config["hidden_size"], config["num_hidden_layers"]) == (hidden, layers)
     assert config["dtype"] == "float32"
     assert sum(f.stat().st_size for f in directory.iterdir()) <= 10e6
     assert not (directory / RESUME_FILE).exists()
-    load = load_generator if directory == GENERATOR else load_reward_model
+    load = load_generator if architecture == GENERATION_ARCHITECTURE else load_reward_model
     assert parameter_count(load(directory)) == parameters
     tokenizer = AutoTokenizer.from_pretrained(directory)
     text = task.problems("test", 1)[0].prompt + "123456\n"
