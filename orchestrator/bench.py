@@ -30,8 +30,10 @@ from orchestrator.config import load
 from orchestrator.controller import Controller
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
-from orchestrator.operations import Sampling, Setting, seed_of
-from orchestrator.run import Prepared, pool_specs, prepare
+from orchestrator.operations import seed_of
+from orchestrator.preparation import Prepared, prepare
+from orchestrator.run import pool_specs
+from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
 
 

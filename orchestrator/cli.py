@@ -157,7 +157,8 @@ def _execute(
     from actors.messages import PoolFailed
     from orchestrator.display import Display, summary_table
     from orchestrator.journal import JournalMismatch
-    from orchestrator.run import execute, new_run_id, prepare
+    from orchestrator.preparation import prepare
+    from orchestrator.run import execute, new_run_id
 
     prepared = prepare(config)
     search = make_search(prepared.codec) if make_search is not None else None

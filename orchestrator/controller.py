@@ -15,9 +15,10 @@ from functools import partial
 from actors.messages import PoolFailed
 from orchestrator.answers import Answers
 from orchestrator.ledger import BudgetExhausted, Lease
-from orchestrator.operations import Operations, Setting, Usage
+from orchestrator.operations import Operations
 from orchestrator.problems import Problem
 from orchestrator.selection import AGGREGATIONS, RULES, Candidate, Rule
+from orchestrator.setting import Setting, Usage
 from orchestrator.tree import Node
 
 FATAL = (sqlite3.Error, PoolFailed)

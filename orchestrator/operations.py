@@ -14,85 +14,20 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
-from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until
+from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, Until
 from orchestrator.flops import CostModel
-from orchestrator.journal import Journal
 from orchestrator.ledger import BudgetExhausted, Lease, Reservation
 from orchestrator.problems import Problem
-from orchestrator.revision import Attempt, RevisionPrompt
+from orchestrator.revision import Attempt
 from orchestrator.selection import AGGREGATIONS
-from orchestrator.text import Codec
+from orchestrator.setting import Setting, Usage
 from orchestrator.tree import Node
 
 R = TypeVar("R", bound=Result)
-
-
-class Engine(Protocol):
-    """Where the work is done: pools of replicas, or a scripted stand-in in tests."""
-
-    async def sample(self, request: SampleRequest) -> SampleResult: ...
-
-    async def score(self, request: ScoreRequest) -> ScoreResult: ...
-
-    async def revise(self, request: SampleRequest) -> SampleResult: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the generator samples. Lengths in tokens; ``max_tokens`` bounds a whole solution."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_step_tokens: int = 64
-    max_tokens: int = 512
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all searches of a run share. ``verifier`` is None where nothing is scored, ``reviser`` and
-    ``revision_prompt`` where nothing is revised."""
-
-    engine: Engine
-    codec: Codec
-    generator: CostModel
-    verifier: CostModel | None
-    reviser: CostModel | None = None
-    revision_prompt: RevisionPrompt | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    aggregation: str = "last"
-    seed: int = 0
-    journal: Journal | None = None
-
-
-@dataclass(slots=True)
-class Usage:
-    """What was charged (logical), and what the engines really ran (computed); FLOPs and tokens.
-    ``fresh_tokens`` were sampled by this process: neither prompts nor replayed from the journal."""
-
-    generator_flops: int = 0
-    verifier_flops: int = 0
-    generator_tokens: int = 0
-    fresh_tokens: int = 0
-    verifier_tokens: int = 0
-    computed_flops: int = 0
-    computed_generator_tokens: int = 0
-    computed_verifier_tokens: int = 0
-    operations: int = 0
-    replayed: int = 0
-
-    @property
-    def flops(self) -> int:
-        """FLOPs charged, verifier included."""
-        return self.generator_flops + self.verifier_flops
-
-    def __iadd__(self, other: Usage) -> Usage:
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
-        return self
 
 
 def seed_of(run_seed: int, problem: str, path: Sequence[int]) -> int:

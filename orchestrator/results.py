@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.controller import SearchResult
-from orchestrator.operations import Usage
+from orchestrator.setting import Usage
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
-"""One run, put together: problems, models, budget, engines, searches, records.
+"""One run, put together: engines, searches, records.
 
-``prepare`` finds everything that can be wrong with the input before anything is started; ``execute``
-does the work and leaves ``runs/RUN_ID/`` (config, journal, results) and an MLflow run behind.
+``execute`` takes what ``preparation`` has checked, does the work, and leaves ``runs/RUN_ID/`` (config,
+journal, results) and an MLflow run behind.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,37 +26,19 @@ from orchestrator.config import (
     GeneratorConfig,
     ReviserConfig,
     VerifierConfig,
-    fingerprint,
     to_dict,
     to_yaml,
 )
 from orchestrator.controller import Controller, Search, SearchResult
-from orchestrator.errors import BadInput
-from orchestrator.flops import CostModel
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
-from orchestrator.operations import Sampling, Setting
-from orchestrator.problems import Problem, read_jsonl
+from orchestrator.preparation import Prepared, fingerprint
 from orchestrator.results import Summary, summarise, write_parquet
-from orchestrator.revision import CONTEXT, FORMATS, RevisionPrompt
+from orchestrator.revision import FORMATS, RevisionPrompt
 from orchestrator.selection import rules
+from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
-from orchestrator.text import Codec, load_tokenizer
 from orchestrator.tracking import Step, Tracker, local_uri
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A checked run: ``prompts`` are the problems' token ids, costs in FLOPs."""
-
-    config: Config
-    problems: Sequence[Problem]
-    prompts: Sequence[tuple[int, ...]]
-    codec: Codec
-    generator: CostModel
-    verifier: CostModel | None
-    reviser: CostModel | None
-    budget: int
 
 
 class Observer(Protocol):
@@ -71,57 +51,6 @@ class Observer(Protocol):
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None: ...
 
     def result(self, result: SearchResult) -> None: ...
-
-
-def prepare(config: Config) -> Prepared:
-    """Load problems, tokenizers and cost models; check that they fit each other and the budget.
-    Raises BadInput. Starts nothing."""
-    problems = _problems(config)
-    generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
-    _check_role("generator", config.generator.model, generator, reward=False)
-    codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
-    verifier = _companion(config, codec, "verifier", config.verifier.model)
-    reviser = None
-    if find(config.strategy["name"]).needs_reviser:
-        reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
-    template = config.problems.template
-    prompts = [
-        codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
-        for problem in problems
-    ]
-    _check_writable(config)
-    _check_lengths(config, problems, prompts)
-    budget = int(config.budget.flops)
-    cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
-    if budget < cheapest:
-        raise BadInput(
-            "budget.flops",
-            config.budget.flops,
-            f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
-        )
-    return Prepared(config, problems, prompts, codec, generator, verifier, reviser, budget)
-
-
-def _companion(config: Config, codec: Codec, key: str, model: str | None) -> CostModel | None:
-    """The costs of a model that works on the generator's tokens, so must have its vocabulary."""
-    if model is None:
-        return None
-    costs = CostModel.from_pretrained(model, key=f"{key}.model")
-    _check_role(key, model, costs, reward=key == "verifier")
-    if load_tokenizer(model, key=f"{key}.model").get_vocab() != codec.tokenizer.get_vocab():
-        raise BadInput(
-            f"{key}.model",
-            model,
-            f"a {key} reads the generator's tokens, so its tokenizer must have the same vocabulary as "
-            f"generator.model's ({config.generator.model})",
-        )
-    return costs
-
-
-def _check_role(key: str, model: str, costs: CostModel, *, reward: bool) -> None:
-    if costs.reward != reward:
-        wanted = "a reward model" if reward else "a causal language model"
-        raise BadInput(f"{key}.model", model, f"its architecture has no such head; allowed: {wanted}")
 
 
 def new_run_id(config: Config) -> str:
@@ -140,7 +69,7 @@ async def execute(
     directory = Path(config.runs) / run_id
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.yaml").write_text(to_yaml(config))
-    journal = Journal(directory / "journal.sqlite", fingerprint=_fingerprint(prepared))
+    journal = Journal(directory / "journal.sqlite", fingerprint=fingerprint(prepared))
     tracker = _tracker(config, run_id)
     tracker.artifact(directory / "config.yaml")
     status = "KILLED"
@@ -187,17 +116,6 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/failed": float(summary.failed),
         "operations": float(summary.operations),
     }
-
-
-def _fingerprint(prepared: Prepared) -> str:
-    """Of all that determines the results: configuration, problems, and the source of an own strategy."""
-    sha = hashlib.sha256(fingerprint(prepared.config).encode())
-    for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
-        sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
-    path, separator, _ = str(prepared.config.strategy["name"]).rpartition(":")
-    if separator:
-        sha.update(Path(path).read_bytes())
-    return sha.hexdigest()
 
 
 def _tracker(config: Config, run_id: str) -> Tracker:
@@ -329,45 +247,3 @@ class AnytimeCurve:
         self._covered += result.covered
         points = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
         self._log([*points, ("anytime/coverage", self._covered / self._problems, step)])
-
-
-def _problems(config: Config) -> list[Problem]:
-    if config.problems.source == "lab":
-        from orchestrator.lab.task import problems
-
-        return problems(config.problems.split, config.problems.limit)
-    assert config.problems.path is not None
-    return read_jsonl(config.problems.path, config.problems.limit)
-
-
-def _check_writable(config: Config) -> None:
-    try:
-        Path(config.runs).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            "runs", config.runs, f"allowed: a directory that can be written ({error.strerror})"
-        ) from error
-
-
-def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]]) -> None:
-    """Every prompt and a longest solution must fit the engines' context."""
-    longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
-    prompt, new = len(prompts[longest]), config.generator.max_tokens
-    attempts = CONTEXT if find(config.strategy["name"]).needs_reviser else 0
-    revising = "reviser" if config.reviser.model is not None else "generator"
-    for name, pool in (
-        ("generator", config.generator),
-        ("verifier", config.verifier),
-        ("reviser", config.reviser),
-    ):
-        shown = attempts if name == revising else 0
-        needed = prompt + (1 + shown) * new
-        limit = pool.engine.get("max_model_len")
-        if pool.model is not None and limit is not None and needed > limit:
-            raise BadInput(
-                f"{name}.engine.max_model_len",
-                limit,
-                f"problem {problems[longest].id} has {prompt} prompt tokens, generator.max_tokens is {new}"
-                + (f", and a revision sees {shown} attempts" if shown else "")
-                + f"; allowed: {needed} or more",
-            )

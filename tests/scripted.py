@@ -11,9 +11,10 @@ from actors.messages import Finish, SampleRequest, SampleResult, ScoreRequest, S
 from orchestrator.flops import CostModel
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
-from orchestrator.operations import Operations, Sampling, Setting
+from orchestrator.operations import Operations
 from orchestrator.problems import Problem
 from orchestrator.revision import Attempt, RevisionPrompt
+from orchestrator.setting import Sampling, Setting
 from orchestrator.text import Codec
 
 EOS = "$"

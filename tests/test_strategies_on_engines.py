@@ -12,9 +12,10 @@ from orchestrator.answers import ANSWERS
 from orchestrator.config import load
 from orchestrator.controller import Controller, SearchResult
 from orchestrator.ledger import Lease
-from orchestrator.operations import Sampling, Setting
+from orchestrator.preparation import prepare
 from orchestrator.revision import FORMATS, RevisionPrompt
-from orchestrator.run import pool_specs, prepare
+from orchestrator.run import pool_specs
+from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import REGISTRY, find
 
 CONFIG = Path(__file__).parent.parent / "configs" / "lab.yaml"

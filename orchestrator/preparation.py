@@ -1,0 +1,139 @@
+"""Everything that can be wrong with a run's input, found before anything is started.
+
+What ``config`` checks needs the configuration alone; what is checked here needs the problems, the models'
+configurations and their tokenizers, and how they fit each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config import Config
+from orchestrator.config import fingerprint as config_fingerprint
+from orchestrator.errors import BadInput
+from orchestrator.flops import CostModel
+from orchestrator.problems import Problem, read_jsonl
+from orchestrator.revision import CONTEXT
+from orchestrator.strategies import find
+from orchestrator.text import Codec, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked run: ``prompts`` are the problems' token ids, costs in FLOPs."""
+
+    config: Config
+    problems: Sequence[Problem]
+    prompts: Sequence[tuple[int, ...]]
+    codec: Codec
+    generator: CostModel
+    verifier: CostModel | None
+    reviser: CostModel | None
+    budget: int
+
+
+def prepare(config: Config) -> Prepared:
+    """Load problems, tokenizers and cost models; check that they fit each other and the budget.
+    Raises BadInput. Starts nothing."""
+    problems = _problems(config)
+    generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
+    _check_role("generator", config.generator.model, generator, reward=False)
+    codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
+    verifier = _companion(config, codec, "verifier", config.verifier.model)
+    reviser = None
+    if find(config.strategy["name"]).needs_reviser:
+        reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
+    template = config.problems.template
+    prompts = [
+        codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
+        for problem in problems
+    ]
+    _check_writable(config)
+    _check_lengths(config, problems, prompts)
+    budget = int(config.budget.flops)
+    cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
+    if budget < cheapest:
+        raise BadInput(
+            "budget.flops",
+            config.budget.flops,
+            f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
+        )
+    return Prepared(config, problems, prompts, codec, generator, verifier, reviser, budget)
+
+
+def _companion(config: Config, codec: Codec, key: str, model: str | None) -> CostModel | None:
+    """The costs of a model that works on the generator's tokens, so must have its vocabulary."""
+    if model is None:
+        return None
+    costs = CostModel.from_pretrained(model, key=f"{key}.model")
+    _check_role(key, model, costs, reward=key == "verifier")
+    if load_tokenizer(model, key=f"{key}.model").get_vocab() != codec.tokenizer.get_vocab():
+        raise BadInput(
+            f"{key}.model",
+            model,
+            f"a {key} reads the generator's tokens, so its tokenizer must have the same vocabulary as "
+            f"generator.model's ({config.generator.model})",
+        )
+    return costs
+
+
+def _check_role(key: str, model: str, costs: CostModel, *, reward: bool) -> None:
+    if costs.reward != reward:
+        wanted = "a reward model" if reward else "a causal language model"
+        raise BadInput(f"{key}.model", model, f"its architecture has no such head; allowed: {wanted}")
+
+
+def _problems(config: Config) -> list[Problem]:
+    if config.problems.source == "lab":
+        from orchestrator.lab.task import problems
+
+        return problems(config.problems.split, config.problems.limit)
+    assert config.problems.path is not None
+    return read_jsonl(config.problems.path, config.problems.limit)
+
+
+def _check_writable(config: Config) -> None:
+    try:
+        Path(config.runs).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            "runs", config.runs, f"allowed: a directory that can be written ({error.strerror})"
+        ) from error
+
+
+def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]]) -> None:
+    """Every prompt and a longest solution must fit the engines' context."""
+    longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
+    prompt, new = len(prompts[longest]), config.generator.max_tokens
+    attempts = CONTEXT if find(config.strategy["name"]).needs_reviser else 0
+    revising = "reviser" if config.reviser.model is not None else "generator"
+    for name, pool in (
+        ("generator", config.generator),
+        ("verifier", config.verifier),
+        ("reviser", config.reviser),
+    ):
+        shown = attempts if name == revising else 0
+        needed = prompt + (1 + shown) * new
+        limit = pool.engine.get("max_model_len")
+        if pool.model is not None and limit is not None and needed > limit:
+            raise BadInput(
+                f"{name}.engine.max_model_len",
+                limit,
+                f"problem {problems[longest].id} has {prompt} prompt tokens, generator.max_tokens is {new}"
+                + (f", and a revision sees {shown} attempts" if shown else "")
+                + f"; allowed: {needed} or more",
+            )
+
+
+def fingerprint(prepared: Prepared) -> str:
+    """Of all that determines the results: configuration, problems, and the source of an own strategy."""
+    sha = hashlib.sha256(config_fingerprint(prepared.config).encode())
+    for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
+        sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
+    path, separator, _ = str(prepared.config.strategy["name"]).rpartition(":")
+    if separator:
+        sha.update(Path(path).read_bytes())
+    return sha.hexdigest()
