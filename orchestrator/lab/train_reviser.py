@@ -6,6 +6,10 @@ Contexts have 0-4 attempts, each number equally often, and come from three sourc
 - ``drawn``: samples of the generator as they come, also correct ones, which teach it to keep what is right;
 - ``own``: pieces of the reviser's own chains, sampled once when a part of the training is done, because a
   revision of a revision is unlike a sample of the generator.
+
+Measured (304 test problems, 3 seeds): the committed one is trained too little. Its first attempt is right in
+.42 against the generator's .48, the fourth revision in .42 and the eighth in .45; 20 % of correct attempts
+become incorrect in the next revision, 15 % of incorrect ones correct; 16 in a chain cover .77 against .79.
 """
 
 from __future__ import annotations
