@@ -117,7 +117,10 @@ def _run(options: argparse.Namespace, errors: Console) -> int:
 def _verifier_label(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.answers import ANSWERS
     from orchestrator.prm.label import Labeller, write_labels
+    from orchestrator.strategies.definition import at_least
 
+    for name in ("solutions", "completions"):
+        at_least(f"--{name}", getattr(options, name), 1)
     config = load(options.config, [*options.overrides, "verifier.model=null", "strategy.name=best_of_n"])
     config.name += f"-label-{options.solutions}x{options.completions}"
     labellers: list[Labeller] = []
@@ -163,7 +166,11 @@ def _execute(
     prepared = prepare(config)
     search = make_search(prepared.codec) if make_search is not None else None
     run_id = run_id or new_run_id(config)
-    again = f"ttc resume {run_id}" + (f" --runs {config.runs}" if config.runs != "runs" else "")
+    kept = "what was computed is kept"
+    if make_search is None:
+        kept += f". To go on: ttc resume {run_id}" + (
+            f" --runs {config.runs}" if config.runs != "runs" else ""
+        )
     _say(errors, f"run {run_id}")
     display = Display(errors)
     try:
@@ -171,14 +178,14 @@ def _execute(
             _interrupt_on_terminate()
             summary, untracked = runner.run(execute(prepared, run_id, display, search))
     except KeyboardInterrupt:
-        _say(errors, f"interrupted; what was computed is kept. To go on: {again}")
+        _say(errors, f"interrupted; {kept}")
         return 130
     except JournalMismatch as error:
         _say(errors, f"ttc: {error}", "bold red")
         return 1
     except (PoolFailed, sqlite3.Error, OSError) as error:
         _say(errors, f"ttc: {error}", "bold red")
-        _say(errors, f"what was computed is kept. To go on: {again}")
+        _say(errors, kept)
         return 1
     if untracked is not None:
         _say(errors, f"warning: {untracked}", "yellow")

@@ -186,6 +186,11 @@ def test_models_lengths_and_names_that_do_not_fit(capsys, overrides, key):
     assert refused(capsys, "run", LAB_CONFIG, *overrides).startswith(f"ttc: {key}: ")
 
 
+def test_labels_of_nothing(capsys, tmp_path):
+    out = str(tmp_path / "labels.parquet")
+    assert "ttc: --solutions: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--solutions", "0")
+
+
 def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
     assert "ttc: run_id: 'ghost'" in refused(capsys, "resume", "ghost", "--runs", str(tmp_path))
 
