@@ -35,7 +35,7 @@ entries = st.dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(entries=entries)
 def test_what_was_recorded_is_what_a_reopened_journal_gives_back(tmp_path_factory, entries):
     path = tmp_path_factory.mktemp("journal") / "j.sqlite"

@@ -163,7 +163,7 @@ async def test_what_a_refused_request_left_running_is_finished_and_kept():
     assert ops._lease.reserved == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     budget=st.integers(0, 3_000_000),
     jitter=st.integers(0, 10**6),

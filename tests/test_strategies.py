@@ -28,7 +28,7 @@ async def test_best_of_n_samples_n_whole_independent_solutions():
     assert {request.until for request in engine.samples} == {"end"}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     width=st.integers(1, 4),
     beams=st.integers(1, 4),
@@ -115,7 +115,7 @@ async def test_lookahead_keeps_the_step_that_leads_somewhere_good():
     assert starts(seeing) == {"dull"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(width=st.integers(1, 4), subtrees=st.integers(1, 4), depth=st.integers(1, 5))
 async def test_dvts_subtrees_never_mix_and_each_goes_on_from_its_best_alone(width, subtrees, depth):
     engine = ScriptedEngine(letters(depth))
@@ -317,7 +317,7 @@ def test_every_strategy_is_documented_and_has_defaults():
         assert strategy.parameters({})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(budget=st.integers(0, 2_000_000), name=st.sampled_from(sorted(REGISTRY)))
 async def test_every_strategy_is_anytime(budget, name):
     ops = operations(ScriptedEngine(letters(4), jitter=random.Random(0)), budget=budget)
@@ -331,7 +331,7 @@ async def test_every_strategy_is_anytime(budget, name):
     assert ops._lease.reserved == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(length=st.integers(1, 7), chains=st.integers(1, 3), jitter=st.randoms(use_true_random=False))
 async def test_a_revision_sees_exactly_the_last_four_attempts_of_its_chain(length, chains, jitter):
     engine = ScriptedEngine(letters(2), jitter=jitter)
