@@ -37,7 +37,12 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
     }
     if address is None:
         needed = sum(spec.replicas * spec.num_cpus for spec in specs)
-        options |= {"num_cpus": max(os.cpu_count() or 1, int(needed + 0.999)), "include_dashboard": False}
+        # "local", since without an address Ray would join a cluster that happens to run on this machine.
+        options |= {
+            "address": "local",
+            "num_cpus": max(os.cpu_count() or 1, int(needed + 0.999)),
+            "include_dashboard": False,
+        }
         gpus = sum(spec.replicas * spec.num_gpus for spec in specs)
         if not gpus:
             options["num_gpus"] = 0
