@@ -60,7 +60,7 @@ def cluster(generator_path: Path, verifier_path: Path) -> Iterator[dict[str, Any
     """Actors by name, started together: ``generator``; ``other``, which takes its delimiter as text, runs
     few requests at once, and restarts when it dies; ``verifier``. At the end they must leave no trace."""
     os.environ["OMP_NUM_THREADS"] = "1"  # three engines share a small machine
-    ray.init(num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     path = str(generator_path)
     actors: dict[str, Any] = {
         "generator": ray.remote(FragileGenerator).remote("generator", path, step_delimiter="\n"),
