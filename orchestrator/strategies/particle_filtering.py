@@ -6,20 +6,16 @@ import math
 import random
 from collections.abc import Sequence
 
-from orchestrator.errors import BadInput
 from orchestrator.operations import Operations
-from orchestrator.strategies.definition import at_least, strategy
+from orchestrator.strategies import rebase
+from orchestrator.strategies.definition import strategy
 from orchestrator.tree import Node
 
 EDGE = 1e-7
 """Scores are held this far from 0 and 1, where the logit is infinite."""
 
 
-def check(n: int, temperature: float, max_rounds: int) -> None:
-    at_least("strategy.n", n, 1)
-    at_least("strategy.max_rounds", max_rounds, 1)
-    if temperature <= 0:
-        raise BadInput("strategy.temperature", temperature, "allowed: above 0")
+check = rebase.check
 
 
 @strategy(check=check, needs_verifier=True)

@@ -41,7 +41,7 @@ async def rebase(
 
 def balance(values: Sequence[float], budget: int, temperature: float) -> list[int]:
     """W_j = round(B · softmax(R_j / T)) children for node j, in sum exactly ``budget``: the nodes are
-    served from the best down, each its rounded share of what is left, as the authors' code does."""
+    served from the best down, each its rounded share of what is left."""
     top = max(values)
     weights = [math.exp((value - top) / temperature) for value in values]
     left, mass, shares = budget, sum(weights), [0] * len(values)
