@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = lab_commands.add_parser("evaluate", help="measure the lab's models: pass@1, coverage, AUC")
     evaluate.add_argument("--problems", type=int, default=304)
     evaluate.add_argument("--samples", type=int, default=64)
+    evaluate.add_argument("--verifier", default="prm", help="prm or prm-weak (default: prm)")
     evaluate.set_defaults(command=_lab_evaluate)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on the runs of this directory")
@@ -218,7 +219,7 @@ def _lab_evaluate(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.config import LAB
     from orchestrator.lab.evaluate import evaluate
 
-    evaluate(LAB / "generator-s", LAB / "prm", limit=options.problems, samples=options.samples)
+    evaluate(LAB / "generator-s", LAB / options.verifier, limit=options.problems, samples=options.samples)
     return 0
 
 
