@@ -1,33 +1,27 @@
-"""The operations a strategy is written in: each one reserves, runs or replays, is recorded, settles.
+"""The operations a strategy is written in: sample, revise, score; what each asks for, and what it costs.
 
-An operation's identity is its kind and node path. Its seed derives from (run seed, problem, path),
-its result is journaled once, and its charge is the *logical* one (PAPER §3): the prompt once a
-problem, each edge's tokens once, the verifier once a new token, whatever the engines' caches did.
-
-A call reserves for everything it asks for before anything runs, in the strategy's own order, and
-a lease decides in that order; so what a budget buys does not depend on which request is fastest.
+An operation's seed derives from (run seed, problem, path). Its charge is the *logical* one (PAPER §3):
+the prompt once a problem, each edge's tokens once, the verifier once a new token, whatever the engines'
+caches did. How it is paid for, run once and recorded is ``execution``'s.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, TypeVar
 
-from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, Until
+from actors.messages import SampleRequest, SampleResult, ScoreRequest, Until
+from orchestrator.execution import Execution, Job
 from orchestrator.flops import CostModel
-from orchestrator.ledger import BudgetExhausted, Lease, Reservation
+from orchestrator.ledger import Lease, Reservation
 from orchestrator.problems import Problem
 from orchestrator.revision import Attempt
 from orchestrator.selection import AGGREGATIONS
-from orchestrator.setting import Setting, Usage
+from orchestrator.setting import Setting
 from orchestrator.tree import Node
-
-R = TypeVar("R", bound=Result)
 
 
 def seed_of(run_seed: int, problem: str, path: Sequence[int]) -> int:
@@ -36,28 +30,18 @@ def seed_of(run_seed: int, problem: str, path: Sequence[int]) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
 
 
-class Operations:
+class Operations(Execution):
     """The operations of one search over one problem, paid from one lease."""
 
     def __init__(
         self, problem: Problem, prompt: tuple[int, ...], lease: Lease, setting: Setting, *, priority: int = 0
     ) -> None:
-        self.problem = problem
-        self.prompt = prompt
+        super().__init__(problem, prompt, lease, setting)
         self.root = Node((), prompt)
-        self.usage = Usage()
         self.random = random.Random(seed_of(setting.seed, problem.id, ()))
         """The strategy's own chance: the same in every run of this seed and problem."""
-        self.finished: list[Node] = []
-        """Finished nodes so far, in the strategy's order: the answer of a search that is cut short. A
-        strategy that drops some of them keeps this list itself."""
-        self._lease = lease
-        self._setting = setting
         self._priority = priority
         self._children: dict[tuple[int, ...], int] = {}
-        self._prompt_paid: set[str] = set()
-        self._running: set[asyncio.Task[Node | None]] = set()
-        self._recorded = setting.journal.results(problem.id) if setting.journal is not None else {}
 
     def value(self, node: Node) -> float:
         """The verifier's value of a path: its step scores under the configured aggregation."""
@@ -117,14 +101,9 @@ class Operations:
         by_path = {node.path: node for node in scored}
         return [by_path.get(node.path, node) for node in nodes]
 
-    async def drain(self) -> None:
-        """Wait for what a strategy left running, so that the lease can be closed."""
-        while self._running:
-            await asyncio.wait(self._running)
-
     # -- the kinds of operation -------------------------------------------------------------------
 
-    def _growth(self, parent: Node, until: Until, temperature: float | None, verify: bool) -> _Job:
+    def _growth(self, parent: Node, until: Until, temperature: float | None, verify: bool) -> Job:
         """The next child of ``parent``: its sample and, right behind it, its score."""
         sampling, generator = self._setting.sampling, self._setting.generator
         room = sampling.max_tokens - (len(parent.tokens) - len(self.prompt))
@@ -135,7 +114,7 @@ class Operations:
         cost = Cost(lambda new: generator.sample(len(request.prompt), new), generator)
         return self._attempt(request, cost, self._setting.engine.sample, parent, room, verify)
 
-    def _revision(self, chain: Sequence[Node], verify: bool) -> _Job:
+    def _revision(self, chain: Sequence[Node], verify: bool) -> Job:
         """A new attempt after ``chain``."""
         reviser, write = self._setting.reviser, self._setting.revision_prompt
         if reviser is None or write is None:
@@ -187,7 +166,7 @@ class Operations:
         parent: Node,
         room: int,
         verify: bool,
-    ) -> _Job:
+    ) -> Job:
         """``parent`` grown by what ``request`` samples: the sample and, right behind it, the score.
         ``room``: new tokens at which the path is cut."""
         start = len(parent.tokens)
@@ -211,10 +190,10 @@ class Operations:
             )
             return await self._verified(node, reservation) if verify else node
 
-        return _Job(worst, grow)
+        return Job(worst, grow)
 
-    def _scoring(self, node: Node) -> _Job:
-        return _Job(self._score_cost(node, len(node.tokens)), lambda paid: self._verified(node, paid))
+    def _scoring(self, node: Node) -> Job:
+        return Job(self._score_cost(node, len(node.tokens)), lambda paid: self._verified(node, paid))
 
     async def _sampled(
         self,
@@ -260,74 +239,6 @@ class Operations:
         self.usage.computed_flops += again * verifier.score(0, end) + verifier.score(end - new, end)
         return replace(node, scores=score.scores)
 
-    # -- what they have in common: paid, run once, recorded ----------------------------------------
-
-    async def _all(self, jobs: Sequence[_Job], *, keep: bool = True) -> list[Node]:
-        """Ask for the funds of every job, in order, before any of them runs; run what is granted."""
-        decisions = [self._lease.ask(job.worst) for job in jobs]
-        tasks = [asyncio.create_task(_paid(*each)) for each in zip(jobs, decisions, strict=True)]
-        self._running.update(tasks)
-        try:
-            nodes = await asyncio.gather(*tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-        finally:
-            self._running.difference_update(tasks)
-            for decision in decisions:
-                _give_back(decision)
-        done = [node for node in nodes if node is not None]
-        if keep:
-            self.finished += [node for node in done if node.finished]
-        if len(done) < len(jobs):
-            refused = jobs[nodes.index(None)].worst
-            raise BudgetExhausted(self._lease.name, refused, self._lease.left)
-        return done
-
-    async def _once(
-        self, key: str, run: Callable[[], Awaitable[R]], cost: Callable[[R], int]
-    ) -> tuple[R, int]:
-        """The operation's result and its charge in FLOPs: from the journal, or run and journaled."""
-        self.usage.operations += 1
-        recorded = self._recorded.get(key)
-        if recorded is not None:
-            self.usage.replayed += 1
-            return recorded  # type: ignore[return-value]
-        result = await run()
-        self.usage.fresh_tokens += len(result.tokens) if isinstance(result, SampleResult) else 0
-        flops = cost(result)
-        self._recorded[key] = (result, flops)
-        if self._setting.journal is not None:
-            self._setting.journal.record(self.problem.id, key, result, flops)
-        return result, flops
-
-    async def _pay_prompt(self, model: Literal["generator", "verifier", "reviser"]) -> None:
-        """The prompt is charged once a problem to each model that reads it."""
-        reader = getattr(self._setting, model)
-        if model in self._prompt_paid or reader is None:
-            return
-        self._prompt_paid.add(model)
-        length = len(self.prompt)
-        flops = reader.prefill(length)
-        try:
-            await self._pay(flops)
-        except BudgetExhausted:
-            self._prompt_paid.discard(model)
-            raise
-        if model == "verifier":
-            self.usage.verifier_flops += flops
-            self.usage.verifier_tokens += length
-        else:
-            self.usage.generator_flops += flops
-            self.usage.generator_tokens += length
-
-    async def _pay(self, flops: int) -> None:
-        reservation = await self._lease.reserve(flops)
-        reservation.settle(flops)
-        reservation.close()
-
     def _score_cost(self, node: Node, end: int) -> int:
         """FLOPs to score what follows the scored part of ``node``'s path, up to ``end``."""
         assert self._setting.verifier is not None
@@ -343,32 +254,6 @@ class Cost:
 
     of: Callable[[int], int]
     model: CostModel
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """An operation that has not been paid for: its worst case in FLOPs, and how to run it."""
-
-    worst: int
-    run: Callable[[Reservation], Awaitable[Node]]
-
-
-async def _paid(job: _Job, decision: asyncio.Future[Reservation | None]) -> Node | None:
-    """Run the job once its funds are granted; None if they are refused."""
-    reservation = await decision
-    if reservation is None:
-        return None
-    try:
-        return await job.run(reservation)
-    finally:
-        reservation.close()
-
-
-def _give_back(decision: asyncio.Future[Reservation | None]) -> None:
-    """Release what a job did not settle, whether or not it came to run."""
-    decision.cancel()
-    if not decision.cancelled() and (granted := decision.result()) is not None:
-        granted.close()
 
 
 def _operation(problem: str, kind: str, path: Sequence[int]) -> str:

@@ -66,6 +66,16 @@ def share_of_a(text: str) -> float:
     return solution.count("a") / max(1, len(solution))
 
 
+def two_starts(request: SampleRequest, text: str, rng: random.Random) -> str:
+    """Writes good or bad at the first step, by chance; then a step that ends it."""
+    solution = text.rpartition("?")[2]
+    return f"xx{EOS}" if solution else rng.choice(["good\n", "evil\n"])
+
+
+def likes_good(text: str) -> float:
+    return 0.999 if "good" in text else 0.001
+
+
 @dataclass
 class ScriptedEngine:
     """Answers from ``write`` and ``judge``, each request after a random delay of the event loop's turns:

@@ -1,0 +1,137 @@
+"""What all operations have in common: each is paid for, run once or replayed, and recorded.
+
+An operation's identity is its kind and node path. Its result is journaled once, and its charge is
+settled with the lease whether it ran or was replayed.
+
+A call reserves for everything it asks for before anything runs, in the strategy's own order, and
+a lease decides in that order; so what a budget buys does not depend on which request is fastest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from actors.messages import Result, SampleResult
+from orchestrator.ledger import BudgetExhausted, Lease, Reservation
+from orchestrator.problems import Problem
+from orchestrator.setting import Setting, Usage
+from orchestrator.tree import Node
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An operation that has not been paid for: its worst case in FLOPs, and how to run it."""
+
+    worst: int
+    run: Callable[[Reservation], Awaitable[Node]]
+
+
+class Execution:
+    """Runs the operations of one search over one problem, and pays for them from one lease."""
+
+    def __init__(self, problem: Problem, prompt: tuple[int, ...], lease: Lease, setting: Setting) -> None:
+        self.problem = problem
+        self.prompt = prompt
+        self.usage = Usage()
+        self.finished: list[Node] = []
+        """Finished nodes so far, in the strategy's order: the answer of a search that is cut short. A
+        strategy that drops some of them keeps this list itself."""
+        self._lease = lease
+        self._setting = setting
+        self._prompt_paid: set[str] = set()
+        self._running: set[asyncio.Task[Node | None]] = set()
+        self._recorded = setting.journal.results(problem.id) if setting.journal is not None else {}
+
+    async def drain(self) -> None:
+        """Wait for what a strategy left running, so that the lease can be closed."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _all(self, jobs: Sequence[Job], *, keep: bool = True) -> list[Node]:
+        """Ask for the funds of every job, in order, before any of them runs; run what is granted."""
+        decisions = [self._lease.ask(job.worst) for job in jobs]
+        tasks = [asyncio.create_task(_paid(*each)) for each in zip(jobs, decisions, strict=True)]
+        self._running.update(tasks)
+        try:
+            nodes = await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        finally:
+            self._running.difference_update(tasks)
+            for decision in decisions:
+                _give_back(decision)
+        done = [node for node in nodes if node is not None]
+        if keep:
+            self.finished += [node for node in done if node.finished]
+        if len(done) < len(jobs):
+            refused = jobs[nodes.index(None)].worst
+            raise BudgetExhausted(self._lease.name, refused, self._lease.left)
+        return done
+
+    async def _once(
+        self, key: str, run: Callable[[], Awaitable[R]], cost: Callable[[R], int]
+    ) -> tuple[R, int]:
+        """The operation's result and its charge in FLOPs: from the journal, or run and journaled."""
+        self.usage.operations += 1
+        recorded = self._recorded.get(key)
+        if recorded is not None:
+            self.usage.replayed += 1
+            return recorded  # type: ignore[return-value]
+        result = await run()
+        self.usage.fresh_tokens += len(result.tokens) if isinstance(result, SampleResult) else 0
+        flops = cost(result)
+        self._recorded[key] = (result, flops)
+        if self._setting.journal is not None:
+            self._setting.journal.record(self.problem.id, key, result, flops)
+        return result, flops
+
+    async def _pay_prompt(self, model: Literal["generator", "verifier", "reviser"]) -> None:
+        """The prompt is charged once a problem to each model that reads it."""
+        reader = getattr(self._setting, model)
+        if model in self._prompt_paid or reader is None:
+            return
+        self._prompt_paid.add(model)
+        length = len(self.prompt)
+        flops = reader.prefill(length)
+        try:
+            await self._pay(flops)
+        except BudgetExhausted:
+            self._prompt_paid.discard(model)
+            raise
+        if model == "verifier":
+            self.usage.verifier_flops += flops
+            self.usage.verifier_tokens += length
+        else:
+            self.usage.generator_flops += flops
+            self.usage.generator_tokens += length
+
+    async def _pay(self, flops: int) -> None:
+        reservation = await self._lease.reserve(flops)
+        reservation.settle(flops)
+        reservation.close()
+
+
+async def _paid(job: Job, decision: asyncio.Future[Reservation | None]) -> Node | None:
+    """Run the job once its funds are granted; None if they are refused."""
+    reservation = await decision
+    if reservation is None:
+        return None
+    try:
+        return await job.run(reservation)
+    finally:
+        reservation.close()
+
+
+def _give_back(decision: asyncio.Future[Reservation | None]) -> None:
+    """Release what a job did not settle, whether or not it came to run."""
+    decision.cancel()
+    if not decision.cancelled() and (granted := decision.result()) is not None:
+        granted.close()

@@ -1,0 +1,62 @@
+"""Chains of revisions: what an attempt sees, what it is charged, how it is asked for."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.revision import FORMATS, Attempt
+from orchestrator.strategies import find
+from tests.scripted import (
+    EOS,
+    GENERATOR,
+    VERIFIER,
+    ScriptedEngine,
+    letters,
+    operations,
+)
+
+
+@settings(max_examples=30)
+@given(length=st.integers(1, 7), chains=st.integers(1, 3), jitter=st.randoms(use_true_random=False))
+async def test_a_revision_sees_exactly_the_last_four_attempts_of_its_chain(length, chains, jitter):
+    engine = ScriptedEngine(letters(2), jitter=jitter)
+    nodes = await find("revisions")(operations(engine), n=length * chains, length=length)
+    assert len(nodes) == len(engine.revisions) == length * chains
+    assert engine.samples == []
+    requests = {request.id.rpartition("/")[2]: request for request in engine.revisions}
+    for start in range(0, len(nodes), length):
+        chain = nodes[start : start + length]
+        texts = ["".join(map(chr, node.tokens[4:])).replace(EOS, "") for node in chain]
+        for i, node in enumerate(chain):
+            assert node.path == (*((start // length,)), *([0] * i)), "each attempt is the one before's child"
+            shown = "".join(f"{text}#" for text in texts[max(0, i - 4) : i])
+            assert "".join(map(chr, requests[node.key].prompt)) == f"{shown}1+1?"
+            assert node.finished
+            assert len(node.scores) == 2
+
+
+async def test_a_revision_is_charged_its_whole_context_and_scored_without_it():
+    engine = ScriptedEngine(letters(2))
+    ops = operations(engine)
+    await find("revisions")(ops, n=3, length=3)
+    contexts = [len(request.prompt) for request in engine.revisions]
+    assert contexts == [4, 12, 20], "an attempt is 8 characters with its #"
+    assert ops.usage.generator_flops == sum(GENERATOR.prefill(c) + GENERATOR.sample(c, 8) for c in contexts)
+    assert {len(request.tokens) for request in engine.scores} == {12}
+    assert ops.usage.verifier_flops == VERIFIER.prefill(4) + 3 * VERIFIER.score(4, 12)
+
+
+def test_every_revision_format_shows_the_attempts_and_starts_with_the_bare_problem():
+    attempts = [Attempt(("one\n", "two"), (0.9, 0.2)), Attempt(("three\n", "four"), (0.3, 0.8))]
+    for name in ("plain", "self_critique", "verifier_feedback"):
+        assert FORMATS[name]("problem", []) == "problem"
+        text = FORMATS[name]("problem", attempts)
+        assert text.startswith("problem")
+        assert all(step in text for step in ("one", "two", "three", "four"))
+    feedback = FORMATS["verifier_feedback"]("problem", attempts)
+    assert "[step 1, judged 0.30] three" in feedback
+    assert "Step 1 is the most doubtful" in feedback
+    assert FORMATS["verifier_feedback"]("p", [Attempt(("a",), ())]) == FORMATS["plain"](
+        "p", [Attempt(("a",), ())]
+    )
