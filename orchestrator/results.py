@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.controller import SearchResult
+from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
+from orchestrator.controller import SearchResult, Solution
 from orchestrator.setting import Usage
 
 
@@ -27,7 +28,10 @@ class Flops:
 @dataclass(frozen=True)
 class Summary:
     """A run in numbers. Accuracy and coverage are over all problems: one without an answer is wrong.
+    ``intervals`` has the 95 % interval of each (Wilson), by rule and as ``coverage``.
 
+    ``pass_at_k``: by k, over attempts that are independent; empty where there are none (``pass_at_k``
+    below). ``distinct_answers``: different answers a problem, on average.
     ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``utilisation`` is the
     share of the search in which a pool's replicas had work, on average. ``flips``: of the correct
     attempts that were revised, the share whose revision is incorrect; None where nothing was revised.
@@ -40,6 +44,9 @@ class Summary:
     failed: int
     accuracy: dict[str, float]
     coverage: float
+    intervals: dict[str, tuple[float, float]]
+    pass_at_k: dict[int, Estimate]
+    distinct_answers: float
     flips: float | None
     flops: Flops
     tokens: dict[str, int]
@@ -67,14 +74,20 @@ def summarise(
 ) -> Summary:
     """The summary of a run whose searches cost ``usage``. Seconds are wall time."""
     total = len(results)
+    right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
+    covered = sum(r.covered for r in results)
+    proportions = {name: wilson(count, total) for name, count in [*right.items(), ("coverage", covered)]}
     return Summary(
         run_id=run_id,
         problems=total,
         answered=sum(any(answer is not None for answer in r.selected.values()) for r in results),
         exhausted=sum(r.exhausted for r in results),
         failed=sum(r.error is not None for r in results),
-        accuracy={rule: sum(r.correct[rule] for r in results) / total for rule in results[0].correct},
-        coverage=sum(r.covered for r in results) / total,
+        accuracy={rule: proportions[rule].value for rule in right},
+        coverage=proportions["coverage"].value,
+        intervals={name: (p.low, p.high) for name, p in proportions.items()},
+        pass_at_k=pass_at_k(results),
+        distinct_answers=sum(distinct_answers(r.solutions) for r in results) / total,
         flips=flips(results),
         flops=Flops(
             budget=budget,
@@ -103,6 +116,39 @@ def flips(results: Sequence[SearchResult]) -> float | None:
             if correct.get(path.rpartition(".")[0]):
                 kept, lost = kept + right, lost + (not right)
     return lost / (kept + lost) if kept + lost else None
+
+
+def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
+    """The unbiased pass@k for k = 1, 2, 4, …, with a bootstrap interval over problems, in so far as the
+    run's attempts are independent draws.
+
+    Children of the root that are whole solutions are: the samples of best-of-N, and the *first* attempts
+    of chains of revisions (a later attempt depends on those before it and is left out). Where a solution
+    has a parent that is none itself, a search has chosen among partial paths: what it returns is no
+    sample of anything, and the result is empty. Of each problem the first m attempts count, m the least
+    that any problem has, so that what stopped a search early cannot bias what it is measured on. A
+    problem whose search failed counts as wrong.
+    """
+    attempts = []
+    for result in results:
+        paths = {solution.path for solution in result.solutions}
+        if any("." in path and path.rpartition(".")[0] not in paths for path in paths):
+            return {}
+        if result.error is None:
+            first = [solution for solution in result.solutions if "." not in solution.path]
+            attempts.append(sorted(first, key=lambda solution: int(solution.path)))
+    most = min(map(len, attempts), default=0)
+    if most == 0:
+        return {}
+    counted = [sum(solution.correct for solution in first[:most]) for first in attempts]
+    failed = len(results) - len(attempts)
+    ks, values = coverage_curve(most, counted + [0] * failed)
+    return {k: mean_over_problems(values[:, i]) for i, k in enumerate(ks)}
+
+
+def distinct_answers(solutions: Sequence[Solution]) -> int:
+    """Different answers among the solutions of a problem; one without an answer is not counted."""
+    return len({solution.answer for solution in solutions} - {None})
 
 
 def digest(results: Sequence[SearchResult]) -> str:

@@ -103,6 +103,17 @@ def metrics(summary: Summary) -> dict[str, float]:
     return {
         **{f"accuracy/{rule}": value for rule, value in summary.accuracy.items()},
         "coverage": summary.coverage,
+        **{
+            f"interval/{name}_{end}": bound
+            for name, ends in summary.intervals.items()
+            for end, bound in zip(("low", "high"), ends, strict=True)
+        },
+        **{
+            f"pass_at/{k}{end}": value
+            for k, estimate in summary.pass_at_k.items()
+            for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
+        },
+        "distinct_answers": summary.distinct_answers,
         **({"flips": summary.flips} if summary.flips is not None else {}),
         **{f"flops/{name}": float(value) for name, value in vars(summary.flops).items()},
         **{f"tokens/{name}": float(value) for name, value in summary.tokens.items()},

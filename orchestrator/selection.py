@@ -69,16 +69,6 @@ def rules(*, scored: bool, chains: bool) -> Mapping[str, Rule]:
     return {**RULES, "hierarchical": hierarchical} if chains else RULES
 
 
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate of the chance that one of ``k`` samples is correct, from ``c`` correct of
-    ``n``: 1 − C(n−c, k)/C(n, k), in its stable form. Raises ValueError unless 0 ≤ c ≤ n and 1 ≤ k ≤ n."""
-    if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
-    if n - c < k:
-        return 1.0
-    return 1.0 - math.prod(1.0 - k / j for j in range(n - c + 1, n + 1))
-
-
 def _score(candidate: Candidate) -> float:
     assert candidate.score is not None
     return candidate.score

@@ -1,11 +1,7 @@
-"""Majority, best, weighted and pass@k, against their definitions."""
+"""Majority, best, weighted, against their definitions."""
 
 from __future__ import annotations
 
-import math
-from itertools import combinations
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +11,6 @@ from orchestrator.selection import (
     best,
     hierarchical,
     majority,
-    pass_at_k,
     rules,
     weighted,
 )
@@ -91,20 +86,6 @@ def test_aggregations():
         "min": 0.25,
         "prod": 0.0625,
     }
-
-
-@given(st.integers(1, 9), st.data())
-def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(n, data):
-    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
-    subsets = list(combinations(range(n), k))
-    share = sum(any(i < c for i in subset) for subset in subsets) / len(subsets)
-    assert math.isclose(pass_at_k(n, c, k), share)
-
-
-@pytest.mark.parametrize(("n", "c", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
-def test_pass_at_k_refuses_what_is_not_defined(n, c, k):
-    with pytest.raises(ValueError, match="pass@k needs"):
-        pass_at_k(n, c, k)
 
 
 def test_only_rules_that_apply_are_asked():
