@@ -1,0 +1,262 @@
+"""Finished runs as columns: what every analysis starts from.
+
+A ``Cell`` is one run (one strategy, budget and seed) with an array for each quantity, by problem. An
+``Option`` is the same configuration over its seeds: what a policy chooses among.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.analysis.estimators import Estimate, Floats, Ints, mean_over_problems, wilson
+from orchestrator.selection import AGGREGATIONS, Candidate, rules
+
+Bools = npt.NDArray[np.bool_]
+
+COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
+"""What a search is charged: FLOPs, and tokens of each model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solutions:
+    """All solutions of a cell, problem by problem in the order in which the search returned them.
+
+    ``problem`` is the index of a solution's problem; ``score`` NaN where nothing was scored. One entry a
+    solution in each.
+    """
+
+    problem: Ints
+    path: Sequence[str]
+    answer: Sequence[str | None]
+    correct: Bools
+    score: Floats
+    tokens: Ints
+    step_scores: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One finished run. Every array has one entry a problem, in the order of ``problems`` (their ids).
+
+    ``role``: ``cell``, or ``difficulty`` for the run whose samples serve only to bin the problems.
+    ``budget``: FLOPs a problem that it was given. ``correct``: by selection rule. ``costs``: FLOPs and
+    tokens charged, by the names in ``COSTS``. ``results``: its table of solutions (Parquet).
+    """
+
+    run_id: str
+    role: str
+    config: Mapping[str, Any]
+    budget: float
+    problems: tuple[str, ...]
+    correct: Mapping[str, Bools]
+    covered: Bools
+    exhausted: Bools
+    costs: Mapping[str, Ints]
+    results: Path | None = None
+
+    @property
+    def strategy(self) -> dict[str, Any]:
+        """The strategy's name and parameters."""
+        return dict(self.config["strategy"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def models(self) -> tuple[str, str | None]:
+        """The generator and the verifier."""
+        return self.config["generator"]["model"], (self.config.get("verifier") or {}).get("model")
+
+    @property
+    def flops(self) -> Ints:
+        """FLOPs charged, verifier included."""
+        return self.costs["flops"]
+
+    def accuracy(self, rule: str) -> Estimate:
+        """With Wilson's interval."""
+        return wilson(int(self.correct[rule].sum()), len(self.problems))
+
+    @cached_property
+    def solutions(self) -> Solutions:
+        """Read from the table on first use, without the solutions' texts. Raises ValueError where the
+        cell has none."""
+        if self.results is None:
+            raise ValueError(f"run {self.run_id}: its solutions are not stored")
+        return read_solutions(self.results)
+
+
+def read_cell(run_id: str, role: str, config: Mapping[str, Any], budget: float, results: Path) -> Cell:
+    """A cell from its table of results. ``budget`` in FLOPs, of all problems together."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(results)
+    names = [name for name in file.schema_arrow.names if name.startswith("correct_")]
+    table = file.read(columns=["problem", "covered", "exhausted", *COSTS, *names])
+    columns = {name: table[name].to_numpy() for name in table.column_names if name != "problem"}
+    return Cell(
+        run_id,
+        role,
+        config,
+        budget / len(table),
+        tuple(table["problem"].to_pylist()),
+        {name.removeprefix("correct_"): columns[name] for name in names},
+        columns["covered"],
+        columns["exhausted"],
+        {name: columns[name] for name in COSTS},
+        results,
+    )
+
+
+def read_solutions(results: Path) -> Solutions:
+    """The solutions of a table of results, all but their texts."""
+    import pyarrow.parquet as pq
+
+    names = ("path", "answer", "correct", "score", "tokens", "step_scores")
+    leaves = [f"solutions.list.element.{name}" for name in names]
+    column = pq.ParquetFile(results).read(columns=leaves)["solutions"].combine_chunks()
+    flat = dict(zip(names, (column.flatten().field(name) for name in names), strict=True))
+    counts = column.value_lengths().fill_null(0).to_numpy()
+    return Solutions(
+        np.repeat(np.arange(len(counts)), counts),
+        flat["path"].to_pylist(),
+        flat["answer"].to_pylist(),
+        flat["correct"].to_numpy(zero_copy_only=False).astype(bool),
+        flat["score"].fill_null(float("nan")).to_numpy(zero_copy_only=False).astype(float),
+        flat["tokens"].to_numpy(),
+        flat["step_scores"].to_pylist(),
+    )
+
+
+def correct_by_aggregation(cell: Cell) -> dict[tuple[str, str], Bools]:
+    """For each (selection rule, aggregation of step scores): whether the answer is correct, by problem.
+
+    One run gives all of them, since its table keeps every step's score. Majority uses no scores: it is
+    there once, under the aggregation ``-``. Solutions without step scores do not vote in the others.
+    """
+    solutions, problems = cell.solutions, len(cell.problems)
+    asked = rules(scored=any(solutions.step_scores), chains="hierarchical" in cell.correct)
+    chosen: dict[tuple[str, str], Bools] = {}
+    for aggregation, aggregate in AGGREGATIONS.items():
+        candidates: list[list[Candidate]] = [[] for _ in range(problems)]
+        right: list[dict[str | None, bool]] = [{} for _ in range(problems)]
+        for problem, path, answer, correct, steps in zip(
+            solutions.problem,
+            solutions.path,
+            solutions.answer,
+            solutions.correct,
+            solutions.step_scores,
+            strict=True,
+        ):
+            score = aggregate(steps) if steps else None
+            candidates[problem].append(Candidate(answer, score, path.partition(".")[0]))
+            right[problem][answer] = bool(correct)
+        for name, rule in asked.items():
+            key = (name, "-" if name == "majority" else aggregation)
+            chosen[key] = np.array([r.get(rule(c), False) for c, r in zip(candidates, right, strict=True)])
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Option:
+    """One configuration over its seeds; arrays are means over the seeds, one entry a problem.
+
+    ``label`` names the strategy and those of its parameters that vary in the experiment.
+    """
+
+    label: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def strategy(self) -> dict[str, Any]:
+        return self.cells[0].strategy
+
+    @property
+    def budget(self) -> float:
+        """FLOPs a problem that it was given."""
+        return self.cells[0].budget
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(cell.seed for cell in self.cells)
+
+    def correct(self, rule: str) -> Floats:
+        """The share of the seeds in which each problem is answered correctly."""
+        return np.mean([cell.correct[rule] for cell in self.cells], axis=0)
+
+    @cached_property
+    def covered(self) -> Floats:
+        return np.mean([cell.covered for cell in self.cells], axis=0)
+
+    def cost(self, name: str = "flops") -> Floats:
+        """What each problem was charged: FLOPs or tokens, by a name in ``COSTS``."""
+        return np.mean([cell.costs[name] for cell in self.cells], axis=0)
+
+    def accuracy(self, rule: str, problems: npt.ArrayLike | None = None) -> Estimate:
+        """Mean over problems (all, or those that ``problems`` selects) and seeds, with a bootstrap
+        interval over problems: seeds of one problem are no independent evidence about another."""
+        values = self.correct(rule)
+        return mean_over_problems(values if problems is None else values[np.asarray(problems)])
+
+
+def options(cells: Iterable[Cell]) -> list[Option]:
+    """The cells grouped by models, strategy, parameters and budget, each group over its seeds; by mean
+    FLOPs a problem. Raises ValueError where they do not all have the same problems, or a seed twice."""
+    cells = list(cells)
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.problems != cells[0].problems:
+            raise ValueError(f"run {cell.run_id} has other problems than run {cells[0].run_id}")
+        key = repr((cell.models, sorted(cell.strategy.items()), round(cell.budget)))
+        groups.setdefault(key, []).append(cell)
+    labels = _labels([group[0].strategy for group in groups.values()])
+    found = []
+    for label, group in zip(labels, groups.values(), strict=True):
+        group.sort(key=lambda cell: cell.seed)
+        seeds = [cell.seed for cell in group]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"{label}: the experiment has a seed more than once ({seeds})")
+        found.append(Option(label, tuple(group)))
+    return sorted(found, key=lambda option: float(option.cost().mean()))
+
+
+def _labels(strategies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A strategy's name, and of its parameters ``n`` and those in which its namesakes differ."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for strategy in strategies:
+        for key, value in strategy.items():
+            values.setdefault((strategy["name"], key), set()).add(repr(value))
+    return [
+        " ".join(
+            [
+                str(strategy["name"]),
+                *(
+                    f"{key}={value}"
+                    for key, value in strategy.items()
+                    if key == "n" or (key != "name" and len(values[strategy["name"], key]) > 1)
+                ),
+            ]
+        )
+        for strategy in strategies
+    ]
+
+
+def costs_by_strategy(found: Iterable[Option]) -> dict[str, dict[str, float]]:
+    """Mean FLOPs and tokens a problem (generator, verifier) of each option, by its label and budget."""
+    return {
+        f"{option.label} @ {option.budget:.3g}": {name: float(option.cost(name).mean()) for name in COSTS}
+        for option in found
+    }
+
+
+def accuracy_by_bin(option: Option, rule: str, bins: npt.ArrayLike) -> dict[int, Estimate]:
+    """Accuracy over the problems of each difficulty bin, with a bootstrap interval."""
+    numbers = np.asarray(bins)
+    return {int(b): option.accuracy(rule, numbers == b) for b in np.unique(numbers)}

@@ -1,0 +1,134 @@
+"""How hard a problem is for a generator: bins by its pass@1 (oracle), or by what the verifier thinks of a
+few of its samples (predicted), which needs no ground truth (Snell §3.2). Bin 1 is the easiest.
+
+The samples that bin a problem are another run's than those that are measured on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.estimators import Floats, Ints
+
+BINS = 5
+
+
+def pass_at_1(cell: Cell) -> Floats:
+    """The share of each problem's samples that are correct; 0 where it has none."""
+    right = np.bincount(cell.solutions.problem, cell.solutions.correct, len(cell.problems))
+    return right / np.maximum(1, _samples(cell))
+
+
+def oracle_bins(cell: Cell, bins: int = BINS) -> Ints:
+    """Each problem's bin: quantiles of pass@1, as equal in size as can be. Problems of equal pass@1 are
+    told apart by their ids, so the same cell always gives the same bins."""
+    order = np.lexsort((np.asarray(cell.problems), -pass_at_1(cell)))
+    numbers = np.empty(len(order), dtype=int)
+    numbers[order] = np.arange(len(order)) * bins // len(order) + 1
+    return numbers
+
+
+def mean_final_score(cell: Cell, samples: int) -> Floats:
+    """The verifier's mean score of each problem's first ``samples`` solutions. Raises ValueError where a
+    problem has fewer that are scored."""
+    solutions = cell.solutions
+    first = _rank(cell) < samples
+    counted = first & ~np.isnan(solutions.score)
+    counts = np.bincount(solutions.problem[counted], minlength=len(cell.problems))
+    if counts.min() < samples:
+        short = cell.problems[int(counts.argmin())]
+        raise ValueError(f"problem {short} has {counts.min()} scored samples; {samples} are asked for")
+    totals = np.bincount(solutions.problem[counted], solutions.score[counted], len(cell.problems))
+    return totals / samples
+
+
+def thresholds(scores: npt.ArrayLike, bins: int = BINS) -> tuple[float, ...]:
+    """The ``bins − 1`` scores, highest first, that cut these problems into bins of equal size."""
+    return tuple(float(x) for x in np.quantile(np.asarray(scores), np.arange(bins - 1, 0, -1) / bins))
+
+
+def bin_of(score: float, cuts: Sequence[float]) -> int:
+    """The bin of a problem with this score: 1 from the first threshold on, then one more for each that
+    it misses."""
+    return 1 + sum(score < cut for cut in cuts)
+
+
+def predicted_bins(scores: npt.ArrayLike, cuts: Sequence[float]) -> Ints:
+    """``bin_of`` each score."""
+    return 1 + (np.asarray(scores)[:, None] < np.asarray(cuts)).sum(axis=1)
+
+
+def estimate_flops(cell: Cell, samples: int) -> Floats:
+    """FLOPs of estimating each problem's difficulty from ``samples`` samples: of what the cell was
+    charged, the share of their tokens and the prompt's.
+
+    An upper bound, and a close one: a prompt's token costs less than a sampled one (no head, shorter
+    context), and the prompt is a larger share of fewer samples.
+    """
+    tokens = cell.solutions.tokens
+    first = _rank(cell) < samples
+    problems, index = len(cell.problems), cell.solutions.problem
+    sampled = np.bincount(index, tokens, problems)
+    used = np.bincount(index[first], tokens[first], problems)
+    prompt = cell.costs["generator_tokens"] - sampled
+    return cell.flops * (prompt + used) / (prompt + sampled)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How predicted bins agree with oracle bins. ``confusion[i][j]``: problems of oracle bin i + 1 that
+    are predicted in bin j + 1. ``spearman``: rank correlation of mean score and pass@1. ``exact`` and
+    ``within_one``: shares of the problems in the same bin, and at most one beside."""
+
+    confusion: tuple[tuple[int, ...], ...]
+    spearman: float
+    exact: float
+    within_one: float
+    flops: float
+
+
+def agreement(cell: Cell, samples: int, bins: int = BINS, seed: int = 0) -> Agreement:
+    """Predicted bins from ``samples`` samples against oracle bins from all. Each half of the problems is
+    binned by thresholds learned on the other half. ``flops``: of the estimate, a problem."""
+    from scipy.stats import spearmanr
+
+    scores, oracle = mean_final_score(cell, samples), oracle_bins(cell, bins)
+    half = halves(scores, seed)
+    predicted = np.empty_like(oracle)
+    for side in (0, 1):
+        predicted[half == side] = predicted_bins(scores[half == side], thresholds(scores[half != side], bins))
+    confusion = np.zeros((bins, bins), dtype=int)
+    np.add.at(confusion, (oracle - 1, predicted - 1), 1)
+    apart = abs(oracle - predicted)
+    return Agreement(
+        tuple(tuple(int(count) for count in row) for row in confusion),
+        float(spearmanr(scores, pass_at_1(cell)).statistic),
+        float((apart == 0).mean()),
+        float((apart <= 1).mean()),
+        float(estimate_flops(cell, samples).mean()),
+    )
+
+
+def halves(key: npt.ArrayLike, seed: int = 0) -> Ints:
+    """0 or 1 for each problem: two halves that are alike in ``key``. Of each two neighbours in its order,
+    a seeded coin sends one to each half, so every bin is halved, to within one problem."""
+    order = np.argsort(np.asarray(key), kind="stable")
+    coins = np.random.default_rng(seed).integers(0, 2, size=(len(order) + 1) // 2)
+    half = np.empty(len(order), dtype=int)
+    half[order] = np.column_stack([coins, 1 - coins]).ravel()[: len(order)]
+    return half
+
+
+def _samples(cell: Cell) -> Ints:
+    return np.bincount(cell.solutions.problem, minlength=len(cell.problems))
+
+
+def _rank(cell: Cell) -> Ints:
+    """The place of each solution among its problem's, from 0."""
+    counts = _samples(cell)
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

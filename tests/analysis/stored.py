@@ -1,0 +1,130 @@
+"""Finished runs without an engine: cells from arrays, and whole experiments in a store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.analysis.cells import COSTS, Cell
+from orchestrator.config import Config, load, to_dict, to_yaml
+from orchestrator.controller import SearchResult, Solution
+from orchestrator.problems import Problem
+from orchestrator.results import summarise, write_parquet
+from orchestrator.run import metrics
+from orchestrator.selection import RULES, Candidate
+from orchestrator.setting import Usage
+from orchestrator.tracking import Tracker
+
+LAB = Path(__file__).parent.parent.parent / "configs" / "lab.yaml"
+
+
+def cell(
+    correct: Sequence[float],
+    flops: float | Sequence[float] = 100,
+    *,
+    strategy: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    budget: float = 1000.0,
+    role: str = "cell",
+    rule: str = "weighted",
+) -> Cell:
+    """A cell with these outcomes; half of its FLOPs are the verifier's."""
+    right = np.asarray(correct, dtype=bool)
+    spent = np.broadcast_to(np.asarray(flops, dtype=float), right.shape)
+    costs = {name: spent if name == "flops" else spent / 2 for name in COSTS}
+    config = {
+        "seed": seed,
+        "strategy": dict(strategy or {"name": "best_of_n", "n": 4}),
+        "generator": {"model": "g"},
+        "verifier": {"model": "v", "aggregation": "last"},
+    }
+    problems = tuple(f"p{i}" for i in range(len(right)))
+    none = np.zeros(len(right), dtype=bool)
+    return Cell(f"r{seed}", role, config, budget, problems, {rule: right}, right, none, costs)
+
+
+def solution(
+    index: int | str, correct: bool, steps: Sequence[float] = (0.5,), answer: str | None = None
+) -> Solution:
+    found = answer if answer is not None else "right" if correct else f"wrong{index}"
+    return Solution(str(index), "text", 3, found, correct, steps[-1], tuple(steps), "end")
+
+
+def result(problem: str, solutions: Sequence[Solution], usage: Usage | None = None) -> SearchResult:
+    """What the controller would make of these solutions; every wrong answer is another one."""
+    candidates = [Candidate(s.answer, s.score, s.path.partition(".")[0]) for s in solutions]
+    selected = {name: rule(candidates) for name, rule in RULES.items()}
+    right = {s.answer for s in solutions if s.correct}
+    correct = {name: answer in right for name, answer in selected.items()}
+    usage = usage or Usage(
+        generator_flops=10 + 30 * len(solutions),
+        verifier_flops=20 + 60 * len(solutions),
+        generator_tokens=1 + 3 * len(solutions),
+        verifier_tokens=1 + 3 * len(solutions),
+    )
+    return SearchResult(Problem(problem, "?", "right"), tuple(solutions), selected, correct, usage)
+
+
+def sampled(p: Sequence[float], n: int, seed: int, *, sharpness: float = 2.0) -> list[SearchResult]:
+    """Best-of-n on problems that a sample solves with chance ``p``, and a verifier whose scores of right
+    and wrong solutions overlap."""
+    rng = np.random.default_rng([seed, n])
+    results = []
+    for i, chance in enumerate(p):
+        solutions = []
+        for j in range(n):
+            right = bool(rng.random() < chance)
+            score = float(1 / (1 + np.exp(-rng.normal(sharpness * (2 * right - 1), 1))))
+            solutions.append(solution(j, right, (rng.random(), score)))
+        results.append(result(f"p{i}", solutions))
+    return results
+
+
+def lab_config(*overrides: str) -> Config:
+    return load(LAB, overrides)
+
+
+def store(
+    directory: Path, uri: str, config: Config, results: Sequence[SearchResult], *, role: str = "cell"
+) -> None:
+    """Leave behind what a finished run does: its directory, and an MLflow run."""
+    directory.mkdir(parents=True)
+    (directory / "config.yaml").write_text(to_yaml(config))
+    usage = Usage()
+    for each in results:
+        usage += each.usage
+    summary = summarise(
+        directory.name,
+        results,
+        usage,
+        budget=int(config.budget.flops),
+        seconds=1.0,
+        startup_seconds=1.0,
+        utilisation={},
+    )
+    (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
+    write_parquet(results, directory / "results.parquet")
+    tracker = Tracker(
+        uri, config.tracking.experiment, directory.name, to_dict(config), artifacts=directory.parent.as_uri()
+    )
+    for name in ("config.yaml", "summary.json", "results.parquet"):
+        tracker.artifact(directory / name)
+    tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+    assert tracker.close() is None
+    tag(uri, tracker, role)
+
+
+def tag(uri: str, tracker: Tracker, role: str) -> None:
+    from mlflow import MlflowClient
+
+    assert tracker.mlflow_run_id is not None
+    MlflowClient(uri).set_tag(tracker.mlflow_run_id, "ttc.role", role)
+
+
+def shuffled(each: SearchResult, order: Sequence[int]) -> SearchResult:
+    return replace(each, solutions=tuple(each.solutions[i] for i in order))

@@ -1,0 +1,139 @@
+"""Stored runs come back as the columns they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.analysis.cells import (
+    accuracy_by_bin,
+    correct_by_aggregation,
+    costs_by_strategy,
+    options,
+    read_cell,
+)
+from orchestrator.analysis.store import load, load_directory
+from orchestrator.errors import BadInput
+from orchestrator.results import write_parquet
+from orchestrator.selection import AGGREGATIONS, RULES, Candidate
+from orchestrator.tracking import local_uri
+from tests.analysis.stored import cell, lab_config, result, sampled, solution, store
+
+P = (1.0, 0.6, 0.3, 0.05)
+
+
+def stored(tmp_path: Path, results, name: str = "r.parquet"):
+    write_parquet(results, tmp_path / name)
+    config = {"seed": 0, "strategy": {"name": "best_of_n", "n": 4}, "generator": {"model": "g"}}
+    return read_cell("r", "cell", config, 4000.0, tmp_path / name)
+
+
+def test_a_cell_has_each_problems_outcome_and_cost(tmp_path):
+    results = sampled(P, 8, seed=1)
+    read = stored(tmp_path, results)
+    assert read.problems == tuple(r.problem.id for r in results)
+    assert read.budget == 1000.0
+    for rule in RULES:
+        assert read.correct[rule].tolist() == [r.correct[rule] for r in results]
+    assert read.covered.tolist() == [r.covered for r in results]
+    assert read.flops.tolist() == [r.usage.flops for r in results]
+    assert read.costs["verifier_tokens"].tolist() == [r.usage.verifier_tokens for r in results]
+    assert read.models == ("g", None)
+
+
+def test_solutions_come_back_in_order_even_where_a_problem_has_none(tmp_path):
+    results = [
+        result("a", [solution(0, True, (0.1, 0.9)), solution(1, False)]),
+        result("b", []),
+        result("c", [solution(0, False, answer="x")]),
+    ]
+    solutions = stored(tmp_path, results).solutions
+    assert solutions.problem.tolist() == [0, 0, 2]
+    assert solutions.path == ["0", "1", "0"]
+    assert solutions.answer == ["right", "wrong1", "x"]
+    assert solutions.correct.tolist() == [True, False, False]
+    assert solutions.score.tolist() == [0.9, 0.5, 0.5]
+    assert solutions.step_scores == [[0.1, 0.9], [0.5], [0.5]]
+    assert solutions.tokens.tolist() == [3, 3, 3]
+
+
+def test_every_rule_is_recomputed_under_every_aggregation(tmp_path):
+    results = sampled(P * 5, 6, seed=3)
+    chosen = correct_by_aggregation(stored(tmp_path, results))
+    assert len(chosen) == 1 + 2 * 3
+    for (rule, aggregation), right in chosen.items():
+        aggregate = AGGREGATIONS[aggregation if aggregation != "-" else "last"]
+        expected = []
+        for each in results:
+            voters = [Candidate(s.answer, aggregate(s.step_scores)) for s in each.solutions]
+            expected.append(RULES[rule](voters) == "right")
+        assert right.tolist() == expected
+    assert any((chosen["best", "last"] != chosen["best", "min"]).tolist())
+
+
+def test_options_are_one_configuration_over_its_seeds_and_the_cheapest_comes_first():
+    beam = {"name": "beam_search", "n": 4, "width": 2}
+    cells = [
+        cell([1, 1], 300, strategy=beam, seed=0),
+        cell([1, 0], 100, seed=1),
+        cell([0, 0], 200, seed=0),
+        cell([1, 1], 500, seed=0, budget=2000.0),
+    ]
+    found = options(cells)
+    assert [(o.label, o.seeds, o.budget) for o in found] == [
+        ("best_of_n n=4", (0, 1), 1000.0),
+        ("beam_search n=4", (0,), 1000.0),
+        ("best_of_n n=4", (0,), 2000.0),
+    ]
+    assert found[0].correct("weighted").tolist() == [0.5, 0.0]
+    assert found[0].cost().tolist() == [150.0, 150.0]
+    assert costs_by_strategy(found)["best_of_n n=4 @ 1e+03"]["verifier_flops"] == 75.0
+
+
+def test_a_label_names_the_parameters_that_vary():
+    strategies = [{"name": "beam_search", "n": 4, "width": w, "max_rounds": 40} for w in (2, 4)]
+    assert [o.label for o in options(cell([1], strategy=s) for s in strategies)] == [
+        "beam_search n=4 width=2",
+        "beam_search n=4 width=4",
+    ]
+
+
+def test_cells_that_cannot_be_compared_are_refused():
+    with pytest.raises(ValueError, match="other problems"):
+        options([cell([1, 0]), cell([1])])
+    with pytest.raises(ValueError, match="seed more than once"):
+        options([cell([1, 0]), cell([0, 0])])
+
+
+def test_accuracy_by_bin_is_over_the_problems_of_the_bin():
+    (option,) = options([cell([1, 1, 0, 0, 1], seed=0), cell([1, 1, 1, 0, 0], seed=1)])
+    found = accuracy_by_bin(option, "weighted", [1, 1, 2, 3, 2])
+    assert {b: e.value for b, e in found.items()} == {1: 1.0, 2: 0.5, 3: 0.0}
+
+
+def test_an_experiment_comes_back_from_mlflow_and_from_its_directory(tmp_path):
+    uri = local_uri(tmp_path)
+    configs = [
+        lab_config(f"seed={seed}", "strategy.name=best_of_n", f"strategy.n={n}", "budget.flops=8000")
+        for seed, n in ((0, 2), (1, 2), (9, 8))
+    ]
+    for config, name in zip(configs, ("a", "b", "difficulty"), strict=True):
+        role = "difficulty" if name == "difficulty" else "cell"
+        results = sampled(P, config.strategy["n"], config.seed)
+        store(tmp_path / "study" / name, uri, config, results, role=role)
+
+    found, same = load("lab", uri), load_directory(tmp_path / "study")
+    for experiment in (found, same):
+        assert [c.run_id for c in experiment.cells] == ["a", "b"]
+        (difficulty,) = experiment.difficulty
+        assert difficulty.strategy == {"name": "best_of_n", "n": 8}
+        assert np.bincount(difficulty.solutions.problem).tolist() == [8] * 4
+        (option,) = options(experiment.cells)
+        assert (option.seeds, option.budget) == ((0, 1), 2000.0)
+
+    with pytest.raises(BadInput, match="lab"):
+        load("elsewhere", uri)
+    with pytest.raises(BadInput, match="no finished run"):
+        load_directory(tmp_path / "nothing")
