@@ -1,0 +1,220 @@
+"""Scaling laws of test-time compute, each coefficient with its standard error (PAPER §3).
+
+accuracy    acc = α + β · log2 C up to a plateau, C in FLOPs a problem
+coverage    log c = a · k^b with a, b < 0 (Brown et al. 2024, Large Language Monkeys)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.analysis.estimators import Floats, coverage_curve, resamples
+
+GRID = 400
+"""Places where a plateau may begin, over the range of log2 C that was measured."""
+FITS = 300
+"""Resamples of the problems, for standard errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """A fitted value and its standard error; NaN where there are too few points to tell."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plateau:
+    """Where accuracy stops rising: log2 of the FLOPs a problem, and the accuracy from there on."""
+
+    log2_flops: Coefficient
+    accuracy: Coefficient
+
+
+@dataclass(frozen=True, slots=True)
+class LogLinear:
+    """acc = α + β · log2 C, up to the plateau if one was found. ``residual``: root mean square."""
+
+    alpha: Coefficient
+    beta: Coefficient
+    plateau: Plateau | None
+    residual: float
+
+    def __call__(self, flops: npt.ArrayLike) -> Floats:
+        """The fitted accuracy at these FLOPs a problem."""
+        x = np.log2(np.asarray(flops, dtype=float))
+        if self.plateau is not None:
+            x = np.minimum(x, self.plateau.log2_flops.value)
+        return self.alpha.value + self.beta.value * x
+
+
+@dataclass(frozen=True, slots=True)
+class PowerLaw:
+    """log c = a · k^b."""
+
+    a: Coefficient
+    b: Coefficient
+    residual: float
+
+    def __call__(self, k: npt.ArrayLike) -> Floats:
+        """The fitted coverage with ``k`` samples a problem."""
+        return np.exp(self.a.value * np.asarray(k, dtype=float) ** self.b.value)
+
+
+def log_linear(
+    flops: npt.ArrayLike, accuracy: npt.ArrayLike, errors: npt.ArrayLike | None = None
+) -> LogLinear:
+    """Least squares of accuracy on log2 FLOPs, by a line and by a line that turns level; the one of the
+    lower Bayesian information criterion (Schwarz 1978). A plateau needs two points on it and two before.
+
+    ``errors``: standard errors of the points, if they are known and independent; else the scatter tells.
+    Standard errors of the line that turns are those of segmented regression (Muggeo 2003). Raises
+    ValueError with fewer than two different FLOPs.
+    """
+    x, y = np.log2(np.asarray(flops, dtype=float)), np.asarray(accuracy, dtype=float)
+    if len(np.unique(x)) < 2:
+        raise ValueError("a fit needs accuracy at two different FLOPs at least")
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    weights = np.ones_like(y) if errors is None else 1 / np.asarray(errors, dtype=float)[order] ** 2
+    known = errors is not None
+    line = _line(x, y, weights)
+    turning, turn = _turning(x, y, weights)
+    if turn is None or turning[1] <= 0 or _bic(x, y, weights, known, turn) >= _bic(x, y, weights, known):
+        return _with_errors(x, y, weights, known, line, None)
+    return _with_errors(x, y, weights, known, turning, turn)
+
+
+def accuracy_fit(flops: npt.ArrayLike, correct: npt.ArrayLike, seed: int = 0) -> LogLinear:
+    """``log_linear`` through the means of (points, problems) arrays: FLOPs charged and correctness.
+    Points share their problems, so standard errors are from a seeded bootstrap over problems, with or
+    without the plateau as the means have it."""
+    spent, right = np.asarray(flops, dtype=float), np.asarray(correct, dtype=float)
+    fit = log_linear(spent.mean(axis=1), right.mean(axis=1))
+    drawn = []
+    for weights in resamples(right.shape[1], seed, FITS):
+        x, y = np.log2(spent @ weights), right @ weights
+        if fit.plateau is None:
+            drawn.append(_line(x, y, np.ones_like(y)))
+        else:
+            order = np.argsort(x)
+            (alpha, beta), turn = _turning(x[order], y[order], np.ones_like(y))
+            assert turn is not None
+            drawn.append((alpha, beta, turn, alpha + beta * turn))
+    error = [float(e) for e in np.std(drawn, axis=0, ddof=1)]
+    alpha, beta = replace(fit.alpha, error=error[0]), replace(fit.beta, error=error[1])
+    plateau = fit.plateau and Plateau(
+        replace(fit.plateau.log2_flops, error=error[2]), replace(fit.plateau.accuracy, error=error[3])
+    )
+    return LogLinear(alpha, beta, plateau, fit.residual)
+
+
+def power_law(k: npt.ArrayLike, coverage: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> PowerLaw:
+    """Least squares of c = exp(a · k^b). ``errors`` as for ``log_linear``. Raises ValueError unless two
+    points at least lie strictly between 0 and 1."""
+    from scipy.optimize import curve_fit
+
+    x, y = np.asarray(k, dtype=float), np.asarray(coverage, dtype=float)
+    inside = (y > 0) & (y < 1)
+    if inside.sum() < 2:
+        raise ValueError("a coverage law needs two points strictly between 0 and 1 at least")
+    # Where it starts from: log(−log c) is linear in log k.
+    b, log_a = np.polyfit(np.log(x[inside]), np.log(-np.log(y[inside])), 1)
+    few = len(x) < 3 and errors is None
+    if few:  # exactly determined
+        (a, b), covariance = (-np.exp(log_a), b), np.full((2, 2), np.nan)
+    else:
+        (a, b), covariance = curve_fit(
+            lambda x, a, b: np.exp(a * x**b),
+            x,
+            y,
+            p0=(-np.exp(log_a), b),
+            sigma=errors,
+            absolute_sigma=errors is not None,
+        )
+    residual = np.sqrt(np.mean((y - np.exp(a * x**b)) ** 2))
+    error = np.sqrt(np.diag(covariance))
+    return PowerLaw(
+        Coefficient(float(a), float(error[0])), Coefficient(float(b), float(error[1])), float(residual)
+    )
+
+
+def coverage_fit(n: int, correct: npt.ArrayLike, seed: int = 0) -> PowerLaw:
+    """``power_law`` through the unbiased pass@k for k = 1, 2, 4, … ≤ n, from how many of each problem's
+    ``n`` independent samples are correct. All k share their samples, so standard errors are from a
+    seeded bootstrap over problems."""
+    ks, values = coverage_curve(n, correct)
+    fit = power_law(ks, values.mean(axis=0))
+    means = resamples(len(values), seed, FITS) @ values
+    inside = ((means > 0) & (means < 1)).sum(axis=1) >= 2
+    drawn = [power_law(ks, mean) for mean in means[inside]]
+    a, b = (float(np.std([getattr(law, name).value for law in drawn], ddof=1)) for name in ("a", "b"))
+    return PowerLaw(Coefficient(fit.a.value, a), Coefficient(fit.b.value, b), fit.residual)
+
+
+def _line(x: Floats, y: Floats, weights: Floats) -> tuple[float, float]:
+    """(α, β) of the weighted least-squares line."""
+    mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
+    spread = weights @ (x - mean_x) ** 2
+    beta = weights @ ((x - mean_x) * (y - mean_y)) / spread
+    return float(mean_y - beta * mean_x), float(beta)
+
+
+def _turning(x: Floats, y: Floats, weights: Floats) -> tuple[tuple[float, float], float | None]:
+    """((α, β), turn) of the best line of min(x, turn); x ascending. None where four points are missing."""
+    if len(np.unique(x)) < 4:
+        return (float("nan"), float("nan")), None
+    turns = np.union1d(np.linspace(x[1], x[-2], GRID), x[1:-1])
+    turns = turns[turns > x[0]]
+    bent = np.minimum(x, turns[:, None])
+    mean_x, mean_y = bent @ weights / weights.sum(), y @ weights / weights.sum()
+    centred = bent - mean_x[:, None]
+    beta = (centred * (y - mean_y)) @ weights / (centred**2 @ weights)
+    loss = ((y - mean_y - beta[:, None] * centred) ** 2) @ weights
+    best = int(np.argmin(loss))
+    return (float(mean_y - beta[best] * mean_x[best]), float(beta[best])), float(turns[best])
+
+
+def _bic(x: Floats, y: Floats, weights: Floats, known: bool, turn: float | None = None) -> float:
+    """The Bayesian information criterion of a line, or of one that turns level at ``turn``."""
+    bent = x if turn is None else np.minimum(x, turn)
+    alpha, beta = _line(bent, y, weights)
+    loss = float(weights @ (y - alpha - beta * bent) ** 2)
+    parameters = 2 + (turn is not None)
+    fit = loss if known else len(y) * np.log(max(loss / len(y), 1e-12))
+    return float(fit + parameters * np.log(len(y)))
+
+
+def _with_errors(
+    x: Floats, y: Floats, weights: Floats, known: bool, line: tuple[float, float], turn: float | None
+) -> LogLinear:
+    """The fit with its covariance s² (JᵀWJ)⁻¹, J the derivatives by α, β and the turn."""
+    alpha, beta = line
+    bent = x if turn is None else np.minimum(x, turn)
+    columns = [np.ones_like(x), bent]
+    if turn is not None:
+        columns.append(beta * (x > turn))
+    jacobian = np.column_stack(columns)
+    residuals = y - alpha - beta * bent
+    freedom = len(y) - len(columns)
+    covariance = np.linalg.pinv(jacobian.T @ (weights[:, None] * jacobian))
+    if not known:
+        covariance = covariance * (weights @ residuals**2 / freedom if freedom > 0 else np.nan)
+
+    def error(gradient: list[float]) -> float:
+        g = np.array(gradient)
+        return float(np.sqrt(g @ covariance @ g))
+
+    plateau = None
+    if turn is not None:
+        level = Coefficient(alpha + beta * turn, error([1.0, turn, beta]))
+        plateau = Plateau(Coefficient(turn, error([0.0, 0.0, 1.0])), level)
+        errors = error([1.0, 0.0, 0.0]), error([0.0, 1.0, 0.0])
+    else:
+        errors = error([1.0, 0.0]), error([0.0, 1.0])
+    rms = float(np.sqrt(np.mean(residuals**2)))
+    return LogLinear(Coefficient(alpha, errors[0]), Coefficient(beta, errors[1]), plateau, rms)
