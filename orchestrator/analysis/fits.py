@@ -95,22 +95,26 @@ def accuracy_fit(flops: npt.ArrayLike, correct: npt.ArrayLike, seed: int = 0) ->
     without the plateau as the means have it."""
     spent, right = np.asarray(flops, dtype=float), np.asarray(correct, dtype=float)
     fit = log_linear(spent.mean(axis=1), right.mean(axis=1))
-    drawn = []
+    drawn: list[list[float]] = []
     for weights in resamples(right.shape[1], seed, FITS):
         x, y = np.log2(spent @ weights), right @ weights
         if fit.plateau is None:
-            drawn.append(_line(x, y, np.ones_like(y)))
+            drawn.append([*_line(x, y, np.ones_like(y))])
         else:
             order = np.argsort(x)
             (alpha, beta), turn = _turning(x[order], y[order], np.ones_like(y))
             assert turn is not None
-            drawn.append((alpha, beta, turn, alpha + beta * turn))
+            drawn.append([alpha, beta, turn, alpha + beta * turn])
     error = [float(e) for e in np.std(drawn, axis=0, ddof=1)]
-    alpha, beta = replace(fit.alpha, error=error[0]), replace(fit.beta, error=error[1])
-    plateau = fit.plateau and Plateau(
-        replace(fit.plateau.log2_flops, error=error[2]), replace(fit.plateau.accuracy, error=error[3])
+    return replace(
+        fit,
+        alpha=replace(fit.alpha, error=error[0]),
+        beta=replace(fit.beta, error=error[1]),
+        plateau=fit.plateau
+        and Plateau(
+            replace(fit.plateau.log2_flops, error=error[2]), replace(fit.plateau.accuracy, error=error[3])
+        ),
     )
-    return LogLinear(alpha, beta, plateau, fit.residual)
 
 
 def power_law(k: npt.ArrayLike, coverage: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> PowerLaw:
