@@ -157,11 +157,12 @@ class Pool(Generic[Res]):
         self._handles.clear()
         self._members.clear()
 
-    def utilisation(self, seconds: float) -> float:
-        """Share of the last ``seconds`` of its life in which a replica had work, averaged over replicas."""
+    @property
+    def busy_seconds(self) -> float:
+        """The time in which each replica had work in flight, summed over replicas, so far."""
         now = time.monotonic()
         running = sum(now - m.busy_since for m in self._members.values() if m.busy_since is not None)
-        return min(1.0, (self.stats.busy_seconds + running) / (seconds * self.spec.replicas))
+        return self.stats.busy_seconds + running
 
     @property
     def in_flight(self) -> int:

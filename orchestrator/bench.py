@@ -32,7 +32,7 @@ from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
 from orchestrator.operations import seed_of
 from orchestrator.preparation import Prepared, prepare
-from orchestrator.run import pool_specs
+from orchestrator.session import pool_specs
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
 

@@ -7,25 +7,18 @@ that resumes is printed).
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import logging
 import os
-import signal
-import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.config import Config, load
+from orchestrator import launch
+from orchestrator.config import load
 from orchestrator.errors import BadInput
-
-if TYPE_CHECKING:
-    from orchestrator.controller import Search
-    from orchestrator.text import Codec
+from orchestrator.launch import say
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,10 +33,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options, errors)
     except BadInput as error:
-        _say(errors, f"ttc: {error}", "bold red")
+        say(errors, f"ttc: {error}", "bold red")
         return 2
     except KeyboardInterrupt:
-        _say(errors, "interrupted")
+        say(errors, "interrupted")
         return 130
 
 
@@ -112,100 +105,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, errors: Console) -> int:
-    return _execute(load(options.config, options.overrides), None, options.json, errors)
-
-
-def _verifier_label(options: argparse.Namespace, errors: Console) -> int:
-    from orchestrator.answers import ANSWERS
-    from orchestrator.prm.label import Labeller, write_labels
-    from orchestrator.strategies.definition import at_least
-
-    for name in ("solutions", "completions"):
-        at_least(f"--{name}", getattr(options, name), 1)
-    config = load(options.config, [*options.overrides, "verifier.model=null", "strategy.name=best_of_n"])
-    config.name += f"-label-{options.solutions}x{options.completions}"
-    labellers: list[Labeller] = []
-
-    def labeller(codec: Codec) -> Labeller:
-        answers = ANSWERS[config.problems.answers]
-        labellers.append(Labeller(codec, answers, options.solutions, options.completions))
-        return labellers[0]
-
-    status = _execute(config, None, options.json, errors, labeller)
-    if labellers and status in (0, 1):
-        write_labels(labellers[0].rows, options.out)
-        _say(errors, f"{len(labellers[0].rows)} labelled solutions in {options.out}")
-    return status
+    return launch.run(load(options.config, options.overrides), options.json, errors)
 
 
 def _resume(options: argparse.Namespace, errors: Console) -> int:
-    directory = Path(options.runs) / options.run_id
-    if not (directory / "config.yaml").is_file():
-        known = sorted(path.parent.name for path in Path(options.runs).glob("*/config.yaml"))
-        raise BadInput(
-            "run_id", options.run_id, f"allowed: a run in {options.runs}/ ({', '.join(known) or 'none'})"
-        )
-    # The store may have been moved, or be named from another working directory.
-    config = load(directory / "config.yaml", [f"runs={options.runs}"])
-    return _execute(config, options.run_id, options.json, errors)
+    return launch.resume(options.run_id, options.runs, options.json, errors)
 
 
-def _execute(
-    config: Config,
-    run_id: str | None,
-    as_json: bool,
-    errors: Console,
-    make_search: Callable[[Codec], Search] | None = None,
-) -> int:
-    """Run, show, and say what became of it: the exit status. ``make_search`` replaces the strategy."""
-    from actors.messages import PoolFailed
-    from orchestrator.display import Display, summary_table
-    from orchestrator.journal import JournalMismatch
-    from orchestrator.preparation import prepare
-    from orchestrator.run import execute, new_run_id
-
-    prepared = prepare(config)
-    search = make_search(prepared.codec) if make_search is not None else None
-    run_id = run_id or new_run_id(config)
-    kept = "what was computed is kept"
-    if make_search is None:
-        kept += f". To go on: ttc resume {run_id}" + (
-            f" --runs {config.runs}" if config.runs != "runs" else ""
-        )
-    _say(errors, f"run {run_id}")
-    display = Display(errors)
-    try:
-        with display, asyncio.Runner() as runner:
-            _interrupt_on_terminate()
-            summary, untracked = runner.run(execute(prepared, run_id, display, search))
-    except KeyboardInterrupt:
-        _say(errors, f"interrupted; {kept}")
-        return 130
-    except JournalMismatch as error:
-        _say(errors, f"ttc: {error}", "bold red")
-        return 1
-    except (PoolFailed, sqlite3.Error, OSError) as error:
-        _say(errors, f"ttc: {error}", "bold red")
-        _say(errors, kept)
-        return 1
-    if untracked is not None:
-        _say(errors, f"warning: {untracked}", "yellow")
-    if as_json:
-        print(json.dumps(summary.to_dict()))
-    else:
-        Console().print(summary_table(summary))
-        _say(errors, f"results in {Path(config.runs) / run_id}/; MLflow: ttc ui")
-    return 0 if summary.failed < summary.problems else 1
-
-
-def _say(console: Console, line: str, style: str | None = None) -> None:
-    """One line as it is: not wrapped, no word of it taken for markup."""
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def _interrupt_on_terminate() -> None:
-    """SIGTERM ends a run as Ctrl-C does: engines closed, journal kept."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+def _verifier_label(options: argparse.Namespace, errors: Console) -> int:
+    return launch.label(
+        options.config,
+        options.overrides,
+        options.out,
+        options.solutions,
+        options.completions,
+        options.json,
+        errors,
+    )
 
 
 def _lab_train(options: argparse.Namespace, errors: Console) -> int:

@@ -1,34 +1,23 @@
-"""One run, put together: engines, searches, records.
+"""One run: its record and its searches, on engines that somebody else started (``session``).
 
-``execute`` takes what ``preparation`` has checked, does the work, and leaves ``runs/RUN_ID/`` (config,
-journal, results) and an MLflow run behind.
+It leaves ``runs/RUN_ID/`` (config, journal, results, summary) and an MLflow run behind.
 """
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Protocol
 
-from actors.deployment import Deployment, connect, disconnect
-from actors.generator import GeneratorActor
-from actors.messages import ReplicaInfo
-from actors.pool import PoolSpec
-from actors.replica import Replica
-from actors.verifier import VerifierActor
+from actors.deployment import Deployment
 from orchestrator.answers import ANSWERS
-from orchestrator.config import (
-    Config,
-    GeneratorConfig,
-    ReviserConfig,
-    VerifierConfig,
-    to_dict,
-    to_yaml,
-)
+from orchestrator.config import Config, to_dict, to_yaml
 from orchestrator.controller import Controller, Search, SearchResult
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
@@ -36,17 +25,17 @@ from orchestrator.preparation import Prepared, fingerprint
 from orchestrator.results import Summary, summarise, write_parquet
 from orchestrator.revision import FORMATS, RevisionPrompt
 from orchestrator.selection import rules
+from orchestrator.session import Session
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
-from orchestrator.tracking import Step, Tracker, local_uri
+from orchestrator.tracking import Step, Tracker, local_store
+
+SUMMARY = "summary.json"
+"""The last file that a run writes: where it is, the run is finished."""
 
 
 class Observer(Protocol):
     """What watches a run: the display."""
-
-    def starting(self, replicas: int) -> None: ...
-
-    def ready(self, info: ReplicaInfo) -> None: ...
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None: ...
 
@@ -57,40 +46,101 @@ def new_run_id(config: Config) -> str:
     return f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
-async def execute(
-    prepared: Prepared, run_id: str, observer: Observer, search: Search | None = None
-) -> tuple[Summary, str | None]:
-    """Run it: the configured strategy, or ``search`` in its place. Returns the summary, and what tracking
-    could not write (None: nothing).
+class Run:
+    """The record of one run, open while it lasts: ``with Run(…) as run: await run.search(…)``.
 
-    Interrupted or failed, it still closes the engines, keeps the journal and ends the MLflow run.
+    However it ends, the journal is kept and the MLflow run is ended with what became of it; then
+    ``untracked`` says what tracking could not write (None: nothing). A run that is opened again goes on
+    from its journal, in the same MLflow run.
     """
-    config = prepared.config
-    directory = Path(config.runs) / run_id
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.yaml").write_text(to_yaml(config))
-    journal = Journal(directory / "journal.sqlite", fingerprint=fingerprint(prepared))
-    tracker = _tracker(config, run_id)
-    tracker.artifact(directory / "config.yaml")
-    status = "KILLED"
-    try:
-        summary, results = await _search(
-            prepared, run_id, journal, tracker, observer, search or _strategy(config)
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        run_id: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        parent: Tracker | None = None,
+    ) -> None:
+        """``tags`` are MLflow's; ``parent`` is the MLflow run that this one is nested in. Raises
+        JournalMismatch where the run was begun with another configuration."""
+        config = prepared.config
+        self.prepared = prepared
+        self.run_id = run_id
+        self.directory = Path(config.runs) / run_id
+        self.untracked: str | None = None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared))
+        (self.directory / "config.yaml").write_text(to_yaml(config))
+        uri, artifacts = local_store(config.tracking.uri, config.runs)
+        self._tracker = Tracker(
+            uri,
+            config.tracking.experiment,
+            run_id,
+            to_dict(config),
+            artifacts=artifacts,
+            tags={"ttc.run_id": run_id, **(tags or {})},
+            parent=parent,
+            remember=self.directory / "mlflow_run_id",
         )
-        write_parquet(results, directory / "results.parquet")
-        tracker.artifact(directory / "results.parquet")
-        tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
+        self._tracker.artifact(self.directory / "config.yaml")
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = "FINISHED" if error is None else "FAILED" if isinstance(error, Exception) else "KILLED"
         try:
-            journal.close()
+            self._journal.close()
         finally:
-            tracker.artifact(directory / "journal.sqlite")
-            failure = tracker.close(status)
-    return summary, failure
+            self._tracker.artifact(self.directory / "journal.sqlite")
+            self.untracked = self._tracker.close(status)
+
+    async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:
+        """Search all problems: by the configured strategy, or by ``search`` in its place."""
+        prepared, pools = self.prepared, session.pools_of(self.prepared.config)
+        controller = _controller(prepared, session.deployment, self._journal)
+        curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
+
+        def on_result(result: SearchResult) -> None:
+            curve.add(result)
+            observer.result(result)
+
+        controller.on_result = on_result
+        observer.searching(controller, session.deployment, len(prepared.problems))
+        busy = [pool.busy_seconds for pool in pools]
+        started = time.monotonic()
+        results = await controller.run(
+            prepared.problems, prepared.prompts, search or _strategy(prepared.config)
+        )
+        seconds = time.monotonic() - started
+        summary = summarise(
+            self.run_id,
+            results,
+            controller.usage,
+            budget=prepared.budget,
+            seconds=seconds,
+            startup_seconds=session.startup_seconds,
+            utilisation={
+                pool.spec.name: min(1.0, (pool.busy_seconds - before) / (seconds * pool.spec.replicas))
+                for pool, before in zip(pools, busy, strict=True)
+            },
+        )
+        write_parquet(results, self.directory / "results.parquet")
+        self._tracker.artifact(self.directory / "results.parquet")
+        self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+        self._finish(summary)
+        return summary
+
+    def _finish(self, summary: Summary) -> None:
+        """Write the summary, whole or not at all."""
+        path = self.directory / SUMMARY
+        writing = path.with_suffix(".part")
+        writing.write_text(json.dumps(summary.to_dict(), indent=2) + "\n")
+        writing.replace(path)
+        self._tracker.artifact(path)
 
 
 def _strategy(config: Config) -> Search:
@@ -129,58 +179,6 @@ def metrics(summary: Summary) -> dict[str, float]:
     }
 
 
-def _tracker(config: Config, run_id: str) -> Tracker:
-    runs = Path(config.runs).resolve()
-    uri, artifacts = config.tracking.uri, None
-    if uri is None:
-        uri, artifacts = local_uri(runs), (runs / "artifacts").as_uri()
-    return Tracker(uri, config.tracking.experiment, run_id, to_dict(config), artifacts=artifacts)
-
-
-async def _search(
-    prepared: Prepared,
-    run_id: str,
-    journal: Journal,
-    tracker: Tracker,
-    observer: Observer,
-    search: Search,
-) -> tuple[Summary, list[SearchResult]]:
-    config = prepared.config
-    began = time.monotonic()
-    generators, verifiers, revisers = pool_specs(config)
-    specs = [spec for spec in (generators, verifiers, revisers) if spec is not None]
-    observer.starting(sum(spec.replicas for spec in specs))
-    connect(config.cluster.address, specs)
-    deployment = Deployment(generators, verifiers, revisers)
-    try:
-        await deployment.start(config.cluster.start_timeout_seconds, observer.ready)
-        started = time.monotonic()
-        controller = _controller(prepared, deployment, journal)
-        curve = AnytimeCurve(len(prepared.problems), controller.budget, tracker.metrics)
-
-        def on_result(result: SearchResult) -> None:
-            curve.add(result)
-            observer.result(result)
-
-        controller.on_result = on_result
-        observer.searching(controller, deployment, len(prepared.problems))
-        results = await controller.run(prepared.problems, prepared.prompts, search)
-        seconds = time.monotonic() - started
-        summary = summarise(
-            run_id,
-            results,
-            controller.usage,
-            budget=prepared.budget,
-            seconds=seconds,
-            startup_seconds=started - began,
-            utilisation={pool.spec.name: pool.utilisation(seconds) for pool in deployment.pools},
-        )
-        return summary, results
-    finally:
-        await deployment.close()
-        disconnect()
-
-
 def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) -> Controller:
     config, generator = prepared.config, prepared.config.generator
     setting = Setting(
@@ -205,36 +203,6 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
         Lease(prepared.budget),
         rules=rules(scored=prepared.verifier is not None, chains=prepared.reviser is not None),
         searches_at_once=config.max_searches,
-    )
-
-
-def pool_specs(config: Config) -> tuple[PoolSpec, PoolSpec | None, PoolSpec | None]:
-    """The pools that a config asks for: generators, verifiers, revisers."""
-    delimiter = {"step_delimiter": config.generator.step_delimiter}
-    generators = _pool_spec("generator", GeneratorActor, config.generator, delimiter)
-    assert generators is not None
-    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, {"kind": config.verifier.kind})
-    revising = find(config.strategy["name"]).needs_reviser
-    revisers = _pool_spec("reviser", GeneratorActor, config.reviser, delimiter) if revising else None
-    return generators, verifiers, revisers
-
-
-def _pool_spec(
-    name: str,
-    replica: type[Replica],
-    pool: GeneratorConfig | VerifierConfig | ReviserConfig,
-    options: dict[str, Any],
-) -> PoolSpec | None:
-    if pool.model is None:
-        return None
-    return PoolSpec(
-        name,
-        replica,
-        pool.model,
-        pool.replicas,
-        pool.resources.num_cpus,
-        pool.resources.num_gpus,
-        {"dtype": pool.dtype, "engine": pool.engine, **options},
     )
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +27,10 @@ MAX_PARAM = 6000
 
 Step = tuple[str, float, int]
 """A metric's name, its value, and its step."""
+_Point = tuple[str, float, int, int]
+"""A metric as it is queued: name, value, time in milliseconds, step."""
+_Item = Union["Callable[[MlflowClient, str], None]", list[_Point], None]
+"""Something to write, metrics, or the end."""
 
 
 def local_uri(runs: Path) -> str:
@@ -34,19 +38,44 @@ def local_uri(runs: Path) -> str:
     return f"sqlite:///{runs.resolve()}/mlflow.db"
 
 
+def local_store(uri: str | None, runs: str) -> tuple[str, str | None]:
+    """The store's URI, and where a new experiment keeps its artifacts: beside the runs, unless ``uri``
+    names a store that has its own place for them (None)."""
+    if uri is not None:
+        return uri, None
+    return local_uri(Path(runs)), (Path(runs).resolve() / "artifacts").as_uri()
+
+
 class Tracker:
     """One MLflow run. Methods queue and return at once; ``close`` writes what is left."""
 
     def __init__(
-        self, uri: str, experiment: str, run_name: str, params: Mapping[str, Any], *, artifacts: str | None
+        self,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        params: Mapping[str, Any],
+        *,
+        artifacts: str | None,
+        tags: Mapping[str, str] | None = None,
+        parent: Tracker | None = None,
+        remember: Path | None = None,
     ) -> None:
-        """``artifacts``: where a new experiment keeps its artifacts; None leaves it to the server."""
+        """``artifacts``: where a new experiment keeps its artifacts; None leaves it to the server.
+        ``parent``: the run that this one is nested in. ``remember``: a file that keeps the run's MLflow
+        id; where it already names one, that run goes on."""
         self.mlflow_run_id: str | None = None
         self.failure: str | None = None
         self._uri = uri
-        self._queue: queue.SimpleQueue[Callable[[MlflowClient, str], None] | None] = queue.SimpleQueue()
-        self._open = (experiment, run_name, artifacts)
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._experiment = (experiment, artifacts)
+        self._name = run_name
+        self._tags = dict(tags or {})
+        self._parent = parent
+        self._remember = remember
+        self._known_params: set[str] = set()
         self._status = "FINISHED"
+        self._begun = threading.Event()
         self._thread = threading.Thread(target=self._write, name="tracking", daemon=True)
         self._thread.start()
         self.params(params)
@@ -58,7 +87,9 @@ class Tracker:
         def write(client: MlflowClient, run: str) -> None:
             from mlflow.entities import Param
 
-            entities = [Param(key, str(value)[:MAX_PARAM]) for key, value in flat.items()]
+            # A parameter is written once: a run that goes on elsewhere keeps what it was begun with.
+            new = {key: value for key, value in flat.items() if key not in self._known_params}
+            entities = [Param(key, str(value)[:MAX_PARAM]) for key, value in new.items()]
             for start in range(0, len(entities), 100):
                 client.log_batch(run, params=entities[start : start + 100])
 
@@ -66,17 +97,8 @@ class Tracker:
 
     def metrics(self, metrics: list[Step]) -> None:
         """Log metrics at their steps."""
-
         now = int(time.time() * 1000)
-
-        def write(client: MlflowClient, run: str) -> None:
-            from mlflow.entities import Metric
-
-            entities = [Metric(name, float(value), now, step) for name, value, step in metrics]
-            for start in range(0, len(entities), BATCH):
-                client.log_batch(run, metrics=entities[start : start + BATCH])
-
-        self._queue.put(write)
+        self._queue.put([(name, float(value), now, step) for name, value, step in metrics])
 
     def artifact(self, path: Path) -> None:
         """Log a file."""
@@ -96,19 +118,59 @@ class Tracker:
 
     def _write(self) -> None:
         try:
-            client, run = self._start()
-            while (write := self._queue.get()) is not None:
-                write(client, run)
+            try:
+                client, run = self._start()
+            finally:
+                self._begun.set()
+            points: list[_Point] = []
+            while (item := self._queue.get()) is not None:
+                if isinstance(item, list):
+                    points += item
+                    if len(points) < BATCH and not self._queue.empty():
+                        continue  # what waits goes in the same call
+                self._write_metrics(client, run, points)
+                points = []
+                if not isinstance(item, list):
+                    item(client, run)
+            self._write_metrics(client, run, points)
             client.set_terminated(run, self._status)
         except Exception as error:
             self.failure = f"tracking at {self._uri}: {type(error).__name__}: {str(error).splitlines()[0]}"
+
+    def _write_metrics(self, client: MlflowClient, run: str, points: list[_Point]) -> None:
+        from mlflow.entities import Metric
+
+        for start in range(0, len(points), BATCH):
+            client.log_batch(run, metrics=[Metric(*point) for point in points[start : start + BATCH]])
 
     def _start(self) -> tuple[MlflowClient, str]:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow import MlflowClient
 
-        experiment, run_name, artifacts = self._open
         client = MlflowClient(tracking_uri=self._uri)
+        self.mlflow_run_id = self._earlier(client) or self._new(client)
+        if self._remember is not None:
+            self._remember.write_text(self.mlflow_run_id)
+        return client, self.mlflow_run_id
+
+    def _earlier(self, client: MlflowClient) -> str | None:
+        """The remembered run, set going again; None where there is none in this store."""
+        from mlflow.exceptions import MlflowException
+
+        if self._remember is None or not self._remember.is_file():
+            return None
+        try:
+            run = client.get_run(self._remember.read_text())
+        except MlflowException:  # another store, or removed from this one
+            return None
+        if run.info.lifecycle_stage != "active":
+            return None
+        self._known_params = set(run.data.params)
+        client.update_run(run.info.run_id, status="RUNNING")
+        return run.info.run_id
+
+    def _new(self, client: MlflowClient) -> str:
+        experiment, artifacts = self._experiment
         found = client.get_experiment_by_name(experiment)
         experiment_id = (
             found.experiment_id
@@ -119,11 +181,11 @@ class Tracker:
             "mlflow.user": _user(),
             "mlflow.source.name": "ttc",
             "mlflow.source.type": "LOCAL",
-            "ttc.run_id": run_name,
+            **self._tags,
         }
-        run = client.create_run(experiment_id, run_name=run_name, tags=tags)
-        self.mlflow_run_id = run.info.run_id
-        return client, run.info.run_id
+        if self._parent is not None and self._parent._begun.wait(CLOSE_SECONDS):
+            tags |= {"mlflow.parentRunId": self._parent.mlflow_run_id} if self._parent.mlflow_run_id else {}
+        return client.create_run(experiment_id, run_name=self._name, tags=tags).info.run_id
 
 
 def _user() -> str:

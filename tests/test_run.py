@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from tests.processes import MARK, left_behind
 
@@ -108,8 +109,6 @@ def test_results_by_problem_are_kept_as_parquet(undisturbed):
 
 
 def test_mlflow_holds_config_metrics_curve_and_artifacts(undisturbed):
-    from mlflow import MlflowClient
-
     cwd, outcome = undisturbed
     client, summary = MlflowClient(f"sqlite:///{cwd}/runs/mlflow.db"), outcome.summary
     (run,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
@@ -127,7 +126,13 @@ def test_mlflow_holds_config_metrics_curve_and_artifacts(undisturbed):
     assert last.value == summary["accuracy"]["weighted"]
     assert last.step == summary["flops"]["spent"] // 1_000_000
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert names == {"config.yaml", "results.parquet", "journal.sqlite"}
+    assert names == {"config.yaml", "results.parquet", "journal.sqlite", "summary.json"}
+    assert run.data.tags["ttc.run_id"] == outcome.run_id
+
+
+def test_the_summary_is_kept_beside_the_results(undisturbed):
+    cwd, outcome = undisturbed
+    assert json.loads((cwd / "runs" / outcome.run_id / "summary.json").read_text()) == outcome.summary
 
 
 def test_another_number_of_replicas_finds_the_same_solutions(undisturbed, tmp_path):
@@ -169,6 +174,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undist
     assert resumed["replayed"] >= 20
     assert resumed["solutions_sha256"] == expected["solutions_sha256"]
     assert resumed["flops"]["spent"] == expected["flops"]["spent"]
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
+    assert tracked.info.status == "FINISHED", "a run that goes on is the same MLflow run"
 
 
 def test_a_budget_far_too_small_ends_cleanly_and_says_how_much_was_covered(tmp_path):

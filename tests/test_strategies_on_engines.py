@@ -14,7 +14,7 @@ from orchestrator.controller import Controller, SearchResult
 from orchestrator.ledger import Lease
 from orchestrator.preparation import prepare
 from orchestrator.revision import FORMATS, RevisionPrompt
-from orchestrator.run import pool_specs
+from orchestrator.session import pool_specs
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import REGISTRY, find
 

@@ -1,0 +1,138 @@
+"""What the commands that search have in common: check, start engines, run, show, and an exit status.
+
+Exit status: 0 done; 1 failure; 130 interrupted (the journal is intact, and the command that goes on is
+printed). Bad input is raised before anything starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from orchestrator.config import Config, load
+from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.controller import Search
+    from orchestrator.text import Codec
+
+
+def run(
+    config: Config,
+    as_json: bool,
+    errors: Console,
+    *,
+    run_id: str | None = None,
+    make_search: Callable[[Codec], Search] | None = None,
+) -> int:
+    """One run: its exit status. ``run_id`` names a run that goes on; ``make_search`` replaces the
+    configured strategy."""
+    from orchestrator.display import Display, summary_table
+    from orchestrator.preparation import prepare
+    from orchestrator.results import Summary
+    from orchestrator.run import Run, new_run_id
+    from orchestrator.session import pool_specs, session
+
+    prepared = prepare(config)
+    search = make_search(prepared.codec) if make_search is not None else None
+    name = run_id or new_run_id(config)
+    kept = "what was computed is kept"
+    if make_search is None:
+        kept += f". To go on: ttc resume {name}" + (f" --runs {config.runs}" if config.runs != "runs" else "")
+    say(errors, f"run {name}")
+
+    async def searched(display: Display) -> tuple[Summary, str | None]:
+        with Run(prepared, name) as record:
+            async with session(pool_specs(config), config.cluster, display) as engines:
+                summary = await record.search(engines, display, search)
+        return summary, record.untracked
+
+    with Display(errors) as display:
+        status, done = until_interrupted(searched(display), errors, kept)
+    if done is None:
+        return status
+    summary, untracked = done
+    if untracked is not None:
+        say(errors, f"warning: {untracked}", "yellow")
+    if as_json:
+        print(json.dumps(summary.to_dict()))
+    else:
+        Console().print(summary_table(summary))
+        say(errors, f"results in {Path(config.runs) / name}/; MLflow: ttc ui")
+    return 0 if summary.failed < summary.problems else 1
+
+
+def resume(run_id: str, runs: str, as_json: bool, errors: Console) -> int:
+    """Go on with a run that was begun: its exit status."""
+    directory = Path(runs) / run_id
+    if not (directory / "config.yaml").is_file():
+        known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
+        raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
+    # The store may have been moved, or be named from another working directory.
+    config = load(directory / "config.yaml", [f"runs={runs}"])
+    return run(config, as_json, errors, run_id=run_id)
+
+
+def label(
+    path: str,
+    overrides: list[str],
+    out: Path,
+    solutions: int,
+    completions: int,
+    as_json: bool,
+    errors: Console,
+) -> int:
+    """Label the steps of ``solutions`` solutions a problem, by ``completions`` rollouts a step."""
+    from orchestrator.answers import ANSWERS
+    from orchestrator.prm.label import Labeller, write_labels
+    from orchestrator.strategies.definition import at_least
+
+    at_least("--solutions", solutions, 1)
+    at_least("--completions", completions, 1)
+    config = load(path, [*overrides, "verifier.model=null", "strategy.name=best_of_n"])
+    config.name += f"-label-{solutions}x{completions}"
+    labellers: list[Labeller] = []
+
+    def labeller(codec: Codec) -> Labeller:
+        labellers.append(Labeller(codec, ANSWERS[config.problems.answers], solutions, completions))
+        return labellers[0]
+
+    status = run(config, as_json, errors, make_search=labeller)
+    if labellers and status in (0, 1):
+        write_labels(labellers[0].rows, out)
+        say(errors, f"{len(labellers[0].rows)} labelled solutions in {out}")
+    return status
+
+
+def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str) -> tuple[int, Any]:
+    """Run ``work``: status 0 and what it returned, or the status of what ended it and None. ``kept``
+    says what there is to go on with. SIGTERM ends it as Ctrl-C does: engines closed, journal kept."""
+    from actors.messages import PoolFailed
+    from orchestrator.journal import JournalMismatch
+
+    try:
+        with asyncio.Runner() as runner:
+            signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+            return 0, runner.run(work)
+    except KeyboardInterrupt:
+        say(errors, f"interrupted; {kept}")
+        return 130, None
+    except JournalMismatch as error:
+        say(errors, f"ttc: {error}", "bold red")
+        return 1, None
+    except (PoolFailed, sqlite3.Error, OSError) as error:
+        say(errors, f"ttc: {error}", "bold red")
+        say(errors, kept)
+        return 1, None
+
+
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """One line as it is: not wrapped, no word of it taken for markup."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
