@@ -102,8 +102,12 @@ def sampling_params(
     top_p: float = 1.0,
     stop_token_ids: Sequence[int] = (),
     stop_strings: Sequence[str] = (),
+    min_tokens: int = 0,
 ) -> Any:
-    """vLLM parameters of one sample (n=1; final output only). ValueError if a value is out of range."""
+    """vLLM parameters of one sample (n=1; final output only). ValueError if a value is out of range.
+
+    ``min_tokens``: neither a stop token nor the end of the sequence can come before so many.
+    """
     from vllm import SamplingParams
     from vllm.exceptions import VLLMClientError
     from vllm.sampling_params import RequestOutputKind
@@ -113,12 +117,14 @@ def sampling_params(
             n=1,  # num_cached_tokens is wrong for n > 1
             seed=seed & MAX_SEED,  # torch refuses larger ones, and vLLM reads -1 as "no seed"
             max_tokens=max_tokens,
+            min_tokens=min_tokens,
             temperature=temperature,
             top_p=top_p,
             stop_token_ids=list(stop_token_ids),
             stop=list(stop_strings),
             include_stop_str_in_output=bool(stop_strings),
             detokenize=bool(stop_strings),  # only a stop string needs text
+            skip_special_tokens=False,  # a stop string may be, or hold, a special token
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,  # made for one request: vLLM need not deep-copy it
         )

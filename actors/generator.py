@@ -1,12 +1,22 @@
-"""The generator: a language model that continues prompts by one step or to the end."""
+"""The generator: a language model that continues prompts by one step, one thought, or to the end."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from actors.engine import Generated, Job, Outcome, sampling_params
-from actors.messages import Failure, Finish, Request, Result, SampleRequest, SampleResult
+from actors.messages import Failure, Finish, Request, Result, SampleRequest, SampleResult, Until
 from actors.replica import Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How the engine is told to stop at a text (arguments of ``sampling_params``), and the stop reason that
+    it gives then."""
+
+    arguments: dict[str, Any]
+    reason: int | str
 
 
 class GeneratorActor(Replica):
@@ -23,32 +33,37 @@ class GeneratorActor(Replica):
         model: str,
         *,
         step_delimiter: str,
+        end_of_thinking: str | None = None,
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
     ) -> None:
-        """Load ``model`` (see ``Replica``); a step ends with ``step_delimiter``, which is kept.
+        """Load ``model`` (see ``Replica``); a step ends with ``step_delimiter``, a thought with the marker
+        ``end_of_thinking``, which are kept.
 
-        ValueError if the delimiter is empty.
+        ValueError if the delimiter or the marker is empty.
         """
-        if not step_delimiter:
-            raise ValueError("step_delimiter: '' is not usable; at least one character")
+        for key, text in (("step_delimiter", step_delimiter), ("end_of_thinking", end_of_thinking)):
+            if text == "":
+                raise ValueError(f"{key}: '' is not usable; at least one character")
         super().__init__(name, model, dtype=dtype, seed=seed, engine=engine)
-        token = delimiter_token(self._engine.tokenizer, step_delimiter)
-        self._stop: dict[str, Any] = (
-            {"stop_strings": [step_delimiter]} if token is None else {"stop_token_ids": [token]}
-        )
-        self._stop_reason: int | str = step_delimiter if token is None else token
+        tokenizer = self._engine.tokenizer
+        self._stops: dict[Until, Stop] = {"step": stop_at(tokenizer, step_delimiter)}
+        if end_of_thinking is not None:
+            self._stops["thought"] = stop_at_marker(tokenizer, end_of_thinking)
 
     def job(self, key: str, request: Request) -> Job | Result:
         if not isinstance(request, SampleRequest):
             raise TypeError(f"a generator answers no {type(request).__name__}")
+        if request.until == "thought" and "thought" not in self._stops:
+            raise ValueError("no end_of_thinking was given to this generator")
+        stop = self._stops.get(request.until)
         params = sampling_params(
             seed=request.seed,
             max_tokens=request.max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
-            **(self._stop if request.until == "step" else {}),
+            **(stop.arguments if stop is not None else {}),
         )
         return Job(key, self.check_tokens(request.prompt), params, request, request.priority)
 
@@ -68,8 +83,24 @@ class GeneratorActor(Replica):
         elif sample.finish != "stop":
             return self.failure(sample.job.request, f"the engine ended it with {sample.finish!r}")
         else:  # any other stop token is one more end-of-sequence id of the model's generation config
-            finish = "step" if sample.stop == self._stop_reason else "end"
+            until = sample.job.request.until
+            finish = until if until != "end" and sample.stop == self._stops[until].reason else "end"
         return SampleResult(sample.job.request.id, sample.tokens, finish, sample.computed_tokens, self.name)
+
+
+def stop_at(tokenizer: Any, text: str) -> Stop:
+    """Stop where the output holds ``text``."""
+    token = delimiter_token(tokenizer, text)
+    return Stop({"stop_strings": [text]}, text) if token is None else Stop({"stop_token_ids": [token]}, token)
+
+
+def stop_at_marker(tokenizer: Any, marker: str) -> Stop:
+    """Stop at the end of thinking. A marker with a token of its own cannot be the first one sampled, nor
+    can the end of the sequence (as in s1): going on after a suppressed marker adds at least a token."""
+    token = tokenizer.get_added_vocab().get(marker)
+    stop = stop_at(tokenizer, marker) if token is None else Stop({"stop_token_ids": [token]}, token)
+    by_token = "stop_token_ids" in stop.arguments
+    return Stop({**stop.arguments, "min_tokens": 1}, stop.reason) if by_token else stop
 
 
 def delimiter_token(tokenizer: Any, delimiter: str) -> int | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Until = Literal["step", "end"]
-"""Where sampling stops: at the next step delimiter, or at the end of the solution."""
+Until = Literal["step", "thought", "end"]
+"""Where sampling stops: at the next step delimiter, at the marker that ends the model's thinking, or at
+the end of the solution."""
 
-Finish = Literal["step", "end", "length"]
-"""Why it stopped: the step delimiter, the end-of-sequence token, or ``max_tokens``."""
+Finish = Literal["step", "thought", "end", "length"]
+"""Why it stopped: the step delimiter, the marker, the end-of-sequence token, or ``max_tokens``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class SampleResult:
-    """``tokens`` are the new tokens only, the step delimiter or end-of-sequence token included.
+    """``tokens`` are the new tokens only, the step delimiter, marker or end-of-sequence token
+    included.
 
     ``computed_tokens`` is what the engine's scheduler really ran for it: prompt tokens that were
     not in the prefix cache, and decoded tokens less the last (which is never fed back).

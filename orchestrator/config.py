@@ -52,7 +52,8 @@ class ResourcesConfig:
 
 @dataclass
 class GeneratorConfig:
-    """``engine`` overrides any vLLM engine argument. Lengths in tokens."""
+    """``engine`` overrides any vLLM engine argument. Lengths in tokens. ``end_of_thinking``: the text that
+    ends a reasoning model's thinking, for example ``</think>``."""
 
     model: str = MISSING
     replicas: int = 1
@@ -60,6 +61,7 @@ class GeneratorConfig:
     temperature: float = 1.0
     top_p: float = 1.0
     step_delimiter: str = "\n\n"
+    end_of_thinking: str | None = None
     max_step_tokens: int = 512
     max_tokens: int = 2048
     chat: bool = False
@@ -264,6 +266,8 @@ def _check(config: Config) -> None:
         raise BadInput(
             "generator.step_delimiter", generator.step_delimiter, "allowed: one or more characters"
         )
+    if generator.end_of_thinking == "":
+        raise BadInput("generator.end_of_thinking", "", "allowed: one or more characters, or null")
     _least("generator.max_step_tokens", generator.max_step_tokens, 1)
     _least("generator.max_tokens", generator.max_tokens, 1)
     _choice("reviser.format", config.reviser.format, tuple(FORMATS))
@@ -277,6 +281,9 @@ def _check(config: Config) -> None:
     strategy = find(config.strategy.get("name"))
     if strategy.needs_verifier and verifier.model is None:
         raise BadInput("verifier.model", None, f"strategy {strategy.name} needs a verifier")
+    if strategy.needs_thinking and generator.end_of_thinking is None:
+        needed = f"strategy {strategy.name} needs the text that ends the model's thinking, as </think>"
+        raise BadInput("generator.end_of_thinking", None, needed)
     given = {str(key): value for key, value in config.strategy.items() if key != "name"}
     config.strategy = {"name": strategy.name, **strategy.parameters(given)}
 

@@ -1,4 +1,4 @@
-"""The operations a strategy is written in: sample, revise, score; what each asks for, and what it costs.
+"""The operations a strategy is written in: sample, write, revise, score; what each asks for and costs.
 
 An operation's seed derives from (run seed, problem, path). Its charge is the *logical* one (PAPER §3):
 the prompt once a problem, each edge's tokens once, the verifier once a new token, whatever the engines'
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, Until
+from orchestrator.draft import Author, Draft
 from orchestrator.execution import Execution, Job
 from orchestrator.flops import CostModel
 from orchestrator.ledger import Lease, Reservation
@@ -42,6 +43,14 @@ class Operations(Execution):
         """The strategy's own chance: the same in every run of this seed and problem."""
         self._priority = priority
         self._children: dict[tuple[int, ...], int] = {}
+
+    @property
+    def end_of_thinking(self) -> str:
+        """The marker that ends the generator's thinking. ValueError if this run has none."""
+        marker = self._setting.codec.end_of_thinking
+        if marker is None:
+            raise ValueError("this run has no generator.end_of_thinking")
+        return marker
 
     def value(self, node: Node) -> float:
         """The verifier's value of a path: its step scores under the configured aggregation."""
@@ -77,6 +86,22 @@ class Operations(Execution):
             await self._pay_prompt("verifier")
         return await self._all(jobs, keep=keep)
 
+    async def write(self, n: int, author: Author, *, suppressed: int = 0) -> list[Node]:
+        """``n`` paths from the root, each written by ``author`` as a draft, sampled and given pieces in
+        turn, and scored when it is done. A draft reserves the worst case of a whole solution, and of
+        ``suppressed`` endings that it samples and does not keep, before it starts: so each that does start
+        reaches its end, and waits for no other. The last piece of a draft must be a sampled one.
+
+        Returns the last nodes of the drafts. Raises as ``sample`` does.
+        """
+        verify = self._setting.verifier is not None
+        starts = [replace(self.root, path=self._next(self.root)) for _ in range(n)]
+        jobs = [self._drafting(start, author, suppressed, verify) for start in starts]
+        await self._pay_prompt("generator")
+        if verify:
+            await self._pay_prompt("verifier")
+        return await self._all(jobs)
+
     async def revise(self, chains: Sequence[Sequence[Node]]) -> list[Node]:
         """One new attempt for each chain of finished attempts (oldest first; an empty chain asks for a
         first attempt), written by the reviser after the last four of them, and scored.
@@ -103,16 +128,66 @@ class Operations(Execution):
 
     # -- the kinds of operation -------------------------------------------------------------------
 
-    def _growth(self, parent: Node, until: Until, temperature: float | None, verify: bool) -> Job:
-        """The next child of ``parent``: its sample and, right behind it, its score."""
+    def _growth(
+        self, parent: Node, until: Until, temperature: float | None, verify: bool, limit: int | None = None
+    ) -> Job:
+        """The next child of ``parent``: its sample and, right behind it, its score. ``limit``: tokens after
+        the prompt that sampling goes to at most."""
         sampling, generator = self._setting.sampling, self._setting.generator
-        room = sampling.max_tokens - (len(parent.tokens) - len(self.prompt))
-        if parent.finished or room <= 0:
-            raise ValueError(f"{self.problem.id}: path {parent.key} is finished and cannot be continued")
+        written = len(parent.tokens) - len(self.prompt)
+        room = sampling.max_tokens - written
         most = min(room, sampling.max_step_tokens) if until == "step" else room
+        if limit is not None:
+            most = min(most, limit - written)
+        if parent.finished or most <= 0:
+            raise ValueError(f"{self.problem.id}: path {parent.key} is finished and cannot be continued")
         request = self._request("sample", parent, parent.tokens, most, until, temperature)
         cost = Cost(lambda new: generator.sample(len(request.prompt), new), generator)
         return self._attempt(request, cost, self._setting.engine.sample, parent, room, verify)
+
+    def _drafting(self, start: Node, author: Author, suppressed: int, verify: bool) -> Job:
+        """A path that ``author`` writes."""
+        setting, generator = self._setting, self._setting.generator
+        begin, end = len(self.prompt), len(self.prompt) + setting.sampling.max_tokens
+        # An ending is one token, or a marker, no token of which has less than a byte.
+        lost = suppressed * len((setting.codec.end_of_thinking or " ").encode())
+        worst = generator.sample(begin, end - begin) + lost * generator.sample(end - 1, 1)
+        if verify:
+            worst += self._score_cost(start, end)
+
+        async def write(reservation: Reservation) -> Node:
+            def grow(node: Node, until: Until, limit: int | None) -> Awaitable[Node]:
+                return self._growth(node, until, None, False, limit).run(reservation)
+
+            def give(node: Node, kept: int, tokens: tuple[int, ...]) -> Node:
+                return self._given(node, kept, tokens, reservation)
+
+            draft = Draft(start, setting.codec, grow, give)
+            await author(draft)
+            return await self._verified(draft.node, reservation) if verify else draft.node
+
+        return Job(worst, write)
+
+    def _given(self, node: Node, kept: int, tokens: tuple[int, ...], reservation: Reservation) -> Node:
+        """The first ``kept`` tokens of ``node`` and then ``tokens``, which the generator reads."""
+        read = kept + len(tokens)
+        if read - len(self.prompt) >= self._setting.sampling.max_tokens:
+            raise ValueError(
+                f"{self.problem.id}: no room after path {node.key} for {len(tokens)} given tokens"
+            )
+        flops = self._setting.generator.body(kept, read)
+        reservation.settle(flops)
+        self.usage.generator_flops += flops
+        self.usage.generator_tokens += len(tokens)
+        ends = tuple(end for end in node.step_ends if end <= kept)
+        return replace(
+            node,
+            path=self._next(node),
+            tokens=node.tokens[:kept] + tokens,
+            step_ends=ends,
+            scores=node.scores[: len(ends)],
+            finish=None,
+        )
 
     def _revision(self, chain: Sequence[Node], verify: bool) -> Job:
         """A new attempt after ``chain``."""
@@ -144,8 +219,7 @@ class Operations(Execution):
         temperature: float | None,
     ) -> SampleRequest:
         """The request for the next child of ``parent``."""
-        child = self._children[parent.path] = self._children.get(parent.path, -1) + 1
-        path, sampling = (*parent.path, child), self._setting.sampling
+        path, sampling = self._next(parent), self._setting.sampling
         return SampleRequest(
             id=_operation(self.problem.id, kind, path),
             prompt=prompt,
@@ -157,6 +231,11 @@ class Operations(Execution):
             affinity=self.problem.id,
             priority=self._priority,
         )
+
+    def _next(self, parent: Node) -> tuple[int, ...]:
+        """The path of the next child of ``parent``."""
+        child = self._children[parent.path] = self._children.get(parent.path, -1) + 1
+        return (*parent.path, child)
 
     def _attempt(
         self,
@@ -179,14 +258,18 @@ class Operations(Execution):
             sample = await self._sampled(request, cost, run, reservation)
             tokens = parent.tokens + sample.tokens
             one_step = request.until == "step"
-            ends = (len(tokens),) if one_step else self._setting.codec.step_ends(tokens, start)
+            # Given text belongs to the step that is sampled after it.
+            begin = parent.step_ends[-1] if parent.step_ends else len(self.prompt)
+            ends = (len(tokens),) if one_step else self._setting.codec.step_ends(tokens, begin)
+            # A sequence that ends while it thinks has no answer yet (s1 suppresses that end too).
+            done = sample.finish == "end" and request.until != "thought"
             node = replace(
                 parent,
                 path=path,
                 tokens=tokens,
                 step_ends=parent.step_ends + ends,
                 finish=sample.finish,
-                finished=sample.finish == "end" or len(sample.tokens) >= room,
+                finished=done or len(sample.tokens) >= room,
             )
             return await self._verified(node, reservation) if verify else node
 

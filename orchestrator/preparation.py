@@ -18,6 +18,7 @@ from orchestrator.flops import CostModel
 from orchestrator.problems import Problem, read_jsonl
 from orchestrator.revision import CONTEXT
 from orchestrator.strategies import find
+from orchestrator.strategies.budget_forcing import closing
 from orchestrator.text import Codec, load_tokenizer
 
 
@@ -41,7 +42,9 @@ def prepare(config: Config) -> Prepared:
     problems = _problems(config)
     generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
     _check_role("generator", config.generator.model, generator, reward=False)
-    codec = Codec.from_pretrained(config.generator.model, config.generator.step_delimiter)
+    codec = Codec.from_pretrained(
+        config.generator.model, config.generator.step_delimiter, config.generator.end_of_thinking
+    )
     verifier = _companion(config, codec, "verifier", config.verifier.model)
     reviser = None
     if find(config.strategy["name"]).needs_reviser:
@@ -53,6 +56,7 @@ def prepare(config: Config) -> Prepared:
     ]
     _check_writable(config)
     _check_lengths(config, problems, prompts)
+    _check_thinking(config, codec)
     budget = int(config.budget.flops)
     cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
     if budget < cheapest:
@@ -126,6 +130,23 @@ def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequenc
                 + (f", and a revision sees {shown} attempts" if shown else "")
                 + f"; allowed: {needed} or more",
             )
+
+
+def _check_thinking(config: Config, codec: Codec) -> None:
+    """The longest thinking, the text that cuts it and one token of an answer must fit in a solution."""
+    if config.strategy["name"] != "budget_forcing":
+        return
+    marker, thinking = codec.end_of_thinking, config.strategy["max_thinking_tokens"]
+    assert marker is not None
+    cut = len(codec.continuation(closing(marker, config.strategy["answer_prefix"])))
+    most = config.generator.max_tokens - cut - 1
+    if thinking > most:
+        raise BadInput(
+            "strategy.max_thinking_tokens",
+            thinking,
+            f"generator.max_tokens is {config.generator.max_tokens}, and {cut} tokens cut the thinking; "
+            f"allowed: {most} or less",
+        )
 
 
 def fingerprint(prepared: Prepared) -> str:

@@ -51,7 +51,8 @@ class Pools(NamedTuple):
 def pool_specs(config: Config) -> Pools:
     """The pools that a configuration asks for."""
     delimiter = {"step_delimiter": config.generator.step_delimiter}
-    generators = _pool_spec("generator", GeneratorActor, config.generator, delimiter)
+    marker = {"end_of_thinking": config.generator.end_of_thinking}
+    generators = _pool_spec("generator", GeneratorActor, config.generator, delimiter | marker)
     assert generators is not None
     verifiers = _pool_spec("verifier", VerifierActor, config.verifier, {"kind": config.verifier.kind})
     revisers = None

@@ -1,4 +1,4 @@
-"""Between text and token ids: prompts, answers' text, and where steps end."""
+"""Between text and token ids: prompts, answers' text, where steps end and where thinking does."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from orchestrator.errors import BadInput
 
 
 class Codec:
-    """A generator's tokenizer, and its step delimiter."""
+    """A generator's tokenizer, its step delimiter, and the marker that ends its thinking, if it thinks."""
 
-    def __init__(self, tokenizer: Any, step_delimiter: str) -> None:
+    def __init__(self, tokenizer: Any, step_delimiter: str, end_of_thinking: str | None = None) -> None:
         self.tokenizer = tokenizer
         self.step_delimiter = step_delimiter
+        self.end_of_thinking = end_of_thinking
         # Only a token that holds one of the delimiter's characters can complete a delimiter.
         self._pieces: dict[int, bool] = {}
 
     @classmethod
-    def from_pretrained(cls, model: str, step_delimiter: str, *, key: str = "generator.model") -> Codec:
+    def from_pretrained(
+        cls,
+        model: str,
+        step_delimiter: str,
+        end_of_thinking: str | None = None,
+        *,
+        key: str = "generator.model",
+    ) -> Codec:
         """Load from a directory or hub id. Raises BadInput that names ``key``."""
-        return cls(load_tokenizer(model, key=key), step_delimiter)
+        return cls(load_tokenizer(model, key=key), step_delimiter, end_of_thinking)
 
     def encode(self, prompt: str, *, chat: bool = False) -> tuple[int, ...]:
         """Token ids of a prompt; with ``chat``, as a user's turn in the model's own chat template.
@@ -34,6 +42,22 @@ class Codec:
         else:
             ids = self.tokenizer(prompt)["input_ids"]
         return tuple(ids)
+
+    def continuation(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that goes on from others: nothing that only begins a sequence is added, and
+        a special token that the text names is that token."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def before_marker(self, tokens: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+        """What ``tokens`` say before the first end-of-thinking marker in them: how many of them that is,
+        and ids for the text, if any, which shares a token with the beginning of the marker."""
+        assert self.end_of_thinking is not None
+        before, _, _ = self._raw(tokens).partition(self.end_of_thinking)
+        kept = len(tokens)
+        while not before.startswith(said := self._raw(tokens[:kept])):
+            kept -= 1
+        rest = before[len(said) :]
+        return kept, self.continuation(rest) if rest else ()
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text without special tokens."""

@@ -15,7 +15,7 @@ class Node:
     ``tokens``    token ids of the prompt and every step of the path.
     ``step_ends`` exclusive end position of each step in ``tokens``.
     ``scores``    the verifier's score of each step in [0, 1]; empty until scored.
-    ``finish``    why sampling stopped here; None at the root.
+    ``finish``    why sampling stopped here; None where nothing was sampled: at the root, after given text.
     ``finished``  True if this path is not continued: a solution, or cut at the length limit.
     ``context``   token ids that a revision was written after (earlier attempts, and the prompt again);
                   None where that was the path itself.

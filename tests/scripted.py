@@ -34,7 +34,7 @@ VERIFIER = CostModel.from_config(SHAPE | {"architectures": ["Qwen2ForProcessRewa
 class Characters:
     """A tokenizer with one token a character; ``$`` ends a sequence."""
 
-    def __call__(self, text: str) -> dict[str, list[int]]:
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [ord(c) for c in text]}
 
     def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
@@ -42,15 +42,21 @@ class Characters:
         return text.replace(EOS, "") if skip_special_tokens else text
 
 
-CODEC = Codec(Characters(), "\n")
+MARKER = "</t>"
+CODEC = Codec(Characters(), "\n", MARKER)
+SMALL = {"budget_forcing": {"min_thinking_tokens": 8, "max_thinking_tokens": 12, "answer_prefix": ":"}}
+"""Parameters of the strategies whose defaults are too long for ``setting``'s 32 tokens a solution."""
 Write = Callable[[SampleRequest, str, random.Random], str]
 Judge = Callable[[str], float]
 
 
 def letters(steps: int, length: int = 3) -> Write:
-    """Writes random letters, ``length`` a step; the ``steps``-th step ends the solution."""
+    """Writes random letters, ``length`` a step; the ``steps``-th step ends the solution. A thought is
+    as long as a step."""
 
     def write(request: SampleRequest, text: str, rng: random.Random) -> str:
+        if request.until == "thought":
+            return "".join(rng.choices("abcd", k=length)) + MARKER
         done = text.rpartition("?")[2].count("\n")
         left = range(done, steps) if request.until == "end" else range(done, done + 1)
         return "".join(
@@ -96,7 +102,8 @@ class ScriptedEngine:
         await self._delay()
         prompt = "".join(map(chr, request.prompt))
         text = self.write(request, prompt, random.Random(request.seed))[: request.max_tokens]
-        finish: Finish = "end" if text.endswith(EOS) else "step" if text.endswith("\n") else "length"
+        stops: dict[Finish, str] = {"end": EOS, "step": "\n", "thought": MARKER}
+        finish = next((name for name, stop in stops.items() if text.endswith(stop)), "length")
         tokens = tuple(map(ord, text))
         return SampleResult(request.id, tokens, finish, len(request.prompt) + len(tokens) - 1, "scripted")
 

@@ -45,6 +45,8 @@ def refused(capsys, *arguments: str) -> str:
         ("strategy.width=32", "strategy.width", "32", "1 to strategy.n (16)"),
         ("strategy.n=many", "strategy.n", "many", "type int"),
         ("strategy.depth=3", "strategy.depth", "3", "beam_search takes n, width, max_rounds"),
+        ("strategy.name=budget_forcing", "generator.end_of_thinking", "None", "as </think>"),
+        ("generator.end_of_thinking=''", "generator.end_of_thinking", "''", "one or more characters"),
         ("budget.flops=0", "budget.flops", "0", "a positive number of FLOPs"),
         ("budget.flops=-1e9", "budget.flops", "-1000000000", "a positive number of FLOPs"),
         ("budget.flops=1e12x", "budget.flops", "1e12x", "Float"),
@@ -67,6 +69,13 @@ def test_a_bad_key_is_one_line(capsys, override, key, value, allowed):
     assert line.startswith(f"ttc: {key}: ")
     assert value in line
     assert allowed in line
+
+
+def test_thinking_must_leave_room_for_an_answer(capsys):
+    forcing = ["strategy.name=budget_forcing", "strategy.min_thinking_tokens=0", "strategy.answer_prefix=''"]
+    line = refused(capsys, "run", LAB_CONFIG, "generator.end_of_thinking='#'", *forcing)
+    assert "strategy.max_thinking_tokens: 1024 is not usable; generator.max_tokens is 48" in line
+    assert "2 tokens cut the thinking; allowed: 45 or less" in line
 
 
 def test_a_config_that_is_not_there_or_not_yaml(capsys, tmp_path):

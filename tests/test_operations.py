@@ -18,7 +18,7 @@ from orchestrator.ledger import BudgetExhausted
 from orchestrator.operations import Operations, seed_of
 from orchestrator.strategies import REGISTRY, find
 from orchestrator.tree import Node
-from tests.scripted import GENERATOR, VERIFIER, ScriptedEngine, letters, operations
+from tests.scripted import GENERATOR, SMALL, VERIFIER, ScriptedEngine, letters, operations
 
 PROMPT = 4
 
@@ -173,7 +173,7 @@ async def test_what_a_budget_buys_does_not_depend_on_timing(budget, jitter, name
     async def search(timing: random.Random | None) -> tuple[list[tuple[int, ...]], int]:
         ops = operations(ScriptedEngine(letters(4), jitter=timing), budget=budget)
         with contextlib.suppress(BudgetExhausted):
-            await find(name)(ops, n=8)
+            await find(name)(ops, **SMALL.get(name, {}), n=8)
         assert ops._lease.settled <= budget
         assert ops._lease.reserved == 0
         return [node.path + node.tokens for node in ops.finished], ops._lease.settled

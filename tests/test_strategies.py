@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadInput
 from orchestrator.ledger import BudgetExhausted
 from orchestrator.strategies import REGISTRY, find
-from tests.scripted import (
-    EOS,
-    ScriptedEngine,
-    letters,
-    operations,
-)
+from tests.scripted import EOS, SMALL, ScriptedEngine, letters, operations
 
 
 async def test_best_of_n_samples_n_whole_independent_solutions():
@@ -34,7 +29,7 @@ async def test_best_of_n_samples_n_whole_independent_solutions():
 async def test_every_strategy_is_anytime(budget, name):
     ops = operations(ScriptedEngine(letters(4), jitter=random.Random(0)), budget=budget)
     try:
-        nodes = await find(name)(ops)
+        nodes = await find(name)(ops, **SMALL.get(name, {}))
     except BudgetExhausted:
         await ops.drain()
         nodes = ops.finished

@@ -19,12 +19,15 @@ from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import REGISTRY, find
 
 CONFIG = Path(__file__).parent.parent / "configs" / "lab.yaml"
-PARAMETERS = {"n": 8, "width": 4, "length": 4, "k": 1}
+THINKING = {"min_thinking_tokens": 20, "max_thinking_tokens": 30, "max_extensions": 3, "wait": "\n"}
+"""A row of the grid is a thought. In place of its suppressed end another newline: so rows follow."""
+PARAMETERS = {"n": 8, "width": 4, "length": 4, "k": 1, "answer_prefix": "", **THINKING}
 BUDGET = 10**11
 
 
 async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
-    overrides = ["strategy.name=revisions", "reviser.format=lab", "generator.engine.max_model_len=384"]
+    overrides = ["strategy.name=revisions", "reviser.format=lab", r'generator.end_of_thinking="\n"']
+    overrides += ["generator.engine.max_model_len=384"]
     prepared = prepare(load(CONFIG, [*overrides, "generator.replicas=1", "problems.limit=6"]))
     generators, verifiers, _ = pool_specs(prepared.config)
     connect(None, [generators, verifiers])
@@ -62,6 +65,8 @@ def test_every_strategy_searches_with_real_models():
         assert any(result.covered for result in results), f"{name} solves none of six problems"
         for result in results:
             assert len(result.solutions) >= 4, name
+            if name == "budget_forcing":  # two extensions: three thoughts, two given texts, the answer
+                assert {solution.path.count(".") for solution in result.solutions} == {6}
             for solution in result.solutions:
                 assert solution.score is not None, name
                 assert len(solution.step_scores) >= 1, name

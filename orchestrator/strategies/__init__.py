@@ -15,6 +15,7 @@ from orchestrator.errors import BadInput, one_of
 from orchestrator.strategies import (
     beam_search,
     best_of_n,
+    budget_forcing,
     dvts,
     lookahead,
     mcts,
@@ -35,6 +36,7 @@ REGISTRY: dict[str, Strategy] = {
         mcts.mcts,
         particle_filtering.particle_filtering,
         revisions.revisions,
+        budget_forcing.budget_forcing,
     )
 }
 

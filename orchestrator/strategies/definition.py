@@ -19,13 +19,15 @@ Search = Callable[..., Awaitable[Sequence[Node]]]
 @dataclass(frozen=True)
 class Strategy:
     """A search coroutine ``search(ops, **params)``, the check of its parameters, and what it cannot do
-    without: a verifier's scores to guide it (selection may want them in any case), or a reviser."""
+    without: a verifier's scores to guide it (selection may want them in any case), a reviser, or a generator
+    whose thinking ends with a known marker."""
 
     name: str
     search: Search
     check: Callable[..., None] | None = None
     needs_verifier: bool = False
     needs_reviser: bool = False
+    needs_thinking: bool = False
 
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
         return self.search(ops, **params)
@@ -56,10 +58,16 @@ class Strategy:
 
 
 def strategy(
-    *, check: Callable[..., None] | None = None, needs_verifier: bool = False, needs_reviser: bool = False
+    *,
+    check: Callable[..., None] | None = None,
+    needs_verifier: bool = False,
+    needs_reviser: bool = False,
+    needs_thinking: bool = False,
 ) -> Callable[[Search], Strategy]:
     """Make a coroutine function a strategy of its own name."""
-    return lambda search: Strategy(search.__name__, search, check, needs_verifier, needs_reviser)
+    return lambda search: Strategy(
+        search.__name__, search, check, needs_verifier, needs_reviser, needs_thinking
+    )
 
 
 def at_least(key: str, value: float, least: float) -> None:

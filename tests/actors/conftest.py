@@ -63,10 +63,12 @@ def cluster(generator_path: Path, verifier_path: Path) -> Iterator[dict[str, Any
     ray.init("local", num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     path = str(generator_path)
     actors: dict[str, Any] = {
-        "generator": ray.remote(FragileGenerator).remote("generator", path, step_delimiter="\n"),
+        "generator": ray.remote(FragileGenerator).remote(
+            "generator", path, step_delimiter="\n", end_of_thinking=";"
+        ),
         "other": ray.remote(FragileGenerator)
         .options(max_restarts=-1, max_task_retries=0)
-        .remote("other", path, step_delimiter=";\n", engine={"max_num_seqs": 6}),
+        .remote("other", path, step_delimiter=";\n", end_of_thinking="12", engine={"max_num_seqs": 6}),
         "verifier": ray.remote(ForgetfulVerifier).remote("verifier", str(verifier_path)),
     }
     yield actors

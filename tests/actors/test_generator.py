@@ -9,7 +9,7 @@ import ray
 import torch
 from transformers import Qwen2ForCausalLM
 
-from actors.generator import delimiter_token
+from actors.generator import delimiter_token, stop_at_marker
 from actors.messages import Failure, Request, SampleResult
 from tests.actors.calls import answers, collect, sample, score
 from tests.actors.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
@@ -67,6 +67,23 @@ def test_a_delimiter_of_several_tokens_keeps_the_sampled_tokens(other: Any) -> N
     assert all(result.tokens[-2:] == (SEMICOLON, NEWLINE) for result in steps)
     pairs = [pair for result in results for pair in zip(result.tokens, result.tokens[1:], strict=False)]
     assert pairs.count((SEMICOLON, NEWLINE)) == len(steps)
+
+
+def test_a_thought_ends_with_its_marker_and_one_of_a_single_token_cannot_be_empty(
+    generator: Any, other: Any
+) -> None:
+    one, two = SYMBOLS.index("1"), SYMBOLS.index("2")
+    requests = [sample(prompt, seed, 100, until="thought") for seed in range(4) for prompt in PROMPTS]
+    for replica, marker in ((generator, (SEMICOLON,)), (other, (one, two))):
+        results = answers(replica, requests)
+        thoughts = [result.tokens for result in results if result.finish == "thought"]
+        assert thoughts
+        assert all(tokens[-len(marker) :] == marker for tokens in thoughts)
+        assert {result.finish for result in results} <= {"thought", "end", "length"}
+        found = [zip(*(result.tokens[i:] for i in range(len(marker))), strict=False) for result in results]
+        assert sum(list(each).count(marker) for each in found) == len(thoughts)
+        if len(marker) == 1:
+            assert all(len(result.tokens) > 1 for result in results)
 
 
 def test_greedy_is_hugging_faces_greedy(generator: Any, generator_path: Path) -> None:
@@ -189,3 +206,18 @@ class Vocabulary:
 )
 def test_delimiter_token(texts: tuple[str, ...], delimiter: str, token: int | None) -> None:
     assert delimiter_token(Vocabulary(*texts), delimiter) == token
+
+
+class Thinking(Vocabulary):
+    """Its last token was added to it as a whole."""
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return {self._texts[-1]: len(self._texts) - 1}
+
+
+def test_a_marker_that_is_a_token_of_its_own_is_stopped_at_as_that_token() -> None:
+    tokenizer = Thinking("a", "th", "</think>")
+    stop = stop_at_marker(tokenizer, "</think>")
+    assert (stop.arguments, stop.reason) == ({"stop_token_ids": [2], "min_tokens": 1}, 2)
+    stop = stop_at_marker(tokenizer, "th")  # other tokens hold it too: it is looked for in the text
+    assert (stop.arguments, stop.reason) == ({"stop_strings": ["th"]}, "th")

@@ -1,0 +1,74 @@
+"""Budget forcing for reasoning models (Muennighoff et al. 2025, s1): a least and a most of thinking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.draft import Draft
+from orchestrator.errors import BadInput
+from orchestrator.operations import Operations
+from orchestrator.strategies.definition import at_least, strategy
+from orchestrator.tree import Node
+
+
+def check(
+    n: int,
+    min_thinking_tokens: int,
+    max_thinking_tokens: int,
+    max_extensions: int,
+    wait: str,
+    answer_prefix: str,
+) -> None:
+    at_least("strategy.n", n, 1)
+    at_least("strategy.min_thinking_tokens", min_thinking_tokens, 0)
+    at_least("strategy.max_thinking_tokens", max_thinking_tokens, 1)
+    at_least("strategy.max_extensions", max_extensions, 0)
+    if min_thinking_tokens > max_thinking_tokens:
+        most = f"allowed: 0 to strategy.max_thinking_tokens ({max_thinking_tokens})"
+        raise BadInput("strategy.min_thinking_tokens", min_thinking_tokens, most)
+    if not wait:
+        raise BadInput("strategy.wait", wait, "allowed: one or more characters")
+
+
+@strategy(check=check, needs_thinking=True)
+async def budget_forcing(
+    ops: Operations,
+    *,
+    n: int = 1,
+    min_thinking_tokens: int = 512,
+    max_thinking_tokens: int = 1024,
+    max_extensions: int = 2,
+    wait: str = "Wait",
+    answer_prefix: str = "\nFinal Answer:",
+) -> Sequence[Node]:
+    """``n`` solutions in parallel. Thinking that ends before ``min_thinking_tokens`` is extended, at most
+    ``max_extensions`` times: its end is suppressed, ``wait`` written in its place, and it goes on. Thinking
+    that reaches ``max_thinking_tokens`` is cut: the marker that ends it and ``answer_prefix`` are written,
+    and the answer follows. (To suppress the end a fixed number of times, as s1's tables do, let the least
+    be the most.)
+
+    Thinking tokens are all before the marker, each ``wait`` included. An extension that the most would
+    leave no token for is not made.
+    """
+    marker = ops.end_of_thinking
+
+    async def forced(draft: Draft) -> None:
+        await draft.sample("thought", limit=max_thinking_tokens)
+        for _ in range(max_extensions):
+            if draft.node.finish == "length" or draft.length >= min_thinking_tokens:
+                break
+            if not draft.give(wait, limit=max_thinking_tokens):
+                break
+            await draft.sample("thought", limit=max_thinking_tokens)
+        if draft.node.finish == "length":
+            draft.give(closing(marker, answer_prefix, draft.text))
+        elif draft.node.finish == "end":
+            draft.give(marker)
+        await draft.sample("end")
+
+    return await ops.write(n, forced, suppressed=max_extensions + 1)
+
+
+def closing(marker: str, answer_prefix: str, thinking: str = "") -> str:
+    """What is written after ``thinking`` that is cut: the marker on a line of its own, and the prefix."""
+    return ("" if thinking.endswith("\n") else "\n") + marker + answer_prefix
