@@ -17,6 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
+from orchestrator.budget import UNITS
 from orchestrator.errors import BadInput, one_of
 from orchestrator.revision import FORMATS
 from orchestrator.selection import AGGREGATIONS
@@ -104,9 +105,19 @@ class AllocationConfig:
 
 @dataclass
 class BudgetConfig:
-    """The global budget. FLOPs of every forward pass of the run, verifier included."""
+    """The budget, in one unit (orchestrator/budget.py). ``flops``: of every forward pass of the run,
+    verifier included. ``tokens``: generated, over the whole run. ``generations``: full solutions a problem,
+    the literature's N; ``solution_tokens`` is how long such a solution is (null: generator.max_tokens)."""
 
-    flops: float = MISSING
+    flops: float | None = None
+    tokens: float | None = None
+    generations: int | None = None
+    solution_tokens: int | None = None
+
+    @property
+    def units(self) -> list[str]:
+        """The units that are given: one, in a configuration that was checked."""
+        return [unit for unit in UNITS if getattr(self, unit) is not None]
 
 
 @dataclass
@@ -155,15 +166,12 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     merged = OmegaConf.structured(Config)
     try:
         for layer in _layers(Path(path)):
-            _drop_parameters_of_another_strategy(merged, layer)
-            merged = OmegaConf.merge(merged, layer)
+            merged = _merged(merged, layer)
         for override in overrides:
             key, separator, _ = override.partition("=")
             if not separator or not key:
                 raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
-            layer = OmegaConf.from_dotlist([override])
-            _drop_parameters_of_another_strategy(merged, layer)
-            merged = OmegaConf.merge(merged, layer)
+            merged = _merged(merged, OmegaConf.from_dotlist([override]))
         config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except (OmegaConfBaseException, YAMLError) as error:
         raise _explained(error, merged) from error
@@ -212,11 +220,15 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     return [*before, layer]
 
 
-def _drop_parameters_of_another_strategy(merged: DictConfig, layer: DictConfig) -> None:
-    """Where ``layer`` names another strategy than ``merged`` has, the old one's parameters go with it."""
+def _merged(below: DictConfig, layer: DictConfig) -> DictConfig:
+    """``layer`` over ``below``. Where it names another strategy, the old one's parameters go; where it
+    gives a budget, so does the one in another unit."""
     name = OmegaConf.select(layer, "strategy.name")
-    if name is not None and name != OmegaConf.select(merged, "strategy.name"):
-        merged.strategy = {}
+    if name is not None and name != OmegaConf.select(below, "strategy.name"):
+        below.strategy = {}
+    if any(OmegaConf.select(layer, f"budget.{unit}") is not None for unit in UNITS):
+        below.budget = OmegaConf.merge(below.budget, dict.fromkeys(UNITS))
+    return OmegaConf.merge(below, layer)  # type: ignore[return-value]
 
 
 def _explained(error: Exception, merged: DictConfig) -> BadInput:
@@ -274,8 +286,10 @@ def _check(config: Config) -> None:
     _choice("verifier.kind", verifier.kind, KINDS)
     _choice("verifier.aggregation", verifier.aggregation, tuple(AGGREGATIONS))
     _choice("allocation.name", config.allocation.name, ALLOCATIONS)
-    if not config.budget.flops > 0 or config.budget.flops == float("inf"):
-        raise BadInput("budget.flops", config.budget.flops, "allowed: a positive number of FLOPs")
+    if len(config.budget.units) != 1:
+        raise BadInput("budget", config.budget.units, f"exactly one is needed; {one_of(UNITS)}")
+    if config.budget.solution_tokens is not None:
+        _least("budget.solution_tokens", config.budget.solution_tokens, 1)
     _least("cluster.start_timeout_seconds", config.cluster.start_timeout_seconds, 1)
 
     strategy = find(config.strategy.get("name"))

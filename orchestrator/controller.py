@@ -66,7 +66,8 @@ class SearchResult:
 
 @dataclass
 class Controller:
-    """``searches_at_once`` bounds the problems in flight; earlier problems have priority.
+    """``searches_at_once`` bounds the problems in flight; earlier problems have priority. ``shares``: FLOPs
+    of the budget for each problem (None: the same for all).
 
     ``on_result`` is called as each search ends, in the order in which they end.
     """
@@ -76,23 +77,24 @@ class Controller:
     budget: Lease
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
+    shares: Sequence[int] | None = None
     on_result: Callable[[SearchResult], None] = lambda result: None
     usage: Usage = field(default_factory=Usage)
 
     async def run(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
-        """Search every problem, each under an equal lease of the budget (``allocation: uniform``).
+        """Search every problem, each under a lease of its share of the budget (``allocation: uniform``).
 
         ``prompts`` are the problems' token ids. Results are in the order of the problems. Raises the
         first of the errors that end a run (``FATAL``).
         """
-        share = self.budget.limit // len(problems)
+        shares = self.shares or [self.budget.limit // len(problems)] * len(problems)
         slots = asyncio.Semaphore(self.searches_at_once)
 
         async def one(index: int) -> SearchResult:
             async with slots:
-                lease = self.budget.lease(share, problems[index].id)
+                lease = self.budget.lease(shares[index], problems[index].id)
                 result = await self._search(problems[index], prompts[index], search, lease, index)
                 lease.close()
             self.usage += result.usage

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
+from orchestrator.budget import described
 from orchestrator.controller import Controller, SearchResult
 from orchestrator.results import Summary
 
@@ -136,6 +137,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
     def percent(x: float) -> str:
         return f"{100 * x:.1f} %"
 
+    asked, buys = described(s.budget)
     cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
     cut += [f"{s.failed} failed"] if s.failed else []
     rows: list[tuple[str, Any]] = [
@@ -143,7 +145,8 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         *((f"accuracy, {rule}", percent(value)) for rule, value in s.accuracy.items()),
         ("coverage", percent(s.coverage)),
         *([("correct → incorrect", f"{percent(s.flips)} of revisions")] if s.flips is not None else []),
-        ("budget", f"{s.flops.budget:.4g} FLOPs"),
+        ("budget", asked),
+        ("  which buys", buys),
         ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),

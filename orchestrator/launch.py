@@ -34,6 +34,7 @@ def run(
 ) -> int:
     """One run: its exit status. ``run_id`` names a run that goes on; ``make_search`` replaces the
     configured strategy."""
+    from orchestrator.budget import described
     from orchestrator.display import Display, summary_table
     from orchestrator.preparation import prepare
     from orchestrator.results import Summary
@@ -47,6 +48,7 @@ def run(
     if make_search is None:
         kept += f". To go on: ttc resume {name}" + (f" --runs {config.runs}" if config.runs != "runs" else "")
     say(errors, f"run {name}")
+    say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
         with Run(prepared, name) as record:

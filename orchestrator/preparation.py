@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.budget import Budget, Price, convert
 from orchestrator.config import Config
 from orchestrator.config import fingerprint as config_fingerprint
 from orchestrator.errors import BadInput
@@ -33,7 +34,7 @@ class Prepared:
     generator: CostModel
     verifier: CostModel | None
     reviser: CostModel | None
-    budget: int
+    budget: Budget
 
 
 def prepare(config: Config) -> Prepared:
@@ -57,15 +58,24 @@ def prepare(config: Config) -> Prepared:
     _check_writable(config)
     _check_lengths(config, problems, prompts)
     _check_thinking(config, codec)
-    budget = int(config.budget.flops)
+    budget = _budget(config, prompts, generator, verifier)
     cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
-    if budget < cheapest:
+    if budget.flops < cheapest:
         raise BadInput(
-            "budget.flops",
-            config.budget.flops,
+            f"budget.{budget.unit}",
+            budget.amount,
             f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
         )
     return Prepared(config, problems, prompts, codec, generator, verifier, reviser, budget)
+
+
+def _budget(
+    config: Config, prompts: Sequence[tuple[int, ...]], generator: CostModel, verifier: CostModel | None
+) -> Budget:
+    (unit,) = config.budget.units
+    new = config.budget.solution_tokens or config.generator.max_tokens
+    prices = [Price.of(len(prompt), new, generator, verifier) for prompt in prompts]
+    return convert(unit, getattr(config.budget, unit), prices, new)
 
 
 def _companion(config: Config, codec: Codec, key: str, model: str | None) -> CostModel | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
+from orchestrator.budget import Budget
 from orchestrator.controller import SearchResult, Solution
 from orchestrator.setting import Usage
 
@@ -30,6 +31,7 @@ class Summary:
     """A run in numbers. Accuracy and coverage are over all problems: one without an answer is wrong.
     ``intervals`` has the 95 % interval of each (Wilson), by rule and as ``coverage``.
 
+    ``budget``: what was asked for, in FLOPs, and what that buys (``Budget.to_dict``).
     ``pass_at_k``: by k, over attempts that are independent; empty where there are none (``pass_at_k``
     below). ``distinct_answers``: different answers a problem, on average.
     ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``utilisation`` is the
@@ -48,6 +50,7 @@ class Summary:
     pass_at_k: dict[int, Estimate]
     distinct_answers: float
     flips: float | None
+    budget: dict[str, Any]
     flops: Flops
     tokens: dict[str, int]
     tokens_per_second: float
@@ -67,7 +70,7 @@ def summarise(
     results: Sequence[SearchResult],
     usage: Usage,
     *,
-    budget: int,
+    budget: Budget,
     seconds: float,
     startup_seconds: float,
     utilisation: dict[str, float],
@@ -89,8 +92,9 @@ def summarise(
         pass_at_k=pass_at_k(results),
         distinct_answers=sum(distinct_answers(r.solutions) for r in results) / total,
         flips=flips(results),
+        budget=budget.to_dict(),
         flops=Flops(
-            budget=budget,
+            budget=budget.flops,
             spent=usage.flops,
             generator=usage.generator_flops,
             verifier=usage.verifier_flops,

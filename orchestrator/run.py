@@ -165,6 +165,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         },
         "distinct_answers": summary.distinct_answers,
         **({"flips": summary.flips} if summary.flips is not None else {}),
+        **{f"budget/{name}": float(value) for name, value in summary.budget.items() if name != "unit"},
         **{f"flops/{name}": float(value) for name, value in vars(summary.flops).items()},
         **{f"tokens/{name}": float(value) for name, value in summary.tokens.items()},
         "tokens_per_second": summary.tokens_per_second,
@@ -200,7 +201,8 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
     return Controller(
         setting,
         ANSWERS[config.problems.answers],
-        Lease(prepared.budget),
+        Lease(prepared.budget.flops),
+        shares=prepared.budget.shares,
         rules=rules(scored=prepared.verifier is not None, chains=prepared.reviser is not None),
         searches_at_once=config.max_searches,
     )

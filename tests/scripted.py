@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from actors.messages import Finish, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from orchestrator.budget import Budget
 from orchestrator.flops import CostModel
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
@@ -136,6 +137,11 @@ def setting(engine: ScriptedEngine, *, journal: Journal | None = None, seed: int
         seed=seed,
         journal=journal,
     )
+
+
+def flops_budget(flops: int, problems: int = 1) -> Budget:
+    """A budget asked for in FLOPs."""
+    return Budget("flops", flops, flops, (flops // problems,) * problems, 1, 0.0, 0.0)
 
 
 def hashes(problem: str, attempts: Sequence[Attempt]) -> str:

@@ -49,6 +49,12 @@ def refused(capsys, *arguments: str) -> str:
         ("generator.end_of_thinking=''", "generator.end_of_thinking", "''", "one or more characters"),
         ("budget.flops=0", "budget.flops", "0", "a positive number of FLOPs"),
         ("budget.flops=-1e9", "budget.flops", "-1000000000", "a positive number of FLOPs"),
+        ("budget.generations=0", "budget.generations", "0", "a positive number of generations a problem"),
+        ("budget.tokens=3", "budget.tokens", "3", "64 or more, one a problem"),
+        ("budget={flops: 1e9, tokens: 1e6}", "budget", "flops", "exactly one"),
+        ("budget.flops=null", "budget", "[]", "flops, tokens or generations"),
+        ("budget.solution_tokens=0", "budget.solution_tokens", "0", "1 or more"),
+        ("strategy.n=${budget.generations}", "strategy.n", "None", "type int"),
         ("budget.flops=1e12x", "budget.flops", "1e12x", "Float"),
         ("budget.flops=1000", "budget.flops", "1000", "one token after the shortest prompt costs"),
         ("generator.model=nowhere/at/all", "generator.model", "nowhere/at/all", "directory"),
@@ -110,6 +116,21 @@ def test_naming_another_strategy_drops_the_parameters_of_the_first_and_the_same_
     assert load(LAB_CONFIG, ["strategy.name=best_of_n"]).strategy == {"name": "best_of_n", "n": 16}
     same = load(LAB_CONFIG, ["strategy.name=beam_search", "strategy.n=8"]).strategy
     assert same == {"name": "beam_search", "n": 8, "width": 4, "max_rounds": 40}
+
+
+def test_a_budget_in_one_unit_replaces_one_in_another_and_a_strategy_can_refer_to_it(tmp_path):
+    from orchestrator.config import load
+
+    path = tmp_path / "child.yaml"
+    path.write_text(
+        f"base: {LAB_CONFIG}\nbudget: {{generations: 4, solution_tokens: 43}}\n"
+        "strategy: {name: best_of_n, n: '${budget.generations}'}\n"
+    )
+    config = load(path)
+    assert (config.budget.units, config.strategy["n"]) == (["generations"], 4)
+    assert load(path, ["budget.generations=9"]).strategy["n"] == 9
+    tokens = load(path, ["strategy.n=1", "budget.tokens=5e3"]).budget
+    assert (tokens.units, tokens.tokens, tokens.solution_tokens) == (["tokens"], 5000, 43)
 
 
 def test_a_model_directory_without_a_tokenizer(capsys, tmp_path):

@@ -15,7 +15,7 @@ from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
 from orchestrator.results import digest, flips, summarise
 from orchestrator.strategies import find
-from tests.scripted import CODEC, GENERATOR, VERIFIER, ScriptedEngine, letters, setting
+from tests.scripted import CODEC, GENERATOR, VERIFIER, ScriptedEngine, flops_budget, letters, setting
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "aaa\nbbb\nccc") for i in range(6)]
 PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
@@ -50,7 +50,13 @@ async def test_a_budget_far_too_small_ends_cleanly_is_not_exceeded_and_says_what
     assert control.budget.settled == control.usage.flops <= 6 * 400_000
     assert control.budget.reserved == 0
     summary = summarise(
-        "r", results, control.usage, budget=6 * 400_000, seconds=1, startup_seconds=0, utilisation={}
+        "r",
+        results,
+        control.usage,
+        budget=flops_budget(6 * 400_000, 6),
+        seconds=1,
+        startup_seconds=0,
+        utilisation={},
     )
     assert (summary.problems, summary.exhausted) == (6, 6)
     assert summary.flops.spent <= summary.flops.budget

@@ -11,6 +11,7 @@ from orchestrator.problems import Problem
 from orchestrator.results import pass_at_k, summarise
 from orchestrator.run import metrics
 from orchestrator.setting import Usage
+from tests.scripted import flops_budget
 
 
 def solution(path: str, correct: bool, answer: str | None = "a") -> Solution:
@@ -58,7 +59,9 @@ def test_a_failed_search_is_wrong_and_one_that_bought_nothing_leaves_pass_at_k_u
 
 
 def summary(results):
-    return summarise("r", results, Usage(), budget=1, seconds=1.0, startup_seconds=1.0, utilisation={})
+    return summarise(
+        "r", results, Usage(), budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
+    )
 
 
 def test_a_summary_counts_distinct_answers_and_says_how_sure_it_is():

@@ -19,6 +19,7 @@ from orchestrator.run import metrics
 from orchestrator.selection import RULES, Candidate
 from orchestrator.setting import Usage
 from orchestrator.tracking import Tracker
+from tests.scripted import flops_budget
 
 LAB = Path(__file__).parent.parent.parent / "configs" / "lab.yaml"
 
@@ -102,7 +103,7 @@ def store(
         directory.name,
         results,
         usage,
-        budget=int(config.budget.flops),
+        budget=flops_budget(int(config.budget.flops), len(results)),
         seconds=1.0,
         startup_seconds=1.0,
         utilisation={},
@@ -110,7 +111,12 @@ def store(
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")
     tracker = Tracker(
-        uri, config.tracking.experiment, directory.name, to_dict(config), artifacts=directory.parent.as_uri()
+        uri,
+        config.tracking.experiment,
+        directory.name,
+        to_dict(config),
+        artifacts=directory.parent.as_uri(),
+        tags={"ttc.run_id": directory.name},
     )
     for name in ("config.yaml", "summary.json", "results.parquet"):
         tracker.artifact(directory / name)
