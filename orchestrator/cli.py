@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("out", type=Path, help="the directory of the model")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
+    train.add_argument("--runs", type=Path, default=Path("runs"), help="MLflow's directory (default: runs)")
     train.set_defaults(command=_lab_train)
 
     evaluate = lab_commands.add_parser("evaluate", help="measure the lab's models: pass@1, coverage, AUC")
@@ -125,9 +126,11 @@ def _verifier_label(options: argparse.Namespace, errors: Console) -> int:
 
 
 def _lab_train(options: argparse.Namespace, errors: Console) -> int:
-    from orchestrator.lab.train import train
+    from orchestrator.lab.train import train_tracked
 
-    train(options.what, options.out, options.seed, options.minutes)
+    untracked = train_tracked(options.what, options.out, options.seed, options.minutes, options.runs)
+    if untracked is not None:
+        say(errors, f"warning: {untracked}", "yellow")
     return 0
 
 

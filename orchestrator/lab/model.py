@@ -8,6 +8,7 @@ the score of a step is ``softmax(logits)[1]`` at the step's last token.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -21,6 +22,9 @@ from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenize
 # name: (hidden size, layers, width of the MLP). Heads of 32 dimensions: vLLM's CPU attention takes no less.
 SIZES = {"s": (64, 4, 192), "m": (128, 4, 384), "l": (192, 6, 512)}
 """Generator sizes: 0.22, 0.86 and 2.7 million parameters."""
+
+LARGEST = 10_000_000
+"""Bytes of weights that a checkpoint in the repository may have."""
 
 _HEAD_DIM = 32
 REWARD_ARCHITECTURE = "Qwen2ForProcessRewardModel"
@@ -124,13 +128,36 @@ def new_reward_model(
     return model
 
 
+def deepened(generator: Qwen2ForCausalLM, extra_layers: int, seed: int) -> Qwen2ForCausalLM:
+    """The generator with ``extra_layers`` new layers on top that change nothing yet: what they would add to
+    the residual stream is zero until they are trained."""
+    torch.manual_seed(seed)
+    values = generator.config.to_dict()
+    base = int(values["num_hidden_layers"])
+    values["num_hidden_layers"] = base + extra_layers
+    values.pop("layer_types", None)
+    model = Qwen2ForCausalLM(Qwen2Config.from_dict(values))
+    model.load_state_dict(generator.state_dict(), strict=False)
+    for layer in model.model.layers[base:]:
+        nn.init.zeros_(layer.self_attn.o_proj.weight)
+        nn.init.zeros_(layer.mlp.down_proj.weight)
+    return model
+
+
 def save_generator(model: Qwen2ForCausalLM, directory: Path) -> None:
-    """Write a stock Hugging Face directory, float32, with tokenizer and generation configuration."""
+    """Write a stock Hugging Face directory with tokenizer and generation configuration.
+
+    The weights are float32, or float16 where that would be more than ``LARGEST`` bytes: they are served in
+    float32 either way.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     model.generation_config = GenerationConfig(
         eos_token_id=EOS_ID, pad_token_id=PAD_ID, do_sample=True, temperature=1.0
     )
-    model.float().save_pretrained(directory)
+    stored = torch.float32 if 4 * parameter_count(model) <= LARGEST else torch.float16
+    copy = deepcopy(model)
+    nn.Module.to(copy, stored)
+    copy.save_pretrained(directory)
     save_tokenizer(directory)
 
 

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator.errors import BadInput, one_of
 from orchestrator.lab.model import SIZES
-from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator
+from orchestrator.lab.train_generator import GeneratorRecipe, train_generator
 from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
 from orchestrator.lab.train_verifier import VerifierRecipe, train_verifier
-from orchestrator.lab.training import Log
+from orchestrator.lab.training import LOG, Log
+from orchestrator.tracking import Tracker, local_uri
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-"""The committed models: ``generator-s``, ``generator-m``, ``prm``, ``prm-weak``, ``reviser``."""
+"""The committed models, by the names in ``RECIPES``."""
 
-_VERIFIERS = {
+EXPERIMENT = "lab-training"
+"""Where MLflow shows the trainings."""
+
+Recipe = GeneratorRecipe | VerifierRecipe | ReviserRecipe
+
+RECIPES: Mapping[str, Recipe] = {
+    **{f"generator-{size}": GeneratorRecipe(size) for size in SIZES},
     "prm": VerifierRecipe(),
     # Shallow and barely trained: for studies of selection errors and over-optimisation.
     "prm-weak": VerifierRecipe(extra_layers=1, steps=300, puzzles=4000),
+    "reviser": ReviserRecipe(),
 }
-
-# The second part learns from chains of the reviser that the first part made, as they come.
-_REVISER = (
-    ReviserRecipe(),
-    ReviserRecipe(steps=420, lr=6e-4, puzzles=95, own_from=0.0, own_share=1.0, own_puzzles=1800),
-)
-
-WHAT = (*(f"generator-{size}" for size in SIZES), *_VERIFIERS, "reviser")
-"""What can be trained."""
+"""What can be trained, and how."""
 
 
 def train(
@@ -36,28 +37,56 @@ def train(
     out: Path,
     seed: int = 0,
     minutes: float | None = None,
-    generator: Path | None = None,
-    log: Log = print,
+    generator: Path = CHECKPOINTS / "generator-s",
+    log: Log = LOG,
 ) -> None:
-    """Train ``what`` (one of ``WHAT``) on the CPU and write a stock model directory to ``out``.
+    """Train ``what`` (a key of ``RECIPES``) on the CPU and write a stock model directory to ``out``.
 
     The same seed gives the same weights on the same machine and library versions. ``minutes`` stops early;
     the same call again continues. ``generator`` is the directory whose samples a verifier learns to judge, or
-    from which a reviser starts (default: the committed generator-s). Progress goes to ``log``, one line each
-    50 steps. ``BadInput`` if ``what`` is unknown or there is no generator.
+    from which a reviser starts. ``log`` is told each 50 steps. ``BadInput`` if ``what`` is unknown or there
+    is no generator.
     """
-    if what not in WHAT:
-        raise BadInput("lab.what", what, one_of(WHAT))
-    if what in _VERIFIERS:
-        train_verifier(out, generator or CHECKPOINTS / "generator-s", _VERIFIERS[what], seed, minutes, log)
-    elif what == "reviser":
-        first, second = _REVISER
-        part = out / "first"
-        if not (part / "model.safetensors").exists() or (part / RESUME_FILE).exists():
-            train_reviser(part, generator or CHECKPOINTS / "generator-s", first, seed, minutes, log)
-        if not (part / RESUME_FILE).exists():
-            train_reviser(out, part, second, seed + 100, minutes, log)
-            if not (out / RESUME_FILE).exists():
-                shutil.rmtree(part)
-    else:
-        train_generator(out, GeneratorRecipe(size=what.removeprefix("generator-")), seed, minutes, log)
+    match recipe_of(what):
+        case GeneratorRecipe() as recipe:
+            train_generator(out, recipe, seed, minutes, log)
+        case VerifierRecipe() as recipe:
+            train_verifier(out, generator, recipe, seed, minutes, log)
+        case ReviserRecipe() as recipe:
+            train_reviser(out, generator, recipe, seed, minutes, log)
+
+
+def recipe_of(what: str) -> Recipe:
+    """The recipe; ``BadInput`` for an unknown name."""
+    if what not in RECIPES:
+        raise BadInput("lab.what", what, one_of(RECIPES))
+    return RECIPES[what]
+
+
+def train_tracked(what: str, out: Path, seed: int, minutes: float | None, runs: Path) -> str | None:
+    """``train``, as an MLflow run in the store of the directory ``runs``: the recipe as parameters, the loss
+    each 50 steps. A training that is continued is a run again, from the step it had reached.
+
+    Returns what could not be tracked, or None.
+    """
+    recipe = recipe_of(what)
+    runs.mkdir(parents=True, exist_ok=True)
+    tracker = Tracker(
+        local_uri(runs),
+        EXPERIMENT,
+        f"{what}-seed{seed}",
+        {"what": what, "seed": seed, "out": out.name, "recipe": asdict(recipe)},
+        artifacts=(runs / "artifacts").resolve().as_uri(),
+    )
+    status = "KILLED"
+    try:
+        train(
+            what, out, seed, minutes, log=Log(loss=lambda step, loss: tracker.metrics([("loss", loss, step)]))
+        )
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        failure = tracker.close(status)
+    return failure

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from orchestrator.lab.model import new_generator, parameter_count, save_generator
 from orchestrator.lab.task import PROMPT_TOKENS, puzzle_arrays
 from orchestrator.lab.tokenizer import EOS_ID, PROMPT_END_ID, grid_tokens
-from orchestrator.lab.training import Log, Schedule, fit, muon_and_adamw
+from orchestrator.lab.training import LOG, Log, Schedule, fit, muon_and_adamw
 
 RESUME_FILE = "training.pt"
 
@@ -37,7 +37,7 @@ def training_batch(seed: int, step: int, batch: int) -> Tensor:
 
 
 def train_generator(
-    out: Path, recipe: GeneratorRecipe, seed: int, minutes: float | None = None, log: Log = print
+    out: Path, recipe: GeneratorRecipe, seed: int, minutes: float | None = None, log: Log = LOG
 ) -> list[float]:
     """Train from (recipe, seed) and write a Hugging Face directory to ``out``; returns the losses.
 

@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2ForCausalLM
 
-from orchestrator.lab.model import load_generator, parameter_count, save_generator
+from orchestrator.lab.model import deepened, load_generator, parameter_count, save_generator
 from orchestrator.lab.revision import revision_tokens, sample_chains, well_formed
 from orchestrator.lab.sampling import sample
 from orchestrator.lab.task import MAX_ATTEMPTS, ORDER, PROMPT_TOKENS, SOLUTION_TOKENS, puzzle_arrays
 from orchestrator.lab.tokenizer import EOS_ID, IDS, PROMPT_END_ID, VOCABULARY, grid_tokens
 from orchestrator.lab.train_generator import RESUME_FILE, training_batch
-from orchestrator.lab.training import Log, Schedule, fit
+from orchestrator.lab.training import LOG, Log, Schedule, fit, muon_and_adamw
 
 _CHAIN = MAX_ATTEMPTS + 2  # attempts in an own chain: contexts from its start and from further on
 
@@ -57,6 +57,8 @@ class ReviserRecipe:
     own_share: float = 0.5
     own_puzzles: int = 1500
     cell_weight: float = 0.5
+    extra_layers: int = 3
+    muon_lr: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def train_reviser(
     recipe: ReviserRecipe,
     seed: int,
     minutes: float | None = None,
-    log: Log = print,
+    log: Log = LOG,
 ) -> list[float]:
     """Train from the generator in directory ``generator``; write a stock directory to ``out``.
 
@@ -121,8 +123,9 @@ def train_reviser(
     )
     log(f"{pool.wrong.size} samples of the generator, {pool.wrong.mean():.3f} incorrect")
     torch.manual_seed(seed)
-    trained = _Trained(base)
     own: list[Attempts] = []
+    base = deepened(base, recipe.extra_layers, seed)
+    trained = _Trained(base)
     log(f"reviser: {parameter_count(base)} parameters, {recipe.steps} steps of {recipe.batch}")
 
     def own_chains() -> tuple[Tensor, Tensor, Tensor]:
@@ -138,9 +141,9 @@ def train_reviser(
         return torch.stack(losses).mean()
 
     trained.train()
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizers = muon_and_adamw(trained, recipe.muon_lr, recipe.lr)
     losses = fit(
-        trained, [optimizer], loss_of, Schedule(recipe.steps), out / RESUME_FILE, identity, minutes, log
+        trained, optimizers, loss_of, Schedule(recipe.steps), out / RESUME_FILE, identity, minutes, log
     )
     save_generator(base, out)
     if not (out / RESUME_FILE).exists():

@@ -29,7 +29,7 @@ from orchestrator.lab.sampling import sample
 from orchestrator.lab.task import ORDER, PROMPT_TOKENS, puzzle_arrays
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, PROMPT_END_ID, grid_tokens
 from orchestrator.lab.train_generator import RESUME_FILE
-from orchestrator.lab.training import Log, Schedule, fit
+from orchestrator.lab.training import LOG, Log, Schedule, fit
 
 _TRUE_SHARE = 0.25  # of the synthetic half: solutions left as they are
 _CELL_WEIGHT = 0.5  # of the auxiliary loss
@@ -63,7 +63,7 @@ def train_verifier(
     recipe: VerifierRecipe,
     seed: int,
     minutes: float | None = None,
-    log: Log = print,
+    log: Log = LOG,
 ) -> list[float]:
     """Train on the samples of the generator in directory ``generator``; write to ``out``; return the losses.
 

@@ -13,7 +13,21 @@ from torch.optim import Optimizer
 
 from orchestrator.errors import BadInput
 
-Log = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where a training says how it goes: ``line`` takes words, ``loss`` a step and the mean loss of those
+    since the last."""
+
+    line: Callable[[str], None] = print
+    loss: Callable[[int, float], None] = lambda step, loss: None
+
+    def __call__(self, line: str) -> None:
+        self.line(line)
+
+
+LOG = Log()
+"""Words on the screen, no figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ def fit(
     resume: Path,
     identity: str,
     minutes: float | None = None,
-    log: Log = print,
+    log: Log = LOG,
     log_every: int = 50,
 ) -> list[float]:
     """Train ``model`` for ``schedule.steps`` steps; ``loss_of(step)`` must depend on the step alone.
@@ -105,6 +119,7 @@ def fit(
             recent = losses[-log_every:]
             mean = sum(recent) / len(recent)
             log(f"step {step + 1}/{schedule.steps}  loss {mean:.4f}  {now - start:.0f} s")
+            log.loss(step + 1, mean)
         if minutes is not None and now - start > 60 * minutes and step + 1 < schedule.steps:
             keep(step + 1)
             log(f"stopped early at step {step + 1} after {minutes} minutes")

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator.errors import BadInput
 from orchestrator.lab import sampling, task
 from orchestrator.lab.evaluate import auc, evaluate, within_problem_auc
 from orchestrator.lab.model import (
+    LARGEST,
     REWARD_ARCHITECTURE,
+    deepened,
     load_generator,
     load_reward_model,
     new_generator,
@@ -25,9 +28,11 @@ from orchestrator.lab.model import (
     save_reward_model,
 )
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
-from orchestrator.lab.train import CHECKPOINTS, train
+from orchestrator.lab.train import CHECKPOINTS, RECIPES, train, train_tracked
 from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator
 from orchestrator.lab.train_verifier import VerifierRecipe, prefix_labels, put_error, train_verifier
+from orchestrator.lab.training import Log
+from orchestrator.tracking import local_uri
 
 GENERATION_ARCHITECTURE = "Qwen2ForCausalLM"
 GENERATOR, PRM = CHECKPOINTS / "generator-s", CHECKPOINTS / "prm"
@@ -40,8 +45,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def quiet(line: str) -> None:
-    assert line
+quiet = Log(lambda line: None)
 
 
 def weights(directory: Path) -> bytes:
@@ -216,3 +220,37 @@ def test_train_names_what_it_knows(tmp_path: Path) -> None:
     assert (tmp_path / RESUME_FILE).exists()
     with pytest.raises(BadInput, match="directory"):
         train("prm", tmp_path / "p", generator=tmp_path / "none")
+
+
+def test_a_training_is_an_mlflow_run_with_its_recipe_and_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, "generator-s", TINY)
+    assert train_tracked("generator-s", tmp_path / "out", 0, None, tmp_path / "runs") is None
+    client = MlflowClient(local_uri(tmp_path / "runs"))
+    experiment = client.get_experiment_by_name("lab-training")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["recipe.steps"] == str(TINY.steps)
+    last = client.get_metric_history(run.info.run_id, "loss")[-1]
+    assert last.step == TINY.steps
+    assert last.value > 0
+
+
+def test_new_layers_change_nothing_until_they_are_trained() -> None:
+    base = load_generator(GENERATOR)
+    tokens = torch.randint(0, base.config.vocab_size, (2, 84), generator=torch.Generator().manual_seed(0))
+    deeper = deepened(base, 2, seed=1).eval()
+    assert len(deeper.model.layers) == len(base.model.layers) + 2
+    assert torch.allclose(deeper(tokens).logits, base(tokens).logits, atol=1e-5)
+
+
+def test_a_large_generator_is_stored_in_half_and_read_in_full(tmp_path: Path) -> None:
+    model = new_generator("l", 0)
+    save_generator(model, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < LARGEST
+    assert model.lm_head.weight.dtype == torch.float32  # what was saved is left as it was
+    back = load_generator(tmp_path).lm_head.weight
+    assert back.dtype == torch.float32
+    assert torch.allclose(back, model.lm_head.weight, rtol=1e-3, atol=1e-6)
