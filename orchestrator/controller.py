@@ -2,6 +2,8 @@
 
 One asyncio process: a search per problem, each a coroutine over its own lease; the engines see the
 requests of all of them. A problem that fails is reported and costs the others nothing.
+
+Leases are equal shares of the budget, or grow in rounds by a policy (``allocation``).
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 from actors.messages import PoolFailed
+from orchestrator.allocation.rounds import Policy, Rounds
 from orchestrator.answers import Answers
+from orchestrator.budget import Price
 from orchestrator.ledger import BudgetExhausted, Lease
 from orchestrator.operations import Operations
 from orchestrator.problems import Problem
@@ -66,8 +70,9 @@ class SearchResult:
 
 @dataclass
 class Controller:
-    """``searches_at_once`` bounds the problems in flight; earlier problems have priority. ``shares``: FLOPs
-    of the budget for each problem (None: the same for all).
+    """Without a ``policy`` each problem has a fixed share of the budget (``allocation: uniform``):
+    ``shares``, in FLOPs, or where that is None the same for all; ``searches_at_once`` bounds the problems in
+    flight. With a policy all are in flight, since it compares them. Earlier problems have priority.
 
     ``on_result`` is called as each search ends, in the order in which they end.
     """
@@ -78,41 +83,84 @@ class Controller:
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
     shares: Sequence[int] | None = None
+    policy: Policy | None = None
     on_result: Callable[[SearchResult], None] = lambda result: None
     usage: Usage = field(default_factory=Usage)
+    rounds: Rounds | None = None
+    """Where the policy moves the budget, once it runs."""
+
+    def __post_init__(self) -> None:
+        self._candidate = cache(self._candidate_of)  # a policy asks for the same ones round after round
 
     async def run(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
-        """Search every problem, each under a lease of its share of the budget (``allocation: uniform``).
+        """Search every problem under its lease of the budget.
 
         ``prompts`` are the problems' token ids. Results are in the order of the problems. Raises the
         first of the errors that end a run (``FATAL``).
         """
+        run = self._equally if self.policy is None else self._in_rounds
+        try:
+            return await run(problems, prompts, search)
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _equally(
+        self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
+    ) -> list[SearchResult]:
         shares = self.shares or [self.budget.limit // len(problems)] * len(problems)
         slots = asyncio.Semaphore(self.searches_at_once)
 
         async def one(index: int) -> SearchResult:
             async with slots:
                 lease = self.budget.lease(shares[index], problems[index].id)
-                result = await self._search(problems[index], prompts[index], search, lease, index)
+                ops = Operations(problems[index], prompts[index], lease, self.setting, priority=index)
+                result = await self._search(ops, search)
                 lease.close()
-            self.usage += result.usage
-            self.on_result(result)
-            return result
+            return self._done(result)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(index)) for index in range(len(problems))]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(index)) for index in range(len(problems))]
         return [task.result() for task in tasks]
 
-    async def _search(
-        self, problem: Problem, prompt: tuple[int, ...], search: Search, lease: Lease, priority: int
-    ) -> SearchResult:
-        ops = Operations(problem, prompt, lease, self.setting, priority=priority)
-        judge = partial(self._judged, problem, len(prompt), ops.usage)
+    async def _in_rounds(
+        self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
+    ) -> list[SearchResult]:
+        assert self.policy is not None
+
+        def solutions(index: int) -> list[Candidate]:
+            return [self._candidate(node, len(prompts[index])) for node in searches[index].solutions]
+
+        rounds = self.rounds = Rounds(self.budget, self.policy, solutions)
+        searches = [
+            Operations(
+                problem, prompt, rounds.open(problem.id, self._price(prompt)), self.setting, priority=index
+            )
+            for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
+        ]
+
+        async def one(index: int) -> SearchResult:
+            result = await self._search(searches[index], search)
+            rounds.close(index)
+            return self._done(result)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(index)) for index in range(len(problems))]
+            group.create_task(rounds.run())
+        return [task.result() for task in tasks]
+
+    def _price(self, prompt: tuple[int, ...]) -> Price:
+        longest = self.setting.sampling.max_tokens
+        return Price.of(len(prompt), longest, self.setting.generator, self.setting.verifier)
+
+    def _done(self, result: SearchResult) -> SearchResult:
+        self.usage += result.usage
+        self.on_result(result)
+        return result
+
+    async def _search(self, ops: Operations, search: Search) -> SearchResult:
+        judge = partial(self._judged, ops.problem, len(ops.prompt), ops.usage)
         try:
             try:
                 nodes, exhausted = await search(ops), False
@@ -137,27 +185,32 @@ class Controller:
         exhausted: bool = False,
         error: str | None = None,
     ) -> SearchResult:
-        solutions = tuple(self._solution(problem, node, start) for node in nodes)
-        candidates = [
-            Candidate(solution.answer, solution.score, node.key.partition(".")[0])
-            for solution, node in zip(solutions, nodes, strict=True)
-        ]
+        candidates = [self._candidate(node, start) for node in nodes]
+        solutions = tuple(
+            self._solution(problem, node, start, candidate)
+            for node, candidate in zip(nodes, candidates, strict=True)
+        )
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
         correct = {rule: self.answers.correct(answer, problem.answer) for rule, answer in selected.items()}
         return SearchResult(problem, solutions, selected, correct, usage, exhausted, error)
 
-    def _solution(self, problem: Problem, node: Node, start: int) -> Solution:
-        text = self.setting.codec.decode(node.tokens[start:])
+    def _candidate_of(self, node: Node, start: int) -> Candidate:
+        """What selection sees of a finished path whose prompt has ``start`` tokens."""
         # What was cut at the length limit has no final answer, whatever its last words look like.
+        text = self.setting.codec.decode(node.tokens[start:])
         answer = self.answers.extract(text) if node.finish == "end" else None
         scored = len(node.scores) == len(node.step_ends)
+        score = AGGREGATIONS[self.setting.aggregation](node.scores) if scored else None
+        return Candidate(answer, score, node.key.partition(".")[0])
+
+    def _solution(self, problem: Problem, node: Node, start: int, candidate: Candidate) -> Solution:
         return Solution(
             node.key,
-            text,
+            self.setting.codec.decode(node.tokens[start:]),
             len(node.tokens) - start,
-            answer,
-            self.answers.correct(answer, problem.answer),
-            AGGREGATIONS[self.setting.aggregation](node.scores) if scored else None,
+            candidate.answer,
+            self.answers.correct(candidate.answer, problem.answer),
+            candidate.score,
             node.scores,
             node.finish or "",
         )

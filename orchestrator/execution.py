@@ -44,8 +44,16 @@ class Execution:
         self._lease = lease
         self._setting = setting
         self._prompt_paid: set[str] = set()
-        self._running: set[asyncio.Task[Node | None]] = set()
+        self._running: dict[asyncio.Task[Node | None], bool] = {}
+        """The operations of calls that have not returned, and whether what they find may be an answer."""
         self._recorded = setting.journal.results(problem.id) if setting.journal is not None else {}
+
+    @property
+    def solutions(self) -> list[Node]:
+        """The finished nodes so far, in the strategy's order; those of a call that waits for funds too."""
+        done = [task for task, keep in self._running.items() if keep and task.done()]
+        nodes = [task.result() for task in done if not task.cancelled() and task.exception() is None]
+        return [*self.finished, *(node for node in nodes if node is not None and node.finished)]
 
     async def drain(self) -> None:
         """Wait for what a strategy left running, so that the lease can be closed."""
@@ -56,7 +64,7 @@ class Execution:
         """Ask for the funds of every job, in order, before any of them runs; run what is granted."""
         decisions = [self._lease.ask(job.worst) for job in jobs]
         tasks = [asyncio.create_task(_paid(*each)) for each in zip(jobs, decisions, strict=True)]
-        self._running.update(tasks)
+        self._running |= dict.fromkeys(tasks, keep)
         try:
             nodes = await asyncio.gather(*tasks)
         except BaseException:
@@ -65,9 +73,9 @@ class Execution:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
         finally:
-            self._running.difference_update(tasks)
-            for decision in decisions:
-                _give_back(decision)
+            for task in tasks:
+                del self._running[task]
+            _give_back(decisions)
         done = [node for node in nodes if node is not None]
         if keep:
             self.finished += [node for node in done if node.finished]
@@ -124,14 +132,16 @@ async def _paid(job: Job, decision: asyncio.Future[Reservation | None]) -> Node 
     reservation = await decision
     if reservation is None:
         return None
-    try:
-        return await job.run(reservation)
-    finally:
-        reservation.close()
+    node = await job.run(reservation)
+    reservation.close()
+    return node
 
 
-def _give_back(decision: asyncio.Future[Reservation | None]) -> None:
-    """Release what a job did not settle, whether or not it came to run."""
-    decision.cancel()
-    if not decision.cancelled() and (granted := decision.result()) is not None:
-        granted.close()
+def _give_back(decisions: Sequence[asyncio.Future[Reservation | None]]) -> None:
+    """Withdraw what was not decided, then release what the jobs did not settle: in this order, so that a
+    call that has failed asks for no more funds as it ends."""
+    for decision in decisions:
+        decision.cancel()
+    for decision in decisions:
+        if not decision.cancelled() and (granted := decision.result()) is not None:
+            granted.close()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 class BudgetExhausted(Exception):
@@ -50,10 +51,32 @@ class Reservation:
 Decide = Callable[["Reservation | None"], None]
 
 
-class Lease:
-    """A limit in FLOPs, spent through reservations; a lease may be cut into smaller leases."""
+def _never() -> bool:
+    return False
 
-    def __init__(self, limit: int, name: str = "run", *, _held: Reservation | None = None) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    amount: int
+    decide: Decide
+    withdrawn: Callable[[], bool]
+
+
+class Lease:
+    """A limit in FLOPs, spent through reservations; a lease may be cut into smaller leases.
+
+    ``on_dry`` makes it one that grows: it is called when the lease has run dry (see ``dry``), and again
+    for each new request that finds it so.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        name: str = "run",
+        *,
+        on_dry: Callable[[], None] | None = None,
+        _held: Reservation | None = None,
+    ) -> None:
         if limit < 0:
             raise ValueError(f"{name}: a limit cannot be negative ({limit:,} FLOPs)")
         self.name = name
@@ -61,8 +84,9 @@ class Lease:
         self.settled = 0
         self.reserved = 0
         self.closed = False
+        self._on_dry = on_dry
         self._held = _held
-        self._waiting: deque[tuple[int, Decide]] = deque()
+        self._waiting: deque[_Request] = deque()
         self._children: set[Lease] = set()
 
     @property
@@ -75,14 +99,25 @@ class Lease:
         """FLOPs settled here and in the open leases cut from this one."""
         return self.settled + sum(child.spent for child in self._children)
 
-    def request(self, amount: int, decide: Decide) -> None:
+    @property
+    def dry(self) -> bool:
+        """Whether a lease that grows has a request that does not fit, and nothing reserved any more."""
+        return self._on_dry is not None and not self.reserved and self.needed > 0
+
+    @property
+    def needed(self) -> int:
+        """FLOPs by which the limit must rise to pay for the next request that waits; 0 if none does."""
+        self._drop_withdrawn()
+        return max(0, self._waiting[0].amount - self.left) if self._waiting else 0
+
+    def request(self, amount: int, decide: Decide, withdrawn: Callable[[], bool] = _never) -> None:
         """Ask for ``amount`` FLOPs; ``decide`` is called once, now or later, with the reservation,
-        or with None if it is refused."""
+        or with None if it is refused. It may not be called if it is ``withdrawn`` by then."""
         if self.closed:
             raise RuntimeError(f"{self.name}: the lease is closed")
         if amount < 0:
             raise ValueError(f"{self.name}: cannot reserve a negative amount ({amount:,} FLOPs)")
-        self._waiting.append((amount, decide))
+        self._waiting.append(_Request(amount, decide, withdrawn))
         self._advance()
 
     def ask(self, amount: int) -> asyncio.Future[Reservation | None]:
@@ -96,7 +131,7 @@ class Lease:
             elif reservation is not None:
                 reservation.close()
 
-        self.request(amount, decide)
+        self.request(amount, decide, decision.cancelled)
         return decision
 
     async def reserve(self, amount: int) -> Reservation:
@@ -106,17 +141,33 @@ class Lease:
             raise BudgetExhausted(self.name, amount, self.limit - self.settled)
         return reservation
 
-    def lease(self, limit: int, name: str) -> Lease:
+    def lease(self, limit: int, name: str, *, on_dry: Callable[[], None] | None = None) -> Lease:
         """Cut a lease of ``limit`` FLOPs out of this one. Raises BudgetExhausted if it does not fit now."""
-        if self._waiting or limit > self.left:
-            raise BudgetExhausted(self.name, limit, self.left)
-        self.reserved += limit
-        child = Lease(limit, name, _held=Reservation(self, limit))
+        self._cut(limit)
+        child = Lease(limit, name, on_dry=on_dry, _held=Reservation(self, limit))
         self._children.add(child)
         return child
 
+    def extend(self, amount: int) -> None:
+        """Raise the limit by ``amount`` FLOPs, cut from the lease that this one was cut from. Raises
+        BudgetExhausted if they do not fit there now."""
+        if self._held is None:
+            raise ValueError(f"{self.name}: only an open lease that was cut from another can be extended")
+        if amount < 0:
+            raise ValueError(f"{self.name}: cannot be extended by a negative amount ({amount:,} FLOPs)")
+        self._held._lease._cut(amount)
+        self._held.left += amount
+        self.limit += amount
+        self._advance()
+
+    def end_growth(self) -> None:
+        """From now on refuse what does not fit."""
+        self._on_dry = None
+        self._advance()
+
     def close(self) -> None:
         """Settle with the lease this one was cut from, and give back the rest."""
+        self._drop_withdrawn()
         if self.reserved or self._waiting:
             raise RuntimeError(f"{self.name}: closed while {self.reserved:,} FLOPs are still reserved")
         self.closed = True
@@ -126,20 +177,41 @@ class Lease:
             held.settle(self.settled)
             held.close()
 
+    def _cut(self, amount: int) -> None:
+        if self._waiting or amount > self.left:
+            raise BudgetExhausted(self.name, amount, self.left)
+        self.reserved += amount
+
     def _move(self, settled: int, *, reserved: int) -> None:
         self.settled += settled
         self.reserved -= reserved
+        if self._on_dry is not None and self._held is not None:
+            released = reserved - settled
+            self.limit -= released
+            self._held.left -= released
+            self._held._lease._move(0, reserved=released)
         self._advance()
 
+    def _drop_withdrawn(self) -> None:
+        while self._waiting and self._waiting[0].withdrawn():
+            self._waiting.popleft()
+
     def _advance(self) -> None:
-        while self._waiting:
-            amount, decide = self._waiting[0]
-            if amount <= self.left:
+        while True:
+            self._drop_withdrawn()
+            if not self._waiting:
+                return
+            first = self._waiting[0]
+            if first.amount <= self.left:
                 self._waiting.popleft()
-                self.reserved += amount
-                decide(Reservation(self, amount))
-            elif amount > self.limit - self.settled:
+                self.reserved += first.amount
+                first.decide(Reservation(self, first.amount))
+            elif first.amount <= self.limit - self.settled:
+                return
+            elif self._on_dry is None:
                 self._waiting.popleft()
-                decide(None)
+                first.decide(None)
             else:
+                if not self.reserved:
+                    self._on_dry()
                 return

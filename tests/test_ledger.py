@@ -65,7 +65,44 @@ class Interleavings(RuleBasedStateMachine):
         assert (self.run_.settled, self.run_.reserved) == (self.paid, 0)
 
 
+class GrowingInterleavings(Interleavings):
+    """The same where the leases start with nothing and grow while they are dry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for lease in self.leases:
+            lease.close()
+        self.leases = [self.run_.lease(0, name, on_dry=self.signal) for name in "ab"]
+        self.signals = 0
+
+    def signal(self) -> None:
+        self.signals += 1
+
+    @rule(which=st.integers(0, 1), spare=amounts)
+    def extend(self, which: int, spare: int) -> None:
+        lease = self.leases[which]
+        if lease.dry:
+            assert self.signals
+            assert lease.reserved == 0
+            needed = lease.needed
+            if needed + spare > self.run_.left:
+                with pytest.raises(BudgetExhausted):
+                    lease.extend(needed + spare)
+            else:
+                lease.extend(needed + spare)
+
+    @rule(which=st.integers(0, 1))
+    def end_growth(self, which: int) -> None:
+        self.leases[which].end_growth()
+
+    def teardown(self) -> None:
+        for lease in self.leases:
+            lease.end_growth()
+        super().teardown()
+
+
 TestInterleavings = Interleavings.TestCase
+TestGrowingInterleavings = GrowingInterleavings.TestCase
 
 
 @dataclass(frozen=True)
@@ -102,6 +139,80 @@ def test_who_is_granted_does_not_depend_on_who_finishes_first(works, limit, fini
             decided[index].settle(works[index].actual)
             decided[index].close()
     assert [decided[i] is not None for i in range(len(works))] == expected
+
+
+@settings(max_examples=300)
+@given(
+    works=works,
+    tranches=st.lists(st.integers(0, 40), max_size=8),
+    finishing=st.randoms(use_true_random=False),
+)
+def test_a_growing_lease_decides_by_what_was_granted_and_not_by_who_finishes_first(
+    works, tranches, finishing
+):
+    # Alone: each request waits for all before it, so nothing can be decided by timing. What a request
+    # does not need goes back to the run as long as the lease grows, and stays once it does not.
+    left, more, grows, expected = 0, list(tranches), True, []
+    for work in works:
+        while work.worst > left and grows:
+            if more:
+                left = max(work.worst, left + more.pop(0))
+            else:
+                grows = False
+        expected.append(work.worst <= left)
+        left -= (work.worst if grows else work.actual) if expected[-1] else 0
+
+    more, decided = list(tranches), {}
+    run = Lease(10**6)
+    lease = run.lease(0, "p", on_dry=lambda: None)
+    for index, work in enumerate(works):
+        lease.request(work.worst, lambda granted, index=index: decided.__setitem__(index, granted))
+    running: list[int] = []
+    seen: set[int] = set()
+    while len(seen) < len(works) or running:
+        if lease.dry:
+            if more:
+                lease.extend(max(lease.needed, more.pop(0)))
+            else:
+                lease.end_growth()
+        fresh = [i for i in decided if i not in seen]
+        seen.update(fresh)
+        running += [i for i in fresh if decided[i] is not None]
+        if running:
+            index = running.pop(finishing.randrange(len(running)))
+            decided[index].settle(works[index].actual)
+            decided[index].close()
+    assert [decided[i] is not None for i in range(len(works))] == expected
+
+
+def test_a_lease_that_grows_asks_only_once_nothing_is_reserved_and_gives_back_the_rest():
+    run, asked = Lease(100), []
+    lease = run.lease(10, "p", on_dry=lambda: asked.append(lease.needed))
+    granted: list[Reservation | None] = []
+    for amount in (8, 30):
+        lease.request(amount, granted.append)
+    assert (len(granted), asked) == (1, [])  # 30 cannot fit, but what the 8 pay for is not known yet
+    granted[0].settle(3)
+    assert asked == []
+    granted[0].close()
+    assert asked == [28]
+    lease.extend(lease.needed)
+    granted[1].settle(20)
+    granted[1].close()
+    assert (lease.limit, run.left) == (23, 77)
+    lease.close()
+    assert (run.settled, run.reserved) == (23, 0)
+
+
+def test_a_request_that_was_withdrawn_asks_for_no_funds():
+    run = Lease(100)
+    lease = run.lease(0, "p", on_dry=lambda: None)
+    gone: list[bool] = []
+    lease.request(10, lambda granted: None, lambda: bool(gone))
+    assert lease.dry
+    gone.append(True)
+    assert not lease.dry
+    lease.close()
 
 
 def test_settling_more_than_reserved_is_refused():

@@ -1,0 +1,93 @@
+"""Leases that grow in rounds: every open problem waits for funds, then one decision, many grants.
+
+A round begins when all open problems have run dry, so what it decides depends on what they found and never
+on which of them was fastest: the same config and seed give the same grants for any number of replicas and
+after a resume. The price is that a round ends with its slowest solution; a policy keeps the engines busy
+by granting much at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.budget import Price
+from orchestrator.ledger import Lease
+from orchestrator.selection import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A problem that waits for funds, as a policy sees it: nothing of the ground truth.
+
+    ``candidates``: its solutions so far, in the strategy's order. FLOPs: ``first`` for the next solution at
+    most, and for what must be paid before it; ``each`` for every one after that; ``spent`` so far.
+    """
+
+    candidates: Sequence[Candidate]
+    first: int
+    each: int
+    spent: int
+
+
+Policy = Callable[[Sequence[Asking], int], Sequence[int | None]]
+"""From the problems that wait, and the FLOPs that are left for all of them, to the number of solutions
+that each is now given funds for: 0 lets it wait, None ends it. Their costs must not exceed what is left."""
+
+
+class Rounds:
+    """Leases cut from ``budget``, one a problem, that grow by ``policy``.
+
+    ``candidates(i)`` gives the solutions so far of the i-th problem that was opened. It may block: it is
+    called in a thread.
+    """
+
+    def __init__(
+        self, budget: Lease, policy: Policy, candidates: Callable[[int], Sequence[Candidate]]
+    ) -> None:
+        self.held = 0
+        """Number of rounds so far."""
+        self._budget = budget
+        self._policy = policy
+        self._candidates = candidates
+        self._problems: list[tuple[Lease, Price]] = []
+        self._changed = asyncio.Event()
+
+    def open(self, name: str, price: Price) -> Lease:
+        """A lease of nothing, that grows until it is closed. ``price``: of the longest solution."""
+        lease = self._budget.lease(0, name, on_dry=self._changed.set)
+        self._problems.append((lease, price))
+        return lease
+
+    def close(self, problem: int) -> None:
+        """Close a problem's lease: it takes part no more."""
+        self._problems[problem][0].close()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Hold rounds until every lease is closed."""
+        while open_ := [i for i, (lease, _) in enumerate(self._problems) if not lease.closed]:
+            if all(self._problems[i][0].dry for i in open_):
+                await self._round(open_)
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def _round(self, problems: Sequence[int]) -> None:
+        self.held += 1
+        asking = await asyncio.to_thread(lambda: [self._asking(i) for i in problems])
+        grants = self._policy(asking, self._budget.left)
+        if not any(grants):  # nobody's next solution can be paid, or is worth it
+            grants = [None] * len(problems)
+        for i, one, solutions in zip(problems, asking, grants, strict=True):
+            lease = self._problems[i][0]
+            if solutions is None:
+                lease.end_growth()
+            elif solutions and lease.dry:
+                lease.extend(one.first + (solutions - 1) * one.each)
+
+    def _asking(self, i: int) -> Asking:
+        lease, price = self._problems[i]
+        first = price.solution - lease.left + (0 if lease.settled else price.prompt)
+        return Asking(self._candidates(i), max(lease.needed, first), price.solution, lease.settled)
