@@ -82,6 +82,25 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, resume, label):
         command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
 
+    fit = commands.add_parser(
+        "fit", help="learn from a sweep which strategy to use at which difficulty and budget"
+    )
+    fit.add_argument("experiment", help="an MLflow experiment, or a directory of runs (a path with a slash)")
+    fit.add_argument("--rule", default="weighted", help="the selection rule that counts (default: weighted)")
+    fit.add_argument("--samples", type=int, default=4, help="a problem, to tell its difficulty (default: 4)")
+    fit.add_argument(
+        "--margin",
+        type=float,
+        default=0.0,
+        help="take the cheapest strategy that is within so many standard errors of the best (default: 0)",
+    )
+    fit.add_argument("--generator", help="where the experiment has difficulty runs of several models")
+    fit.add_argument("--out", type=Path, default=Path("policy.yaml"), help="(default: policy.yaml)")
+    fit.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
+    fit.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    fit.add_argument("--json", action="store_true", help="the numbers as one JSON object on stdout")
+    fit.set_defaults(command=_fit)
+
     lab = commands.add_parser("lab", help="the tiny models of the embedded default")
     lab_commands = lab.add_subparsers(required=True, metavar="COMMAND")
     train = lab_commands.add_parser("train", help="train a lab model on this CPU, from a seed; resumable")
@@ -122,6 +141,23 @@ def _verifier_label(options: argparse.Namespace, errors: Console) -> int:
         options.completions,
         options.json,
         errors,
+    )
+
+
+def _fit(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.analysis.fit_command import run_fit
+
+    return run_fit(
+        options.experiment,
+        options.out,
+        errors,
+        rule=options.rule,
+        samples=options.samples,
+        margin=options.margin,
+        generator=options.generator,
+        uri=options.uri,
+        runs=options.runs,
+        as_json=options.json,
     )
 
 

@@ -71,9 +71,19 @@ class Cell:
         return int(self.config["seed"])
 
     @property
-    def models(self) -> tuple[str, str | None]:
-        """The generator and the verifier."""
-        return self.config["generator"]["model"], (self.config.get("verifier") or {}).get("model")
+    def setting(self) -> dict[str, Any]:
+        """What else of its configuration a run's results depend on: models, temperature, aggregation of
+        step scores, allocation. Cells are comparable as strategies where it is the same."""
+        models = ("generator.model", "generator.temperature", "generator.top_p", "verifier.model")
+        others = ("verifier.aggregation", "reviser.model", "allocation.name")
+        return {name: self._configured(name) for name in (*models, *others)}
+
+    def _configured(self, key: str) -> Any:
+        """The value of a dotted key; None where it is not in the configuration."""
+        value: Any = self.config
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
 
     @property
     def flops(self) -> Ints:
@@ -207,14 +217,14 @@ class Option:
 
 
 def options(cells: Iterable[Cell]) -> list[Option]:
-    """The cells grouped by models, strategy, parameters and budget, each group over its seeds; by mean
+    """The cells grouped by setting, strategy, parameters and budget, each group over its seeds; by mean
     FLOPs a problem. Raises ValueError where they do not all have the same problems, or a seed twice."""
     cells = list(cells)
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.problems != cells[0].problems:
             raise ValueError(f"run {cell.run_id} has other problems than run {cells[0].run_id}")
-        key = repr((cell.models, sorted(cell.strategy.items()), round(cell.budget)))
+        key = repr((cell.setting, sorted(cell.strategy.items()), round(cell.budget)))
         groups.setdefault(key, []).append(cell)
     labels = _labels([group[0].strategy for group in groups.values()])
     found = []

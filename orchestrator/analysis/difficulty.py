@@ -52,14 +52,8 @@ def thresholds(scores: npt.ArrayLike, bins: int = BINS) -> tuple[float, ...]:
     return tuple(float(x) for x in np.quantile(np.asarray(scores), np.arange(bins - 1, 0, -1) / bins))
 
 
-def bin_of(score: float, cuts: Sequence[float]) -> int:
-    """The bin of a problem with this score: 1 from the first threshold on, then one more for each that
-    it misses."""
-    return 1 + sum(score < cut for cut in cuts)
-
-
 def predicted_bins(scores: npt.ArrayLike, cuts: Sequence[float]) -> Ints:
-    """``bin_of`` each score."""
+    """The bin of each score, as ``Policy.bin_of`` has it."""
     return 1 + (np.asarray(scores)[:, None] < np.asarray(cuts)).sum(axis=1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,22 +114,10 @@ def store(
         config.tracking.experiment,
         directory.name,
         to_dict(config),
-        artifacts=directory.parent.as_uri(),
-        tags={"ttc.run_id": directory.name},
+        artifacts=(directory.parent.parent / "artifacts").as_uri(),
+        tags={"ttc.run_id": directory.name, "ttc.role": role},
     )
     for name in ("config.yaml", "summary.json", "results.parquet"):
         tracker.artifact(directory / name)
     tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
     assert tracker.close() is None
-    tag(uri, tracker, role)
-
-
-def tag(uri: str, tracker: Tracker, role: str) -> None:
-    from mlflow import MlflowClient
-
-    assert tracker.mlflow_run_id is not None
-    MlflowClient(uri).set_tag(tracker.mlflow_run_id, "ttc.role", role)
-
-
-def shuffled(each: SearchResult, order: Sequence[int]) -> SearchResult:
-    return replace(each, solutions=tuple(each.solutions[i] for i in order))

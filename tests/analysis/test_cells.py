@@ -40,7 +40,7 @@ def test_a_cell_has_each_problems_outcome_and_cost(tmp_path):
     assert read.covered.tolist() == [r.covered for r in results]
     assert read.flops.tolist() == [r.usage.flops for r in results]
     assert read.costs["verifier_tokens"].tolist() == [r.usage.verifier_tokens for r in results]
-    assert read.models == ("g", None)
+    assert (read.setting["generator.model"], read.setting["verifier.model"]) == ("g", None)
 
 
 def test_solutions_come_back_in_order_even_where_a_problem_has_none(tmp_path):

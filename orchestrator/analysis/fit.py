@@ -1,0 +1,170 @@
+"""``ttc fit``: from a sweep to a policy, with what the policy is worth on problems it was not chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.analysis.cells import Cell, Option, options
+from orchestrator.analysis.difficulty import (
+    BINS,
+    Agreement,
+    agreement,
+    estimate_flops,
+    halves,
+    mean_final_score,
+    oracle_bins,
+    predicted_bins,
+    thresholds,
+)
+from orchestrator.analysis.estimators import Floats, Ints
+from orchestrator.analysis.policy import Choice, Policy, Row, same_model
+from orchestrator.analysis.store import Experiment
+from orchestrator.analysis.validation import (
+    SAMPLES,
+    Comparison,
+    Outcomes,
+    Validated,
+    budget_levels,
+    choose,
+    compare,
+    cross_validate,
+)
+from orchestrator.errors import BadInput, one_of
+
+POLICY = "compute_optimal"
+"""The strategy that uses a policy: no option of one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What a policy is learned from: options of one setting, and the run that bins their problems."""
+
+    name: str
+    rule: str
+    options: Sequence[Option]
+    difficulty: Cell
+
+    @property
+    def outcomes(self) -> Outcomes:
+        return Outcomes.of(self.options, self.rule)
+
+    @property
+    def baseline(self) -> Outcomes:
+        """Best-of-N at each of its sizes."""
+        found = [option for option in self.options if option.strategy["name"] == SAMPLES]
+        return Outcomes.of(found, self.rule)
+
+
+def study(experiment: Experiment, rule: str = "weighted", generator: str | None = None) -> Study:
+    """The cells of an experiment that a policy may choose among: of the same setting (models,
+    temperature, …) as the difficulty run. ``generator`` names one where there are several such runs.
+    Raises BadInput where something that is needed is missing."""
+    runs = [
+        cell
+        for cell in experiment.difficulty
+        if generator is None or same_model(cell.setting["generator.model"], generator)
+    ]
+    known = sorted({str(cell.setting["generator.model"]) for cell in experiment.difficulty})
+    if len(runs) != 1:
+        raise BadInput(
+            "--generator",
+            generator,
+            f"one difficulty run is needed and {len(runs)} fit; {one_of(known or ['a sweep with one'])}",
+        )
+    (difficulty,) = runs
+    if difficulty.setting["verifier.model"] is None:
+        raise BadInput("experiment", experiment.name, "its difficulty run has no verifier, so no scores")
+    cells = [
+        cell
+        for cell in experiment.cells
+        if cell.setting == difficulty.setting and cell.strategy["name"] != POLICY
+    ]
+    rules = sorted(set.intersection(*(set(cell.correct) for cell in cells))) if cells else []
+    if rule not in rules:
+        raise BadInput("--rule", rule, one_of(rules or ["a rule that the experiment's cells have"]))
+    if cells[0].problems != difficulty.problems:
+        raise BadInput("experiment", experiment.name, "its difficulty run has other problems than its cells")
+    try:
+        found = options(cells)
+    except ValueError as error:
+        raise BadInput("experiment", experiment.name, f"its runs cannot be compared: {error}") from error
+    if not any(option.strategy["name"] == SAMPLES for option in found):
+        raise BadInput("experiment", experiment.name, f"it has no {SAMPLES} to compare with")
+    return Study(experiment.name, rule, found, difficulty)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The policy, and by ``oracle`` and ``predicted`` bins: what was measured in cross-validation, and
+    how that compares with best-of-N, the estimate's FLOPs ``charged`` or not."""
+
+    policy: Policy
+    agreement: Agreement
+    validated: Mapping[str, Validated]
+    charged: Mapping[str, Comparison]
+    uncharged: Mapping[str, Comparison]
+
+
+def fit(study: Study, *, samples: int = 4, margin: float = 0.0, seed: int = 0) -> Fit:
+    """Learn the policy that bins by ``samples`` samples. ``margin``: see ``choose``; ``seed`` halves the
+    problems. Oracle bins are estimated by all samples of the difficulty run, and charged for them.
+    Raises BadInput where a problem has fewer samples."""
+    cell, outcomes = study.difficulty, study.outcomes
+    try:
+        scores = mean_final_score(cell, samples)
+    except ValueError as error:
+        raise BadInput("--samples", samples, str(error)) from error
+    levels = budget_levels(outcomes.budgets)
+    estimate = estimate_flops(cell, samples)
+    oracle = oracle_bins(cell)
+
+    def measured(half: Ints, bins: Sequence[Ints], cost: Floats) -> Validated:
+        return cross_validate(outcomes, bins, half, levels, cost, count=BINS, margin=margin)
+
+    half = halves(scores, seed)
+    without = [predicted_bins(scores, thresholds(scores[half != side])) for side in (0, 1)]
+    validated = {
+        "oracle": measured(halves(oracle, seed), [oracle, oracle], cell.flops.astype(float)),
+        "predicted": measured(half, without, estimate),
+    }
+    cuts = thresholds(scores)
+    bins = predicted_bins(scores, cuts)
+    everything = np.ones(len(bins), dtype=bool)
+    chosen = choose(outcomes, bins, everything, levels, BINS, margin)
+    rows = tuple(
+        Row(float(level), tuple(_choice(study, outcomes, row[b], bins == b + 1) for b in range(BINS)))
+        for level, row in zip(levels, chosen, strict=True)
+    )
+    setting = cell.setting
+    policy = Policy(
+        study.name,
+        study.rule,
+        setting["generator.model"],
+        setting["verifier.model"],
+        setting["verifier.aggregation"],
+        samples,
+        cuts,
+        float(estimate.mean()),
+        rows,
+    )
+    return Fit(
+        policy,
+        agreement(cell, samples, seed=seed),
+        validated,
+        {name: compare(each, study.baseline, charged=True) for name, each in validated.items()},
+        {name: compare(each, study.baseline, charged=False) for name, each in validated.items()},
+    )
+
+
+def _choice(study: Study, outcomes: Outcomes, index: int, inside: np.ndarray) -> Choice:
+    """What was chosen for the problems ``inside`` a bin, and how it did there (NaN for an empty bin)."""
+    count = int(inside.sum())
+    return Choice(
+        study.options[index].strategy,
+        float(outcomes.accuracy[index, inside].mean()) if count else float("nan"),
+        float(outcomes.flops[index, inside].mean()) if count else float("nan"),
+        count,
+    )
