@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.messages import SampleRequest
 from orchestrator.errors import BadInput
 from orchestrator.ledger import BudgetExhausted
 from orchestrator.strategies import REGISTRY, find
@@ -24,18 +25,39 @@ async def test_best_of_n_samples_n_whole_independent_solutions():
     assert {request.until for request in engine.samples} == {"end"}
 
 
-@settings(max_examples=25)
-@given(budget=st.integers(0, 2_000_000), name=st.sampled_from(sorted(REGISTRY)))
-async def test_every_strategy_is_anytime(budget, name):
-    ops = operations(ScriptedEngine(letters(4), jitter=random.Random(0)), budget=budget)
-    try:
-        nodes = await find(name)(ops, **SMALL.get(name, {}))
-    except BudgetExhausted:
-        await ops.drain()
-        nodes = ops.finished
-    assert all(node.finished for node in nodes)
-    assert ops._lease.settled <= budget
-    assert ops._lease.reserved == 0
+def of_any_length(request: SampleRequest, text: str, rng: random.Random) -> str:
+    """Each step, the first too, may be the last."""
+    if request.until == "end":
+        return "ab\n" * rng.randrange(4) + f"ab{EOS}"
+    return letters(1 if rng.random() < 0.3 else 99)(request, text, rng)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+@settings(max_examples=20)
+@given(share=st.floats(0, 1), jitter=st.randoms(use_true_random=False))
+async def test_every_strategy_is_anytime(name, share, jitter):
+    """Cut at any share of what it would spend, a search never overdraws, and returns finished nodes
+    that it would return uncut."""
+
+    async def search(budget):
+        ops = operations(ScriptedEngine(of_any_length, jitter=jitter), budget=budget)
+        try:
+            nodes = await find(name)(ops, n=8, **SMALL.get(name, {}))
+        except BudgetExhausted:
+            await ops.drain()
+            nodes = ops.finished
+            assert all(node.finished for node in nodes)
+        assert ops._lease.settled <= budget
+        assert ops._lease.reserved == 0
+        return ops._lease.settled, [node.tokens for node in nodes], {node.path for node in nodes}
+
+    spent, solutions, paths = await search(10**12)
+    _, found, its_paths = await search(int(share * spent))
+    assert len(found) <= len(solutions)
+    if name == "particle_filtering":  # a finished particle may be resampled away later
+        return
+    assert its_paths <= paths
+    assert set(found) <= set(solutions)
 
 
 def test_every_strategy_is_documented_and_has_defaults():
@@ -48,6 +70,9 @@ def test_every_strategy_is_documented_and_has_defaults():
     ("name", "given", "key", "allowed"),
     [
         ("beam", {}, "strategy.name", "beam_search, best_of_n"),
+        ("self_consistency", {}, "strategy.name", "is best_of_n, read by the rule majority"),
+        ("beam_search", {"width": "root"}, "strategy.width", "type int or sqrt"),
+        ("lookahead", {"n": 8, "width": "sqrt"}, "strategy.n", "squares, as 4, 16, 64, 256"),
         ("best_of_n", {"n": 0}, "strategy.n", "1 or more"),
         ("best_of_n", {"n": 2.5}, "strategy.n", "type int"),
         ("best_of_n", {"n": True}, "strategy.n", "type int"),

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.ledger import BudgetExhausted
 from orchestrator.strategies import find
 from orchestrator.strategies.beam_search import share
-from tests.scripted import (
-    EOS,
-    ScriptedEngine,
-    letters,
-    likes_good,
-    operations,
-)
+from tests.scripted import EOS, GENERATOR, VERIFIER, ScriptedEngine, letters, likes_good, operations
 
 
 @settings(max_examples=50)
@@ -79,15 +73,37 @@ def test_shares_are_whole_equal_and_complete(total, among):
     assert max(parts) - min(parts) <= 1
 
 
-@pytest.mark.parametrize("k", [0, 1, 3])
-async def test_lookahead_costs_n_times_k_plus_1_a_round_and_looks_ahead_greedily(k):
-    engine = ScriptedEngine(letters(99))
-    nodes = await find("lookahead")(operations(engine), n=8, width=2, k=k, max_rounds=3)
+@pytest.mark.parametrize("name", ["beam_search", "lookahead", "dvts"])
+async def test_a_width_of_sqrt_is_the_square_root_of_n(name):
+    async def search(width):
+        return [node.path for node in await find(name)(operations(ScriptedEngine()), n=9, width=width)]
+
+    assert await search("sqrt") == await search(3) != await search(9)
+
+
+@given(
+    width=st.integers(1, 3),
+    beams=st.integers(1, 3),
+    k=st.integers(0, 3),
+    rounds=st.integers(1, 3),
+    jitter=st.randoms(use_true_random=False),
+)
+async def test_lookahead_is_charged_n_times_k_plus_1_a_round_and_looks_ahead_greedily(
+    width, beams, k, rounds, jitter
+):
+    n, engine = width * beams, ScriptedEngine(letters(99), jitter=jitter)
+    ops = operations(engine)
+    nodes = await find("lookahead")(ops, n=n, width=width, k=k, max_rounds=rounds)
     greedy = [request for request in engine.samples if request.temperature == 0]
     # The last round has nobody left to choose among, so nobody looks ahead.
-    assert (len(engine.samples), len(greedy)) == (8 * 3 + 8 * k * 2, 8 * k * 2)
-    assert len(engine.scores) == len(engine.samples), "the steps ahead are scored, and charged"
-    assert [len(node.path) for node in nodes] == [3] * 8
+    steps = n * (k + 1) * (rounds - 1) + n
+    assert (len(engine.samples), len(greedy)) == (steps, n * k * (rounds - 1))
+    assert len(engine.scores) == steps, "the steps ahead are scored, and charged"
+    assert ops.usage.generator_tokens == ops.usage.verifier_tokens == 4 + 4 * steps, "each has 4 tokens"
+    starts = [len(request.prompt) for request in engine.samples]
+    assert ops.usage.generator_flops == GENERATOR.prefill(4) + sum(GENERATOR.sample(s, 4) for s in starts)
+    assert ops.usage.verifier_flops == VERIFIER.prefill(4) + sum(VERIFIER.score(s, s + 4) for s in starts)
+    assert [len(node.path) for node in nodes] == [rounds] * n
 
 
 async def test_lookahead_keeps_the_step_that_leads_somewhere_good():

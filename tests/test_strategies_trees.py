@@ -5,20 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.strategies import find, mcts
 from orchestrator.strategies.particle_filtering import resample
 from orchestrator.strategies.rebase import balance
-from tests.scripted import (
-    EOS,
-    ScriptedEngine,
-    letters,
-    likes_good,
-    operations,
-    two_starts,
-)
+from tests.scripted import EOS, ScriptedEngine, letters, likes_good, operations, two_starts
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 300), st.floats(0.01, 10))
@@ -38,22 +31,24 @@ def test_rebase_shares_are_the_papers_for_a_known_case():
     assert sorted(balance([0.5, 0.5, 0.5], 7, 0.1)) == [2, 2, 3]
 
 
-async def test_rebase_gives_each_round_what_is_not_completed():
+@settings(max_examples=30)
+@given(n=st.integers(1, 16), ending=st.floats(0.05, 1), jitter=st.randoms(use_true_random=False))
+async def test_rebase_gives_each_round_what_is_not_completed(n, ending, jitter):
     def write(request, text, rng):
-        return f"ab{EOS}" if rng.random() < 0.3 else "".join(rng.choices("ab", k=3)) + "\n"
+        return f"ab{EOS}" if rng.random() < ending else "".join(rng.choices("ab", k=3)) + "\n"
 
-    engine = ScriptedEngine(write)
+    engine = ScriptedEngine(write, jitter=jitter)
     ops = operations(engine)
-    nodes = await find("rebase")(ops, n=12, max_rounds=30)
+    nodes = await find("rebase")(ops, n=n, max_rounds=30)
     lengths = [len(request.prompt) for request in engine.samples]
     finished: dict[int, int] = {}
     for node in nodes:
         finished[len(node.path)] = finished.get(len(node.path), 0) + 1
-    budget = 12
+    budget = n
     for depth, length in enumerate(sorted(set(lengths)), start=1):
         assert lengths.count(length) == budget
         budget -= finished.get(depth, 0)
-    assert len(nodes) <= 12
+    assert len(nodes) <= n
 
 
 async def test_particles_stay_n_and_finished_ones_are_not_extended():

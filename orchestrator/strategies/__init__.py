@@ -40,6 +40,14 @@ REGISTRY: dict[str, Strategy] = {
     )
 }
 
+ELSEWHERE = {
+    "self_consistency": "best_of_n, read by the rule majority; verifier.model=null does without a verifier",
+    "majority": "best_of_n, read by the rule majority; verifier.model=null does without a verifier",
+    "weighted_best_of_n": "best_of_n: each selection rule gives its answer",
+    "beam": "beam_search",
+}
+"""What a user may look for by another name."""
+
 
 def find(name: object) -> Strategy:
     """The strategy of that name, or a user's own: ``path/to/file.py:function``. Raises BadInput that
@@ -47,7 +55,9 @@ def find(name: object) -> Strategy:
     if isinstance(name, str) and ".py:" in name:
         return _from_file(name)
     if not isinstance(name, str) or name not in REGISTRY:
-        raise BadInput("strategy.name", name, one_of([*sorted(REGISTRY), "path/to/file.py:function"]))
+        allowed = one_of([*sorted(REGISTRY), "path/to/file.py:function"])
+        meant = f" ({name} is {ELSEWHERE[str(name)]})" if str(name) in ELSEWHERE else ""
+        raise BadInput("strategy.name", name, allowed + meant)
     return REGISTRY[name]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 from orchestrator.errors import BadInput
 from orchestrator.operations import Operations
@@ -12,20 +14,33 @@ from orchestrator.tree import Node
 Evaluate = Callable[[Sequence[Node]], Awaitable[Sequence[float]]]
 """The value of each candidate, by which the beam keeps the best."""
 
+Width = int | Literal["sqrt"]
+"""Continuations of each kept step: a number M, or √n (Snell's two choices are 4 and √n)."""
+WORDS = {"width": ("sqrt",)}
 
-def check(n: int, width: int, max_rounds: int) -> None:
+
+def check(n: int, width: Width, max_rounds: int) -> None:
     at_least("strategy.n", n, 1)
-    at_least("strategy.width", width, 1)
     at_least("strategy.max_rounds", max_rounds, 1)
+    if width == "sqrt":
+        if math.isqrt(n) ** 2 != n:
+            raise BadInput("strategy.n", n, "allowed with strategy.width sqrt: squares, as 4, 16, 64, 256")
+        return
+    at_least("strategy.width", width, 1)
     if width > n:
         raise BadInput("strategy.width", width, f"allowed: 1 to strategy.n ({n})")
     if n % width:
         raise BadInput("strategy.n", n, f"allowed: multiples of strategy.width ({width})")
 
 
-@strategy(check=check, needs_verifier=True)
+def continuations(n: int, width: Width) -> int:
+    """``width`` as a number."""
+    return math.isqrt(n) if width == "sqrt" else width
+
+
+@strategy(check=check, needs_verifier=True, words=WORDS)
 async def beam_search(
-    ops: Operations, *, n: int = 16, width: int = 4, max_rounds: int = 40
+    ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40
 ) -> Sequence[Node]:
     """Sample ``n`` first steps; score them; keep the top ``n / width``; sample ``width``
     continuations of each; repeat until all are finished or ``max_rounds`` steps deep.
@@ -37,7 +52,7 @@ async def beam_search(
     async def scored(candidates: Sequence[Node]) -> list[float]:
         return [ops.value(node) for node in candidates]
 
-    return await search(ops, n, width, max_rounds, scored)
+    return await search(ops, n, continuations(n, width), max_rounds, scored)
 
 
 async def search(ops: Operations, n: int, width: int, max_rounds: int, evaluate: Evaluate) -> Sequence[Node]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput
@@ -20,7 +20,8 @@ Search = Callable[..., Awaitable[Sequence[Node]]]
 class Strategy:
     """A search coroutine ``search(ops, **params)``, the check of its parameters, and what it cannot do
     without: a verifier's scores to guide it (selection may want them in any case), a reviser, or a generator
-    whose thinking ends with a known marker."""
+    whose thinking ends with a known marker. ``words``: what a parameter takes beside values of its
+    default's type."""
 
     name: str
     search: Search
@@ -28,6 +29,7 @@ class Strategy:
     needs_verifier: bool = False
     needs_reviser: bool = False
     needs_thinking: bool = False
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
         return self.search(ops, **params)
@@ -49,8 +51,10 @@ class Strategy:
             wanted = type(known[name])
             if wanted is float and type(value) is int:
                 wanted = int
-            if known[name] is not None and type(value) is not wanted:
-                raise BadInput(f"strategy.{name}", value, f"allowed: a value of type {wanted.__name__}")
+            words = self.words.get(name, ())
+            if known[name] is not None and type(value) is not wanted and value not in words:
+                allowed = " or ".join([f"a value of type {wanted.__name__}", *words])
+                raise BadInput(f"strategy.{name}", value, f"allowed: {allowed}")
         params = known | dict(given)
         if self.check is not None:
             self.check(**params)
@@ -63,10 +67,11 @@ def strategy(
     needs_verifier: bool = False,
     needs_reviser: bool = False,
     needs_thinking: bool = False,
+    words: Mapping[str, Sequence[str]] | None = None,
 ) -> Callable[[Search], Strategy]:
     """Make a coroutine function a strategy of its own name."""
     return lambda search: Strategy(
-        search.__name__, search, check, needs_verifier, needs_reviser, needs_thinking
+        search.__name__, search, check, needs_verifier, needs_reviser, needs_thinking, words or {}
     )
 
 

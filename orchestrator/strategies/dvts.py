@@ -6,19 +6,21 @@ from collections.abc import Sequence
 
 from orchestrator.operations import Operations
 from orchestrator.strategies import beam_search
+from orchestrator.strategies.beam_search import WORDS, Width, continuations
 from orchestrator.strategies.definition import strategy
 from orchestrator.tree import Node
 
 check = beam_search.check
 
 
-@strategy(check=check, needs_verifier=True)
-async def dvts(ops: Operations, *, n: int = 16, width: int = 4, max_rounds: int = 40) -> Sequence[Node]:
+@strategy(check=check, needs_verifier=True, words=WORDS)
+async def dvts(ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40) -> Sequence[Node]:
     """``n / width`` independent subtrees. Each samples ``width`` proposals for its next step and
     goes on from the best one alone, until that is finished; its last ``width`` proposals are returned.
 
     The subtrees advance together, so that what a budget buys does not depend on timing.
     """
+    width = continuations(n, width)
     proposals = groups(await ops.sample(ops.root, n, keep=False), width)
     solutions = ops.finished
     for _ in range(max_rounds - 1):

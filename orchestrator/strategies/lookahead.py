@@ -6,18 +6,19 @@ from collections.abc import Sequence
 
 from orchestrator.operations import Operations
 from orchestrator.strategies import beam_search
+from orchestrator.strategies.beam_search import WORDS, Width, continuations
 from orchestrator.strategies.definition import at_least, strategy
 from orchestrator.tree import Node
 
 
-def check(n: int, width: int, k: int, max_rounds: int) -> None:
+def check(n: int, width: Width, k: int, max_rounds: int) -> None:
     beam_search.check(n, width, max_rounds)
     at_least("strategy.k", k, 0)
 
 
-@strategy(check=check, needs_verifier=True)
+@strategy(check=check, needs_verifier=True, words=WORDS)
 async def lookahead(
-    ops: Operations, *, n: int = 16, width: int = 4, k: int = 1, max_rounds: int = 40
+    ops: Operations, *, n: int = 16, width: Width = 4, k: int = 1, max_rounds: int = 40
 ) -> Sequence[Node]:
     """Beam search (``k`` = 0 is just that) where a candidate's value is the verifier's at the end of
     ``k`` further steps at temperature 0. Costs ``n·(k+1)`` samples a round; the steps that only look
@@ -32,4 +33,4 @@ async def lookahead(
                 ends[i] = end
         return [ops.value(end) for end in ends]
 
-    return await beam_search.search(ops, n, width, max_rounds, foresee)
+    return await beam_search.search(ops, n, continuations(n, width), max_rounds, foresee)

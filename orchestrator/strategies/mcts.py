@@ -62,12 +62,13 @@ async def mcts(
         branch = root
         while not branch.node.finished and len(branch.node.path) < max_rounds:
             if not branch.children:
-                children = await ops.sample(branch.node, width)
+                children = await ops.sample(branch.node, width, keep=False)
                 branch.children = [Branch(child, branch, ops.value(child)) for child in children]
             branch = max(
                 (child for child in branch.children if not child.closed), key=lambda c: c.ucb(exploration)
             )
         solutions.append(branch.node)
+        ops.finished = [node for node in solutions if node.finished]
         branch.back_up(ops.value(branch.node))
         branch.close()
         if root.closed:
