@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
     run.set_defaults(command=_run)
 
+    sweep = commands.add_parser("sweep", help="a grid of runs on the same engines, as nested MLflow runs")
+    sweep.add_argument("config", help="a YAML file with a sweep: section, as configs/lab-sweep.yaml")
+    sweep.add_argument("overrides", nargs="*", metavar="key=value")
+    sweep.set_defaults(command=_sweep)
+
     resume = commands.add_parser("resume", help="continue a run that was killed or interrupted")
     resume.add_argument("run_id")
     resume.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
@@ -79,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
     label.add_argument("--completions", type=int, default=16, help="a step (default: 16)")
     label.set_defaults(command=_verifier_label)
-    for command in (run, resume, label):
+    for command in (run, sweep, resume, label):
         command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
 
     fit = commands.add_parser(
@@ -126,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, errors: Console) -> int:
     return launch.run(load(options.config, options.overrides), options.json, errors)
+
+
+def _sweep(options: argparse.Namespace, errors: Console) -> int:
+    return launch.sweep(options.config, options.overrides, options.json, errors)
 
 
 def _resume(options: argparse.Namespace, errors: Console) -> int:

@@ -28,6 +28,8 @@ ANSWERS = ("exact", "math")
 LAB_SPLITS = ("train", "validation", "bins", "test")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 KINDS = ("prm",)
+SWEEP = "sweep"
+"""The section of a file that ``ttc sweep`` reads (orchestrator/grid.py)."""
 ALLOCATIONS = ("uniform",)
 
 
@@ -163,18 +165,45 @@ OmegaConf.register_resolver("lab", lambda name: str(LAB / name), replace=True)
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (and the files it inherits from through ``base:``), apply ``key=value``
     overrides, check everything. Raises BadInput."""
-    merged = OmegaConf.structured(Config)
+    stack = layers(path, overrides)
+    if any(SWEEP in layer for layer in stack):
+        raise BadInput(SWEEP, str(path), "one run has no such section; it is for ttc sweep")
+    return build(stack)
+
+
+def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
+    """The file's bases, the deepest first, the file, then each ``key=value``; nothing of it checked yet.
+    Raises BadInput."""
     try:
-        for layer in _layers(Path(path)):
-            merged = _merged(merged, layer)
+        found = _layers(Path(path))
         for override in overrides:
             key, separator, _ = override.partition("=")
             if not separator or not key:
                 raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
-            merged = _merged(merged, OmegaConf.from_dotlist([override]))
-        config: Config = OmegaConf.to_object(merged)  # type: ignore[assignment]
+            found.append(OmegaConf.from_dotlist([override]))
     except (OmegaConfBaseException, YAMLError) as error:
-        raise _explained(error, merged) from error
+        raise explained(error, OmegaConf.structured(Config)) from error
+    return found
+
+
+def merged(stack: Sequence[DictConfig]) -> DictConfig:
+    """Each layer over those before it, on the schema; interpolations are kept. Raises BadInput."""
+    result = OmegaConf.structured(Config)
+    try:
+        for layer in stack:
+            result = _over(result, layer)
+    except OmegaConfBaseException as error:
+        raise explained(error, result) from error
+    return result
+
+
+def build(stack: Sequence[DictConfig]) -> Config:
+    """The checked configuration that the layers amount to. Raises BadInput."""
+    result = merged(stack)
+    try:
+        config: Config = OmegaConf.to_object(result)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise explained(error, result) from error
     _check(config)
     return config
 
@@ -220,7 +249,7 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     return [*before, layer]
 
 
-def _merged(below: DictConfig, layer: DictConfig) -> DictConfig:
+def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
     """``layer`` over ``below``. Where it names another strategy, the old one's parameters go; where it
     gives a budget, so does the one in another unit."""
     name = OmegaConf.select(layer, "strategy.name")
@@ -231,7 +260,7 @@ def _merged(below: DictConfig, layer: DictConfig) -> DictConfig:
     return OmegaConf.merge(below, layer)  # type: ignore[return-value]
 
 
-def _explained(error: Exception, merged: DictConfig) -> BadInput:
+def explained(error: Exception, merged: DictConfig) -> BadInput:
     """OmegaConf's error as one line that names key, value and what is allowed."""
     key = str(getattr(error, "full_key", None) or "config")
     said = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -27,6 +27,8 @@ class Display:
     """Follows one run, on standard error (standard output is for the result)."""
 
     console: Console
+    every: float = PLAIN_SECONDS
+    """Seconds between lines where there is no terminal."""
     _began: float = field(default_factory=time.monotonic)
     _replicas: int = 0
     _up: int = 0
@@ -40,7 +42,7 @@ class Display:
     _controller: Controller | None = None
 
     def starting(self, replicas: int) -> None:
-        self._replicas = replicas
+        self._replicas, self._up, self._began = replicas, 0, time.monotonic()
         self.console.print(f"starting Ray and {replicas} engines …")
 
     def ready(self, info: ReplicaInfo) -> None:
@@ -52,6 +54,7 @@ class Display:
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self._controller, self._problems, self._said = controller, problems, time.monotonic()
+        self._done, self._covered, self._correct = 0, 0, {}
         if self.console.is_terminal:
             self._view = _View(self, controller, deployment)
             self._live = Live(self._view, console=self.console, refresh_per_second=4, transient=True)
@@ -67,7 +70,7 @@ class Display:
                 f"problem {result.problem.id} failed: {result.error}", style="red", markup=False
             )
         now = time.monotonic()
-        if self._live is None and (now - self._said >= PLAIN_SECONDS or self._done == self._problems):
+        if self._live is None and (now - self._said >= self.every or self._ends()):
             self._said = now
             line = f"{self._done}/{self._problems} problems, {self.standing()}"
             self.console.print(line, highlight=False, soft_wrap=True)
@@ -82,10 +85,22 @@ class Display:
             f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
         )
 
-    def __enter__(self) -> Display:
+    def _ends(self) -> bool:
+        """Whether the last result was the run's last, which is said at once."""
+        return self._done == self._problems
+
+    def heading(self) -> str | None:
+        """A line above the bars."""
+        return None
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the live view away."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -107,6 +122,8 @@ class _View:
         self._progress.update(self._problems, completed=display._done)
         self._progress.update(self._budget, completed=budget.spent)
         grid = Table.grid()
+        if (heading := display.heading()) is not None:
+            grid.add_row(Text(heading))
         grid.add_row(self._progress)
         done = max(display._done, 1)
         rules = "  ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in display._correct.items())

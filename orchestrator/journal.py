@@ -16,6 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,18 @@ _Item = tuple[str, str, str, int, bytes] | threading.Event | None
 
 class JournalMismatch(Exception):
     """The journal belongs to another run's configuration."""
+
+
+def fingerprint_in(path: Path) -> str | None:
+    """The fingerprint that a journal was begun with; None where there is no journal."""
+    if not path.is_file():
+        return None
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        try:
+            row = database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
+        except sqlite3.OperationalError:  # killed before its first line
+            return None
+    return row[0] if row else None
 
 
 class Journal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
 import sqlite3
 from collections.abc import Callable, Coroutine
@@ -69,6 +70,34 @@ def run(
         Console().print(summary_table(summary))
         say(errors, f"results in {Path(config.runs) / name}/; MLflow: ttc ui")
     return 0 if summary.failed < summary.problems else 1
+
+
+def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> int:
+    """All cells of a sweep that are not finished yet: its exit status, 1 where any cell failed."""
+    from orchestrator import grid, sweep_display
+    from orchestrator.sweep import Sweep
+
+    whole = Sweep(grid.read(path, overrides))
+    name = whole.grid.config.name
+    say(errors, f"sweep {name}")
+    kept = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
+    with sweep_display.SweepDisplay(errors) as display:
+        status, outcomes = until_interrupted(whole.run(display), errors, kept)
+    if outcomes is None:
+        return status
+    if whole.untracked is not None:
+        say(errors, f"warning: {whole.untracked}", "yellow")
+    found = sweep_display.rows(outcomes)
+    if as_json:
+        cells = [outcome.to_dict() for outcome in outcomes]
+        print(json.dumps({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells}))
+    else:
+        Console().print(sweep_display.table(name, found))
+        say(errors, f"results in {whole.grid.directory}/; MLflow: ttc ui")
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        say(errors, f"failed: {outcome.cell.key}: {outcome.error}", "red")
+    return 1 if failed else 0
 
 
 def resume(run_id: str, runs: str, as_json: bool, errors: Console) -> int:

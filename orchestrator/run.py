@@ -28,7 +28,7 @@ from orchestrator.selection import rules
 from orchestrator.session import Session
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
-from orchestrator.tracking import Step, Tracker, local_store
+from orchestrator.tracking import Step, Tracker, local_store, status_of
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
@@ -59,11 +59,12 @@ class Run:
         prepared: Prepared,
         run_id: str,
         *,
+        title: str | None = None,
         tags: Mapping[str, str] | None = None,
         parent: Tracker | None = None,
     ) -> None:
-        """``tags`` are MLflow's; ``parent`` is the MLflow run that this one is nested in. Raises
-        JournalMismatch where the run was begun with another configuration."""
+        """``title`` (the run id unless given) and ``tags`` are MLflow's; ``parent`` is the MLflow run that
+        this one is nested in. Raises JournalMismatch where the run was begun with another configuration."""
         config = prepared.config
         self.prepared = prepared
         self.run_id = run_id
@@ -76,7 +77,7 @@ class Run:
         self._tracker = Tracker(
             uri,
             config.tracking.experiment,
-            run_id,
+            title or run_id,
             to_dict(config),
             artifacts=artifacts,
             tags={"ttc.run_id": run_id, **(tags or {})},
@@ -91,12 +92,11 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        status = "FINISHED" if error is None else "FAILED" if isinstance(error, Exception) else "KILLED"
         try:
             self._journal.close()
         finally:
             self._tracker.artifact(self.directory / "journal.sqlite")
-            self.untracked = self._tracker.close(status)
+            self.untracked = self._tracker.close(status_of(error))
 
     async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:
         """Search all problems: by the configured strategy, or by ``search`` in its place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class Codec:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
 
 
+@lru_cache(maxsize=8)
 def load_tokenizer(model: str, *, key: str) -> Any:
     """A Hugging Face tokenizer. Raises BadInput that names ``key`` where there is none to load."""
     from transformers import AutoTokenizer

@@ -188,6 +188,11 @@ class Tracker:
         return client.create_run(experiment_id, run_name=self._name, tags=tags).info.run_id
 
 
+def status_of(error: BaseException | None) -> str:
+    """What MLflow calls the end of a run that ``error`` ended (None: nothing did)."""
+    return "FINISHED" if error is None else "FAILED" if isinstance(error, Exception) else "KILLED"
+
+
 def _user() -> str:
     try:
         return getpass.getuser()
