@@ -38,16 +38,16 @@ def positive_probability(logits: Sequence[float]) -> float:
     return _sigmoid(logits[0] if len(logits) == 1 else logits[1] - logits[0])
 
 
-KINDS = {
-    "prm": Kind(
-        params=token_classify_params,
-        score=positive_probability,
-        labels=(1, 2),
-        # ALL, not a PRM's own STEP: pooling by a step tag switches the prefix cache off.
-        engine={"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}},
-    ),
-}
-"""Config key ``verifier.kind`` -> how to run it."""
+_TOKEN_REWARDS = Kind(
+    params=token_classify_params,
+    score=positive_probability,
+    labels=(1, 2),
+    # ALL, not a PRM's own STEP: pooling by a step tag switches the prefix cache off.
+    engine={"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}},
+)
+
+KINDS = {"prm": _TOKEN_REWARDS, "orm": _TOKEN_REWARDS}
+"""Config key ``verifier.kind`` -> how to run it. An ORM is asked for one score, at its input's last token."""
 
 
 class ScoreMemo:

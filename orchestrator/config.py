@@ -27,7 +27,7 @@ SOURCES = ("lab", "jsonl")
 ANSWERS = ("exact", "math")
 LAB_SPLITS = ("train", "validation", "bins", "test")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-KINDS = ("prm",)
+KINDS = ("prm", "orm")
 SWEEP = "sweep"
 """The section of a file that ``ttc sweep`` reads (orchestrator/grid.py)."""
 ALLOCATIONS = ("uniform",)
@@ -74,7 +74,8 @@ class GeneratorConfig:
 
 @dataclass
 class VerifierConfig:
-    """``model: null`` runs without a verifier (best-of-N by majority alone)."""
+    """``model: null`` runs without a verifier (best-of-N by majority alone). ``kind: prm`` scores each step,
+    ``orm`` an attempt as a whole, after the earlier attempts that a revision was shown."""
 
     model: str | None = None
     kind: str = "prm"
@@ -327,6 +328,8 @@ def _check(config: Config) -> None:
     if strategy.needs_thinking and generator.end_of_thinking is None:
         needed = f"strategy {strategy.name} needs the text that ends the model's thinking, as </think>"
         raise BadInput("generator.end_of_thinking", None, needed)
+    if strategy.needs_verifier and verifier.kind != "prm":
+        raise BadInput("verifier.kind", verifier.kind, f"allowed: prm ({strategy.name} goes by steps)")
     given = {str(key): value for key, value in config.strategy.items() if key != "name"}
     config.strategy = {"name": strategy.name, **strategy.parameters(given)}
 

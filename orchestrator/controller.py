@@ -199,8 +199,7 @@ class Controller:
         # What was cut at the length limit has no final answer, whatever its last words look like.
         text = self.setting.codec.decode(node.tokens[start:])
         answer = self.answers.extract(text) if node.finish == "end" else None
-        scored = len(node.scores) == len(node.step_ends)
-        score = AGGREGATIONS[self.setting.aggregation](node.scores) if scored else None
+        score = AGGREGATIONS[self.setting.aggregation](node.scores) if node.scored else None
         return Candidate(answer, score, node.key.partition(".")[0])
 
     def _solution(self, problem: Problem, node: Node, start: int, candidate: Candidate) -> Solution:

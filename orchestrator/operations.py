@@ -83,7 +83,7 @@ class Operations(Execution):
         ]
         await self._pay_prompt("generator")
         if verify:
-            await self._pay_prompt("verifier")
+            await self._pay_verifiers_prompt()
         return await self._all(jobs, keep=keep)
 
     async def write(self, n: int, author: Author, *, suppressed: int = 0) -> list[Node]:
@@ -115,13 +115,13 @@ class Operations(Execution):
         if not all(chains):
             await self._pay_prompt("reviser")
         if verify:
-            await self._pay_prompt("verifier")
+            await self._pay_verifiers_prompt()
         return await self._all(jobs)
 
     async def score(self, nodes: Sequence[Node]) -> list[Node]:
-        """The nodes with every step scored; those that are already, as they are. Raises as ``sample``."""
-        unscored = {node.path: node for node in nodes if len(node.scores) < len(node.step_ends)}
-        await self._pay_prompt("verifier")
+        """The nodes scored; those that are already, as they are. Raises as ``sample``."""
+        unscored = {node.path: node for node in nodes if not node.scored}
+        await self._pay_verifiers_prompt()
         scored = await self._all([self._scoring(node) for node in unscored.values()])
         by_path = {node.path: node for node in scored}
         return [by_path.get(node.path, node) for node in nodes]
@@ -186,6 +186,7 @@ class Operations(Execution):
             tokens=node.tokens[:kept] + tokens,
             step_ends=ends,
             scores=node.scores[: len(ends)],
+            judged=min(node.judged, ends[-1]) if ends else 0,
             finish=None,
         )
 
@@ -207,7 +208,7 @@ class Operations(Execution):
         """A finished attempt as a reviser is shown it."""
         ends = (len(self.prompt), *node.step_ends)
         steps = [self._setting.codec.decode(node.tokens[a:b]) for a, b in pairwise(ends)]
-        return Attempt(tuple(steps), node.scores)
+        return Attempt(tuple(steps), node.scores if len(node.scores) == len(steps) else ())
 
     def _request(
         self,
@@ -298,37 +299,53 @@ class Operations(Execution):
         return sample
 
     async def _verified(self, node: Node, reservation: Reservation) -> Node:
-        verifier, end = self._setting.verifier, len(node.tokens)
+        verifier = self._setting.verifier
         if verifier is None:
             raise ValueError("this run has no verifier")
+        start, end = self._read(node, len(node.tokens))
+        whole = self._setting.verifier_kind == "orm"
         request = ScoreRequest(
             id=_operation(self.problem.id, "score", node.path),
-            tokens=node.tokens,
-            step_ends=node.step_ends,
+            tokens=self._before(node) + node.tokens[len(self.prompt) :] if whole else node.tokens,
+            step_ends=(end,) if whole else node.step_ends,
             affinity=self.problem.id,
             priority=self._priority,
         )
         score, flops = await self._once(
             request.id,
             lambda: self._setting.engine.score(request),
-            lambda score: self._score_cost(node, end),
+            lambda score: verifier.score(start, end),
         )
         reservation.settle(flops)
         self.usage.verifier_flops += flops
-        self.usage.verifier_tokens += end - self._scored_to(node)
+        self.usage.verifier_tokens += end - start
         self.usage.computed_verifier_tokens += score.computed_tokens
-        # More than ``end`` tokens: the verifier had to run the whole path once more (actors/verifier.py).
+        # More than ``end`` tokens: the verifier had to run its input once more (actors/verifier.py).
         again, new = divmod(score.computed_tokens, end)
         self.usage.computed_flops += again * verifier.score(0, end) + verifier.score(end - new, end)
-        return replace(node, scores=score.scores)
+        return replace(node, scores=score.scores, judged=len(node.tokens))
 
     def _score_cost(self, node: Node, end: int) -> int:
-        """FLOPs to score what follows the scored part of ``node``'s path, up to ``end``."""
+        """FLOPs to score ``node``'s path up to ``end``."""
         assert self._setting.verifier is not None
-        return self._setting.verifier.score(self._scored_to(node), end)
+        return self._setting.verifier.score(*self._read(node, end))
 
-    def _scored_to(self, node: Node) -> int:
-        return node.step_ends[len(node.scores) - 1] if node.scores else len(self.prompt)
+    def _read(self, node: Node, end: int) -> tuple[int, int]:
+        """The positions of its input, from and up to, that the verifier is charged for to score the path up
+        to ``end``: a PRM what follows the scored part of the path; an ORM all of it, since an attempt with
+        the history before it is a prefix of nothing else."""
+        if self._setting.verifier_kind == "orm":
+            return 0, len(self._before(node)) + end - len(self.prompt)
+        return max(node.judged, len(self.prompt)), end
+
+    def _before(self, node: Node) -> tuple[int, ...]:
+        """What an attempt was written after: earlier attempts and the prompt, or the prompt alone."""
+        return self.prompt if node.context is None else node.context
+
+    async def _pay_verifiers_prompt(self) -> None:
+        """A PRM reads the prompt once a problem; an ORM again with each attempt, and is charged so."""
+        if self._setting.verifier_kind != "orm":
+            await self._pay_prompt("verifier")
 
 
 @dataclass(frozen=True, slots=True)

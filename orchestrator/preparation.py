@@ -123,13 +123,15 @@ def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequenc
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
     prompt, new = len(prompts[longest]), config.generator.max_tokens
     attempts = CONTEXT if find(config.strategy["name"]).needs_reviser else 0
-    revising = "reviser" if config.reviser.model is not None else "generator"
+    readers = {"reviser" if config.reviser.model is not None else "generator"}
+    if config.verifier.kind == "orm":
+        readers.add("verifier")
     for name, pool in (
         ("generator", config.generator),
         ("verifier", config.verifier),
         ("reviser", config.reviser),
     ):
-        shown = attempts if name == revising else 0
+        shown = attempts if name in readers else 0
         needed = prompt + (1 + shown) * new
         limit = pool.engine.get("max_model_len")
         if pool.model is not None and limit is not None and needed > limit:
@@ -137,7 +139,7 @@ def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequenc
                 f"{name}.engine.max_model_len",
                 limit,
                 f"problem {problems[longest].id} has {prompt} prompt tokens, generator.max_tokens is {new}"
-                + (f", and a revision sees {shown} attempts" if shown else "")
+                + (f", and {shown} earlier attempts are shown" if shown else "")
                 + f"; allowed: {needed} or more",
             )
 

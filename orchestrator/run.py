@@ -194,6 +194,7 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
         sampling=Sampling(
             generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
         ),
+        verifier_kind=config.verifier.kind,
         aggregation=config.verifier.aggregation,
         seed=config.seed,
         journal=journal,

@@ -35,7 +35,11 @@ class Sampling:
 @dataclass(frozen=True)
 class Setting:
     """What all searches of a run share. ``verifier`` is None where nothing is scored, ``reviser`` and
-    ``revision_prompt`` where nothing is revised."""
+    ``revision_prompt`` where nothing is revised.
+
+    ``verifier_kind`` ``prm`` reads a path once and scores each step; ``orm`` reads an attempt after all that
+    it was written after (its context of earlier attempts), and has one score for the whole of it.
+    """
 
     engine: Engine
     codec: Codec
@@ -44,6 +48,7 @@ class Setting:
     reviser: CostModel | None = None
     revision_prompt: RevisionPrompt | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    verifier_kind: str = "prm"
     aggregation: str = "last"
     seed: int = 0
     journal: Journal | None = None

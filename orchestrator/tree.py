@@ -14,11 +14,12 @@ class Node:
     ``path``      child indices from the root: the node's identity within its problem.
     ``tokens``    token ids of the prompt and every step of the path.
     ``step_ends`` exclusive end position of each step in ``tokens``.
-    ``scores``    the verifier's score of each step in [0, 1]; empty until scored.
+    ``scores``    the verifier's score of each step in [0, 1], or its one score of all; empty until scored.
     ``finish``    why sampling stopped here; None where nothing was sampled: at the root, after given text.
     ``finished``  True if this path is not continued: a solution, or cut at the length limit.
     ``context``   token ids that a revision was written after (earlier attempts, and the prompt again);
                   None where that was the path itself.
+    ``judged``    how much of ``tokens`` the scores speak of: all that is before this position.
     """
 
     path: tuple[int, ...]
@@ -28,6 +29,12 @@ class Node:
     finish: Finish | None = None
     finished: bool = False
     context: tuple[int, ...] | None = None
+    judged: int = 0
+
+    @property
+    def scored(self) -> bool:
+        """Whether the scores speak of the whole path."""
+        return self.judged == len(self.tokens)
 
     @property
     def key(self) -> str:

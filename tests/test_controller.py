@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,8 +15,9 @@ from orchestrator.controller import Controller
 from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
 from orchestrator.results import digest, flips, summarise
+from orchestrator.selection import rules
 from orchestrator.strategies import find
-from tests.scripted import CODEC, GENERATOR, VERIFIER, ScriptedEngine, flops_budget, letters, setting
+from tests.scripted import CODEC, EOS, GENERATOR, VERIFIER, ScriptedEngine, flops_budget, letters, setting
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "aaa\nbbb\nccc") for i in range(6)]
 PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
@@ -60,6 +62,22 @@ async def test_a_budget_far_too_small_ends_cleanly_is_not_exceeded_and_says_what
     )
     assert (summary.problems, summary.exhausted) == (6, 6)
     assert summary.flops.spent <= summary.flops.budget
+
+
+async def test_an_orms_one_score_of_an_attempt_selects_within_and_across_chains():
+    """Attempts get better, and an ORM sees how many came before."""
+
+    def write(request, text, rng):
+        return ("c" if text.count("#") == 2 else "ab"[text.count("#")]) + EOS
+
+    engine = ScriptedEngine(write, judge=lambda text: 0.9 if text.endswith("#0+1?b" + EOS) else 0.1)
+    orm = replace(setting(engine), verifier_kind="orm")
+    control = Controller(orm, ANSWERS["exact"], Lease(10**9), rules=rules(scored=True, chains=True))
+    chains = partial(find("revisions").search, n=6, length=3)
+    (result,) = await control.run([Problem("p", "0+1?", "b")], [CODEC.encode("0+1?")], chains)
+    assert [solution.answer for solution in result.solutions] == ["a", "b", "c"] * 2
+    assert [solution.score for solution in result.solutions] == [0.1, 0.9, 0.1] * 2
+    assert result.selected == dict.fromkeys(("best", "weighted", "hierarchical"), "b") | {"majority": "a"}
 
 
 async def test_a_search_cut_short_answers_with_what_it_finished():

@@ -93,6 +93,51 @@ async def test_a_paths_value_is_under_the_configured_aggregation(aggregation, va
     assert ops.value(Node((0,), (1,), (1,), (0.5, 0.25, 0.5))) == value
 
 
+def history_reader(engine: ScriptedEngine, **options) -> Operations:
+    ops = operations(engine, **options)
+    ops._setting = replace(ops._setting, verifier_kind="orm")
+    return ops
+
+
+async def test_an_orm_reads_the_attempts_before_and_is_charged_for_them_and_gives_one_score():
+    engine = ScriptedEngine(letters(2))
+    ops = history_reader(engine)
+    (first,) = await ops.revise([[]])
+    (second,) = await ops.revise([[first]])
+    texts = ["".join(map(chr, node.tokens[PROMPT:])) for node in (first, second)]
+    read = ["".join(map(chr, request.tokens)) for request in engine.scores]
+    assert read == [f"1+1?{texts[0]}", f"{texts[0].rstrip('$')}#1+1?{texts[1]}"]
+    assert [request.step_ends for request in engine.scores] == [(len(text),) for text in read]
+    assert ops.usage.verifier_flops == sum(VERIFIER.score(0, len(text)) for text in read), "and no prompt"
+    assert ops.usage.verifier_tokens == sum(map(len, read))
+    assert [node.scores for node in (first, second)] == [(engine.judge(text),) for text in read]
+    assert ops._lease.settled == ops.usage.flops
+    assert ops._lease.reserved == 0
+    assert await ops.score([first, second]) == [first, second]
+    assert [ops.value(node) for node in (first, second)] == [engine.judge(text) for text in read]
+
+
+async def test_an_orm_reads_a_sample_after_the_prompt():
+    engine = ScriptedEngine(letters(3))
+    ops = history_reader(engine)
+    (node,) = await ops.sample(ops.root, 1, until="end")
+    assert engine.scores[0].tokens == node.tokens
+    assert node.scored
+    assert len(node.scores) == 1 < len(node.step_ends)
+
+
+async def test_a_node_is_scored_once_its_last_step_is():
+    ops = operations(ScriptedEngine(letters(3)))
+    (one,) = await ops.sample(ops.root, 1)
+    (two,) = await ops.sample(one, 1, score=False)
+    assert (ops.root.scored, one.scored, two.scored) == (False, True, False)
+    (three,) = await ops.score([two])
+    assert three.scored
+    assert ops.usage.verifier_flops == VERIFIER.prefill(PROMPT) + VERIFIER.score(PROMPT, 8) + VERIFIER.score(
+        8, 12
+    )
+
+
 async def test_scoring_again_or_twice_at_once_runs_and_charges_once():
     engine = ScriptedEngine(letters(3))
     ops = operations(engine)

@@ -23,11 +23,12 @@ THINKING = {"min_thinking_tokens": 20, "max_thinking_tokens": 30, "max_extension
 """A row of the grid is a thought. In place of its suppressed end another newline: so rows follow."""
 PARAMETERS = {"n": 8, "width": 4, "length": 4, "k": 1, "answer_prefix": "", **THINKING}
 BUDGET = 10**11
+WITH_ORM = "revisions, with an orm"
 
 
 async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
     overrides = ["strategy.name=revisions", "reviser.format=lab", r'generator.end_of_thinking="\n"']
-    overrides += ["generator.engine.max_model_len=384"]
+    overrides += ["generator.engine.max_model_len=384", "verifier.engine.max_model_len=384"]
     prepared = prepare(load(CONFIG, [*overrides, "generator.replicas=1", "problems.limit=6"]))
     generators, verifiers, _ = pool_specs(prepared.config)
     connect(None, [generators, verifiers])
@@ -50,6 +51,10 @@ async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
             controller = Controller(replace(setting), ANSWERS["exact"], Lease(BUDGET))
             search = partial(strategy.search, **strategy.parameters(taken))
             found[name] = controller.budget, await controller.run(prepared.problems, prepared.prompts, search)
+        # The verifier as an ORM, which reads the earlier attempts too: what it says of them does not matter.
+        controller = Controller(replace(setting, verifier_kind="orm"), ANSWERS["exact"], Lease(BUDGET))
+        search = partial(REGISTRY["revisions"].search, n=8, length=4)
+        found[WITH_ORM] = controller.budget, await controller.run(prepared.problems, prepared.prompts, search)
     finally:
         await deployment.close()
         disconnect()
@@ -58,7 +63,7 @@ async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
 
 def test_every_strategy_searches_with_real_models():
     found = asyncio.run(every_strategy())
-    assert sorted(found) == sorted(REGISTRY)
+    assert sorted(found) == sorted([*REGISTRY, WITH_ORM])
     for name, (budget, results) in found.items():
         assert [result.error for result in results] == [None] * 6, name
         assert 0 < budget.settled == sum(result.usage.flops for result in results) < BUDGET, name
@@ -70,3 +75,6 @@ def test_every_strategy_searches_with_real_models():
             for solution in result.solutions:
                 assert solution.score is not None, name
                 assert len(solution.step_scores) >= 1, name
+    tokens = {name: sum(r.usage.verifier_tokens for r in found[name][1]) for name in ("revisions", WITH_ORM)}
+    assert tokens[WITH_ORM] > 2 * tokens["revisions"]
+    assert all(len(s.step_scores) == 1 for result in found[WITH_ORM][1] for s in result.solutions)
