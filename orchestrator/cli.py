@@ -19,6 +19,7 @@ from orchestrator import launch
 from orchestrator.config import load
 from orchestrator.errors import BadInput
 from orchestrator.launch import say
+from orchestrator.prm import commands as verifier
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,19 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("run_id")
     resume.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     resume.set_defaults(command=_resume)
-    verifier = commands.add_parser(
-        "verifier", help="label steps by rollouts, to train a process reward model"
-    )
-    verifier_commands = verifier.add_subparsers(required=True, metavar="COMMAND")
-    label = verifier_commands.add_parser(
-        "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
-    )
-    label.add_argument("config", help="a YAML file; its generator and problems are used")
-    label.add_argument("out", type=Path, help="the Parquet file to write")
-    label.add_argument("overrides", nargs="*", metavar="key=value")
-    label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
-    label.add_argument("--completions", type=int, default=16, help="a step (default: 16)")
-    label.set_defaults(command=_verifier_label)
+    label = verifier.add_parsers(commands)
     for command in (run, sweep, resume, label):
         command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
 
@@ -139,18 +128,6 @@ def _sweep(options: argparse.Namespace, errors: Console) -> int:
 
 def _resume(options: argparse.Namespace, errors: Console) -> int:
     return launch.resume(options.run_id, options.runs, options.json, errors)
-
-
-def _verifier_label(options: argparse.Namespace, errors: Console) -> int:
-    return launch.label(
-        options.config,
-        options.overrides,
-        options.out,
-        options.solutions,
-        options.completions,
-        options.json,
-        errors,
-    )
 
 
 def _fit(options: argparse.Namespace, errors: Console) -> int:

@@ -111,37 +111,6 @@ def resume(run_id: str, runs: str, as_json: bool, errors: Console) -> int:
     return run(config, as_json, errors, run_id=run_id)
 
 
-def label(
-    path: str,
-    overrides: list[str],
-    out: Path,
-    solutions: int,
-    completions: int,
-    as_json: bool,
-    errors: Console,
-) -> int:
-    """Label the steps of ``solutions`` solutions a problem, by ``completions`` rollouts a step."""
-    from orchestrator.answers import ANSWERS
-    from orchestrator.prm.label import Labeller, write_labels
-    from orchestrator.strategies.definition import at_least
-
-    at_least("--solutions", solutions, 1)
-    at_least("--completions", completions, 1)
-    config = load(path, [*overrides, "verifier.model=null", "strategy.name=best_of_n"])
-    config.name += f"-label-{solutions}x{completions}"
-    labellers: list[Labeller] = []
-
-    def labeller(codec: Codec) -> Labeller:
-        labellers.append(Labeller(codec, ANSWERS[config.problems.answers], solutions, completions))
-        return labellers[0]
-
-    status = run(config, as_json, errors, make_search=labeller)
-    if labellers and status in (0, 1):
-        write_labels(labellers[0].rows, out)
-        say(errors, f"{len(labellers[0].rows)} labelled solutions in {out}")
-    return status
-
-
 def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str) -> tuple[int, Any]:
     """Run ``work``: status 0 and what it returned, or the status of what ended it and None. ``kept``
     says what there is to go on with. SIGTERM ends it as Ctrl-C does: engines closed, journal kept."""

@@ -60,6 +60,7 @@ def refused(capsys, *arguments: str) -> str:
         ("generator.model=nowhere/at/all", "generator.model", "nowhere/at/all", "directory"),
         ("verifier.model=/nowhere", "verifier.model", "/nowhere", "directory"),
         ("verifier.model=null", "verifier.model", "None", "beam_search needs a verifier"),
+        ("verifier.kind=orm", "verifier.kind", "orm", "allowed: prm (beam_search goes by steps)"),
         ("verifier.aggregation=mean", "verifier.aggregation", "mean", "last, min or prod"),
         ("problems.split=exam", "problems.split", "exam", "train, validation, bins or test"),
         ("problems.source=csv", "problems.source", "csv", "lab or jsonl"),
@@ -219,6 +220,8 @@ def test_models_lengths_and_names_that_do_not_fit(capsys, overrides, key):
 def test_labels_of_nothing(capsys, tmp_path):
     out = str(tmp_path / "labels.parquet")
     assert "ttc: --solutions: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--solutions", "0")
+    assert "ttc: --chains: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--chains", "0")
+    assert "ttc: --resume" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--resume", "none")
 
 
 def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.answers import ANSWERS
 from orchestrator.controller import Controller
+from orchestrator.errors import BadInput
 from orchestrator.ledger import Lease
-from orchestrator.prm.label import Labeller, read_labels, write_labels
+from orchestrator.prm.label import ChainLabeller, Labeller, StepLabeller, read_labels, write_labels
 from orchestrator.problems import Problem
 from tests.scripted import CODEC, EOS, ScriptedEngine, setting
 
@@ -27,18 +29,21 @@ def write(request, text, rng):
     return first + ("g" if begun == "g" and rng.random() < 0.75 else "x") + EOS
 
 
-async def labelled(**options) -> Labeller:
+async def labelled(labeller: Labeller) -> ScriptedEngine:
     engine = ScriptedEngine(write, jitter=random.Random(1))
-    labeller = Labeller(CODEC, ANSWERS["exact"], **options)
-    controller = Controller(setting(engine), ANSWERS["exact"], Lease(10**12))
+    controller = Controller(replace(setting(engine), verifier=None), ANSWERS["exact"], Lease(10**12))
     results = await controller.run(PROBLEMS, PROMPTS, labeller)
     assert not any(result.error for result in results)
-    assert controller.usage.verifier_flops == 0, "labelling needs no verifier"
-    return labeller
+    return engine
+
+
+def steps(**options) -> StepLabeller:
+    return StepLabeller(CODEC, ANSWERS["exact"], **options)
 
 
 async def test_labels_estimate_the_chance_to_succeed_from_each_step():
-    labeller = await labelled(solutions=8, completions=64)
+    labeller = steps(solutions=8, completions=64)
+    await labelled(labeller)
     assert len(labeller.rows) == 4 * 8
     for row in labeller.rows:
         assert "".join(row.steps).count("\n") == 1
@@ -48,9 +53,53 @@ async def test_labels_estimate_the_chance_to_succeed_from_each_step():
         assert row.labels[1] == float("".join(row.steps) == "g\ng")
 
 
+async def test_equal_prefixes_of_a_problem_share_one_estimate():
+    labeller = steps(solutions=8, completions=5)
+    engine = await labelled(labeller)
+    firsts = {(row.problem, row.steps[0]) for row in labeller.rows}
+    assert len(firsts) < len(labeller.rows)
+    assert len({(row.problem, row.steps[0], row.labels[0]) for row in labeller.rows}) == len(firsts)
+    completions = [request for request in engine.samples if request.until == "end"]
+    assert len(completions) == 5 * len(firsts)
+
+
+async def test_rows_hold_what_a_verifier_reads_in_tokens_and_in_text():
+    labeller = steps(solutions=2, completions=2)
+    await labelled(labeller)
+    for row in labeller.rows:
+        text = row.prompt + "".join(row.steps)
+        assert "".join(map(chr, row.tokens)) == text + EOS
+        assert row.step_ends == (len(row.prompt) + len(row.steps[0]), len(row.tokens))
+
+
+async def test_attempts_of_chains_are_labelled_after_what_they_were_shown():
+    labeller = ChainLabeller(CODEC, ANSWERS["exact"], chains=3, length=6)
+    engine = await labelled(labeller)
+    assert len(engine.revisions) == len(labeller.rows) == 4 * 3 * 6
+    shown = {"".join(map(chr, request.prompt)) for request in engine.revisions}
+    assert {row.prompt for row in labeller.rows} == shown
+    assert max(prompt.count("#") for prompt in shown) == 4
+    for row in labeller.rows:
+        assert row.labels == (float("".join(row.steps) == "g\ng"),)
+        assert row.step_ends == (len(row.tokens),)
+        assert "".join(map(chr, row.tokens)) == row.prompt + "".join(row.steps) + EOS
+
+
 async def test_labels_survive_their_file(tmp_path):
-    labeller = await labelled(solutions=2, completions=4)
+    labeller = steps(solutions=2, completions=4)
+    await labelled(labeller)
     write_labels(labeller.rows, tmp_path / "labels.parquet")
-    back = read_labels(tmp_path / "labels.parquet")
+    back = read_labels([tmp_path / "labels.parquet"])
     assert sorted(back, key=repr) == sorted(labeller.rows, key=repr)
     assert [row.problem for row in back] == sorted(row.problem for row in back)
+    assert len(read_labels([tmp_path / "labels.parquet"] * 2)) == 2 * len(back)
+
+
+def test_a_file_that_holds_no_labels_is_named(tmp_path):
+    (tmp_path / "x.parquet").write_text("text")
+    for path in (tmp_path / "x.parquet", tmp_path / "none.parquet"):
+        with pytest.raises(BadInput, match=path.name):
+            read_labels([path])
+    write_labels([], tmp_path / "empty.parquet")
+    with pytest.raises(BadInput, match="no labelled"):
+        read_labels([tmp_path / "empty.parquet"])

@@ -20,6 +20,7 @@ from orchestrator.lab.sampling import sample, score
 from orchestrator.lab.task import ROW_TOKENS, STEPS, problems
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, PROMPT_END_ID, build_tokenizer
 from orchestrator.lab.train_verifier import prefix_labels
+from orchestrator.prm.measures import auc, within_problem_auc
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -66,7 +67,9 @@ def evaluate(
         for name, members in groups.items():
             for metric in METRICS:
                 table[name][metric].append(float(values[metric][members].mean()))
-        within.append([within_problem_auc(steps[..., k], good[..., k]) for k in range(STEPS)])
+        within.append(
+            [within_problem_auc(zip(steps[..., k], good[..., k], strict=True)) for k in range(STEPS)]
+        )
         pooled.append([auc(steps[..., k].ravel(), good[..., k].ravel()) for k in range(STEPS)])
     result = {
         "generator": generator.name,
@@ -134,21 +137,6 @@ def _metrics(solutions: npt.NDArray[np.int64], correct: Bools, last: Floats) -> 
         "best@16": best.mean(1),
         "coverage@16": correct.reshape(*shape, GROUP).any(2).mean(1),
     }
-
-
-def auc(scores: Floats, labels: Bools) -> float:
-    """Probability that a good one scores above a bad one, ties counted half; NaN if one kind is absent."""
-    good, bad = scores[labels], np.sort(scores[~labels])
-    if len(good) == 0 or len(bad) == 0:
-        return float("nan")
-    below = np.searchsorted(bad, good, "left") + np.searchsorted(bad, good, "right")
-    return float(below.mean() / 2 / len(bad))
-
-
-def within_problem_auc(scores: Floats, labels: Bools) -> float:
-    """Mean over problems (rows) of the AUC inside the problem; those with one kind of label are left out."""
-    values = [auc(s, good) for s, good in zip(scores, labels, strict=True) if good.any() and not good.all()]
-    return float(np.mean(values)) if values else float("nan")
 
 
 def format_table(result: dict[str, Any]) -> str:

@@ -1,17 +1,19 @@
 """Monte-Carlo labels of steps (Snell §5.1, appendix D; Math-Shepherd): how often does a path still succeed?
 
-Rollouts are sampled through the orchestrator: charged, journaled, resumable, on any number of replicas.
+Rollouts are sampled through the orchestrator: charged, journaled, on any number of replicas.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.answers import Answers
+from orchestrator.errors import BadInput
 from orchestrator.operations import Operations
 from orchestrator.text import Codec
 from orchestrator.tree import Node
@@ -19,63 +21,119 @@ from orchestrator.tree import Node
 
 @dataclass(frozen=True, slots=True)
 class LabelledSolution:
-    """A solution's steps, each with the share of completions from there that were correct (a soft
-    label in [0, 1]; of the last step, whether the solution is correct)."""
+    """What a verifier reads, and what it should say of it.
+
+    ``tokens`` are the ids of the whole input; ``labels[i]`` in [0, 1] belongs to the part that ends before
+    position ``step_ends[i]``: for a step the share of completions from there that were correct, for a whole
+    solution whether it is correct. ``prompt`` and ``steps`` are the same as text, for a reader.
+    """
 
     problem: str
     prompt: str
     steps: tuple[str, ...]
     labels: tuple[float, ...]
+    tokens: tuple[int, ...]
+    step_ends: tuple[int, ...]
 
 
 @dataclass
-class Labeller:
-    """A search coroutine for the controller that keeps what it learns in ``rows``.
-
-    ``solutions`` paths are sampled step by step; from each step ``completions`` solutions are sampled
-    to the end. A path without a readable answer is dropped, as in the paper.
-    """
+class Labeller(ABC):
+    """A search coroutine for the controller that keeps what it learns in ``rows``."""
 
     codec: Codec
     answers: Answers
-    solutions: int = 16
-    completions: int = 16
-    rows: list[LabelledSolution] = field(default_factory=list)
+    rows: list[LabelledSolution] = field(default_factory=list, kw_only=True)
 
+    @abstractmethod
     async def __call__(self, ops: Operations) -> Sequence[Node]:
         """Sample and label one problem. Returns all finished solutions."""
-        live = await ops.sample(ops.root, self.solutions, score=False)
-        paths: dict[tuple[int, ...], list[tuple[Node, float]]] = {}
+
+    def correct(self, ops: Operations, node: Node) -> bool:
+        """Whether a solution has the problem's answer."""
+        return self.answers.correct(self.answer(ops, node), ops.problem.answer)
+
+    def answer(self, ops: Operations, node: Node) -> str | None:
+        """A solution's answer; None where none can be read, or where it was cut at the length limit."""
+        if node.finish != "end":
+            return None
+        return self.answers.extract(self.codec.decode(node.tokens[len(ops.prompt) :]))
+
+    def keep(
+        self,
+        ops: Operations,
+        prompt: tuple[int, ...],
+        node: Node,
+        ends: Sequence[int],
+        labels: Sequence[float],
+    ) -> None:
+        """Add a row: ``node``'s solution after ``prompt``, labelled before its positions ``ends``."""
+        start = len(ops.prompt)
+        parts = [self.codec.decode(node.tokens[a:b]) for a, b in itertools.pairwise((start, *ends))]
+        shift = len(prompt) - start
+        self.rows.append(
+            LabelledSolution(
+                ops.problem.id,
+                self.codec.decode(prompt),
+                tuple(parts),
+                tuple(labels),
+                prompt + node.tokens[start:],
+                tuple(end + shift for end in ends),
+            )
+        )
+
+
+@dataclass
+class StepLabeller(Labeller):
+    """Labels for a process reward model.
+
+    ``solutions`` paths are sampled step by step; from each step ``completions`` solutions are sampled to the
+    end. Equal prefixes of a problem share one estimate. A path without a readable answer is dropped, as in
+    the paper.
+    """
+
+    solutions: int = 16
+    completions: int = 16
+
+    async def __call__(self, ops: Operations) -> Sequence[Node]:
+        labels: dict[tuple[int, ...], float] = {}
         done: list[Node] = []
+        live = await ops.sample(ops.root, self.solutions, score=False)
         while live:
-            open_ = [node for node in live if not node.finished]
-            rollouts = await ops.sample(open_, self.completions, until="end", score=False)
-            for i, node in enumerate(open_):
-                own = rollouts[i * self.completions : (i + 1) * self.completions]
-                label = sum(self._correct(ops, each) for each in own) / self.completions
-                paths.setdefault(node.path[:1], []).append((node, label))
-            for node in live:
-                if node.finished:
-                    done.append(node)
-                    paths.setdefault(node.path[:1], []).append((node, float(self._correct(ops, node))))
-            live = await ops.sample(open_, 1, score=False) if open_ else []
+            done += [node for node in live if node.finished]
+            live = [node for node in live if not node.finished]
+            fresh = list({node.tokens: node for node in live}.values())
+            rollouts = iter(await ops.sample(fresh, self.completions, until="end", score=False))
+            for node in fresh:
+                own = itertools.islice(rollouts, self.completions)
+                labels[node.tokens] = sum(self.correct(ops, each) for each in own) / self.completions
+            live = await ops.sample(live, 1, score=False)
         for node in done:
-            if self.answers.extract(self._text(ops, node)) is not None:
-                self.rows.append(self._row(ops, node, [label for _, label in paths[node.path[:1]]]))
+            if self.answer(ops, node) is not None:
+                labels[node.tokens] = float(self.correct(ops, node))
+                own_labels = [labels[node.tokens[:end]] for end in node.step_ends]
+                self.keep(ops, ops.prompt, node, node.step_ends, own_labels)
         return done
 
-    def _row(self, ops: Operations, node: Node, labels: Sequence[float]) -> LabelledSolution:
-        ends = (len(ops.prompt), *node.step_ends)
-        steps = [self.codec.decode(node.tokens[a:b]) for a, b in itertools.pairwise(ends)]
-        return LabelledSolution(ops.problem.id, ops.problem.prompt, tuple(steps), tuple(labels))
 
-    def _correct(self, ops: Operations, node: Node) -> bool:
-        if node.finish != "end":
-            return False
-        return self.answers.correct(self.answers.extract(self._text(ops, node)), ops.problem.answer)
+@dataclass
+class ChainLabeller(Labeller):
+    """Labels for an outcome reward model that sees the history: ``chains`` chains of ``length`` attempts,
+    each with the last four before it in its context and labelled as correct or not (Snell §6.1)."""
 
-    def _text(self, ops: Operations, node: Node) -> str:
-        return self.codec.decode(node.tokens[len(ops.prompt) :])
+    chains: int = 4
+    length: int = 5
+
+    async def __call__(self, ops: Operations) -> Sequence[Node]:
+        chains: list[list[Node]] = [[] for _ in range(self.chains)]
+        for _ in range(self.length):
+            for chain, attempt in zip(chains, await ops.revise(chains), strict=True):
+                chain.append(attempt)
+        attempts = [attempt for chain in chains for attempt in chain]
+        for node in attempts:
+            if self.answer(ops, node) is not None:
+                label = float(self.correct(ops, node))
+                self.keep(ops, node.context or ops.prompt, node, [len(node.tokens)], [label])
+        return attempts
 
 
 def write_labels(rows: Sequence[LabelledSolution], path: Path) -> None:
@@ -84,15 +142,26 @@ def write_labels(rows: Sequence[LabelledSolution], path: Path) -> None:
     import pyarrow.parquet as pq
 
     ordered = sorted(rows, key=lambda row: row.problem)  # stable: a problem's own order is kept
+    path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in ordered]), path)
 
 
-def read_labels(path: Path) -> list[LabelledSolution]:
-    """What ``write_labels`` wrote."""
+def read_labels(paths: Iterable[Path]) -> list[LabelledSolution]:
+    """What ``write_labels`` wrote, file by file. Raises BadInput that names a file that holds no labels."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return [
-        LabelledSolution(row["problem"], row["prompt"], tuple(row["steps"]), tuple(row["labels"]))
-        for row in rows
-    ]
+    rows: list[LabelledSolution] = []
+    for path in paths:
+        try:
+            for row in pq.read_table(path).to_pylist():
+                fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+                rows.append(LabelledSolution(**fields))
+        except (OSError, pa.ArrowException, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadInput(
+                "labels", str(path), f"needed: what ttc verifier label wrote ({reason})"
+            ) from error
+    if not rows:
+        raise BadInput("labels", ", ".join(map(str, paths)), "there is no labelled solution in it")
+    return rows

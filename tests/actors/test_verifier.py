@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
@@ -11,8 +13,12 @@ import torch
 from actors.engine import Job, Pooled
 from actors.messages import Failure, Request, ScoreRequest, ScoreResult
 from actors.verifier import KINDS, ScoreMemo, VerifierActor, positive_probability
+from orchestrator.prm.config import TrainConfig
+from orchestrator.prm.label import LabelledSolution
+from orchestrator.prm.model import load_verifier, scores
+from orchestrator.prm.train import train
 from tests.actors.calls import answers, sample, score
-from tests.actors.tiny_models import MAX_LEN, make_reward_model
+from tests.actors.tiny_models import MAX_LEN, make_reward_model, save_llama
 
 ENDS = (20, 50, 70, 100, 131, 150)
 
@@ -30,6 +36,29 @@ def test_scores_are_hugging_faces(verifier: Any) -> None:
         assert result.scores == pytest.approx([reference[end - 1] for end in ENDS], abs=1e-5)
         assert result.replica == "verifier"
     assert len(set(reference)) > 100  # a model that says the same everywhere tests nothing
+
+
+def test_a_verifier_trained_from_a_llama_scores_as_plain_torch_does(cluster: Any, tmp_path: Path) -> None:
+    rows = [LabelledSolution(f"p{seed}", "", (), (seed % 2,) * 6, path(seed), ENDS) for seed in range(8)]
+    config = TrainConfig(steps=3, batch=8, lr=1e-2, warmup=0, held_out=0.4, extra_layers=1, freeze=-1)
+    backbone = save_llama(tmp_path / "llama")
+    assert train(rows, str(backbone), tmp_path / "verifier", config, log=lambda line: None) is not None
+    paths = [path(seed) for seed in range(20, 24)]
+    with torch.inference_mode():
+        expected = scores(load_verifier(tmp_path / "verifier"), torch.tensor(paths)).numpy()
+    assert np.ptp(expected) > 0.1
+    actor = ray.remote(VerifierActor).remote("llama", str(tmp_path / "verifier"))
+    try:
+        cold = answers(actor, [score(tokens[: ENDS[2]], *ENDS[:3]) for tokens in paths])
+        warm = answers(actor, [score(tokens, *ENDS) for tokens in paths])
+    finally:
+        ray.get(actor.shutdown.remote())
+        ray.kill(actor)
+    for result, row in zip(cold, expected, strict=True):
+        assert result.scores == pytest.approx([row[end - 1] for end in ENDS[:3]], abs=1e-4)
+    for result, row in zip(warm, expected, strict=True):
+        assert result.scores == pytest.approx([row[end - 1] for end in ENDS], abs=1e-4)
+        assert result.computed_tokens == ENDS[-1] - 64  # the cache holds the first two blocks
 
 
 def test_step_by_step_equals_cold_and_computes_only_what_is_new(verifier: Any) -> None:
@@ -140,5 +169,5 @@ def test_a_memo_forgets_the_least_recently_used() -> None:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    with pytest.raises(ValueError, match=r"verifier\.kind: 'orm' .* prm"):
-        VerifierActor("v", "nowhere", kind="orm")
+    with pytest.raises(ValueError, match=r"verifier\.kind: 'judge' .* prm"):
+        VerifierActor("v", "nowhere", kind="judge")

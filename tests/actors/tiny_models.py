@@ -8,11 +8,40 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen2Model
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Model,
+)
 
 SYMBOLS = ["<eos>", *"0123456789", "+", "=", ";", "\n"]
 EOS, SEMICOLON, NEWLINE = 0, SYMBOLS.index(";"), SYMBOLS.index("\n")
 MAX_LEN = 256
+
+
+def save_llama(path: Path) -> Path:
+    """A random Llama language model: what a verifier is trained from."""
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=len(SYMBOLS),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=MAX_LEN,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=EOS,
+        pad_token_id=EOS,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).float().save_pretrained(path)
+    _save_tokenizer(path)
+    return path
 
 
 def _config() -> Qwen2Config:

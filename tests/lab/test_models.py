@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator.errors import BadInput
 from orchestrator.lab import sampling, task
-from orchestrator.lab.evaluate import auc, evaluate, within_problem_auc
+from orchestrator.lab.evaluate import evaluate
 from orchestrator.lab.model import (
     LARGEST,
     REWARD_ARCHITECTURE,
@@ -199,18 +199,6 @@ def test_committed_models_pass_the_gates_on_few_problems() -> None:
     assert result["groups"]["Q5"]["pass@1"][0] < 0.1
     assert min(result["within_auc"][0]) > 0.55
     assert "weighted@16" in lines[0]
-
-
-def test_auc() -> None:
-    labels = np.array([True, True, False, False])
-    assert auc(np.array([0.9, 0.8, 0.2, 0.1]), labels) == 1.0
-    assert auc(np.array([0.9, 0.2, 0.8, 0.2]), labels) == 0.625
-    assert np.isnan(auc(np.array([0.5, 0.5]), np.array([True, True])))
-    # Scores that know only which problem is hard: pooled AUC is high, within a problem it is chance.
-    scores = np.array([[0.9, 0.9, 0.9, 0.9], [0.1, 0.1, 0.1, 0.1]])
-    good = np.array([[True, True, True, False], [True, False, False, False]])
-    assert auc(scores.ravel(), good.ravel()) == 0.75
-    assert within_problem_auc(scores, good) == 0.5
 
 
 def test_train_names_what_it_knows(tmp_path: Path) -> None:

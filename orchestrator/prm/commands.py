@@ -1,0 +1,162 @@
+"""``ttc verifier label`` and ``ttc verifier train``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator import launch
+from orchestrator.config import Config, load
+from orchestrator.errors import BadInput
+from orchestrator.launch import say
+from orchestrator.prm.config import TrainConfig
+
+if TYPE_CHECKING:
+    from orchestrator.answers import Answers
+    from orchestrator.prm.label import Labeller
+    from orchestrator.prm.train import Augment
+    from orchestrator.text import Codec
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """Add ``verifier`` and its commands; returns the parser of ``label``, whose run has a summary."""
+    verifier = commands.add_parser("verifier", help="label steps by rollouts, and train a verifier on them")
+    own = verifier.add_subparsers(required=True, metavar="COMMAND")
+
+    label = own.add_parser(
+        "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
+    )
+    label.add_argument("config", help="a YAML file; its generator, reviser and problems are used")
+    label.add_argument("out", type=Path, help="the Parquet file to write")
+    label.add_argument("overrides", nargs="*", metavar="key=value")
+    label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
+    label.add_argument("--completions", type=int, default=16, help="a step (default: 16)")
+    label.add_argument("--chains", type=int, help="for an ORM: label attempts of so many chains instead")
+    label.add_argument("--length", type=int, default=5, help="attempts a chain (default: 5)")
+    label.add_argument("--resume", metavar="RUN_ID", help="go on with a labelling that was interrupted")
+    label.set_defaults(command=_label)
+
+    train = own.add_parser("train", help="train a verifier on such labels; resumable")
+    train.add_argument("labels", nargs="+", type=Path, metavar="LABELS.parquet")
+    train.add_argument(
+        "--backbone", required=True, help="a causal language model, or a verifier: a directory or a hub id"
+    )
+    train.add_argument("--out", required=True, type=Path, help="the directory of the verifier")
+    for option in fields(TrainConfig):
+        kind = _layers if option.name == "freeze" else type(option.default)
+        name = "--" + option.name.replace("_", "-")
+        train.add_argument(name, type=kind, default=option.default, help=f"(default: {option.default})")
+    train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
+    train.add_argument("--runs", default="runs", help="whose MLflow store gets the curves (default: runs)")
+    train.add_argument("--no-tracking", action="store_true", help="leave MLflow alone")
+    train.set_defaults(command=_train)
+    return label
+
+
+def _layers(text: str) -> int:
+    """How many layers to freeze: a number, or ``all`` as -1."""
+    return -1 if text == "all" else int(text)
+
+
+def _label(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.prm.label import ChainLabeller, StepLabeller
+    from orchestrator.strategies.definition import at_least
+
+    chained = options.chains is not None
+    for name in ("chains", "length") if chained else ("solutions", "completions"):
+        at_least(f"--{name}", getattr(options, name), 1)
+    strategy = "revisions" if chained else "best_of_n"
+    config = load(options.config, [*options.overrides, "verifier.model=null", f"strategy.name={strategy}"])
+    make: Callable[[Codec, Answers], Labeller] = (
+        partial(ChainLabeller, chains=options.chains, length=options.length)
+        if chained
+        else partial(StepLabeller, solutions=options.solutions, completions=options.completions)
+    )
+    return label(config, make, options.out, options.json, errors, run_id=options.resume)
+
+
+def label(
+    config: Config,
+    make: Callable[[Codec, Answers], Labeller],
+    out: Path,
+    as_json: bool,
+    errors: Console,
+    *,
+    run_id: str | None = None,
+) -> int:
+    """Run ``config`` with a labeller in its strategy's place, and write what it learns to ``out``: the exit
+    status. ``run_id`` names a run that goes on."""
+    from orchestrator.answers import ANSWERS
+    from orchestrator.prm.label import write_labels
+    from orchestrator.run import new_run_id
+
+    labellers: list[Labeller] = []
+
+    def labeller(codec: Codec) -> Labeller:
+        labellers.append(make(codec, ANSWERS[config.problems.answers]))
+        return labellers[0]
+
+    config.name += "-label"
+    if run_id is not None and not (Path(config.runs) / run_id).is_dir():
+        raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
+    run_id = run_id or new_run_id(config)
+    status = launch.run(config, as_json, errors, run_id=run_id, make_search=labeller)
+    if status == 130:
+        say(errors, f"to go on: the same command with --resume {run_id}")
+    if labellers and status in (0, 1):
+        write_labels(labellers[0].rows, out)
+        say(errors, f"{len(labellers[0].rows)} labelled solutions in {out}")
+    return status
+
+
+def _train(options: argparse.Namespace, errors: Console) -> int:
+    config = TrainConfig(**{option.name: getattr(options, option.name) for option in fields(TrainConfig)})
+    runs = None if options.no_tracking else Path(options.runs)
+    train(options.labels, options.backbone, options.out, config, runs, errors, minutes=options.minutes)
+    return 0
+
+
+def train(
+    labels: list[Path],
+    backbone: str,
+    out: Path,
+    config: TrainConfig,
+    runs: Path | None,
+    errors: Console,
+    *,
+    minutes: float | None = None,
+    augment: Augment | None = None,
+) -> None:
+    """Train a verifier, say how good it is, and log its curves to the MLflow store of ``runs`` (None:
+    nowhere)."""
+    config.check()
+    from orchestrator.prm.label import read_labels
+    from orchestrator.prm.measures import describe
+    from orchestrator.prm.train import train
+    from orchestrator.tracking import Tracker, local_uri
+
+    rows = read_labels(labels)
+    tracker = None
+    if runs is not None:
+        runs = runs.resolve()
+        runs.mkdir(parents=True, exist_ok=True)
+        params = {"backbone": backbone, "solutions": len(rows), **asdict(config)}
+        artifacts = (runs / "artifacts").as_uri()
+        tracker = Tracker(local_uri(runs), "verifier", out.name, params, artifacts=artifacts)
+    track = tracker.metrics if tracker is not None else lambda metrics: None
+    status = "FAILED"
+    try:
+        measures = train(rows, backbone, out, config, augment=augment, minutes=minutes, track=track)
+        status = "KILLED" if measures is None else "FINISHED"
+    finally:
+        untracked = tracker.close(status) if tracker is not None else None
+    if untracked is not None:
+        say(errors, f"warning: {untracked}", "yellow")
+    if measures is not None:
+        print(describe(measures))
