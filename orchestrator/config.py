@@ -30,7 +30,7 @@ DTYPES = ("float32", "bfloat16", "float16", "auto")
 KINDS = ("prm", "orm")
 SWEEP = "sweep"
 """The section of a file that ``ttc sweep`` reads (orchestrator/grid.py)."""
-ALLOCATIONS = ("uniform",)
+ALLOCATIONS = ("uniform", "adaptive")
 
 
 @dataclass
@@ -101,9 +101,13 @@ class ReviserConfig:
 
 @dataclass
 class AllocationConfig:
-    """Who gets the next FLOP. ``uniform``: every problem an equal share."""
+    """Who gets the next FLOP. ``uniform``: every problem an equal share. ``adaptive``: the problem where it
+    is expected to gain most; the other keys are its own (orchestrator/allocation/adaptive.py)."""
 
     name: str = "uniform"
+    confidence: float = 0.9
+    round: float = 0.1
+    parallel: int = 64
 
 
 @dataclass
@@ -316,6 +320,10 @@ def _check(config: Config) -> None:
     _choice("verifier.kind", verifier.kind, KINDS)
     _choice("verifier.aggregation", verifier.aggregation, tuple(AGGREGATIONS))
     _choice("allocation.name", config.allocation.name, ALLOCATIONS)
+    for key, share in (("confidence", config.allocation.confidence), ("round", config.allocation.round)):
+        if not 0 < share <= 1:
+            raise BadInput(f"allocation.{key}", share, "allowed: above 0, up to 1")
+    _least("allocation.parallel", config.allocation.parallel, 1)
     if len(config.budget.units) != 1:
         raise BadInput("budget", config.budget.units, f"exactly one is needed; {one_of(UNITS)}")
     if config.budget.solution_tokens is not None:

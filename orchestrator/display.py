@@ -150,6 +150,10 @@ def summary_table(summary: Summary) -> Table:
     return table
 
 
+def _moved(allocation: dict[str, int]) -> str:
+    return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} stopped as solved"
+
+
 def _rows(s: Summary) -> list[tuple[str, str]]:
     def percent(x: float) -> str:
         return f"{100 * x:.1f} %"
@@ -165,6 +169,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("budget", asked),
         ("  which buys", buys),
         ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
+        *([("  moved", _moved(s.allocation))] if s.allocation else []),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
         ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),

@@ -37,6 +37,8 @@ class Summary:
     ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``utilisation`` is the
     share of the search in which a pool's replicas had work, on average. ``flips``: of the correct
     attempts that were revised, the share whose revision is incorrect; None where nothing was revised.
+    ``allocation``: rounds in which the budget was moved between problems, and how many problems were
+    stopped as solved; empty where each had a fixed share.
     """
 
     run_id: str
@@ -57,6 +59,7 @@ class Summary:
     seconds: float
     startup_seconds: float
     utilisation: dict[str, float]
+    allocation: dict[str, int]
     operations: int
     replayed: int
     solutions_sha256: str
@@ -74,6 +77,7 @@ def summarise(
     seconds: float,
     startup_seconds: float,
     utilisation: dict[str, float],
+    allocation: dict[str, int] | None = None,
 ) -> Summary:
     """The summary of a run whose searches cost ``usage``. Seconds are wall time."""
     total = len(results)
@@ -105,6 +109,7 @@ def summarise(
         seconds=seconds,
         startup_seconds=startup_seconds,
         utilisation=utilisation,
+        allocation=allocation or {},
         operations=usage.operations,
         replayed=usage.replayed,
         solutions_sha256=digest(results),

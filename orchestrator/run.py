@@ -16,8 +16,10 @@ from types import TracebackType
 from typing import Protocol
 
 from actors.deployment import Deployment
+from orchestrator.allocation.adaptive import Adaptive
+from orchestrator.allocation.rounds import Policy
 from orchestrator.answers import ANSWERS
-from orchestrator.config import Config, to_dict, to_yaml
+from orchestrator.config import AllocationConfig, Config, to_dict, to_yaml
 from orchestrator.controller import Controller, Search, SearchResult
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
@@ -127,6 +129,7 @@ class Run:
                 pool.spec.name: min(1.0, (pool.busy_seconds - before) / (seconds * pool.spec.replicas))
                 for pool, before in zip(pools, busy, strict=True)
             },
+            allocation=controller.rounds.to_dict() if controller.rounds else None,
         )
         write_parquet(results, self.directory / "results.parquet")
         self._tracker.artifact(self.directory / "results.parquet")
@@ -172,6 +175,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         "seconds": summary.seconds,
         "startup_seconds": summary.startup_seconds,
         **{f"utilisation/{name}": value for name, value in summary.utilisation.items()},
+        **{f"allocation/{name}": float(value) for name, value in summary.allocation.items()},
         "problems/total": float(summary.problems),
         "problems/answered": float(summary.answered),
         "problems/exhausted": float(summary.exhausted),
@@ -204,9 +208,17 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
         ANSWERS[config.problems.answers],
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
+        policy=_policy(config.allocation),
         rules=rules(scored=prepared.verifier is not None, chains=prepared.reviser is not None),
         searches_at_once=config.max_searches,
     )
+
+
+def _policy(allocation: AllocationConfig) -> Policy | None:
+    """None: equal shares."""
+    if allocation.name == "uniform":
+        return None
+    return Adaptive(allocation.confidence, allocation.round, allocation.parallel)
 
 
 class AnytimeCurve:

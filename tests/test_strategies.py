@@ -25,6 +25,23 @@ async def test_best_of_n_samples_n_whole_independent_solutions():
     assert {request.until for request in engine.samples} == {"end"}
 
 
+async def test_early_rejection_gives_a_path_up_at_its_first_poor_step_and_begins_others():
+    def judge(text: str) -> float:
+        return 0.05 if "d" in text else 0.9
+
+    engine = ScriptedEngine(letters(3, length=1), judge)
+    ops = operations(engine)
+    nodes = await find("early_rejection")(ops, n=20, width=3, threshold=0.1)
+    depths = {len(node.path) for node in nodes}
+    assert len({request.id.split("/")[-1].split(".")[0] for request in engine.samples}) == 20
+    assert depths == {3}
+    for node in nodes:  # only the last step may be a poor one
+        assert all(score >= 0.1 for score in node.scores[:-1])
+    whole = operations(ScriptedEngine(letters(3, length=1), judge))
+    assert len(nodes) < len(await find("early_rejection")(whole, n=20, width=3, threshold=0)) == 20
+    assert ops.usage.flops < whole.usage.flops
+
+
 def of_any_length(request: SampleRequest, text: str, rng: random.Random) -> str:
     """Each step, the first too, may be the last."""
     if request.until == "end":

@@ -48,6 +48,8 @@ class Rounds:
     ) -> None:
         self.held = 0
         """Number of rounds so far."""
+        self.stopped = 0
+        """Number of problems that the policy ended while there was money."""
         self._budget = budget
         self._policy = policy
         self._candidates = candidates
@@ -65,6 +67,10 @@ class Rounds:
         self._problems[problem][0].close()
         self._changed.set()
 
+    def to_dict(self) -> dict[str, int]:
+        """For the summary."""
+        return {"rounds": self.held, "solved": self.stopped}
+
     async def run(self) -> None:
         """Hold rounds until every lease is closed."""
         while open_ := [i for i, (lease, _) in enumerate(self._problems) if not lease.closed]:
@@ -78,7 +84,8 @@ class Rounds:
         self.held += 1
         asking = await asyncio.to_thread(lambda: [self._asking(i) for i in problems])
         grants = self._policy(asking, self._budget.left)
-        if not any(grants):  # nobody's next solution can be paid, or is worth it
+        self.stopped += sum(solutions is None for solutions in grants)
+        if not any(grants):  # nobody's next solution can be paid
             grants = [None] * len(problems)
         for i, one, solutions in zip(problems, asking, grants, strict=True):
             lease = self._problems[i][0]

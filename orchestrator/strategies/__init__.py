@@ -17,6 +17,7 @@ from orchestrator.strategies import (
     best_of_n,
     budget_forcing,
     dvts,
+    early_rejection,
     lookahead,
     mcts,
     particle_filtering,
@@ -37,6 +38,7 @@ REGISTRY: dict[str, Strategy] = {
         particle_filtering.particle_filtering,
         revisions.revisions,
         budget_forcing.budget_forcing,
+        early_rejection.early_rejection,
     )
 }
 
