@@ -88,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="take the cheapest strategy that is within so many standard errors of the best (default: 0)",
     )
-    fit.add_argument("--generator", help="where the experiment has difficulty runs of several models")
+    for model in ("generator", "verifier"):
+        fit.add_argument(f"--{model}", help="which, where the experiment has difficulty runs of several")
     fit.add_argument("--out", type=Path, default=Path("policy.yaml"), help="(default: policy.yaml)")
     fit.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
     fit.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
@@ -141,6 +142,7 @@ def _fit(options: argparse.Namespace, errors: Console) -> int:
         samples=options.samples,
         margin=options.margin,
         generator=options.generator,
+        verifier=options.verifier,
         uri=options.uri,
         runs=options.runs,
         as_json=options.json,

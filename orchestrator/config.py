@@ -21,7 +21,7 @@ from orchestrator.budget import UNITS
 from orchestrator.errors import BadInput, one_of
 from orchestrator.revision import FORMATS
 from orchestrator.selection import AGGREGATIONS
-from orchestrator.strategies import find
+from orchestrator.strategies import configured
 
 SOURCES = ("lab", "jsonl")
 ANSWERS = ("exact", "math")
@@ -330,7 +330,7 @@ def _check(config: Config) -> None:
         _least("budget.solution_tokens", config.budget.solution_tokens, 1)
     _least("cluster.start_timeout_seconds", config.cluster.start_timeout_seconds, 1)
 
-    strategy = find(config.strategy.get("name"))
+    strategy = configured(config.strategy)
     if strategy.needs_verifier and verifier.model is None:
         raise BadInput("verifier.model", None, f"strategy {strategy.name} needs a verifier")
     if strategy.needs_thinking and generator.end_of_thinking is None:

@@ -52,6 +52,11 @@ class Operations(Execution):
             raise ValueError("this run has no generator.end_of_thinking")
         return marker
 
+    @property
+    def left(self) -> int:
+        """FLOPs that the search may still spend."""
+        return self._lease.left
+
     def value(self, node: Node) -> float:
         """The verifier's value of a path: its step scores under the configured aggregation."""
         return AGGREGATIONS[self._setting.aggregation](node.scores)

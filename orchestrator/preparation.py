@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.analysis.policy import read_policy, same_model
 from orchestrator.budget import Budget, Price, convert
 from orchestrator.config import Config
 from orchestrator.config import fingerprint as config_fingerprint
@@ -18,7 +19,7 @@ from orchestrator.errors import BadInput
 from orchestrator.flops import CostModel
 from orchestrator.problems import Problem, read_jsonl
 from orchestrator.revision import CONTEXT
-from orchestrator.strategies import find
+from orchestrator.strategies import configured
 from orchestrator.strategies.budget_forcing import closing
 from orchestrator.text import Codec, load_tokenizer
 
@@ -48,7 +49,7 @@ def prepare(config: Config) -> Prepared:
     )
     verifier = _companion(config, codec, "verifier", config.verifier.model)
     reviser = None
-    if find(config.strategy["name"]).needs_reviser:
+    if configured(config.strategy).needs_reviser:
         reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
     template = config.problems.template
     prompts = [
@@ -58,6 +59,7 @@ def prepare(config: Config) -> Prepared:
     _check_writable(config)
     _check_lengths(config, problems, prompts)
     _check_thinking(config, codec)
+    _check_policy(config)
     budget = _budget(config, prompts, generator, verifier)
     cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
     if budget.flops < cheapest:
@@ -122,7 +124,7 @@ def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequenc
     """Every prompt and a longest solution must fit the engines' context."""
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
     prompt, new = len(prompts[longest]), config.generator.max_tokens
-    attempts = CONTEXT if find(config.strategy["name"]).needs_reviser else 0
+    attempts = CONTEXT if configured(config.strategy).needs_reviser else 0
     readers = {"reviser" if config.reviser.model is not None else "generator"}
     if config.verifier.kind == "orm":
         readers.add("verifier")
@@ -161,12 +163,27 @@ def _check_thinking(config: Config, codec: Codec) -> None:
         )
 
 
+def _check_policy(config: Config) -> None:
+    """A policy tells difficulty by scores, so it is for the verifier and the aggregation that it was
+    fitted with."""
+    if config.strategy["name"] != "compute_optimal":
+        return
+    policy = read_policy(config.strategy["policy"])
+    fitted = f"strategy.policy ({config.strategy['policy']}) was fitted with another; allowed: "
+    if not same_model(policy.verifier, config.verifier.model):
+        raise BadInput("verifier.model", config.verifier.model, fitted + policy.verifier)
+    if policy.aggregation != config.verifier.aggregation:
+        raise BadInput("verifier.aggregation", config.verifier.aggregation, fitted + policy.aggregation)
+
+
 def fingerprint(prepared: Prepared) -> str:
-    """Of all that determines the results: configuration, problems, and the source of an own strategy."""
+    """Of all that determines the results: configuration, problems, and the file that a strategy names (its
+    source, or its policy)."""
     sha = hashlib.sha256(config_fingerprint(prepared.config).encode())
     for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
     path, separator, _ = str(prepared.config.strategy["name"]).rpartition(":")
-    if separator:
-        sha.update(Path(path).read_bytes())
+    for file in (path if separator else None, prepared.config.strategy.get("policy")):
+        if file is not None:
+            sha.update(Path(file).read_bytes())
     return sha.hexdigest()

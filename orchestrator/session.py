@@ -15,7 +15,7 @@ from actors.pool import Pool, PoolSpec
 from actors.replica import Replica
 from actors.verifier import VerifierActor
 from orchestrator.config import ClusterConfig, Config, GeneratorConfig, ReviserConfig, VerifierConfig
-from orchestrator.strategies import find
+from orchestrator.strategies import configured
 
 
 class Observer(Protocol):
@@ -56,7 +56,7 @@ def pool_specs(config: Config) -> Pools:
     assert generators is not None
     verifiers = _pool_spec("verifier", VerifierActor, config.verifier, {"kind": config.verifier.kind})
     revisers = None
-    if find(config.strategy["name"]).needs_reviser:
+    if configured(config.strategy).needs_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, delimiter) or generators
     return Pools(generators, verifiers, revisers)
 

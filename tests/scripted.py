@@ -6,6 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from actors.messages import Finish, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from orchestrator.budget import Budget
@@ -45,8 +47,13 @@ class Characters:
 
 MARKER = "</t>"
 CODEC = Codec(Characters(), "\n", MARKER)
-SMALL = {"budget_forcing": {"min_thinking_tokens": 8, "max_thinking_tokens": 12, "answer_prefix": ":"}}
-"""Parameters of the strategies whose defaults are too long for ``setting``'s 32 tokens a solution."""
+POLICY = str(Path(__file__).parent / "policy.yaml")
+SMALL: dict[str, dict[str, Any]] = {
+    "budget_forcing": {"n": 8, "min_thinking_tokens": 8, "max_thinking_tokens": 12, "answer_prefix": ":"},
+    "compute_optimal": {"policy": POLICY},
+}
+"""Parameters of the strategies whose defaults are too long for ``setting``'s 32 tokens a solution, or name
+a file."""
 Write = Callable[[SampleRequest, str, random.Random], str]
 Judge = Callable[[str], float]
 

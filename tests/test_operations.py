@@ -218,7 +218,7 @@ async def test_what_a_budget_buys_does_not_depend_on_timing(budget, jitter, name
     async def search(timing: random.Random | None) -> tuple[list[tuple[int, ...]], int]:
         ops = operations(ScriptedEngine(letters(4), jitter=timing), budget=budget)
         with contextlib.suppress(BudgetExhausted):
-            await find(name)(ops, **SMALL.get(name, {}), n=8)
+            await find(name)(ops, **SMALL.get(name, {"n": 8}))
         assert ops._lease.settled <= budget
         assert ops._lease.reserved == 0
         return [node.path + node.tokens for node in ops.finished], ops._lease.settled

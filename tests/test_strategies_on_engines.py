@@ -17,6 +17,7 @@ from orchestrator.revision import FORMATS, RevisionPrompt
 from orchestrator.session import pool_specs
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import REGISTRY, find
+from tests.scripted import POLICY
 
 CONFIG = Path(__file__).parent.parent / "configs" / "lab.yaml"
 THINKING = {"min_thinking_tokens": 20, "max_thinking_tokens": 30, "max_extensions": 3, "wait": "\n"}
@@ -47,7 +48,9 @@ async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
         )
         for name in sorted(REGISTRY):
             strategy = find(name)
-            taken = {key: value for key, value in PARAMETERS.items() if key in strategy.parameters({})}
+            given = {"policy": POLICY} if name == "compute_optimal" else {}
+            known = strategy.parameters(given)
+            taken = given | {key: value for key, value in PARAMETERS.items() if key in known}
             controller = Controller(replace(setting), ANSWERS["exact"], Lease(BUDGET))
             search = partial(strategy.search, **strategy.parameters(taken))
             found[name] = controller.budget, await controller.run(prepared.problems, prepared.prompts, search)

@@ -218,22 +218,18 @@ class Option:
 
 def options(cells: Iterable[Cell]) -> list[Option]:
     """The cells grouped by setting, strategy, parameters and budget, each group over its seeds; by mean
-    FLOPs a problem. Raises ValueError where they do not all have the same problems, or a seed twice."""
+    FLOPs a problem. Of two with one seed the later counts: the same run, made again. Raises ValueError
+    where they do not all have the same problems."""
     cells = list(cells)
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[str, dict[int, Cell]] = {}
     for cell in cells:
         if cell.problems != cells[0].problems:
             raise ValueError(f"run {cell.run_id} has other problems than run {cells[0].run_id}")
         key = repr((cell.setting, sorted(cell.strategy.items()), round(cell.budget)))
-        groups.setdefault(key, []).append(cell)
-    labels = _labels([group[0].strategy for group in groups.values()])
-    found = []
-    for label, group in zip(labels, groups.values(), strict=True):
-        group.sort(key=lambda cell: cell.seed)
-        seeds = [cell.seed for cell in group]
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"{label}: the experiment has a seed more than once ({seeds})")
-        found.append(Option(label, tuple(group)))
+        groups.setdefault(key, {})[cell.seed] = cell
+    seeds = [tuple(group[seed] for seed in sorted(group)) for group in groups.values()]
+    labels = _labels([group[0].strategy for group in seeds])
+    found = [Option(label, group) for label, group in zip(labels, seeds, strict=True)]
     return sorted(found, key=lambda option: float(option.cost().mean()))
 
 

@@ -58,42 +58,41 @@ class Study:
         return Outcomes.of(found, self.rule)
 
 
-def study(experiment: Experiment, rule: str = "weighted", generator: str | None = None) -> Study:
-    """The cells of an experiment that a policy may choose among: of the same setting (models,
-    temperature, …) as the difficulty run. ``generator`` names one where there are several such runs.
-    Raises BadInput where something that is needed is missing."""
-    runs = [
-        cell
-        for cell in experiment.difficulty
-        if generator is None or same_model(cell.setting["generator.model"], generator)
-    ]
-    known = sorted({str(cell.setting["generator.model"]) for cell in experiment.difficulty})
-    if len(runs) != 1:
-        raise BadInput(
-            "--generator",
-            generator,
-            f"one difficulty run is needed and {len(runs)} fit; {one_of(known or ['a sweep with one'])}",
-        )
+def study(
+    experiment: Experiment,
+    rule: str = "weighted",
+    generator: str | None = None,
+    verifier: str | None = None,
+) -> Study:
+    """The cells of an experiment that a policy may choose among: of the same problems and setting (models,
+    temperature, …) as the difficulty run. ``generator`` and ``verifier`` tell which one where there are
+    several. Raises BadInput where something that is needed is missing."""
+    runs = experiment.difficulty
+    for name, asked in (("generator", generator), ("verifier", verifier)):
+        runs = [cell for cell in runs if asked is None or same_model(cell.setting[f"{name}.model"], asked)]
+        known = sorted({str(cell.setting[f"{name}.model"]) for cell in experiment.difficulty})
+        if not runs or (asked is None and len({cell.setting[f"{name}.model"] for cell in runs}) > 1):
+            why = f"the experiment has difficulty runs of {len(known)}"
+            raise BadInput(f"--{name}", asked, f"{why}; {one_of(known or ['a sweep with one'])}")
+    if len(runs) > 1:
+        raise BadInput("experiment", experiment.name, f"it has {len(runs)} difficulty runs of these models")
     (difficulty,) = runs
     if difficulty.setting["verifier.model"] is None:
         raise BadInput("experiment", experiment.name, "its difficulty run has no verifier, so no scores")
     cells = [
         cell
         for cell in experiment.cells
-        if cell.setting == difficulty.setting and cell.strategy["name"] != POLICY
+        if cell.setting == difficulty.setting
+        and cell.problems == difficulty.problems
+        and cell.strategy["name"] != POLICY
     ]
-    rules = sorted(set.intersection(*(set(cell.correct) for cell in cells))) if cells else []
+    if not any(cell.strategy["name"] == SAMPLES for cell in cells):
+        needed = f"it has no {SAMPLES} of the setting and the problems of its difficulty run"
+        raise BadInput("experiment", experiment.name, needed)
+    rules = sorted(set.intersection(*(set(cell.correct) for cell in cells)))
     if rule not in rules:
-        raise BadInput("--rule", rule, one_of(rules or ["a rule that the experiment's cells have"]))
-    if cells[0].problems != difficulty.problems:
-        raise BadInput("experiment", experiment.name, "its difficulty run has other problems than its cells")
-    try:
-        found = options(cells)
-    except ValueError as error:
-        raise BadInput("experiment", experiment.name, f"its runs cannot be compared: {error}") from error
-    if not any(option.strategy["name"] == SAMPLES for option in found):
-        raise BadInput("experiment", experiment.name, f"it has no {SAMPLES} to compare with")
-    return Study(experiment.name, rule, found, difficulty)
+        raise BadInput("--rule", rule, one_of(rules))
+    return Study(experiment.name, rule, options(cells), difficulty)
 
 
 @dataclass(frozen=True, eq=False)

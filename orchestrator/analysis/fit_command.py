@@ -32,6 +32,7 @@ def run_fit(
     samples: int = 4,
     margin: float = 0.0,
     generator: str | None = None,
+    verifier: str | None = None,
     uri: str | None = None,
     runs: str = "runs",
     as_json: bool = False,
@@ -50,7 +51,7 @@ def run_fit(
     if directory is None and uri is None and not (Path(runs) / "mlflow.db").is_file():
         raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
     found = load(experiment, store) if directory is None else load_directory(directory)
-    learned = fit(study(found, rule, generator), samples=samples, margin=margin)
+    learned = fit(study(found, rule, generator, verifier), samples=samples, margin=margin)
     write_policy(learned.policy, out)
     numbers = to_dict(learned)
     if as_json:

@@ -59,8 +59,10 @@ class Policy:
         return 1 + sum(score < cut for cut in self.thresholds)
 
     def row(self, flops: float) -> Row:
-        """The row of the largest budget that ``flops`` reach; the smallest where they reach none."""
-        return max((row for row in self.rows if row.budget <= flops), key=_budget, default=self.rows[0])
+        """The row of the largest budget that ``flops`` reach, to within a tenth: problems' shares differ by
+        their prompts. The smallest where they reach none."""
+        reached = (row for row in self.rows if row.budget <= 1.1 * flops)
+        return max(reached, key=lambda row: row.budget, default=self.rows[0])
 
     def choice(self, score: float, flops: float) -> Choice:
         """What a problem of this mean final score runs that has ``flops`` in all."""
@@ -74,10 +76,6 @@ class Policy:
             if choice.strategy not in found:
                 found.append(choice.strategy)
         return found
-
-
-def _budget(row: Row) -> float:
-    return row.budget
 
 
 def write_policy(policy: Policy, path: Path) -> None:

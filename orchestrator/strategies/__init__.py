@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import BadInput, one_of
 from orchestrator.strategies import (
     beam_search,
     best_of_n,
     budget_forcing,
+    compute_optimal,
     dvts,
     early_rejection,
     lookahead,
@@ -39,6 +42,7 @@ REGISTRY: dict[str, Strategy] = {
         revisions.revisions,
         budget_forcing.budget_forcing,
         early_rejection.early_rejection,
+        compute_optimal.compute_optimal,
     )
 }
 
@@ -61,6 +65,21 @@ def find(name: object) -> Strategy:
         meant = f" ({name} is {ELSEWHERE[str(name)]})" if str(name) in ELSEWHERE else ""
         raise BadInput("strategy.name", name, allowed + meant)
     return REGISTRY[name]
+
+
+def configured(chosen: Mapping[str, Any]) -> Strategy:
+    """The strategy of a configuration (its name and parameters), which needs what those need that it may
+    run itself. Raises BadInput."""
+    found = find(chosen.get("name"))
+    if found.within is None:
+        return found
+    params = found.parameters({str(key): value for key, value in chosen.items() if key != "name"})
+    inner = [find(name) for name in found.within(**params)]
+    return replace(
+        found,
+        needs_reviser=any(each.needs_reviser for each in inner),
+        needs_thinking=any(each.needs_thinking for each in inner),
+    )
 
 
 def _from_file(name: str) -> Strategy:

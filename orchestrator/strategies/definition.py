@@ -21,7 +21,8 @@ class Strategy:
     """A search coroutine ``search(ops, **params)``, the check of its parameters, and what it cannot do
     without: a verifier's scores to guide it (selection may want them in any case), a reviser, or a generator
     whose thinking ends with a known marker. ``words``: what a parameter takes beside values of its
-    default's type."""
+    default's type. ``within`` names the other strategies that it may run, given its parameters; what those
+    need it needs too (``configured``)."""
 
     name: str
     search: Search
@@ -30,6 +31,7 @@ class Strategy:
     needs_reviser: bool = False
     needs_thinking: bool = False
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    within: Callable[..., Sequence[str]] | None = None
 
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
         return self.search(ops, **params)
@@ -68,10 +70,11 @@ def strategy(
     needs_reviser: bool = False,
     needs_thinking: bool = False,
     words: Mapping[str, Sequence[str]] | None = None,
+    within: Callable[..., Sequence[str]] | None = None,
 ) -> Callable[[Search], Strategy]:
     """Make a coroutine function a strategy of its own name."""
     return lambda search: Strategy(
-        search.__name__, search, check, needs_verifier, needs_reviser, needs_thinking, words or {}
+        search.__name__, search, check, needs_verifier, needs_reviser, needs_thinking, words or {}, within
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlflow import MlflowClient
 
 from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.config import Config, load, to_dict, to_yaml
@@ -109,6 +110,7 @@ def store(
     )
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")
+    MlflowClient(uri).search_experiments()  # a new store takes its time, which is not the tracker's
     tracker = Tracker(
         uri,
         config.tracking.experiment,

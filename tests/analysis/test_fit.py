@@ -153,7 +153,7 @@ def test_the_command_reads_a_directory_and_shows_tables(swept, tmp_path, capsys,
         (["lab", "--samples", "65"], "has 64 scored samples; 65 are asked for"),
         (["lab", "--samples", "0"], "--samples: 0"),
         (["lab", "--margin", "-1"], "--margin"),
-        (["lab", "--generator", "generator-m"], "one difficulty run is needed and 0 fit"),
+        (["lab", "--generator", "generator-m"], "--generator: 'generator-m'"),
         (["lab", "--out", "no/where/policy.yaml"], "a directory that exists"),
         (["elsewhere"], "allowed: "),
         (["no/where"], "no finished run"),
@@ -175,5 +175,13 @@ def test_an_experiment_without_what_is_compared_is_refused(swept):
     beams = [cell for cell in found.cells if cell.strategy["name"] == "beam_search"]
     with pytest.raises(BadInput, match="no best_of_n"):
         study(replace(found, cells=beams))
-    with pytest.raises(BadInput, match="other problems"):
-        study(replace(found, cells=[replace(beams[0], problems=("x",))]))
+    with pytest.raises(BadInput, match="no best_of_n of the setting and the problems"):
+        study(replace(found, cells=[replace(cell, problems=("x",)) for cell in found.cells]))
+    (one,) = found.difficulty
+    other = replace(one, config={**one.config, "verifier": {"model": "weak"}})
+    both = replace(found, difficulty=[one, other])
+    with pytest.raises(BadInput, match=r"--verifier.* weak"):
+        study(both)
+    assert study(both, verifier="prm").difficulty is one
+    with pytest.raises(BadInput, match="2 difficulty runs of these models"):
+        study(replace(found, difficulty=[one, one]))
