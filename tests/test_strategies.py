@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -78,6 +79,17 @@ async def test_every_strategy_is_anytime(name, share, jitter):
         return
     assert its_paths <= paths
     assert set(found) <= set(solutions)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+async def test_what_was_finished_before_a_strategy_began_is_still_an_answer_when_it_is_cut(name):
+    whole = operations(ScriptedEngine(letters(4)))
+    await find(name)(whole, **SMALL.get(name, {"n": 8}))
+    ops = operations(ScriptedEngine(letters(4)), budget=whole.usage.flops)
+    earlier = await ops.sample(ops.root, 2, until="end")
+    with contextlib.suppress(BudgetExhausted):
+        await find(name)(ops, **SMALL.get(name, {"n": 8}))
+    assert {node.path for node in earlier} <= {node.path for node in ops.finished}
 
 
 def test_every_strategy_is_documented_and_has_defaults():

@@ -68,7 +68,8 @@ async def mcts(
                 (child for child in branch.children if not child.closed), key=lambda c: c.ucb(exploration)
             )
         solutions.append(branch.node)
-        ops.finished = [node for node in solutions if node.finished]
+        if branch.node.finished:
+            ops.finished.append(branch.node)
         branch.back_up(ops.value(branch.node))
         branch.close()
         if root.closed:

@@ -24,9 +24,10 @@ async def particle_filtering(
 ) -> Sequence[Node]:
     """``n`` particles. Each round extends the unfinished ones by one step, weighs every particle by its
     value, and resamples all ``n`` in proportion to softmax(logit(value) / ``temperature``)."""
+    earlier = ops.finished
     particles = await ops.sample(ops.root, n, keep=False)
     for _ in range(max_rounds - 1):
-        ops.finished = [particle for particle in particles if particle.finished]
+        ops.finished = earlier + [particle for particle in particles if particle.finished]
         if all(particle.finished for particle in particles):
             break
         particles = resample(particles, [ops.value(p) for p in particles], temperature, ops.random)
