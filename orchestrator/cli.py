@@ -96,6 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--json", action="store_true", help="the numbers as one JSON object on stdout")
     fit.set_defaults(command=_fit)
 
+    report = commands.add_parser("report", help="what an experiment's runs say, as one HTML page")
+    report.add_argument("experiment", help="an MLflow experiment, or a directory of runs")
+    report.add_argument(
+        "--rule", default="weighted", help="the selection rule that counts (default: weighted)"
+    )
+    report.add_argument("--samples", type=int, default=4, help="of a problem, to tell its bin (default: 4)")
+    report.add_argument("--price", type=float, default=2.0, help="of an accelerator-hour (default: 2)")
+    report.add_argument("--generator", help="which to report on (default: the one with most cells)")
+    report.add_argument("--table", action="store_true", help="only print accuracy by difficulty, as Markdown")
+    report.add_argument("--out", type=Path, default=Path("report.html"), help="(default: report.html)")
+    report.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
+    report.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    report.set_defaults(command=_report)
+
     lab = commands.add_parser("lab", help="the tiny models of the embedded default")
     lab_commands = lab.add_subparsers(required=True, metavar="COMMAND")
     train = lab_commands.add_parser("train", help="train a lab model on this CPU, from a seed; resumable")
@@ -146,6 +160,23 @@ def _fit(options: argparse.Namespace, errors: Console) -> int:
         uri=options.uri,
         runs=options.runs,
         as_json=options.json,
+    )
+
+
+def _report(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.analysis.report import run_report
+
+    return run_report(
+        options.experiment,
+        options.out,
+        errors,
+        rule=options.rule,
+        samples=options.samples,
+        price=options.price,
+        generator=options.generator,
+        uri=options.uri,
+        runs=options.runs,
+        table=options.table,
     )
 
 

@@ -47,7 +47,8 @@ class Cell:
 
     ``role``: ``cell``, or ``difficulty`` for the run whose samples serve only to bin the problems.
     ``budget``: FLOPs a problem that it was given. ``correct``: by selection rule. ``costs``: FLOPs and
-    tokens charged, by the names in ``COSTS``. ``results``: its table of solutions (Parquet).
+    tokens charged, by the names in ``COSTS``. ``results``: its table of solutions (Parquet). ``seconds``:
+    wall time of the search, all problems together; NaN where it is not known.
     """
 
     run_id: str
@@ -60,6 +61,7 @@ class Cell:
     exhausted: Bools
     costs: Mapping[str, Ints]
     results: Path | None = None
+    seconds: float = float("nan")
 
     @property
     def strategy(self) -> dict[str, Any]:
@@ -103,8 +105,10 @@ class Cell:
         return read_solutions(self.results)
 
 
-def read_cell(run_id: str, role: str, config: Mapping[str, Any], budget: float, results: Path) -> Cell:
-    """A cell from its table of results. ``budget`` in FLOPs, of all problems together."""
+def read_cell(
+    run_id: str, role: str, config: Mapping[str, Any], budget: float, seconds: float, results: Path
+) -> Cell:
+    """A cell from its table of results. ``budget`` in FLOPs, of all problems together, as ``seconds``."""
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(results)
@@ -122,6 +126,7 @@ def read_cell(run_id: str, role: str, config: Mapping[str, Any], budget: float, 
         columns["exhausted"],
         {name: columns[name] for name in COSTS},
         results,
+        seconds,
     )
 
 

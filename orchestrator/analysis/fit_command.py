@@ -15,7 +15,7 @@ from rich.table import Table
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.fit import Fit, fit, study
 from orchestrator.analysis.policy import write_policy
-from orchestrator.analysis.store import load, load_directory
+from orchestrator.analysis.store import find
 from orchestrator.errors import BadInput
 from orchestrator.launch import say
 from orchestrator.tracking import Step, Tracker, local_store
@@ -46,11 +46,7 @@ def run_fit(
         raise BadInput("--margin", margin, "allowed: 0 or more")
     if not out.absolute().parent.is_dir():
         raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
-    directory = Path(experiment) if "/" in experiment else None
-    store, artifacts = local_store(uri, runs)
-    if directory is None and uri is None and not (Path(runs) / "mlflow.db").is_file():
-        raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
-    found = load(experiment, store) if directory is None else load_directory(directory)
+    found = find(experiment, uri, runs)
     learned = fit(study(found, rule, generator, verifier), samples=samples, margin=margin)
     write_policy(learned.policy, out)
     numbers = to_dict(learned)
@@ -59,7 +55,8 @@ def run_fit(
     else:
         show(learned, Console())
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
-    if directory is None:
+    if "/" not in experiment:
+        store, artifacts = local_store(uri, runs)
         asked = {"rule": rule, "samples": samples, "margin": margin}
         untracked = _track(learned, out, numbers, asked, experiment, store, artifacts)
         if untracked is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.cells import Cell, read_cell
 from orchestrator.errors import BadInput, one_of
+from orchestrator.tracking import local_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +28,16 @@ class Experiment:
     name: str
     cells: Sequence[Cell]
     difficulty: Sequence[Cell]
+
+
+def find(experiment: str, uri: str | None, runs: str) -> Experiment:
+    """What a user names: a directory of runs (a path with a slash), or an experiment of MLflow, in the
+    store ``uri`` or in the one of the directory ``runs``. Raises BadInput."""
+    if "/" in experiment:
+        return load_directory(Path(experiment))
+    if uri is None and not (Path(runs) / "mlflow.db").is_file():
+        raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
+    return load(experiment, local_store(uri, runs)[0])
 
 
 def load(experiment: str, uri: str) -> Experiment:
@@ -55,7 +66,14 @@ def load_directory(directory: Path) -> Experiment:
         role = DIFFICULTY if run.name.startswith(DIFFICULTY) else "cell"
         budget = summary["flops"]["budget"]
         cells.append(
-            read_cell(summary["run_id"], role, _yaml(run / "config.yaml"), budget, run / "results.parquet")
+            read_cell(
+                summary["run_id"],
+                role,
+                _yaml(run / "config.yaml"),
+                budget,
+                summary["seconds"],
+                run / "results.parquet",
+            )
         )
     return _experiment(directory.name, cells)
 
@@ -102,6 +120,7 @@ def _cell(run: Run, uri: str) -> Cell:
         tags.get("ttc.role", "cell"),
         _yaml(artifact("config.yaml")),
         run.data.metrics["flops/budget"],
+        run.data.metrics.get("seconds", float("nan")),
         artifact("results.parquet"),
     )
 

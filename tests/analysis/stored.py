@@ -122,4 +122,5 @@ def store(
     for name in ("config.yaml", "summary.json", "results.parquet"):
         tracker.artifact(directory / name)
     tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
-    assert tracker.close() is None
+    failure = tracker.close()
+    assert failure is None, failure

@@ -27,7 +27,7 @@ P = (1.0, 0.6, 0.3, 0.05)
 def stored(tmp_path: Path, results, name: str = "r.parquet"):
     write_parquet(results, tmp_path / name)
     config = {"seed": 0, "strategy": {"name": "best_of_n", "n": 4}, "generator": {"model": "g"}}
-    return read_cell("r", "cell", config, 4000.0, tmp_path / name)
+    return read_cell("r", "cell", config, 4000.0, 1.0, tmp_path / name)
 
 
 def test_a_cell_has_each_problems_outcome_and_cost(tmp_path):

@@ -1,0 +1,85 @@
+"""``ttc report EXPERIMENT``: one self-contained page of what an experiment's runs say, kept in MLflow."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.analysis.evidence import Evidence, gather
+from orchestrator.analysis.store import find
+from orchestrator.analysis.tables import accuracy_table, markdown, policy_table, runs_table, search_table
+from orchestrator.errors import BadInput
+from orchestrator.launch import say
+from orchestrator.tracking import Tracker, local_store
+
+ROLE = "report"
+
+
+def run_report(
+    experiment: str,
+    out: Path,
+    errors: Console,
+    *,
+    rule: str = "weighted",
+    samples: int = 4,
+    price: float = 2.0,
+    generator: str | None = None,
+    uri: str | None = None,
+    runs: str = "runs",
+    table: bool = False,
+) -> int:
+    """Write the report of an experiment (its name in MLflow, or a directory: a path with a slash) to
+    ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. ``price``: of an
+    accelerator-hour. ``table`` prints the table of accuracy and does no more. Raises BadInput."""
+    if samples < 1:
+        raise BadInput("--samples", samples, "allowed: 1 or more")
+    if not 0 <= price < float("inf"):
+        raise BadInput("--price", price, "allowed: 0 or more, of an accelerator-hour")
+    if not out.absolute().parent.is_dir():
+        raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
+    evidence = gather(find(experiment, uri, runs), rule, generator=generator, samples=samples)
+    if table:
+        print(markdown(accuracy_table(evidence)))
+        return 0
+    out.write_text(page(evidence), encoding="utf-8")
+    say(errors, f"report in {out}")
+    if "/" not in experiment:
+        asked = {"rule": rule, "samples": samples, "price": price}
+        untracked = _track(out, asked, experiment, uri, runs)
+        if untracked is not None:
+            say(errors, f"warning: {untracked}", "yellow")
+    return 0
+
+
+def page(evidence: Evidence) -> str:
+    """The report as HTML that needs no other file."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    absent = [*evidence.left_out]
+    policy = policy_table(evidence)
+    if policy is None:
+        absent.append(f"The compute-optimal policy: {evidence.policy}")
+    tables = [accuracy_table(evidence), runs_table(evidence), search_table(evidence), policy]
+    environment = Environment(
+        loader=PackageLoader("orchestrator.analysis", ""), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("report.html.j2").render(
+        evidence=evidence,
+        made=f"{datetime.now():%Y-%m-%d %H:%M}",
+        tables=[table for table in tables if table is not None],
+        pictures=[],
+        findings=[],
+        absent=absent,
+    )
+
+
+def _track(out: Path, asked: dict[str, object], experiment: str, uri: str | None, runs: str) -> str | None:
+    """Keep the report in MLflow; what could not be written, or None."""
+    store, artifacts = local_store(uri, runs)
+    name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
+    tags = {"ttc.run_id": name, "ttc.role": ROLE}
+    tracker = Tracker(store, experiment, name, asked, artifacts=artifacts, tags=tags)
+    tracker.artifact(out)
+    return tracker.close()

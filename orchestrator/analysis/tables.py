@@ -1,0 +1,215 @@
+"""The tables of a report: words in rows, for a page or for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from orchestrator.analysis.cells import Cell, Option
+from orchestrator.analysis.difficulty import BINS
+from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of
+
+MISSING = "–"
+"""What a cell of a table says that has nothing to say."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``columns`` and rows of as many words; the first ``names`` of them are no numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    names: int = 1
+    note: str = ""
+
+
+def markdown(table: Table) -> str:
+    """As GitHub's Markdown, aligned to be read as it stands."""
+    rows = [[_escaped(word) for word in row] for row in (table.columns, *table.rows)]
+    widths = [max(3, *(len(word) for word in column)) for column in zip(*rows, strict=True)]
+
+    def line(words: Sequence[str]) -> str:
+        padded = [
+            word.ljust(width) if i < table.names else word.rjust(width)
+            for i, (word, width) in enumerate(zip(words, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * w if i < table.names else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    text = [f"**{table.title}**", "", line(rows[0]), line(rule), *map(line, rows[1:])]
+    return "\n".join([*text, *(["", table.note] if table.note else [])])
+
+
+def _escaped(word: str) -> str:
+    return word.replace("|", "\\|")
+
+
+def accuracy_table(evidence: Evidence) -> Table:
+    """Accuracy by strategy, budget and difficulty bin, in % with half its 95 % interval."""
+    group = evidence.main
+    bins = range(1, BINS + 1) if group.bins is not None else ()
+    seeds = sorted({len(option.cells) for option in group.options})
+    rows = []
+    for option in in_order(group):
+        cells = [option.accuracy(evidence.rule)]
+        cells += [option.accuracy(evidence.rule, group.bins == b) for b in bins if group.bins is not None]
+        rows.append([name(option), budget(option), si(option.cost().mean()), *map(percent, cells)])
+    return Table(
+        f"Accuracy ({evidence.rule}) by strategy, budget and difficulty, %",
+        ["strategy", "budget", "FLOPs charged", "all", *(f"bin {b}" for b in bins)],
+        rows,
+        2,
+        f"{len(group.problems)} problems, {_range(seeds)} seeds. ± is half of the 95 % interval of a "
+        "bootstrap over problems of their means over seeds; it is 0 where all problems agree. Budget and "
+        "FLOPs are for one problem. "
+        + ("Bin 1 is the easiest fifth by pass@1." if bins else "No difficulty run: no bins."),
+    )
+
+
+def search_table(evidence: Evidence) -> Table:
+    """What each search found and what it was charged, a problem."""
+    rows = []
+    for option in in_order(evidence.main):
+        distinct = np.mean([distinct_answers(cell) for cell in option.cells])
+        cost = {key: option.cost(key).mean() for key in ("flops", "verifier_flops", "generator_tokens")}
+        rows.append(
+            [
+                *(name(option), budget(option)),
+                MISSING if np.isnan(distinct) else f"{distinct:.1f}",
+                percent(covered(option)),
+                si(cost["flops"]),
+                f"{100 * cost['verifier_flops'] / cost['flops']:.0f}" if cost["flops"] else MISSING,
+                f"{cost['generator_tokens']:,.0f}",
+                f"{100 * np.mean([cell.exhausted.mean() for cell in option.cells]):.0f}",
+            ]
+        )
+    columns = ("distinct answers", "coverage, %", "FLOPs charged", "verifier's, %", "tokens", "cut short, %")
+    return Table(
+        "What the searches found, and their cost",
+        ["strategy", "budget", *columns],
+        rows,
+        2,
+        "Means over problems and seeds. Coverage: a correct answer is among the solutions. "
+        "Cut short: problems whose share of the budget ended before the strategy did.",
+    )
+
+
+def runs_table(evidence: Evidence) -> Table:
+    """What was run: a row for each combination of models."""
+    rows = []
+    for group in evidence.groups:
+        cells = [cell for option in group.options for cell in option.cells]
+        budgets = sorted({option.budget for option in group.options})
+        rows.append(
+            [
+                model(group.models["generator.model"]),
+                f"{group.models['generator.temperature']}",
+                model(group.models["verifier.model"]),
+                ", ".join(sorted({option.strategy["name"] for option in group.options})),
+                f"{len(group.problems):,}",
+                ", ".join(map(str, sorted({cell.seed for cell in cells}))),
+                f"{si(budgets[0])} – {si(budgets[-1])}" if len(budgets) > 1 else si(budgets[0]),
+                f"{len(cells)}",
+            ]
+        )
+    return Table(
+        "What was run",
+        [
+            *("generator", "temperature", "verifier", "strategies"),
+            *("problems", "seeds", "FLOPs a problem", "runs"),
+        ],
+        rows,
+        4,
+        "The tables and figures are of the first row's models unless they say otherwise.",
+    )
+
+
+def policy_table(evidence: Evidence) -> Table | None:
+    """The learned policy: what each bin runs at each budget."""
+    if evidence.fit is None:
+        return None
+    policy = evidence.fit.policy
+    agreement = evidence.fit.agreement
+    return Table(
+        "The compute-optimal policy",
+        ["FLOPs a problem", *(f"bin {b + 1}" for b in range(len(policy.thresholds) + 1))],
+        [[si(row.budget), *(words(choice.strategy) for choice in row.bins)] for row in policy.rows],
+        len(policy.thresholds) + 2,
+        f"Bins by the verifier's mean score of {policy.samples} samples, which cost "
+        f"{si(policy.estimate_flops)} FLOPs a problem; {100 * agreement.exact:.0f} % of the problems are in "
+        f"their oracle bin, {100 * agreement.within_one:.0f} % at most one beside, Spearman "
+        f"{agreement.spearman:.2f}. ttc fit writes it as a file that a run can use.",
+    )
+
+
+def in_order(group: Group) -> list[Option]:
+    """By strategy, then by what it may spend."""
+    return sorted(group.options, key=lambda option: (_family(option), option.budget, option.label))
+
+
+def _family(option: Option) -> tuple[bool, str, str]:
+    return option.strategy["name"] != "best_of_n", option.strategy["name"], allocation_of(option)
+
+
+def name(option: Option) -> str:
+    """The strategy, its parameters, and its allocation where that is not the uniform one."""
+    allocation = allocation_of(option)
+    return option.label if allocation == UNIFORM else f"{option.label}, {allocation}"
+
+
+def budget(option: Option) -> str:
+    """What was asked for, a problem."""
+    generations = (option.cells[0].config.get("budget") or {}).get("generations")
+    return si(option.budget) + (f" ({generations} generations)" if generations is not None else "")
+
+
+def covered(option: Option) -> Estimate:
+    from orchestrator.analysis.estimators import mean_over_problems
+
+    return mean_over_problems(option.covered)
+
+
+def distinct_answers(cell: Cell) -> float:
+    """Different answers a problem, on average; NaN where the solutions are not stored."""
+    import pyarrow.parquet as pq
+
+    if cell.results is None:
+        return float("nan")
+    column = pq.ParquetFile(cell.results).read(columns=["solutions.list.element.answer"])["solutions"]
+    found = [{each["answer"] for each in row or ()} - {None} for row in column.to_pylist()]
+    return sum(map(len, found)) / len(found)
+
+
+def words(strategy: Any) -> str:
+    """A strategy and all its parameters."""
+    return " ".join([str(strategy["name"]), *(f"{k}={v}" for k, v in strategy.items() if k != "name")])
+
+
+def model(name: Any) -> str:
+    """A model by what it is known as: a directory by its last part."""
+    if name is None:
+        return MISSING
+    return PurePath(name).name if str(name).startswith(("/", ".")) else str(name)
+
+
+def percent(estimate: Estimate) -> str:
+    half = (estimate.high - estimate.low) / 2
+    return f"{100 * estimate.value:.1f} ± {100 * half:.1f}"
+
+
+def si(flops: float) -> str:
+    """FLOPs in words: 1.2e+09 as 1.2 G."""
+    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if flops >= 0.9995 * size:
+            return f"{flops / size:.3g} {prefix}"
+    return f"{flops:.3g}"
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,153 @@
+"""ttc report on a stored sweep: the table, the page, and what it says where something is missing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.analysis.evidence import gather
+from orchestrator.analysis.report import page
+from orchestrator.analysis.store import load_directory
+from orchestrator.analysis.tables import Table, accuracy_table, markdown, search_table, si
+from orchestrator.cli import run_command
+from orchestrator.tracking import local_uri
+from tests.analysis.stored import lab_config, store
+from tests.analysis.swept import search, sweep
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    return gather(sweep(tmp_path_factory.mktemp("report") / "swept", problems=40, sizes=(4, 16)))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    """Two runs of one configuration and one of other problems, in a directory and in MLflow."""
+    directory = tmp_path_factory.mktemp("stored")
+    for name, count in (("a", 6), ("b", 6), ("c", 5)):
+        config = lab_config("strategy.name=best_of_n", "strategy.n=4", f"budget.flops={count}e6")
+        store(directory / "study" / name, local_uri(directory), config, search([0.5] * count, 4, 0))
+    return directory
+
+
+def test_the_table_has_every_option_and_every_bin(evidence):
+    table = accuracy_table(evidence)
+    assert len(table.rows) == len(evidence.main.options)
+    assert list(table.columns[3:]) == ["all", *(f"bin {b}" for b in range(1, 6))]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    option = evidence.main.by_n("best_of_n")[16]
+    expected = option.accuracy("weighted")
+    (row,) = [row for row in table.rows if row[0] == "best_of_n n=16"]
+    assert row[3] == f"{100 * expected.value:.1f} ± {50 * (expected.high - expected.low):.1f}"
+    bins = [float(word.split()[0]) for word in row[4:]]
+    assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
+
+
+def test_groups_are_of_the_same_models(evidence):
+    weak, larger = evidence.groups[1:]
+    assert weak.models["verifier.model"].endswith("prm-weak")
+    assert larger.models["generator.model"].endswith("generator-m")
+    assert evidence.main.bins is not None
+    assert weak.bins.tolist() == evidence.main.bins.tolist(), "the same problems are as hard"
+
+
+def test_distinct_answers_are_those_of_the_solutions(evidence):
+    cell = evidence.main.by_n("best_of_n")[4].cells[0]
+    rows = {(row[0], row[1]): row for row in search_table(evidence).rows}
+    answers = cell.solutions.answer
+    by_problem = [len(set(answers[4 * i : 4 * i + 4])) for i in range(40)]
+    other = evidence.main.by_n("best_of_n")[4].cells[1].solutions.answer
+    by_problem += [len(set(other[4 * i : 4 * i + 4])) for i in range(40)]
+    (row,) = [row for key, row in rows.items() if key[0] == "best_of_n n=4"]
+    assert row[2] == f"{sum(by_problem) / 80:.1f}"
+
+
+def test_the_page_needs_no_other_file_and_no_network(evidence):
+    html = page(evidence)
+    assert "<script" not in html
+    assert "http:" not in html.replace("http://www.w3.org", "")
+    assert "https:" not in html
+    assert all(uri.startswith(("data:", "#")) for uri in re.findall(r'(?:src|href)="([^"]*)"', html))
+    targets = re.findall(r'href="#([^"]*)"', html)
+    assert targets
+    assert all(f'id="{target}"' in html for target in targets)
+
+
+def test_what_was_written_by_others_is_escaped(stored):
+    found = load_directory(stored / "study")
+    for cell in found.cells:
+        cell.config["generator"]["model"] = "<script>alert(1)</script>"
+    html = page(gather(found))
+    assert "<script" not in html
+    assert "script&gt;" in html
+
+
+def test_a_pipe_does_not_break_a_table():
+    text = markdown(Table("t", ["a", "b"], [["x|y", "1"]]))
+    assert "| x\\|y |" in text
+    assert len({len(line) for line in text.splitlines()[2:]}) == 1
+
+
+def test_without_a_difficulty_run_there_are_no_bins_and_the_page_says_so(stored):
+    evidence = gather(load_directory(stored / "study"))
+    assert list(accuracy_table(evidence).columns[2:]) == ["FLOPs charged", "all"]
+    assert "there is no difficulty run" in page(evidence)
+
+
+def test_runs_that_cannot_be_compared_are_left_out_by_name(stored):
+    evidence = gather(load_directory(stored / "study"))
+    assert [option.cells[0].run_id for option in evidence.main.options] == ["b"]
+    assert list(evidence.left_out) == [
+        "run a: run b has the same configuration",
+        "run c: it has other problems than most",
+    ]
+
+
+def test_the_command_prints_the_table_alone(stored, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["report", str(stored / "study"), "--table"]) == 0
+    printed = capsys.readouterr()
+    assert "| best_of_n n=4" in printed.out
+    assert printed.err == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_keeps_the_page_in_mlflow(stored, tmp_path, capsys):
+    from mlflow import MlflowClient
+
+    out = tmp_path / "report.html"
+    assert run_command(["report", "lab", "--runs", str(stored), "--out", str(out)]) == 0
+    assert capsys.readouterr().err == f"report in {out}\n"
+    client = MlflowClient(local_uri(stored))
+    experiment = client.get_experiment_by_name("lab")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`ttc.role` = 'report'")
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert run.data.params["price"] == "2.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rule", "loudest"], "--rule: 'loudest'"),
+        (["--samples", "0"], "--samples: 0"),
+        (["--price", "-1"], "--price: -1"),
+        (["--price", "nan"], "--price: nan"),
+        (["--generator", "generator-xl"], "--generator: 'generator-xl'"),
+        (["--out", "no/where/report.html"], "a directory that exists"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_readable_line(stored, tmp_path, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["report", str(stored / "study"), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flops", "words"), [(999, "999"), (1e3, "1 k"), (999_960, "1 M"), (1.234e9, "1.23 G"), (0, "0")]
+)
+def test_flops_in_words(flops, words):
+    assert si(flops) == words
