@@ -57,9 +57,9 @@ def predicted_bins(scores: npt.ArrayLike, cuts: Sequence[float]) -> Ints:
     return 1 + (np.asarray(scores)[:, None] < np.asarray(cuts)).sum(axis=1)
 
 
-def estimate_flops(cell: Cell, samples: int) -> Floats:
-    """FLOPs of estimating each problem's difficulty from ``samples`` samples: of what the cell was
-    charged, the share of their tokens and the prompt's.
+def estimate_flops(cell: Cell, samples: int, cost: str = "flops") -> Floats:
+    """FLOPs of the first ``samples`` samples of each problem, as for an estimate of its difficulty: of
+    what the cell was charged (``cost``: a name in ``COSTS``), the share of their tokens and the prompt's.
 
     An upper bound, and a close one: a prompt's token costs less than a sampled one (no head, shorter
     context), and the prompt is a larger share of fewer samples.
@@ -70,7 +70,7 @@ def estimate_flops(cell: Cell, samples: int) -> Floats:
     sampled = np.bincount(index, tokens, problems)
     used = np.bincount(index[first], tokens[first], problems)
     prompt = cell.costs["generator_tokens"] - sampled
-    return cell.flops * (prompt + used) / (prompt + sampled)
+    return cell.costs[cost] * (prompt + used) / (prompt + sampled)
 
 
 @dataclass(frozen=True)

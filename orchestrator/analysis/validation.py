@@ -121,8 +121,13 @@ def cross_validate(
         option[:, test] = chosen[:, bins[side][test] - 1]
     problems = np.arange(len(half))
     flops = outcomes.flops[option, problems]
-    charged = np.where(outcomes.samples[option], np.maximum(flops, estimate), flops + estimate)
+    charged = with_estimate(flops, estimate, outcomes.samples[option])
     return Validated(levels, outcomes.accuracy[option, problems], flops, charged, option)
+
+
+def with_estimate(flops: Floats, estimate: Floats, samples: npt.NDArray[np.bool_]) -> Floats:
+    """FLOPs with those of the estimate: on top, or its share of them where they pay for ``samples``."""
+    return np.where(samples, np.maximum(flops, estimate), flops + estimate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +178,9 @@ def compare(policy: Validated, baseline: Outcomes, *, charged: bool = True, seed
         Level(
             float(policy.levels[i]),
             float(cost[0, i]),
-            _estimate(right[:, i]),
-            _estimate(at[:, i]),
-            _estimate(right[:, i] - at[:, i]),
+            paired(right[:, i]),
+            paired(at[:, i]),
+            paired(right[:, i] - at[:, i]),
         )
         for i in range(len(policy.levels))
     )
@@ -188,7 +193,7 @@ def compare(policy: Validated, baseline: Outcomes, *, charged: bool = True, seed
             float(base_right[0, j]),
             float(base_cost[0, j]),
             float(needed[0, j]) if np.isfinite(needed[0, j]) else None,
-            _estimate(factors[:, j]),
+            paired(factors[:, j]),
             bool(right[0, cheapest] >= base_right[0, j]),
         )
         for j, label in enumerate(baseline.labels)
@@ -223,6 +228,6 @@ def _envelope(flops: Floats, accuracy: Floats) -> tuple[Floats, Floats]:
     return np.log2(flops[order]), np.maximum.accumulate(accuracy[order])
 
 
-def _estimate(samples: Floats) -> Estimate:
-    """The first value, and the percentile interval of the others."""
+def paired(samples: Floats) -> Estimate:
+    """The first value, and the percentile interval of the others: its bootstrap samples."""
     return Estimate(float(samples[0]), *interval(samples[1:]))

@@ -1,0 +1,106 @@
+"""FLOPs-matched comparisons whose outcome is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator.analysis.cells import options
+from orchestrator.analysis.matched import (
+    RATIOS,
+    Curve,
+    answer_flops,
+    flops_matched,
+    multiplier,
+    size_ratio,
+)
+from orchestrator.analysis.validation import Outcomes, cross_validate
+from tests.analysis.stored import cell
+from tests.analysis.test_difficulty import difficulty
+
+BINS = np.arange(100) // 20 + 1
+
+
+def share(*shares):
+    return np.concatenate([np.arange(20) < round(20 * each) for each in shares]).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "expected"), [(1, 0.16, 1), (14, 0.16, 257.75), (14, 0.79, 63.37), (14, 22, 15.77)]
+)
+def test_the_multiplier_is_the_papers(size, ratio, expected):
+    assert multiplier(size, ratio) == pytest.approx(expected, abs=0.01)
+
+
+def test_the_multiplier_makes_both_totals_equal():
+    size, parameters, trained, answered = 14.0, 7.0, 1000.0, 160.0
+    larger = size * (6 * parameters * trained + 2 * parameters * answered)
+    small = 6 * parameters * trained + multiplier(size, answered / trained) * 2 * parameters * answered
+    assert small == pytest.approx(larger)
+
+
+@pytest.mark.parametrize(("size", "ratio"), [(0.5, 1), (2, 0), (2, -1)])
+def test_a_multiplier_of_nothing_is_refused(size, ratio):
+    with pytest.raises(ValueError, match="M >= 1 and R > 0"):
+        multiplier(size, ratio)
+
+
+def test_an_answer_is_the_first_sample_and_the_prompt_without_the_verifier():
+    found = difficulty([0.5], n=4, prompt=10, length=5)  # 1000 FLOPs, half of them the generator's
+    assert answer_flops(found) == pytest.approx(500 * (10 + 5) / (10 + 20))
+
+
+def test_search_wins_where_it_is_better_at_the_matched_budget():
+    # At 16 answers' worth it solves the easy bins, and at 256 the hard ones too; the larger model is even.
+    curve = Curve(
+        np.array([share(1, 1, 0.2, 0, 0), share(1, 1, 1, 1, 0.2)]),
+        np.array([np.full(100, 16.0), np.full(100, 256.0)]),
+    )
+    found = flops_matched(curve, share(*[0.5] * 5), BINS, answer=1.0, size=14)
+    assert [(m.ratio, m.bin, m.problems) for m in found] == [
+        (ratio, b, 20 if b else 100) for ratio in RATIOS for b in range(6)
+    ]
+    by = {(m.ratio, m.bin): m for m in found}
+    assert by[22.0, 1].difference.value == pytest.approx(0.5)
+    assert by[22.0, 4].difference.value == pytest.approx(-0.5)
+    assert by[0.16, 4].difference.value == pytest.approx(0.5)
+    assert by[0.16, 5].difference.value == pytest.approx(-0.3)
+    assert by[0.79, 3].search.value == pytest.approx(0.2 + 0.8 * np.log(63.37 / 16) / np.log(16), abs=0.01)
+    assert {(m.ratio, m.reach) for m in found} == {(22.0, "below"), (0.79, "measured"), (0.16, "beyond")}
+    for match in found:
+        assert match.larger.value == 0.5
+        assert match.difference.low <= match.difference.value <= match.difference.high
+    assert by[0.79, 0].search.value == pytest.approx(np.mean([by[0.79, b].search.value for b in range(1, 6)]))
+
+
+def test_a_curve_counts_the_verifier_or_not():
+    found = options([cell([1, 0], 100), cell([1, 1], 400, strategy={"name": "best_of_n", "n": 16})])
+    assert Curve.of(found, "weighted").flops.tolist() == [[100, 100], [400, 400]]
+    assert Curve.of(found, "weighted", verifier=False).flops.tolist() == [[50, 50], [200, 200]]
+
+
+def test_a_policys_curve_charges_the_estimate_with_the_verifier_and_without():
+    beam = {"name": "beam_search", "n": 4}
+    found = options([cell([1, 0], 100), cell([0, 1], 100, strategy=beam)])
+    half, bins = np.array([0, 1]), np.ones(2, dtype=int)
+    estimate = np.full(2, 30.0)
+    outcomes = Outcomes.of(found, "weighted")
+    # Each problem is answered by what was best on the other one: best-of-N on the second.
+    policy = cross_validate(outcomes, [bins, bins], half, np.array([1000.0]), estimate, count=1)
+    assert [[found[o].strategy["name"] for o in row] for row in policy.option] == [
+        ["beam_search", "best_of_n"]
+    ]
+    assert Curve.of_policy(policy, found).flops.tolist() == [[130.0, 100.0]]
+    without = Curve.of_policy(policy, found, estimate / 2)
+    assert without.flops.tolist() == [[65.0, 50.0]]
+    assert without.accuracy.tolist() == policy.accuracy.tolist() == [[0.0, 0.0]]
+
+
+def test_the_size_is_what_a_token_costs():
+    small, larger = cell([1], 100), cell([1], 100)
+    costs = {"generator_flops": np.array([1400.0]), "generator_tokens": np.array([10])}
+    larger = replace(larger, costs=larger.costs | costs)
+    small = replace(small, costs=small.costs | costs | {"generator_flops": np.array([100.0])})
+    assert size_ratio(small, larger) == pytest.approx(14.0)
