@@ -118,12 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
     train.add_argument("--runs", type=Path, default=Path("runs"), help="MLflow's directory (default: runs)")
+    train.add_argument("--labels", nargs="+", type=Path, default=[], help="a verifier's (default: sampled)")
     train.set_defaults(command=_lab_train)
 
     evaluate = lab_commands.add_parser("evaluate", help="measure the lab's models: pass@1, coverage, AUC")
-    evaluate.add_argument("--problems", type=int, default=304)
+    evaluate.add_argument("--problems", type=int, default=512)
     evaluate.add_argument("--samples", type=int, default=64)
-    evaluate.add_argument("--verifier", default="prm", help="prm or prm-weak (default: prm)")
+    evaluate.add_argument("--verifier", nargs="+", default=["prm", "prm-weak"], help="(default: both)")
     evaluate.set_defaults(command=_lab_evaluate)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on the runs of this directory")
@@ -181,8 +182,13 @@ def _report(options: argparse.Namespace, errors: Console) -> int:
 
 
 def _lab_train(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.lab import verifiers
     from orchestrator.lab.train import train_tracked
 
+    if options.what in verifiers.RECIPES:
+        return verifiers.make(
+            *(options.what, options.out, options.seed, options.minutes, options.labels, options.runs), errors
+        )
     untracked = train_tracked(options.what, options.out, options.seed, options.minutes, options.runs)
     if untracked is not None:
         say(errors, f"warning: {untracked}", "yellow")
@@ -193,7 +199,8 @@ def _lab_evaluate(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.config import LAB
     from orchestrator.lab.evaluate import evaluate
 
-    evaluate(LAB / "generator-s", LAB / options.verifier, limit=options.problems, samples=options.samples)
+    verifiers = [LAB / name for name in options.verifier]
+    evaluate(LAB / "generator-s", verifiers, limit=options.problems, samples=options.samples)
     return 0
 
 

@@ -1,13 +1,14 @@
-"""The gates of the lab: is the spread of difficulty real, does the verifier pay, and at which step?
+"""The gates of the lab: is the spread of difficulty real, do the verifiers pay, and at which step?
 
-Everything is sampled offline in plain torch, 64 samples a problem, for several seeds. Quintiles are formed
-on samples of another seed than those that are counted.
+Everything is sampled offline in plain torch, 64 samples a problem, for several seeds, once for all verifiers.
+Quintiles are formed on samples of another seed than those that are counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +16,42 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from orchestrator.lab.model import load_generator, load_reward_model
+from orchestrator.lab.model import load_generator
 from orchestrator.lab.sampling import sample, score
 from orchestrator.lab.task import ROW_TOKENS, STEPS, problems
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, PROMPT_END_ID, build_tokenizer
-from orchestrator.lab.train_verifier import prefix_labels
-from orchestrator.prm.measures import auc, within_problem_auc
+from orchestrator.prm.measures import auc, calibration_error, reliability, within_problem_auc
+from orchestrator.prm.model import load_verifier
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-GROUP = 16  # samples a selection rule chooses from
+GROUP = 16  # samples a selection rule chooses from, beside all of them
+RULES = ("majority", "weighted", "best", "coverage")
 _BINNING_SEED = 977
-METRICS = ("pass@1", "coverage@64", "majority@16", "weighted@16", "best@16", "coverage@16")
 BANDS = ((6, 8), (9, 11), (12, 14), (15, 17), (18, 20), (21, 24))
 
 
 def evaluate(
     generator: Path,
-    verifier: Path,
+    verifiers: Sequence[Path],
     split: str = "test",
-    limit: int = 304,
+    limit: int = 512,
     samples: int = 64,
     seeds: tuple[int, ...] = (0, 1, 2),
     log: Callable[[str], None] = print,
-) -> dict[str, Any]:
-    """Measure the gates, print a table and return its numbers.
+) -> dict[str, dict[str, Any]]:
+    """Measure the gates, print a table for each verifier and return the numbers by the verifier's name.
 
-    ``samples`` is a multiple of 16. The dictionary has ``groups`` {name: {metric: [value of each seed]}}
-    (``all``, ``Q1`` easiest to ``Q5``, and bands of blanks), ``within_auc`` and ``pooled_auc``
-    [seed][step], ``minutes``, and what was measured. ``BadInput`` if a model or split does not exist.
+    ``samples`` is a multiple of 16. A verifier's dictionary has ``groups`` {name: {metric: [value of each
+    seed]}} (``all``, ``Q1`` easiest to ``Q5``, and bands of blanks), ``within_auc`` and ``pooled_auc``
+    [seed][step] of whether the solution so far is right, and its calibration: ``ece`` [step] and
+    ``reliability`` (all steps), of scores against how the solution ended, which estimates without bias what
+    a score of steps should say. ``minutes`` are of all verifiers. ``BadInput`` if a model or split does not
+    exist.
     """
     start = time.monotonic()
-    base, prm = load_generator(generator), load_reward_model(verifier)
+    base, prms = load_generator(generator), {path.name: load_verifier(path) for path in verifiers}
     tokenizer = build_tokenizer()
     tests = problems(split, limit)
     prompts = torch.tensor([tokenizer(p.prompt)["input_ids"] for p in tests])
@@ -56,36 +60,56 @@ def evaluate(
 
     binning = (sample(base, prompts, samples, _BINNING_SEED) == truths[:, None]).all(-1)
     groups = _groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
-    table: dict[str, dict[str, list[float]]] = {g: {m: [] for m in METRICS} for g in groups}
-    within, pooled = [], []
+    metrics = _names(samples)
+    table: dict[str, dict[str, dict[str, list[float]]]]
+    table = {name: {g: {m: [] for m in metrics} for g in groups} for name in prms}
+    within: dict[str, list[list[float]]] = {name: [] for name in prms}
+    pooled: dict[str, list[list[float]]] = {name: [] for name in prms}
+    said: dict[str, list[Floats]] = {name: [] for name in prms}
+    ended: list[Bools] = []
     for seed in seeds:
         solutions = sample(base, prompts, samples, seed)
-        scores = score(prm, prompts, solutions)
-        last, steps = _step_scores(scores, solutions)
-        good = prefix_labels(solutions, truths[:, None])[..., ROW_TOKENS - 1 :: ROW_TOKENS].numpy()
-        values = _metrics(solutions.numpy(), good[..., -1], last)
-        for name, members in groups.items():
-            for metric in METRICS:
-                table[name][metric].append(float(values[metric][members].mean()))
-        within.append(
-            [within_problem_auc(zip(steps[..., k], good[..., k], strict=True)) for k in range(STEPS)]
-        )
-        pooled.append([auc(steps[..., k].ravel(), good[..., k].ravel()) for k in range(STEPS)])
-    result = {
-        "generator": generator.name,
-        "verifier": verifier.name,
-        "split": split,
-        "problems": len(tests),
-        "samples": samples,
-        "seeds": list(seeds),
-        "sizes": {name: int(members.sum()) for name, members in groups.items()},
-        "groups": table,
-        "within_auc": within,
-        "pooled_auc": pooled,
-        "minutes": (time.monotonic() - start) / 60,
-    }
-    log(format_table(result))
-    return result
+        right = (solutions == truths[:, None]).long().cumprod(-1).bool()
+        good = right[..., ROW_TOKENS - 1 :: ROW_TOKENS].numpy()
+        ended.append(good[..., -1])
+        for name, prm in prms.items():
+            last, steps = _step_scores(score(prm, prompts, solutions), solutions)
+            values = _metrics(solutions.numpy(), good[..., -1], last)
+            for group, members in groups.items():
+                for metric in metrics:
+                    table[name][group][metric].append(float(values[metric][members].mean()))
+            by_step = [(steps[..., k], good[..., k]) for k in range(STEPS)]
+            within[name].append([within_problem_auc(zip(*each, strict=True)) for each in by_step])
+            pooled[name].append([auc(scores.ravel(), right.ravel()) for scores, right in by_step])
+            said[name].append(steps)
+    minutes = (time.monotonic() - start) / 60
+    results = {}
+    for name in prms:
+        scores, outcomes = np.concatenate(said[name]), np.concatenate(ended).astype(float)
+        of_step = [reliability(scores[..., k].ravel(), outcomes.ravel()) for k in range(STEPS)]
+        all_steps = reliability(scores.ravel(), np.repeat(outcomes.ravel(), STEPS))
+        results[name] = {
+            "generator": generator.name,
+            "verifier": name,
+            "split": split,
+            "problems": len(tests),
+            "samples": samples,
+            "seeds": list(seeds),
+            "sizes": {group: int(members.sum()) for group, members in groups.items()},
+            "groups": table[name],
+            "within_auc": within[name],
+            "pooled_auc": pooled[name],
+            "ece": [calibration_error(each) for each in of_step],
+            "reliability": [asdict(row) for row in all_steps],
+            "minutes": minutes,
+        }
+        log(format_table(results[name]))
+    return results
+
+
+def _names(samples: int) -> tuple[str, ...]:
+    """The metrics: pass@1, and each rule over 16 samples and over all."""
+    return ("pass@1", *(f"{rule}@{size}" for size in sorted({GROUP, samples}) for rule in RULES))
 
 
 def _groups(pass_rate: Floats, blanks: Floats) -> dict[str, Bools]:
@@ -113,46 +137,46 @@ def _step_scores(scores: torch.Tensor, solutions: torch.Tensor) -> tuple[Floats,
 
 
 def _metrics(solutions: npt.NDArray[np.int64], correct: Bools, last: Floats) -> dict[str, Floats]:
-    """Each metric for each problem, float64[problems]; the @16 ones are means over disjoint groups."""
+    """Each metric for each problem, float64[problems]; those of 16 samples are means over disjoint groups."""
     problems_, n, _ = solutions.shape
     assert n % GROUP == 0, "samples must be a multiple of 16"
-    shape = (problems_, n // GROUP)
-    majority, weighted, best = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    for p in range(problems_):
-        for g in range(n // GROUP):
-            group = slice(g * GROUP, (g + 1) * GROUP)
-            _, answer = np.unique(solutions[p, group], axis=0, return_inverse=True)
-            answer = answer.ravel()
-            right, weights = correct[p, group], last[p, group]
-            votes = np.bincount(answer)
-            # Ties between answers are broken at random: their expected accuracy.
-            majority[p, g] = right[votes[answer] == votes.max()].mean()
-            weighted[p, g] = right[answer == np.bincount(answer, weights).argmax()][0]
-            best[p, g] = right[weights.argmax()]
-    return {
-        "pass@1": correct.mean(1),
-        "coverage@64": correct.any(1).astype(float),
-        "majority@16": majority.mean(1),
-        "weighted@16": weighted.mean(1),
-        "best@16": best.mean(1),
-        "coverage@16": correct.reshape(*shape, GROUP).any(2).mean(1),
-    }
+    values = {"pass@1": correct.mean(1)}
+    for size in {GROUP, n}:
+        chosen: dict[str, Floats] = {rule: np.zeros((problems_, n // size)) for rule in RULES}
+        for p in range(problems_):
+            for g in range(n // size):
+                group = slice(g * size, (g + 1) * size)
+                _, answer = np.unique(solutions[p, group], axis=0, return_inverse=True)
+                answer = answer.ravel()
+                right, weights = correct[p, group], last[p, group]
+                votes = np.bincount(answer)
+                # Ties between answers are broken at random: their expected accuracy.
+                chosen["majority"][p, g] = right[votes[answer] == votes.max()].mean()
+                chosen["weighted"][p, g] = right[answer == np.bincount(answer, weights).argmax()][0]
+                chosen["best"][p, g] = right[weights.argmax()]
+                chosen["coverage"][p, g] = right.any()
+        values |= {f"{rule}@{size}": chosen[rule].mean(1) for rule in RULES}
+    return values
 
 
 def format_table(result: dict[str, Any]) -> str:
-    """The numbers of ``evaluate`` as text: mean over seeds, ± half the range over seeds for ``all``."""
-    seeds = len(result["seeds"])
+    """The numbers of a verifier as text: mean over seeds, ± half the range over seeds for ``all``."""
+    seeds, metrics = len(result["seeds"]), _names(result["samples"])
     lines = [
         f"{result['generator']} + {result['verifier']}: {result['problems']} {result['split']} problems, "
         f"{result['samples']} samples, {seeds} seeds, {result['minutes']:.1f} min",
-        f"{'':>8}{'n':>6}" + "".join(f"{m:>13}" for m in METRICS),
+        f"{'':>8}{'n':>6}" + "".join(f"{m:>13}" for m in metrics),
     ]
     for name, row in result["groups"].items():
-        cells = "".join(f"{np.mean(row[m]):>13.3f}" for m in METRICS)
+        cells = "".join(f"{np.mean(row[m]):>13.3f}" for m in metrics)
         lines.append(f"{name:>8}{result['sizes'][name]:>6}{cells}")
-    spread = "".join(f"{np.ptp(result['groups']['all'][m]) / 2:>13.3f}" for m in METRICS)
+    spread = "".join(f"{np.ptp(result['groups']['all'][m]) / 2:>13.3f}" for m in metrics)
     lines.append(f"{'all ±':>8}{'':>6}{spread}")
-    lines.append("AUC by step         " + "".join(f"{k + 1:>8}" for k in range(STEPS)))
+    lines.append(f"{'by step':<20}" + "".join(f"{k + 1:>8}" for k in range(STEPS)))
     for name in ("within_auc", "pooled_auc"):
         lines.append(f"{name:<20}" + "".join(f"{v:>8.3f}" for v in np.mean(result[name], axis=0)))
+    lines.append(f"{'calibration error':<20}" + "".join(f"{v:>8.3f}" for v in result["ece"]))
+    lines.append("calibration, all steps:       n   score   right")
+    for row in result["reliability"]:
+        lines.append(f"{'':>22}{row['count']:>9}{row['score']:>8.3f}{row['label']:>8.3f}")
     return "\n".join(lines)

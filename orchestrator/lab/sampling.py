@@ -5,13 +5,15 @@ All prompts of the task have the same length, so batches need no padding.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import DynamicCache, Qwen2ForCausalLM
 
-from orchestrator.lab.model import RewardModel
 from orchestrator.lab.task import SOLUTION_TOKENS
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID
+from orchestrator.prm.model import scores
 
 _ROWS = 128  # sequences at once: with more, the cache is copied from memory at every token
 
@@ -54,12 +56,12 @@ def _sample(model: Qwen2ForCausalLM, prompts: Tensor, random: Tensor, temperatur
 
 
 @torch.inference_mode()
-def score(model: RewardModel, prompts: Tensor, solutions: Tensor) -> Tensor:
-    """Score in [0, 1] of every solution token: float32[problems, n, 42].
+def score(model: Any, prompts: Tensor, solutions: Tensor) -> Tensor:
+    """A verifier's score in [0, 1] of every solution token: float32[problems, n, 42].
 
     ``prompts`` int64[problems, prompt length], ``solutions`` int64[problems, n, 42].
     """
     problems, n, length = solutions.shape
     tokens = torch.cat([prompts[:, None].expand(-1, n, -1), solutions], dim=2).flatten(0, 1)
-    parts = [model.good(part)[:, -length:] for part in tokens.split(_ROWS)]
+    parts = [scores(model, part)[:, -length:] for part in tokens.split(_ROWS)]
     return torch.cat(parts).view(problems, n, length)

@@ -10,26 +10,21 @@ from orchestrator.errors import BadInput, one_of
 from orchestrator.lab.model import SIZES
 from orchestrator.lab.train_generator import GeneratorRecipe, train_generator
 from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
-from orchestrator.lab.train_verifier import VerifierRecipe, train_verifier
 from orchestrator.lab.training import LOG, Log
+from orchestrator.lab.verifiers import EXPERIMENT
+from orchestrator.lab.verifiers import RECIPES as VERIFIERS
 from orchestrator.tracking import Tracker, local_uri
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-"""The committed models, by the names in ``RECIPES``."""
+"""The committed models, by the names of what is trained."""
 
-EXPERIMENT = "lab-training"
-"""Where MLflow shows the trainings."""
-
-Recipe = GeneratorRecipe | VerifierRecipe | ReviserRecipe
+Recipe = GeneratorRecipe | ReviserRecipe
 
 RECIPES: Mapping[str, Recipe] = {
     **{f"generator-{size}": GeneratorRecipe(size) for size in SIZES},
-    "prm": VerifierRecipe(),
-    # Shallow and barely trained: for studies of selection errors and over-optimisation.
-    "prm-weak": VerifierRecipe(extra_layers=1, steps=300, puzzles=4000),
     "reviser": ReviserRecipe(),
 }
-"""What can be trained, and how."""
+"""What is trained here, and how; the verifiers are trained in ``lab.verifiers``."""
 
 
 def train(
@@ -43,15 +38,12 @@ def train(
     """Train ``what`` (a key of ``RECIPES``) on the CPU and write a stock model directory to ``out``.
 
     The same seed gives the same weights on the same machine and library versions. ``minutes`` stops early;
-    the same call again continues. ``generator`` is the directory whose samples a verifier learns to judge, or
-    from which a reviser starts. ``log`` is told each 50 steps. ``BadInput`` if ``what`` is unknown or there
-    is no generator.
+    the same call again continues. ``generator`` is the directory from which a reviser starts.
+    ``log`` is told each 50 steps. ``BadInput`` if ``what`` is unknown or there is no generator.
     """
     match recipe_of(what):
         case GeneratorRecipe() as recipe:
             train_generator(out, recipe, seed, minutes, log)
-        case VerifierRecipe() as recipe:
-            train_verifier(out, generator, recipe, seed, minutes, log)
         case ReviserRecipe() as recipe:
             train_reviser(out, generator, recipe, seed, minutes, log)
 
@@ -59,7 +51,7 @@ def train(
 def recipe_of(what: str) -> Recipe:
     """The recipe; ``BadInput`` for an unknown name."""
     if what not in RECIPES:
-        raise BadInput("lab.what", what, one_of(RECIPES))
+        raise BadInput("lab.what", what, one_of([*RECIPES, *VERIFIERS]))
     return RECIPES[what]
 
 

@@ -130,6 +130,7 @@ def train(
     runs: Path | None,
     errors: Console,
     *,
+    experiment: str = "verifier",
     minutes: float | None = None,
     augment: Augment | None = None,
 ) -> None:
@@ -148,7 +149,7 @@ def train(
         runs.mkdir(parents=True, exist_ok=True)
         params = {"backbone": backbone, "solutions": len(rows), **asdict(config)}
         artifacts = (runs / "artifacts").as_uri()
-        tracker = Tracker(local_uri(runs), "verifier", out.name, params, artifacts=artifacts)
+        tracker = Tracker(local_uri(runs), experiment, out.name, params, artifacts=artifacts)
     track = tracker.metrics if tracker is not None else lambda metrics: None
     status = "FAILED"
     try:

@@ -12,32 +12,29 @@ import torch
 from mlflow import MlflowClient
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from orchestrator.cli import run_command
 from orchestrator.errors import BadInput
 from orchestrator.lab import sampling, task
 from orchestrator.lab.evaluate import evaluate
 from orchestrator.lab.model import (
     LARGEST,
-    REWARD_ARCHITECTURE,
     deepened,
     load_generator,
-    load_reward_model,
     new_generator,
-    new_reward_model,
     parameter_count,
     save_generator,
-    save_reward_model,
 )
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
 from orchestrator.lab.train import CHECKPOINTS, RECIPES, train, train_tracked
 from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator
-from orchestrator.lab.train_verifier import VerifierRecipe, prefix_labels, put_error, train_verifier
 from orchestrator.lab.training import Log
+from orchestrator.prm.model import load_verifier
 from orchestrator.tracking import local_uri
 
 GENERATION_ARCHITECTURE = "Qwen2ForCausalLM"
+REWARD_ARCHITECTURE = "Qwen2ForTokenClassification"
 GENERATOR, PRM = CHECKPOINTS / "generator-s", CHECKPOINTS / "prm"
 TINY = GeneratorRecipe(size="s", steps=20, batch=8)
-TINY_PRM = VerifierRecipe(extra_layers=1, steps=20, batch=8, puzzles=16, samples=2)
 
 
 @pytest.fixture(autouse=True)
@@ -82,51 +79,11 @@ def test_training_stopped_early_continues_to_the_same_weights(tmp_path: Path) ->
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
 
 
-def test_verifier_training_is_deterministic_and_learns(tmp_path: Path) -> None:
-    losses = train_verifier(tmp_path / "a", GENERATOR, TINY_PRM, seed=1, log=quiet)
-    assert losses == train_verifier(tmp_path / "b", GENERATOR, TINY_PRM, seed=1, log=quiet)
-    assert weights(tmp_path / "a") == weights(tmp_path / "b")
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
-
-
-@torch.inference_mode()
-def test_verifier_computes_the_generators_features_bit_for_bit() -> None:
-    """The stream of the frozen layers is the generator's, divided by a power of two."""
-    prompts = prompts_of(task.problems("validation", 4))
-    ours = load_generator(GENERATOR).model(prompts, output_hidden_states=True).hidden_states
-    theirs = load_reward_model(PRM).model(prompts, output_hidden_states=True).hidden_states
-    scale = ours[0].abs().max() / theirs[0].abs().max()
-    assert torch.log2(scale) == torch.log2(scale).round() > 1
-    for layer in range(4):  # Transformers applies the last norm to the generator's fifth
-        assert torch.equal(ours[layer], theirs[layer] * scale)
-
-
-def test_prefix_labels_and_errors() -> None:
-    truth = torch.arange(42)
-    wrong = truth.clone()
-    wrong[10] = 99
-    assert prefix_labels(wrong, truth).tolist() == [True] * 10 + [False] * 32
-    puzzles, solutions = task.puzzle_arrays("train", 4, 0, 100)
-    rng = np.random.default_rng(0)
-    for puzzle, solution in zip(puzzles, solutions, strict=True):
-        changed = solution.copy()
-        put_error(puzzle, changed, rng)
-        assert 1 <= (changed != solution).sum() <= 2
-        assert (changed == solution)[puzzle != 0].all()
-
-
-def test_saved_models_load_back_bit_for_bit(tmp_path: Path) -> None:
+def test_saved_generators_load_back_bit_for_bit(tmp_path: Path) -> None:
     generator = new_generator("s", 0)
     save_generator(generator, tmp_path / "g")
     back = load_generator(tmp_path / "g").state_dict()
     assert all(torch.equal(back[k], v) for k, v in generator.state_dict().items())
-    reward = new_reward_model(generator, 3, 0)
-    save_reward_model(reward, tmp_path / "r")
-    assert load_reward_model(tmp_path / "r").config.num_hidden_layers == 7
-    back = load_reward_model(tmp_path / "r").state_dict()
-    assert all(torch.equal(back[k], v) for k, v in reward.state_dict().items())
-    with pytest.raises(BadInput, match=REWARD_ARCHITECTURE):
-        load_reward_model(tmp_path / "g")
     with pytest.raises(BadInput, match=r"config\.json"):
         load_generator(tmp_path / "none")
 
@@ -157,8 +114,8 @@ def test_sampling_follows_the_models_own_distribution() -> None:
         ("generator-s", GENERATION_ARCHITECTURE, 64, 4, 216_384),
         ("generator-m", GENERATION_ARCHITECTURE, 128, 4, 858_752),
         ("reviser", GENERATION_ARCHITECTURE, 64, 4, 216_384),
-        ("prm", REWARD_ARCHITECTURE, 64, 7, 380_354),
-        ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 273_218),
+        ("prm", REWARD_ARCHITECTURE, 64, 7, 376_129),
+        ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 268_993),
     ],
 )
 def test_checkpoint_is_a_stock_directory(
@@ -171,7 +128,7 @@ def test_checkpoint_is_a_stock_directory(
     assert config["dtype"] == "float32"
     assert sum(f.stat().st_size for f in directory.iterdir()) <= 10e6
     assert not (directory / RESUME_FILE).exists()
-    load = load_generator if architecture == GENERATION_ARCHITECTURE else load_reward_model
+    load = load_generator if architecture == GENERATION_ARCHITECTURE else load_verifier
     assert parameter_count(load(directory)) == parameters
     tokenizer = AutoTokenizer.from_pretrained(directory)
     text = task.problems("test", 1)[0].prompt + "123456\n"
@@ -192,22 +149,23 @@ def test_committed_generator_solves_easy_problems_in_stock_transformers() -> Non
 
 def test_committed_models_pass_the_gates_on_few_problems() -> None:
     lines: list[str] = []
-    result = evaluate(GENERATOR, PRM, "validation", limit=57, samples=16, seeds=(0,), log=lines.append)
+    results = evaluate(GENERATOR, [PRM], "validation", limit=57, samples=16, seeds=(0,), log=lines.append)
+    result = results["prm"]
     every = {metric: values[0] for metric, values in result["groups"]["all"].items()}
     assert every["pass@1"] < every["majority@16"] < every["weighted@16"] <= every["coverage@16"]
     assert result["groups"]["Q1"]["pass@1"][0] > 0.9
     assert result["groups"]["Q5"]["pass@1"][0] < 0.1
     assert min(result["within_auc"][0]) > 0.55
+    assert max(result["ece"]) < 0.15
     assert "weighted@16" in lines[0]
 
 
 def test_train_names_what_it_knows(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="generator-s, generator-m, generator-l, prm, prm-weak or reviser"):
+    with pytest.raises(BadInput, match="-s, generator-m, generator-l, reviser, prm, prm-weak or orm"):
         train("generator-xl", tmp_path)
     train("generator-s", tmp_path, minutes=0.0, log=quiet)
     assert (tmp_path / RESUME_FILE).exists()
-    with pytest.raises(BadInput, match="directory"):
-        train("prm", tmp_path / "p", generator=tmp_path / "none")
+    assert run_command(["lab", "train", "prm", str(tmp_path / "p"), "--labels", "none.parquet"]) == 2
 
 
 def test_a_training_is_an_mlflow_run_with_its_recipe_and_losses(

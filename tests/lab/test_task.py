@@ -15,7 +15,6 @@ from orchestrator.lab import task
 from orchestrator.lab.quasigroup import count_solutions
 from orchestrator.lab.tokenizer import EOS_ID, PROMPT_END_ID, build_tokenizer, grid_tokens
 from orchestrator.lab.train_generator import training_batch
-from orchestrator.lab.train_verifier import synthetic_batch
 
 PINNED = "4a72abe8cdcc5238c50601b2b663487db66c1a025d3f91216d1db8c1ba4ed10f"
 
@@ -84,7 +83,6 @@ def test_splits_are_disjoint_also_from_training_data_as_generated() -> None:
     assert min(sizes.values()) >= 1000
     tokenizer = build_tokenizer()
     batches = [training_batch(seed, step, 64) for seed in (0, 1) for step in (0, 1, 2099)]
-    batches += [synthetic_batch(2, 0, 64, np.random.default_rng(0))[0]]
     for tokens in batches:
         for row in tokens[:, : task.PROMPT_TOKENS].tolist():
             prompt = tokenizer.decode(row)
