@@ -20,7 +20,7 @@ Pure: no clock, no randomness, no I/O.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,20 +88,22 @@ class Adaptive:
     @staticmethod
     def belief(candidates: Sequence[Candidate]) -> Belief:
         """What the answers and scores so far say."""
-        answers: defaultdict[str, list[Candidate]] = defaultdict(list)
-        for candidate in candidates:
-            if candidate.answer is not None:
-                answers[candidate.answer].append(candidate)
-        weights = {answer: _weight(given) for answer, given in answers.items()}
-        total = 1.0 + sum(weights.values())
         selected = weighted(candidates)
         if selected is None:
             selected = majority(candidates)
         if selected is None:
             return Belief(0.0, 0.0)
-        others = sum(w * len(answers[a]) for a, w in weights.items() if a != selected) / total
-        scores = [candidate.score for candidate in candidates if candidate.score is not None]
-        return Belief(weights[selected] / total, others + (sum(scores) / len(scores) if scores else 0.0))
+        given = Counter(candidate.answer for candidate in candidates if candidate.answer is not None)
+        scores: defaultdict[str | None, list[float]] = defaultdict(list)
+        for candidate in candidates:
+            if candidate.score is not None:
+                scores[candidate.answer].append(candidate.score)
+        weights = {answer: _weight(scores[answer], times) for answer, times in given.items()}
+        total = 1.0 + sum(weights.values())
+        others = sum(weight * given[answer] for answer, weight in weights.items() if answer != selected)
+        scored = sum(map(len, scores.values()))
+        mean = sum(map(sum, scores.values())) / scored if scored else 0.0
+        return Belief(weights[selected] / total, others / total + mean)
 
     @staticmethod
     def _gain(one: Asking, belief: Belief, failed: int) -> float:
@@ -112,8 +114,8 @@ class Adaptive:
         return (1 - belief.right) * chance / (one.each if one.spent or failed else one.first)
 
 
-def _weight(given: Sequence[Candidate]) -> float:
-    """Of one answer, from the solutions that gave it; a score that is absent says nothing."""
-    scores = [candidate.score for candidate in given if candidate.score is not None]
-    score = min(1 - CLIP, max(CLIP, sum(scores) / len(scores) if scores else 0.5))
-    return (score / (1 - score)) ** SHARPNESS * len(given) ** AGREEMENT
+def _weight(scores: Sequence[float], times: int) -> float:
+    """Of an answer that was given so many times; where nothing scored it, only that counts."""
+    score = sum(scores) / len(scores) if scores else 0.5
+    score = min(1 - CLIP, max(CLIP, score))
+    return (score / (1 - score)) ** SHARPNESS * times**AGREEMENT
