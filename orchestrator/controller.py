@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from actors.messages import PoolFailed
@@ -143,7 +143,7 @@ class Controller:
         async def one(index: int) -> SearchResult:
             result = await self._search(searches[index], search)
             rounds.close(index)
-            return self._done(result)
+            return self._done(replace(result, exhausted=result.exhausted and index not in rounds.solved))
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(index)) for index in range(len(problems))]

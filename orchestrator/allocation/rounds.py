@@ -48,8 +48,8 @@ class Rounds:
     ) -> None:
         self.held = 0
         """Number of rounds so far."""
-        self.stopped = 0
-        """Number of problems that the policy ended while there was money."""
+        self.solved: set[int] = set()
+        """Problems that the policy ended: nothing was refused them for want of money."""
         self._budget = budget
         self._policy = policy
         self._candidates = candidates
@@ -69,7 +69,7 @@ class Rounds:
 
     def to_dict(self) -> dict[str, int]:
         """For the summary."""
-        return {"rounds": self.held, "solved": self.stopped}
+        return {"rounds": self.held, "solved": len(self.solved)}
 
     async def run(self) -> None:
         """Hold rounds until every lease is closed."""
@@ -84,7 +84,7 @@ class Rounds:
         self.held += 1
         asking = await asyncio.to_thread(lambda: [self._asking(i) for i in problems])
         grants = self._policy(asking, self._budget.left)
-        self.stopped += sum(solutions is None for solutions in grants)
+        self.solved |= {i for i, solutions in zip(problems, grants, strict=True) if solutions is None}
         if not any(grants):  # nobody's next solution can be paid
             grants = [None] * len(problems)
         for i, one, solutions in zip(problems, asking, grants, strict=True):
