@@ -23,6 +23,10 @@ WORKER_ENVIRONMENT = {
 }
 
 
+START_ATTEMPTS = 3
+"""How often a Ray of our own is started before that is given up."""
+
+
 def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bool = False) -> None:
     """Start Ray on this machine (``address`` None) or join a cluster. Raises PoolFailed.
 
@@ -50,11 +54,25 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
         options["address"] = address
     terminate = signal.getsignal(signal.SIGTERM)  # Ray puts its own in place, which just exits
     try:
-        ray.init(**options)
+        _init(options)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise PoolFailed(f"cluster.address={address}: {str(error).splitlines()[0]}") from error
+
+
+def _init(options: dict[str, Any]) -> None:
+    """``ray.init``, again where a busy machine let Ray's own 30 s for its start pass."""
+    for left in reversed(range(START_ATTEMPTS)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray has no class of its own for it
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if not left:
+                raise RuntimeError(str(error)) from error
 
 
 def disconnect() -> None:
@@ -99,6 +117,10 @@ class Deployment:
     async def score(self, request: ScoreRequest) -> ScoreResult:
         assert self.verifier is not None, "this deployment has no verifier"
         return await self.verifier.run(request)
+
+    async def forget(self) -> None:
+        """Empty the caches of all engines."""
+        await asyncio.gather(*(pool.forget() for pool in self.pools))
 
     async def close(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self.pools))

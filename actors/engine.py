@@ -174,7 +174,8 @@ class _Inbox:
     """What other threads ask of the engine thread, in order."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
-    orders: list[Job | str] = field(default_factory=list)  # a job to add, or the key of one to abort
+    # A job to add, the key of one to abort, or None: forget the cache.
+    orders: list[Job | str | None] = field(default_factory=list)
     stopping: bool = False
 
 
@@ -208,6 +209,10 @@ class EngineThread:
         """Drop jobs: those not finished yet have no outcome. Unknown keys are ignored."""
         if not self._inbox.stopping:
             self._order(keys)
+
+    def forget(self) -> None:
+        """Empty the prefix cache; does nothing while jobs are running."""
+        self._order([None])
 
     def run_alone(self, job: Job) -> Outcome:
         """Run one job and wait for its outcome; only for an engine that nobody else uses yet."""
@@ -256,7 +261,7 @@ class EngineThread:
         assert self._engine is not None, "the engine is closed"
         return self._engine
 
-    def _order(self, orders: Sequence[Job | str]) -> None:
+    def _order(self, orders: Sequence[Job | str | None]) -> None:
         with self._inbox.changed:
             if self._inbox.stopping:
                 raise RuntimeError("the engine is shut down")
@@ -299,7 +304,9 @@ class EngineThread:
             orders, inbox.orders = inbox.orders, []
         refused: list[Outcome] = []
         for order in orders:
-            if isinstance(order, str):
+            if order is None:
+                engine.reset_prefix_cache()
+            elif isinstance(order, str):
                 if self._jobs.pop(order, None) is not None:
                     engine.abort_request([order])
             elif error := self._add(engine, order):

@@ -144,6 +144,13 @@ class Pool(Generic[Res]):
                 self._members[holder].aborts.append(request.id)
                 self._wake()
 
+    async def forget(self) -> None:
+        """Empty the caches of all replicas; one that is lost comes back with an empty one."""
+        forgetting = [_reply(member.handle.forget.remote()) for member in self._members.values()]
+        for done in await asyncio.gather(*forgetting, return_exceptions=True):
+            if isinstance(done, BaseException) and not isinstance(done, RayError):
+                raise done
+
     async def close(self) -> None:
         """Close every engine and end every actor. No process outlives the pool."""
         for task in self._tasks:

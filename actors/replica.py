@@ -142,6 +142,11 @@ class Replica(ABC):
         self._ready = [result for result in self._ready if result.id not in gone]
         self._engine.abort(keys)
 
+    async def forget(self) -> None:
+        """Keep nothing of earlier requests: what a run costs must not depend on the one before it. Only
+        for a replica that has nothing in flight."""
+        self._engine.forget()
+
     async def ping(self) -> float:
         """Seconds that one token takes, through the engine and behind what is already running.
 

@@ -69,6 +69,12 @@ class ScoreMemo:
                 self._scores.move_to_end(prefix)
             return score
 
+    def clear(self) -> None:
+        """Hold nothing."""
+        with self._lock:
+            self._scores.clear()
+            self._bytes = 0
+
     def put(self, prefix: bytes, score: float) -> None:
         """Hold ``score``, at the expense of the least recently used."""
         with self._lock:
@@ -134,6 +140,10 @@ class VerifierActor(Replica):
         if None not in scores:  # a path sampled twice needs no engine
             return ScoreResult(request.id, scores, 0, self.name)  # type: ignore[arg-type]
         return Job(key, tokens, self._kind.params(read_cache=True), request, request.priority)
+
+    async def forget(self) -> None:
+        await super().forget()
+        self._memo.clear()
 
     def probe(self, key: str) -> Job:
         request = ScoreRequest(id=key, tokens=(0,), step_ends=(1,))

@@ -111,6 +111,7 @@ class Run:
             observer.result(result)
 
         controller.on_result = on_result
+        await session.deployment.forget()  # what a run takes must not depend on the run before it
         observer.searching(controller, session.deployment, len(prepared.problems))
         busy = [pool.busy_seconds for pool in pools]
         started = time.monotonic()

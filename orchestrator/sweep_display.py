@@ -32,7 +32,8 @@ class SweepDisplay(Display):
         super().__init__(console, every=PLAIN_SECONDS)
         self._cells = 0
         self._ended = 0
-        self._weights: list[int] = []
+        self._planned_flops = 0
+        self._ended_flops = 0
         self._searched = 0.0
         self._search_began: float | None = None
         self._cell: Cell | None = None
@@ -40,8 +41,7 @@ class SweepDisplay(Display):
     def planned(self, kept: Sequence[Outcome], todo: Sequence[Cell]) -> None:
         self._cells = len(kept) + len(todo)
         self._ended = len(kept)
-        self._weights = [cell.prepared.budget.flops for cell in todo]
-        self._spent_weight = 0
+        self._planned_flops = sum(cell.prepared.budget.flops for cell in todo)
         said = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
         self.console.print(said, highlight=False)
 
@@ -55,7 +55,7 @@ class SweepDisplay(Display):
     def outcome(self, outcome: Outcome) -> None:
         self.stop()
         self._ended += 1
-        self._spent_weight += outcome.cell.prepared.budget.flops
+        self._ended_flops += outcome.cell.prepared.budget.flops
         if self._search_began is not None:
             self._searched += time.monotonic() - self._search_began
             self._search_began = None
@@ -78,7 +78,7 @@ class SweepDisplay(Display):
 
     def _left(self) -> str:
         """How long the rest will take, once that can be known."""
-        done, total, searched = self._spent_weight, sum(self._weights), self._searched
+        done, total, searched = self._ended_flops, self._planned_flops, self._searched
         if self._search_began is not None and self._cell is not None and self._problems:
             done += self._cell.prepared.budget.flops * self._done // self._problems
             searched += time.monotonic() - self._search_began
@@ -129,7 +129,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     that only bin the problems are left out."""
     groups: dict[tuple[str, float, str], list[tuple[int, dict[str, Any]]]] = {}
     for outcome in outcomes:
-        if outcome.summary is not None and outcome.cell.role == "cell":
+        if outcome.summary is not None and outcome.state != "failed" and outcome.cell.role == "cell":
             asked = outcome.summary["budget"]
             key = outcome.cell.label, asked["amount"], asked["unit"]
             groups.setdefault(key, []).append((outcome.cell.config.seed, outcome.summary))

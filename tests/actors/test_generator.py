@@ -100,6 +100,9 @@ def test_computed_tokens_leave_out_the_cached_prefix(generator: Any) -> None:
     first, again = (answers(generator, [sample(prompt, 9, 4, until="end")])[0] for _ in range(2))
     assert first.computed_tokens == 80 + len(first.tokens) - 1
     assert again.computed_tokens == 80 - 64 + len(again.tokens) - 1  # two blocks of 32
+    ray.get(generator.forget.remote())
+    (forgotten,) = answers(generator, [sample(prompt, 9, 4, until="end")])
+    assert forgotten.computed_tokens == first.computed_tokens
 
 
 def test_bad_requests_fail_in_one_line_and_the_replica_lives(generator: Any) -> None:

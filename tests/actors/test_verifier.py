@@ -82,6 +82,13 @@ def test_a_path_scored_again_needs_no_engine(verifier: Any) -> None:
     assert again == ScoreResult(repeated.id, first.scores, 0, "verifier")
 
 
+def test_what_was_forgotten_is_computed_anew_to_the_same_scores(verifier: Any) -> None:
+    (first,) = answers(verifier, [score(path(201), *ENDS)])
+    ray.get(verifier.forget.remote())
+    (anew,) = answers(verifier, [score(path(201), *ENDS)])
+    assert (anew.scores, anew.computed_tokens) == (first.scores, len(path(201)))
+
+
 def test_siblings_in_one_batch_share_their_prefix(verifier: Any) -> None:
     stem = path(300, 128)
     siblings = [stem + path(seed, 22) for seed in range(301, 309)]
