@@ -15,7 +15,7 @@ import numpy as np
 from orchestrator.analysis.cells import Cell, Option, options
 from orchestrator.analysis.difficulty import oracle_bins
 from orchestrator.analysis.estimators import Floats, Ints
-from orchestrator.analysis.fit import Fit, fit, study
+from orchestrator.analysis.fit import Fit, Study, fit, study
 from orchestrator.analysis.policy import same_model
 from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
@@ -75,13 +75,14 @@ def allocation_of(option: Option) -> str:
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """``groups``: the first is the one that the report is about, whose problems the difficulty run bins.
-    ``policy`` is what was learned from it, or in words why nothing was. ``left_out``: runs that are not
-    compared, and why."""
+    ``policy`` is what was learned from it, or in words why nothing was; ``options`` are those that it chose
+    among. ``left_out``: runs that are not compared, and why."""
 
     name: str
     rule: str
     groups: Sequence[Group]
     policy: Fit | str
+    options: Sequence[Option] = ()
     difficulty: Cell | None = None
     left_out: Sequence[str] = ()
 
@@ -122,13 +123,17 @@ def gather(
         if found[0].bins is None:
             left_out.append(f"difficulty run {difficulty.run_id}: it has other problems than the cells")
             difficulty = None
+    learned: Study | None = None
     policy: Fit | str = "there is no difficulty run, whose samples tell how hard each problem is"
     if difficulty is not None:
         try:
-            policy = fit(study(replace(experiment, difficulty=[difficulty]), rule), samples=samples)
+            learned = study(replace(experiment, difficulty=[difficulty]), rule)
+            policy = fit(learned, samples=samples)
         except BadInput as error:
             policy = f"{error.key}: {error.allowed}"
-    return Evidence(experiment.name, rule, found, policy, difficulty, left_out)
+    return Evidence(
+        experiment.name, rule, found, policy, learned.options if learned else (), difficulty, left_out
+    )
 
 
 def _models(cell: Cell) -> dict[str, Any]:

@@ -158,9 +158,10 @@ def _choice(raw: Mapping[str, Any]) -> Choice:
 def same_model(one: str | None, other: str | None) -> bool:
     """Whether two configurations name one model. A directory is known by its last part: where models
     are kept differs between machines."""
-    return one == other or (bool(one and other) and _known_as(str(one)) == _known_as(str(other)))
+    return one == other or (bool(one and other) and known_as(str(one)) == known_as(str(other)))
 
 
-def _known_as(model: str) -> str:
+def known_as(model: str) -> str:
+    """What a model is called wherever it is kept."""
     local = Path(model).is_absolute() or model.startswith(".") or model.count("/") > 1
     return Path(model).name if local else model

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
+from orchestrator.analysis.claims import findings
 from orchestrator.analysis.evidence import Evidence, gather
 from orchestrator.analysis.store import find
-from orchestrator.analysis.tables import accuracy_table, markdown, policy_table, runs_table, search_table
+from orchestrator.analysis.tables import (
+    accuracy_table,
+    fits_table,
+    markdown,
+    policy_table,
+    runs_table,
+    search_table,
+)
 from orchestrator.errors import BadInput
 from orchestrator.launch import say
 from orchestrator.tracking import Tracker, local_store
@@ -43,25 +55,56 @@ def run_report(
     if table:
         print(markdown(accuracy_table(evidence)))
         return 0
-    out.write_text(page(evidence), encoding="utf-8")
+    drawn, absent = draw(evidence, price)
+    out.write_text(page(evidence, drawn, absent), encoding="utf-8")
     say(errors, f"report in {out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "price": price}
-        untracked = _track(out, asked, experiment, uri, runs)
+        untracked = _track(out, drawn, asked, experiment, uri, runs)
         if untracked is not None:
             say(errors, f"warning: {untracked}", "yellow")
     return 0
 
 
-def page(evidence: Evidence) -> str:
-    """The report as HTML that needs no other file."""
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the page, as SVG."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+    @property
+    def uri(self) -> str:
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+
+
+def draw(evidence: Evidence, price: float) -> tuple[list[Drawn], list[str]]:
+    """The figures that there is data for, and why the others are not there. ``price``: of an
+    accelerator-hour."""
+    from orchestrator.analysis.figures import pictures
+    from orchestrator.analysis.style import svg
+
+    found, absent = pictures(evidence, price)
+    return [Drawn(each.name, each.title, each.caption, svg(each.figure)) for each in found], absent
+
+
+def page(evidence: Evidence, drawn: Sequence[Drawn], absent: Sequence[str]) -> str:
+    """The report as HTML that needs no other file. ``absent``: figures that could not be drawn, and why."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    absent = [*evidence.left_out]
+    absent = [*absent, *evidence.left_out]
     policy = policy_table(evidence)
     if policy is None:
         absent.append(f"The compute-optimal policy: {evidence.policy}")
-    tables = [accuracy_table(evidence), runs_table(evidence), search_table(evidence), policy]
+    tables = [
+        accuracy_table(evidence),
+        runs_table(evidence),
+        search_table(evidence),
+        fits_table(evidence),
+        policy,
+    ]
     environment = Environment(
         loader=PackageLoader("orchestrator.analysis", ""), autoescape=True, undefined=StrictUndefined
     )
@@ -69,17 +112,28 @@ def page(evidence: Evidence) -> str:
         evidence=evidence,
         made=f"{datetime.now():%Y-%m-%d %H:%M}",
         tables=[table for table in tables if table is not None],
-        pictures=[],
-        findings=[],
+        pictures=drawn,
+        findings=findings(evidence),
         absent=absent,
     )
 
 
-def _track(out: Path, asked: dict[str, object], experiment: str, uri: str | None, runs: str) -> str | None:
-    """Keep the report in MLflow; what could not be written, or None."""
+def _track(
+    out: Path,
+    drawn: Sequence[Drawn],
+    asked: dict[str, object],
+    experiment: str,
+    uri: str | None,
+    runs: str,
+) -> str | None:
+    """Keep the page and its figures in MLflow; what could not be written, or None."""
     store, artifacts = local_store(uri, runs)
     name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
     tags = {"ttc.run_id": name, "ttc.role": ROLE}
     tracker = Tracker(store, experiment, name, asked, artifacts=artifacts, tags=tags)
     tracker.artifact(out)
-    return tracker.close()
+    with tempfile.TemporaryDirectory() as scratch:
+        for each in drawn:
+            (path := Path(scratch) / f"{each.name}.svg").write_text(each.svg, encoding="utf-8")
+            tracker.artifact(path)
+        return tracker.close()

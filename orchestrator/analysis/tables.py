@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,9 @@ from orchestrator.analysis.cells import Cell, Option
 from orchestrator.analysis.difficulty import BINS
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of
+from orchestrator.analysis.fits import Coefficient
+from orchestrator.analysis.policy import known_as
+from orchestrator.analysis.series import series
 
 MISSING = "–"
 """What a cell of a table says that has nothing to say."""
@@ -130,6 +132,33 @@ def runs_table(evidence: Evidence) -> Table:
     )
 
 
+def fits_table(evidence: Evidence) -> Table | None:
+    """Accuracy against FLOPs as a line in log2 FLOPs, strategy by strategy."""
+    rows = []
+    for curve in series(evidence.main):
+        fit = curve.fit(evidence.rule)
+        if fit is not None:
+            plateau = [MISSING, MISSING]
+            if fit.plateau is not None:
+                turn = fit.plateau.log2_flops
+                plateau = [f"{si(2**turn.value)} ×/÷ {2**turn.error:.2f}", _percent(fit.plateau.accuracy)]
+            rows.append([curve.label, _percent(fit.beta), *plateau, f"{100 * fit.residual:.1f}"])
+    if not rows:
+        return None
+    return Table(
+        "Accuracy against FLOPs, fitted",
+        ["strategy", "points a doubling", "plateau from, FLOPs", "plateau, %", "residual, points"],
+        rows,
+        1,
+        "acc = α + β·log₂ FLOPs up to a plateau, where one explains the points better (BIC); ± is a standard "
+        "error over problems. A line through two points has no residual.",
+    )
+
+
+def _percent(coefficient: Coefficient) -> str:
+    return f"{100 * coefficient.value:.1f} ± {100 * coefficient.error:.1f}"
+
+
 def policy_table(evidence: Evidence) -> Table | None:
     """The learned policy: what each bin runs at each budget."""
     if evidence.fit is None:
@@ -193,9 +222,7 @@ def words(strategy: Any) -> str:
 
 def model(name: Any) -> str:
     """A model by what it is known as: a directory by its last part."""
-    if name is None:
-        return MISSING
-    return PurePath(name).name if str(name).startswith(("/", ".")) else str(name)
+    return MISSING if name is None else known_as(str(name))
 
 
 def percent(estimate: Estimate) -> str:

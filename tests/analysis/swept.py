@@ -57,8 +57,8 @@ def search(
         usage = Usage(
             generator_flops=20_000 + cost // 3,
             verifier_flops=30_000 + 2 * cost // 3,
-            generator_tokens=40 + 42 * n,
-            verifier_tokens=40 + 42 * n,
+            generator_tokens=3 + 3 * n,
+            verifier_tokens=3 + 3 * n,
         )
         found.append(result(f"p{i}", solutions, usage))
     return found

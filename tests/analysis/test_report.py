@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis.evidence import gather
-from orchestrator.analysis.report import page
+from orchestrator.analysis.report import draw, page
 from orchestrator.analysis.store import load_directory
 from orchestrator.analysis.tables import Table, accuracy_table, markdown, search_table, si
 from orchestrator.cli import run_command
@@ -65,7 +65,7 @@ def test_distinct_answers_are_those_of_the_solutions(evidence):
 
 
 def test_the_page_needs_no_other_file_and_no_network(evidence):
-    html = page(evidence)
+    html = page(evidence, *draw(evidence, 2.0))
     assert "<script" not in html
     assert "http:" not in html.replace("http://www.w3.org", "")
     assert "https:" not in html
@@ -79,7 +79,7 @@ def test_what_was_written_by_others_is_escaped(stored):
     found = load_directory(stored / "study")
     for cell in found.cells:
         cell.config["generator"]["model"] = "<script>alert(1)</script>"
-    html = page(gather(found))
+    html = page(gather(found), [], [])
     assert "<script" not in html
     assert "script&gt;" in html
 
@@ -93,7 +93,7 @@ def test_a_pipe_does_not_break_a_table():
 def test_without_a_difficulty_run_there_are_no_bins_and_the_page_says_so(stored):
     evidence = gather(load_directory(stored / "study"))
     assert list(accuracy_table(evidence).columns[2:]) == ["FLOPs charged", "all"]
-    assert "there is no difficulty run" in page(evidence)
+    assert "there is no difficulty run" in page(evidence, *draw(evidence, 2.0))
 
 
 def test_runs_that_cannot_be_compared_are_left_out_by_name(stored):
