@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Union
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CLOSE_SECONDS = 30.0
+CLOSE_SECONDS = 60.0
 """How long the end of a run waits for a slow store before it goes on without it."""
 BATCH = 1000
 """Metrics in one call: what MLflow's log_batch takes at most."""
