@@ -1,4 +1,8 @@
-"""Early rejection: best-of-N that gives a path up at the first step that the verifier thinks little of."""
+"""Early rejection: best-of-N that gives a path up once a new one is worth more.
+
+A value is judged beside those of the same problem, so it works where a verifier's scores are chances of
+success (small for all paths of a hard problem) as well as where they say whether each step is right.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,23 @@ def check(n: int, width: int, threshold: float, max_rounds: int) -> None:
     for key, value in (("n", n), ("width", width), ("max_rounds", max_rounds)):
         at_least(f"strategy.{key}", value, 1)
     if not 0 <= threshold <= 1:
-        raise BadInput("strategy.threshold", threshold, "allowed: 0 to 1, as the verifier's scores")
+        raise BadInput("strategy.threshold", threshold, "allowed: 0 (never gives up) to 1")
 
 
 @strategy(check=check, needs_verifier=True)
 async def early_rejection(
-    ops: Operations, *, n: int = 64, width: int = 4, threshold: float = 0.1, max_rounds: int = 40
+    ops: Operations, *, n: int = 64, width: int = 4, threshold: float = 0.25, max_rounds: int = 40
 ) -> Sequence[Node]:
-    """``n`` independent paths, ``width`` at a time, each continued step by step as long as its value is
-    at least ``threshold``. What is not spent on lost paths pays for more of them."""
+    """``n`` independent paths, ``width`` at a time, each continued step by step as long as it is worth more
+    than ``threshold`` times a new one: the mean value of all first steps so far. What is not spent on
+    lost paths pays for more of them."""
+    firsts: list[float] = []
     for begun in range(0, n, width):
         frontier = await ops.sample(ops.root, min(width, n - begun))
+        firsts += map(ops.value, frontier)
+        least = threshold * sum(firsts) / len(firsts)
         for _ in range(max_rounds - 1):
-            live = [node for node in frontier if not node.finished and ops.value(node) >= threshold]
+            live = [node for node in frontier if not node.finished and ops.value(node) >= least]
             if not live:
                 break
             frontier = await ops.sample(live, 1)
