@@ -197,7 +197,7 @@ def _words(overrides: Mapping[str, Any], *, label: bool) -> Iterator[str]:
         if name == "strategy" or (label and (section == "budget" or name == "seed")):
             continue
         # A model is told by which of the models it is and by its directory's name.
-        what = section.rpartition(".")[2] if last == "model" else last
+        what = section.rpartition(".")[2] if last in ("model", "name") else last
         yield f"{what}={re.split(r'[/:]', str(value).rstrip('/}'))[-1]}"
 
 

@@ -51,6 +51,16 @@ def test_a_cells_key_is_its_own_names_a_directory_and_depends_on_its_overrides_a
     assert set(keys) <= {cell.key for cell in more.cells}
 
 
+def test_a_label_names_what_a_cell_is_told_by_and_leaves_out_budget_and_seed(tmp_path):
+    section = """
+  strategies: [{name: best_of_n, n: 9, allocation.name: adaptive}]
+  models: [{verifier.model: "${lab:prm-weak}"}]
+  grid: {budget.generations: [4], generator.temperature: [0.5], seed: [0]}
+"""
+    (cell,) = sweep(tmp_path, section).cells
+    assert cell.label == "best_of_n n=9 verifier=prm-weak allocation=adaptive temperature=0.5"
+
+
 def test_each_pair_of_models_has_one_run_for_difficulty_with_a_seed_and_a_budget_of_its_own(tmp_path):
     models = SECTION + '  models: [{verifier.model: "${lab:prm}"}, {verifier.model: "${lab:prm-weak}"}]\n'
     cells = sweep(tmp_path, models + "  difficulty: {samples: 8}\n").cells
