@@ -212,8 +212,8 @@ def test_committed_reviser_is_a_stock_directory_that_revises_without_harm() -> N
         GENERATOR, REVISER, "validation", limit=38, chains=1, seeds=(0,), log=lines.append
     )
     every = {metric: values[0] for metric, values in result["groups"]["all"].items()}
-    # What it is: close to its generator, not better; a chain finds answers its first attempt misses.
-    assert every["first"] > every["base"] - 0.15
-    assert every["rev4"] > every["base"] - 0.2
+    # Its first attempt is about as good as the generator's, a revision is better.
+    assert every["first"] > every["base"] - 0.1
+    assert np.mean([every[f"rev{i}"] for i in range(1, 9)]) > every["first"]
     assert every["cov16 seq"] > every["first"] + 0.05
     assert "cov16 seq" in lines[0]
