@@ -159,7 +159,9 @@ def wait_for_operations(process: subprocess.Popen[str], cwd: Path, count: int) -
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undisturbed, tmp_path):
-    process = start(tmp_path, "run", CONFIG, "--json", *SMALL)
+    # A few requests at a time: on a busy machine a faster run may end before this test sees it begin.
+    slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
+    process = start(tmp_path, "run", CONFIG, "--json", *SMALL, *slow)
     run_id = wait_for_operations(process, tmp_path, 20)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: to every process of the terminal's group
     out, err = process.communicate(timeout=60)
