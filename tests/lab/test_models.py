@@ -113,7 +113,7 @@ def test_sampling_follows_the_models_own_distribution() -> None:
     [
         ("generator-s", GENERATION_ARCHITECTURE, 64, 4, 216_384),
         ("generator-m", GENERATION_ARCHITECTURE, 128, 4, 858_752),
-        ("reviser", GENERATION_ARCHITECTURE, 64, 4, 216_384),
+        ("reviser", GENERATION_ARCHITECTURE, 64, 7, 377_088),
         ("prm", REWARD_ARCHITECTURE, 64, 7, 376_129),
         ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 268_993),
     ],
