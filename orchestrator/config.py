@@ -30,7 +30,9 @@ DTYPES = ("float32", "bfloat16", "float16", "auto")
 KINDS = ("prm", "orm")
 SWEEP = "sweep"
 """The section of a file that ``ttc sweep`` reads (orchestrator/grid.py)."""
-ALLOCATIONS = ("uniform", "adaptive")
+COMPUTE_OPTIMAL = "compute_optimal"
+"""A strategy, and the allocation that follows its policy."""
+ALLOCATIONS = ("uniform", COMPUTE_OPTIMAL, "adaptive")
 
 
 @dataclass
@@ -101,8 +103,9 @@ class ReviserConfig:
 
 @dataclass
 class AllocationConfig:
-    """Who gets the next FLOP. ``uniform``: every problem an equal share. ``adaptive``: the problem where it
-    is expected to gain most; the other keys are its own (orchestrator/allocation/adaptive.py)."""
+    """Who gets the next FLOP. ``uniform``: every problem an equal share. ``compute_optimal``: as strategy
+    compute_optimal's policy expects to gain most, by bins. ``adaptive``: the problem where it is expected to
+    gain most; the other keys are its own (orchestrator/allocation/adaptive.py)."""
 
     name: str = "uniform"
     confidence: float = 0.9
@@ -338,6 +341,12 @@ def _check(config: Config) -> None:
         raise BadInput("generator.end_of_thinking", None, needed)
     if strategy.needs_verifier and verifier.kind != "prm":
         raise BadInput("verifier.kind", verifier.kind, f"allowed: prm ({strategy.name} goes by steps)")
+    if config.allocation.name == COMPUTE_OPTIMAL != strategy.name:
+        raise BadInput(
+            "allocation.name",
+            COMPUTE_OPTIMAL,
+            f"it needs strategy {COMPUTE_OPTIMAL}, whose policy it follows",
+        )
     given = {str(key): value for key, value in config.strategy.items() if key != "name"}
     config.strategy = {"name": strategy.name, **strategy.parameters(given)}
 

@@ -87,6 +87,7 @@ class Lease:
         self._on_dry = on_dry
         self._held = _held
         self._waiting: deque[_Request] = deque()
+        self._last: asyncio.Future[int] | None = None
         self._children: set[Lease] = set()
 
     @property
@@ -101,8 +102,13 @@ class Lease:
 
     @property
     def dry(self) -> bool:
-        """Whether a lease that grows has a request that does not fit, and nothing reserved any more."""
-        return self._on_dry is not None and not self.reserved and self.needed > 0
+        """Whether a lease that grows has a request that does not fit, or waits for its last growth, and
+        nothing is reserved any more."""
+        return self._on_dry is not None and not self.reserved and (self.needed > 0 or self._awaits_last)
+
+    @property
+    def _awaits_last(self) -> bool:
+        return self._last is not None and not self._last.done()
 
     @property
     def needed(self) -> int:
@@ -158,12 +164,28 @@ class Lease:
         self._held._lease._cut(amount)
         self._held.left += amount
         self.limit += amount
+        if self._awaits_last:
+            self._end_growth(amount)
         self._advance()
+
+    async def last_growth(self) -> int:
+        """FLOPs of the next growth of a lease that grows, which is then its last; 0 if there is none. Of any
+        other lease all that it has, at once."""
+        if self._on_dry is None:
+            return self.limit
+        self._last = asyncio.get_running_loop().create_future()
+        self._advance()
+        return await self._last
 
     def end_growth(self) -> None:
         """From now on refuse what does not fit."""
-        self._on_dry = None
+        self._end_growth(0)
         self._advance()
+
+    def _end_growth(self, last: int) -> None:
+        self._on_dry = None
+        if self._last is not None and not self._last.done():
+            self._last.set_result(last)
 
     def close(self) -> None:
         """Settle with the lease this one was cut from, and give back the rest."""
@@ -200,6 +222,8 @@ class Lease:
         while True:
             self._drop_withdrawn()
             if not self._waiting:
+                if self._on_dry is not None and self._awaits_last and not self.reserved:
+                    self._on_dry()
                 return
             first = self._waiting[0]
             if first.amount <= self.left:

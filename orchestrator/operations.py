@@ -57,6 +57,12 @@ class Operations(Execution):
         """FLOPs that the search may still spend."""
         return self._lease.left
 
+    async def funds(self) -> int:
+        """FLOPs that the search is given for what it does next: its whole share, where that is fixed. Where
+        the budget moves between problems, wait for the decision: what it gives comes on top of what is
+        spent, and is the last."""
+        return await self._lease.last_growth()
+
     def value(self, node: Node) -> float:
         """The verifier's value of a path: its step scores under the configured aggregation."""
         return AGGREGATIONS[self._setting.aggregation](node.scores)

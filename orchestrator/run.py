@@ -17,9 +17,11 @@ from typing import Protocol
 
 from actors.deployment import Deployment
 from orchestrator.allocation.adaptive import Adaptive
+from orchestrator.allocation.compute_optimal import ComputeOptimal
 from orchestrator.allocation.rounds import Policy
+from orchestrator.analysis.policy import read_policy
 from orchestrator.answers import ANSWERS
-from orchestrator.config import AllocationConfig, Config, to_dict, to_yaml
+from orchestrator.config import COMPUTE_OPTIMAL, Config, to_dict, to_yaml
 from orchestrator.controller import Controller, Search, SearchResult
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
@@ -209,16 +211,19 @@ def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) ->
         ANSWERS[config.problems.answers],
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
-        policy=_policy(config.allocation),
+        policy=_policy(config),
         rules=rules(scored=prepared.verifier is not None, chains=prepared.reviser is not None),
         searches_at_once=config.max_searches,
     )
 
 
-def _policy(allocation: AllocationConfig) -> Policy | None:
+def _policy(config: Config) -> Policy | None:
     """None: equal shares."""
+    allocation = config.allocation
     if allocation.name == "uniform":
         return None
+    if allocation.name == COMPUTE_OPTIMAL:
+        return ComputeOptimal(read_policy(config.strategy["policy"]))
     return Adaptive(allocation.confidence, allocation.round, allocation.parallel)
 
 

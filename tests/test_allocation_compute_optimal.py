@@ -1,0 +1,125 @@
+"""Allocation by a policy: near the best plan, within the budget, the estimate first, the same each time."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.allocation.compute_optimal import NOTHING, ComputeOptimal
+from orchestrator.analysis.policy import Choice, Policy, Row, read_policy
+from orchestrator.answers import ANSWERS
+from orchestrator.config import load
+from orchestrator.controller import Controller
+from orchestrator.errors import BadInput
+from orchestrator.ledger import Lease
+from orchestrator.problems import Problem
+from orchestrator.results import digest
+from orchestrator.strategies import find
+from tests.scripted import CODEC, POLICY, ScriptedEngine, letters, setting
+
+ESTIMATE = 4.0
+BEST_OF_N, OTHER = {"name": "best_of_n", "n": 8}, {"name": "beam_search", "n": 8, "width": 4}
+
+
+def policy(*bins: list[tuple[float, float, dict]]) -> ComputeOptimal:
+    """By bin: (accuracy, FLOPs, strategy) at each budget."""
+    rows = [
+        Row(10.0 ** (1 + i), tuple(Choice(strategy, accuracy, flops, 9) for accuracy, flops, strategy in row))
+        for i, row in enumerate(zip(*bins, strict=True))
+    ]
+    cuts = tuple(1 - (b + 1) / len(bins) for b in range(len(bins) - 1))
+    return ComputeOptimal(Policy("t", "weighted", "g", "v", "last", 2, cuts, ESTIMATE, tuple(rows)))
+
+
+choices = st.tuples(st.floats(0, 1), st.floats(0.5, 50), st.sampled_from([BEST_OF_N, OTHER]))
+tables = st.integers(1, 3).flatmap(
+    lambda rows: st.lists(st.lists(choices, min_size=rows, max_size=rows), min_size=1, max_size=3)
+)
+
+
+def worth(allocation: ComputeOptimal, bins: list[int], rows: tuple[int, ...]) -> tuple[float, float]:
+    """(accuracy, FLOPs) that the policy expects of these rows."""
+    accuracy = flops = 0.0
+    for number, row in zip(bins, rows, strict=True):
+        if row != NOTHING:
+            choice = allocation.learned.rows[row].bins[number - 1]
+            accuracy += choice.accuracy
+            flops += max(0.0, choice.flops - (ESTIMATE if choice.strategy is BEST_OF_N else 0.0))
+    return accuracy, flops
+
+
+@given(tables, st.data())
+def test_the_plan_is_the_best_but_for_one_step(table, data):
+    allocation = policy(*table)
+    bins = data.draw(st.lists(st.integers(1, len(table)), min_size=1, max_size=4))
+    left = data.draw(st.floats(0, 120))
+    accuracy, flops = worth(allocation, bins, tuple(allocation.plan(bins, left)))
+    assert flops <= left + 1e-6
+    rows = range(NOTHING, len(table[0]))
+    every = (worth(allocation, bins, each) for each in product(rows, repeat=len(bins)))
+    best = max(gain for gain, cost in every if cost <= left)
+    gains = [step.gain for number in set(bins) for step in allocation.steps(number)]
+    assert accuracy >= best - max(gains, default=0.0) - 1e-9
+
+
+def test_what_the_estimate_pays_for_is_taken_first_and_then_the_steepest_step():
+    allocation = policy(
+        [(0.9, ESTIMATE, BEST_OF_N), (1.0, 44.0, BEST_OF_N)],  # nothing more to pay, then .1 for 40
+        [(0.1, 10.0, OTHER), (0.8, 30.0, OTHER)],  # .8 for 30 is steeper than .1 for 10
+    )
+    assert allocation.plan([1, 2, 2], 0) == [0, NOTHING, NOTHING]
+    assert allocation.plan([1, 2, 2], 35) == [0, 1, NOTHING]
+    assert allocation.plan([1, 2, 2], 60) == [0, 1, 1]
+    assert allocation.plan([1, 2, 2], 100) == [1, 1, 1]
+
+
+def test_a_bin_that_nothing_was_measured_for_gets_its_estimate_alone():
+    nan = float("nan")
+    assert policy([(nan, nan, OTHER)], [(0.5, 10.0, OTHER)]).plan([1, 2], 100) == [NOTHING, 0]
+
+
+# The test policy's thresholds are .3 and .2 of the scripted scores: a problem's letters make its bin.
+EASY, MEDIUM = "a" * 3, "b" * 3
+PROBLEMS = [Problem(f"p{i}", f"{EASY if i % 2 else MEDIUM}{i}?", "aaa\nbbb\nccc") for i in range(6)]
+PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
+
+
+async def run(budget: int, jitter: random.Random | None = None):
+    engine = ScriptedEngine(letters(3), lambda text: 0.9 if EASY in text[:3] else 0.25, jitter=jitter)
+    control = Controller(
+        setting(engine), ANSWERS["exact"], Lease(budget), policy=ComputeOptimal(read_policy(POLICY))
+    )
+    search = partial(find("compute_optimal").search, policy=POLICY)
+    return control, await control.run(PROBLEMS, PROMPTS, search)
+
+
+async def test_the_medium_problems_get_what_the_easy_ones_leave():
+    control, results = await run(8_000_000)
+    steps = [sum(len(s.step_scores) for s in result.solutions) for result in results]
+    assert all(result.error is None for result in results)
+    assert len({*steps[1::2]}) == 1
+    assert min(steps[0::2]) > max(steps[1::2])
+    assert control.usage.flops <= 8_000_000
+    for seed in range(3):
+        _, again = await run(8_000_000, random.Random(seed))
+        assert digest(again) == digest(results)
+
+
+@pytest.mark.parametrize("budget", [1, 10**5, 10**6, 3 * 10**6, 10**8])
+async def test_the_budget_is_kept_and_every_search_ends(budget):
+    control, results = await run(budget)
+    assert control.budget.settled == control.usage.flops <= budget
+    assert control.budget.reserved == 0
+    assert [result.error for result in results] == [None] * 6
+
+
+def test_it_needs_the_strategy_whose_policy_it_follows():
+    lab = Path(__file__).parent.parent / "configs" / "lab.yaml"
+    with pytest.raises(BadInput, match=r"allocation\.name.*with that strategy"):
+        load(lab, ["allocation.name=compute_optimal"])
