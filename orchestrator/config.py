@@ -342,11 +342,8 @@ def _check(config: Config) -> None:
     if strategy.needs_verifier and verifier.kind != "prm":
         raise BadInput("verifier.kind", verifier.kind, f"allowed: prm ({strategy.name} goes by steps)")
     if config.allocation.name == COMPUTE_OPTIMAL != strategy.name:
-        raise BadInput(
-            "allocation.name",
-            COMPUTE_OPTIMAL,
-            f"it needs strategy {COMPUTE_OPTIMAL}, whose policy it follows",
-        )
+        needed = f"allowed: with strategy {COMPUTE_OPTIMAL}, whose policy it follows"
+        raise BadInput("allocation.name", COMPUTE_OPTIMAL, needed)
     given = {str(key): value for key, value in config.strategy.items() if key != "name"}
     config.strategy = {"name": strategy.name, **strategy.parameters(given)}
 

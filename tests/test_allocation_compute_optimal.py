@@ -121,5 +121,5 @@ async def test_the_budget_is_kept_and_every_search_ends(budget):
 
 def test_it_needs_the_strategy_whose_policy_it_follows():
     lab = Path(__file__).parent.parent / "configs" / "lab.yaml"
-    with pytest.raises(BadInput, match=r"allocation\.name.*with that strategy"):
+    with pytest.raises(BadInput, match=r"allocation.name.*with strategy compute_optimal"):
         load(lab, ["allocation.name=compute_optimal"])
