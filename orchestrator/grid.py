@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
     base = merged(stack)
     cells = [_cell(stack, each, "cell") for each in _product(section)]
     if section.difficulty is not None:
-        cells = _difficulty(stack, section.difficulty, cells) + cells
+        cells = _difficulty(stack, section.difficulty, section) + cells
     keys = [cell.key for cell in cells]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
@@ -136,21 +136,21 @@ def _product(section: SweepConfig) -> Iterator[dict[str, Any]]:
                 yield {**models, **({"strategy": own} if own else {}), **apart, **grid}
 
 
-def _difficulty(stack: Sequence[DictConfig], asked: DifficultyConfig, cells: Sequence[Cell]) -> list[Cell]:
-    """Best-of-N under a seed of its own, once for each pair of models, with a budget that pays for all."""
+def _difficulty(stack: Sequence[DictConfig], asked: DifficultyConfig, section: SweepConfig) -> list[Cell]:
+    """Best-of-N under a seed of its own, once for each pair of models of the grid, with a budget that pays
+    for all. The samples of models that a strategy brings with it are not needed: these bin its problems."""
     found: dict[object, Cell] = {}
-    for cell in cells:
-        models = (cell.config.generator.model, cell.config.verifier.model)
-        if models not in found:
-            kept = {k: v for k, v in cell.overrides.items() if k.startswith(("generator.", "verifier."))}
-            own = {
-                "strategy": {"name": "best_of_n", "n": asked.samples},
-                "allocation.name": "uniform",
-                "budget.generations": asked.samples,
-                "budget.solution_tokens": None,
-                "seed": asked.seed,
-            }
-            found[models] = _cell(stack, kept | own, "difficulty")
+    for each in _product(replace(section, strategies=[])):
+        own = {
+            "strategy": {"name": "best_of_n", "n": asked.samples},
+            "allocation.name": "uniform",
+            "budget.generations": asked.samples,
+            "budget.solution_tokens": None,
+            "seed": asked.seed,
+        }
+        kept = {key: value for key, value in each.items() if key.startswith(("generator.", "verifier."))}
+        cell = _cell(stack, kept | own, "difficulty")
+        found.setdefault((cell.config.generator.model, cell.config.verifier.model), cell)
     return list(found.values())
 
 

@@ -162,7 +162,7 @@ def table(name: str, found: Sequence[Row]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    made.add_column("strategy", overflow="fold")
+    made.add_column("strategy", overflow="fold", min_width=20)
     budget = "N" if units == ["generations"] else "budget"
     for column in (budget, "seeds", *rules, "coverage", "FLOPs"):
         made.add_column(column, justify="right")

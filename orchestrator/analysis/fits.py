@@ -132,14 +132,15 @@ def power_law(k: npt.ArrayLike, coverage: npt.ArrayLike, errors: npt.ArrayLike |
     if few:  # exactly determined
         (a, b), covariance = (-np.exp(log_a), b), np.full((2, 2), np.nan)
     else:
-        (a, b), covariance = curve_fit(
-            lambda x, a, b: np.exp(a * x**b),
-            x,
-            y,
-            p0=(-np.exp(log_a), b),
-            sigma=errors,
-            absolute_sigma=errors is not None,
-        )
+        with np.errstate(over="ignore"):  # an exponent tried on the way may be absurd: that is a bad fit
+            (a, b), covariance = curve_fit(
+                lambda x, a, b: np.exp(a * x**b),
+                x,
+                y,
+                p0=(-np.exp(log_a), b),
+                sigma=errors,
+                absolute_sigma=errors is not None,
+            )
     residual = np.sqrt(np.mean((y - np.exp(a * x**b)) ** 2))
     error = np.sqrt(np.diag(covariance))
     return PowerLaw(

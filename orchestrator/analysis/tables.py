@@ -53,25 +53,48 @@ def _escaped(word: str) -> str:
 
 
 def accuracy_table(evidence: Evidence) -> Table:
-    """Accuracy by strategy, budget and difficulty bin, in % with half its 95 % interval."""
-    group = evidence.main
-    bins = range(1, BINS + 1) if group.bins is not None else ()
-    seeds = sorted({len(option.cells) for option in group.options})
+    """Accuracy by strategy, budget and difficulty bin, in % with half its 95 % interval: of every group that
+    has the main one's problems, told by its models where there are several."""
+    main = evidence.main
+    groups = [group for group in evidence.groups if group.problems == main.problems]
+    apart = [
+        key
+        for key in ("generator.model", "generator.temperature", "verifier.model")
+        if len({str(group.models[key]) for group in groups}) > 1
+    ]
+    bins = range(1, BINS + 1) if main.bins is not None else ()
+    seeds = sorted({len(option.cells) for group in groups for option in group.options})
     rows = []
-    for option in in_order(group):
-        cells = [option.accuracy(evidence.rule)]
-        cells += [option.accuracy(evidence.rule, group.bins == b) for b in bins if group.bins is not None]
-        rows.append([name(option), budget(option), si(option.cost().mean()), *map(percent, cells)])
+    for group in groups:
+        rule = evidence.rule_of(group)
+        models = [_model_and_rule(key, group, rule, evidence.rule) for key in apart]
+        for option in in_order(group):
+            cells = [option.accuracy(rule)]
+            cells += [option.accuracy(rule, main.bins == b) for b in bins if main.bins is not None]
+            spent = si(option.cost().mean())
+            rows.append([name(option), *models, budget(option), spent, *map(percent, cells)])
     return Table(
         f"Accuracy ({evidence.rule}) by strategy, budget and difficulty, %",
-        ["strategy", "budget", "FLOPs charged", "all", *(f"bin {b}" for b in bins)],
+        [
+            "strategy",
+            *(key.removesuffix(".model").rpartition(".")[2] for key in apart),
+            *("budget", "FLOPs charged", "all"),
+            *(f"bin {b}" for b in bins),
+        ],
         rows,
-        2,
-        f"{len(group.problems)} problems, {_range(seeds)} seeds. ± is half of the 95 % interval of a "
+        2 + len(apart),
+        f"{len(main.problems)} problems, {_range(seeds)} seeds. ± is half of the 95 % interval of a "
         "bootstrap over problems of their means over seeds; it is 0 where all problems agree. Budget and "
         "FLOPs are for one problem. "
         + ("Bin 1 is the easiest fifth by pass@1." if bins else "No difficulty run: no bins."),
     )
+
+
+def _model_and_rule(key: str, group: Group, rule: str, usual: str) -> str:
+    """A group's model, and how it decides where that is not as the others do."""
+    value = group.models[key]
+    word = f"{value:g}" if isinstance(value, float) else model(value)
+    return f"{word} ({rule})" if key == "verifier.model" and rule != usual else word
 
 
 def search_table(evidence: Evidence) -> Table:

@@ -32,16 +32,22 @@ def stored(tmp_path_factory) -> Path:
     return directory
 
 
-def test_the_table_has_every_option_and_every_bin(evidence):
+def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     table = accuracy_table(evidence)
-    assert len(table.rows) == len(evidence.main.options)
-    assert list(table.columns[3:]) == ["all", *(f"bin {b}" for b in range(1, 6))]
+    assert len(table.rows) == sum(len(group.options) for group in evidence.groups)
+    assert list(table.columns[:4]) == ["strategy", "generator", "temperature", "verifier"]
+    assert list(table.columns[6:]) == ["all", *(f"bin {b}" for b in range(1, 6))]
     assert all(len(row) == len(table.columns) for row in table.rows)
+    assert {tuple(row[1:4]) for row in table.rows} == {
+        ("generator-s", "1", "prm"),
+        ("generator-s", "1", "prm-weak"),
+        ("generator-m", "0", "prm"),
+    }
     option = evidence.main.by_n("best_of_n")[16]
     expected = option.accuracy("weighted")
-    (row,) = [row for row in table.rows if row[0] == "best_of_n n=16"]
-    assert row[3] == f"{100 * expected.value:.1f} ± {50 * (expected.high - expected.low):.1f}"
-    bins = [float(word.split()[0]) for word in row[4:]]
+    (row,) = [row for row in table.rows if row[0] == "best_of_n n=16" and row[3] == "prm"]
+    assert row[6] == f"{100 * expected.value:.1f} ± {50 * (expected.high - expected.low):.1f}"
+    bins = [float(word.split()[0]) for word in row[7:]]
     assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
 
 
