@@ -116,6 +116,7 @@ def test_sampling_follows_the_models_own_distribution() -> None:
         ("reviser", GENERATION_ARCHITECTURE, 64, 7, 377_088),
         ("prm", REWARD_ARCHITECTURE, 64, 7, 376_129),
         ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 268_993),
+        ("orm", REWARD_ARCHITECTURE, 64, 10, 536_833),
     ],
 )
 def test_checkpoint_is_a_stock_directory(
