@@ -168,15 +168,15 @@ def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
         ends.append((levels[-1].flops, levels[-1].accuracy.value, label, shade))
     flops_axis(axes)
     percent_axis(axes, f"accuracy ({evidence.rule})")
-    reached = [saving for saving in fit.charged["predicted"].savings if saving.policy_flops]
+    reached = [saving for saving in fit.charged["predicted"].savings if saving.flops]
     said = "It does not reach best-of-N's accuracy at any N."
     if reached:
         saving = max(reached, key=lambda saving: saving.baseline_flops)
-        ends_at = (saving.policy_flops, saving.accuracy), (saving.baseline_flops, saving.accuracy)
+        ends_at = (saving.flops, saving.accuracy), (saving.baseline_flops, saving.accuracy)
         axes.annotate("", *ends_at, arrowprops={"arrowstyle": "->", "color": INK, "lw": 1.2})
         factor = saving.factor
         text = f"{'≥ ' if saving.at_least else ''}{factor.value:.2f}× [{factor.low:.2f}, {factor.high:.2f}]"
-        middle = np.sqrt(float(saving.policy_flops or 1) * saving.baseline_flops)
+        middle = np.sqrt(float(saving.flops or 1) * saving.baseline_flops)
         axes.annotate(
             text,
             (middle, saving.accuracy),

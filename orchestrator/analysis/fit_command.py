@@ -101,7 +101,7 @@ def show(learned: Fit, console: Console) -> None:
         savings.add_column(name, justify="right")
     for each in zip(*(comparison.savings for _, comparison in _kinds(learned)), strict=True):
         factors = [
-            ("≥ " if s.at_least else "") + _interval(s.factor, 1, ".2f") if s.policy_flops else "not reached"
+            ("≥ " if s.at_least else "") + _interval(s.factor, 1, ".2f") if s.flops else "not reached"
             for s in each
         ]
         savings.add_row(f"{each[0].baseline}", f"{100 * each[0].accuracy:.1f}", *factors)

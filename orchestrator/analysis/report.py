@@ -20,6 +20,7 @@ from orchestrator.analysis.tables import (
     markdown,
     policy_table,
     runs_table,
+    savings_table,
     search_table,
 )
 from orchestrator.errors import BadInput
@@ -102,6 +103,7 @@ def page(evidence: Evidence, drawn: Sequence[Drawn], absent: Sequence[str]) -> s
         accuracy_table(evidence),
         runs_table(evidence),
         search_table(evidence),
+        savings_table(evidence),
         fits_table(evidence),
         policy,
     ]

@@ -144,14 +144,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What the policy saves at one point of best-of-N: ``factor`` is best-of-N's FLOPs over the policy's
-    at equal accuracy; 0 where the policy does not get there. ``at_least``: its cheapest level is already
-    as accurate, so it may need less still."""
+    """What a curve (a policy's, or a strategy's) saves at one point of best-of-N: ``factor`` is best-of-N's
+    FLOPs over the curve's at equal accuracy; 0 where the curve does not get there. ``at_least``: its
+    cheapest point is already as accurate, so it may need less still. ``flops``: the curve's, if it does."""
 
     baseline: str
     accuracy: float
     baseline_flops: float
-    policy_flops: float | None
+    flops: float | None
     factor: Estimate
     at_least: bool
 
@@ -184,10 +184,20 @@ def compare(policy: Validated, baseline: Outcomes, *, charged: bool = True, seed
         )
         for i in range(len(policy.levels))
     )
+    return Comparison(levels, savings(flops, policy.accuracy, baseline, seed=seed))
+
+
+def savings(flops: Floats, accuracy: Floats, baseline: Outcomes, *, seed: int = 0) -> tuple[Saving, ...]:
+    """Of the curve through these points (points, problems) at every point of ``baseline``, with 95 %
+    intervals by a paired bootstrap over problems."""
+    problems = flops.shape[1]
+    weights = np.vstack([np.full(problems, 1 / problems), resamples(problems, seed)])
+    cost, right = weights @ flops.T, weights @ accuracy.T
+    base_cost, base_right = weights @ baseline.flops.T, weights @ baseline.accuracy.T
     needed = np.array([flops_for(*each) for each in zip(base_right, cost, right, strict=True)])
     factors = np.where(np.isfinite(needed), base_cost / needed, 0.0)
     cheapest = np.argmin(cost[0])
-    savings = tuple(
+    return tuple(
         Saving(
             label,
             float(base_right[0, j]),
@@ -198,7 +208,6 @@ def compare(policy: Validated, baseline: Outcomes, *, charged: bool = True, seed
         )
         for j, label in enumerate(baseline.labels)
     )
-    return Comparison(levels, savings)
 
 
 def accuracy_at(wanted: Floats, flops: Floats, accuracy: Floats) -> Floats:

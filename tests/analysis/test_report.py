@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.analysis.evidence import gather
 from orchestrator.analysis.report import draw, page
+from orchestrator.analysis.series import series
 from orchestrator.analysis.store import load_directory
-from orchestrator.analysis.tables import Table, accuracy_table, markdown, search_table, si
+from orchestrator.analysis.tables import Table, accuracy_table, markdown, savings_table, search_table, si
 from orchestrator.cli import run_command
 from orchestrator.tracking import local_uri
 from tests.analysis.stored import lab_config, store
@@ -49,6 +50,18 @@ def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     assert row[6] == f"{100 * expected.value:.1f} ± {50 * (expected.high - expected.low):.1f}"
     bins = [float(word.split()[0]) for word in row[7:]]
     assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
+
+
+def test_savings_are_of_every_curve_but_best_of_n_at_each_of_its_sizes(evidence):
+    table = savings_table(evidence)
+    sizes = evidence.main.by_n("best_of_n")
+    assert [column.partition(":")[0] for column in table.columns] == ["strategy", *(f"n={n}" for n in sizes)]
+    names = [row[0] for row in table.rows]
+    assert names[0].startswith("compute-optimal policy")
+    assert "best of n" not in names
+    assert len(names) == len(set(names)) == len({c.label for c in series(evidence.main)} - {"best of n"}) + 1
+    factor = evidence.fit.charged["predicted"].savings[-1].factor.value
+    assert table.rows[0][-1].removeprefix("≥ ").startswith(f"{factor:.2f} [")
 
 
 def test_groups_are_of_the_same_models(evidence):

@@ -169,4 +169,4 @@ def test_a_policy_that_never_gets_there_saves_nothing():
         outcomes([by_bin(*[0.5] * 5)], [1]), [BINS, BINS], halves(BINS), np.array([1.0]), np.zeros(PROBLEMS)
     )
     (saving,) = compare(weak, baseline).savings
-    assert (saving.policy_flops, saving.factor.value, saving.at_least) == (None, 0.0, False)
+    assert (saving.flops, saving.factor.value, saving.at_least) == (None, 0.0, False)
