@@ -119,9 +119,8 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
 
     try:
         with asyncio.Runner() as runner:
-            signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
-            return 0, runner.run(work)
-    except KeyboardInterrupt:
+            return 0, runner.run(_until_terminated(work))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         say(errors, f"interrupted; {kept}")
         return 130, None
     except JournalMismatch as error:
@@ -131,6 +130,15 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
         say(errors, f"ttc: {error}", "bold red")
         say(errors, kept)
         return 1, None
+
+
+async def _until_terminated(work: Coroutine[Any, Any, Any]) -> Any:
+    """``work``, cancelled by SIGTERM as the runner cancels it by SIGINT; also where SIGINT is ignored, as it
+    is in a shell's background job."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    signal.signal(signal.SIGTERM, lambda number, frame: loop.call_soon_threadsafe(task.cancel))
+    return await work
 
 
 def say(console: Console, line: str, style: str | None = None) -> None:
