@@ -36,8 +36,9 @@ class DifficultyConfig:
 
 @dataclass
 class SweepConfig:
-    """``strategies``: strategy sections; a key with a dot in it overrides that key of the configuration.
-    ``grid``: values of any key; ``models``: mappings of overrides. The cells are the product."""
+    """``strategies``: strategy sections; a key with a dot in it overrides that key of the configuration,
+    and a list there is an axis of its own. ``grid``: values of any key; ``models``: mappings of overrides.
+    The cells are the product."""
 
     strategies: list[Any] = field(default_factory=list)
     grid: dict[str, Any] = field(default_factory=dict)
@@ -128,12 +129,21 @@ def _section(given: Sequence[Any]) -> SweepConfig:
 def _product(section: SweepConfig) -> Iterator[dict[str, Any]]:
     """The overrides of each cell: models, then the grid's first key, vary slowest; strategies fastest."""
     for models in section.models or [{}]:
-        for values in itertools.product(*section.grid.values()):
-            for strategy in section.strategies or [{}]:
-                own = {key: value for key, value in strategy.items() if "." not in key}
-                apart = {key: value for key, value in strategy.items() if "." in key}
-                grid = dict(zip(section.grid, values, strict=True))
-                yield {**models, **({"strategy": own} if own else {}), **apart, **grid}
+        columns = [list(_of_strategy(each, section.grid)) for each in section.strategies or [{}]]
+        for row in itertools.zip_longest(*columns):
+            yield from ({**models, **overrides} for overrides in row if overrides is not None)
+
+
+def _of_strategy(strategy: Mapping[str, Any], grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A strategy over the grid and its own keys with a dot: a list of values there is an axis, and takes the
+    place of the grid's."""
+    own = {key: value for key, value in strategy.items() if "." not in key}
+    apart = {
+        key: value if isinstance(value, list) else [value] for key, value in strategy.items() if "." in key
+    }
+    axes = {**apart, **{key: values for key, values in grid.items() if key not in apart}}
+    for values in itertools.product(*axes.values()):
+        yield {**({"strategy": own} if own else {}), **dict(zip(axes, values, strict=True))}
 
 
 def _difficulty(stack: Sequence[DictConfig], asked: DifficultyConfig, section: SweepConfig) -> list[Cell]:

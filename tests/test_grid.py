@@ -61,6 +61,26 @@ def test_a_label_names_what_a_cell_is_told_by_and_leaves_out_budget_and_seed(tmp
     assert cell.label == "best_of_n n=9 verifier=prm-weak allocation=adaptive temperature=0.5"
 
 
+def test_a_strategys_own_list_is_an_axis_in_place_of_the_grids(tmp_path):
+    section = """
+  strategies:
+    - {name: best_of_n, n: 2}
+    - {name: best_of_n, n: 8, allocation.name: adaptive, budget.generations: [3, 5, 7]}
+  grid:
+    budget.generations: [2, 4]
+    seed: [0, 1]
+"""
+    cells = [cell.config for cell in sweep(tmp_path, section).cells]
+    found = [(c.allocation.name, c.budget.generations, c.seed) for c in cells]
+    assert len(found) == 2 * 2 + 3 * 2
+    assert [each for each in found if each[0] == "uniform"] == [
+        ("uniform", n, seed) for n in (2, 4) for seed in (0, 1)
+    ]
+    assert [each for each in found if each[0] == "adaptive"] == [
+        ("adaptive", n, seed) for n in (3, 5, 7) for seed in (0, 1)
+    ]
+
+
 def test_each_pair_of_models_has_one_run_for_difficulty_with_a_seed_and_a_budget_of_its_own(tmp_path):
     models = SECTION + '  models: [{verifier.model: "${lab:prm}"}, {verifier.model: "${lab:prm-weak}"}]\n'
     cells = sweep(tmp_path, models + "  difficulty: {samples: 8}\n").cells
@@ -119,6 +139,13 @@ def test_a_file_for_a_sweep_is_not_one_run_and_the_other_way_round(tmp_path):
         grid.read(LAB)
 
 
-def test_the_example_is_a_sweep():
-    cells = grid.read(ROOT / "configs" / "lab-sweep.yaml", ["problems.limit=2"]).cells
-    assert len(cells) == 4 * 3 * 3 + 1
+@pytest.mark.parametrize(
+    ("name", "problems", "cells"),
+    [("lab-methods", "test", 16 * 3), ("lab-sweep", "bins", 3 * 5)],
+)
+def test_the_examples_are_sweeps(name, problems, cells, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = grid.read(ROOT / "configs" / f"{name}.yaml", ["problems.limit=2"])
+    assert len([cell for cell in found.cells if cell.role == "cell"]) == cells
+    assert len([cell for cell in found.cells if cell.role == "difficulty"]) == 1
+    assert {cell.config.problems.split for cell in found.cells} == {problems}
