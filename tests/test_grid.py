@@ -141,7 +141,7 @@ def test_a_file_for_a_sweep_is_not_one_run_and_the_other_way_round(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "problems", "cells"),
-    [("lab-methods", "test", 16 * 3), ("lab-sweep", "bins", 2 * 5)],
+    [("lab-methods", "test", 16 * 3), ("lab-sweep", "bins", 3 * 5)],
 )
 def test_the_examples_are_sweeps(name, problems, cells, monkeypatch):
     monkeypatch.chdir(ROOT)

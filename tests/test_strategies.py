@@ -43,6 +43,20 @@ async def test_early_rejection_gives_a_path_up_at_its_first_poor_step_and_begins
     assert ops.usage.flops < whole.usage.flops
 
 
+@pytest.mark.parametrize(("stop", "begun"), [(0.8, 6), (0.96, 20), (1.0, 20)])
+async def test_early_rejection_begins_no_more_once_a_finished_path_is_good_enough(stop, begun):
+    # The fifth path is the first good one to the end; its group of three is the second.
+    def judge(text: str) -> float:
+        return 0.95 if text.endswith("$") and "good" in text else 0.5
+
+    def write(request: SampleRequest, text: str, rng: random.Random) -> str:
+        return "good" + EOS if request.id.endswith("/4") else "poor" + EOS
+
+    engine = ScriptedEngine(write, judge)
+    nodes = await find("early_rejection")(operations(engine), n=20, width=3, threshold=0.1, stop=stop)
+    assert len(engine.samples) == len(nodes) == begun
+
+
 def of_any_length(request: SampleRequest, text: str, rng: random.Random) -> str:
     """Each step, the first too, may be the last."""
     if request.until == "end":

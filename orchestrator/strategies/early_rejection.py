@@ -1,7 +1,8 @@
-"""Early rejection: best-of-N that gives a path up once a new one is worth more.
+"""Early rejection: best-of-N that gives a path up once a new one is worth more, and may stop when it has a
+good one.
 
-A value is judged beside those of the same problem, so it works where a verifier's scores are chances of
-success (small for all paths of a hard problem) as well as where they say whether each step is right.
+A path's value is judged beside those of the same problem, so it works where a verifier's scores are chances
+of success (small for all paths of a hard problem) as well as where they say whether each step is right.
 """
 
 from __future__ import annotations
@@ -14,22 +15,32 @@ from orchestrator.strategies.definition import at_least, strategy
 from orchestrator.tree import Node
 
 
-def check(n: int, width: int, threshold: float, max_rounds: int) -> None:
+def check(n: int, width: int, threshold: float, stop: float, max_rounds: int) -> None:
     for key, value in (("n", n), ("width", width), ("max_rounds", max_rounds)):
         at_least(f"strategy.{key}", value, 1)
     if not 0 <= threshold <= 1:
         raise BadInput("strategy.threshold", threshold, "allowed: 0 (never gives up) to 1")
+    if not 0 <= stop <= 1:
+        raise BadInput("strategy.stop", stop, "allowed: 0 to 1 (never stops)")
 
 
 @strategy(check=check, needs_verifier=True)
 async def early_rejection(
-    ops: Operations, *, n: int = 64, width: int = 4, threshold: float = 0.25, max_rounds: int = 40
+    ops: Operations,
+    *,
+    n: int = 64,
+    width: int = 4,
+    threshold: float = 0.25,
+    stop: float = 1.0,
+    max_rounds: int = 40,
 ) -> Sequence[Node]:
     """``n`` independent paths, ``width`` at a time, each continued step by step as long as it is worth more
     than ``threshold`` times a new one: the mean value of all first steps so far. What is not spent on
-    lost paths pays for more of them."""
+    lost paths pays for more of them. No more are begun once a finished one is worth more than ``stop``."""
     firsts: list[float] = []
     for begun in range(0, n, width):
+        if any(ops.value(node) > stop for node in ops.finished):
+            break
         frontier = await ops.sample(ops.root, min(width, n - begun))
         firsts += map(ops.value, frontier)
         least = threshold * sum(firsts) / len(firsts)
