@@ -85,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--margin",
         type=float,
-        default=0.0,
-        help="take the cheapest strategy that is within so many standard errors of the best (default: 0)",
+        default=1.0,
+        help="take the cheapest strategy that is within so many standard errors of the best (default: 1)",
     )
     for model in ("generator", "verifier"):
         fit.add_argument(f"--{model}", help="which, where the experiment has difficulty runs of several")

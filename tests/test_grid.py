@@ -140,12 +140,16 @@ def test_a_file_for_a_sweep_is_not_one_run_and_the_other_way_round(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "problems", "cells"),
-    [("lab-methods", "test", 16 * 3), ("lab-sweep", "bins", 3 * 5)],
+    ("name", "problems", "cells", "difficulty"),
+    [
+        ("lab-methods", "test", 16 * 3, 1),
+        ("lab-sweep", "bins", 3 * 5 + 3, 1),
+        ("lab-allocation", "test", 8 * 3, 0),
+    ],
 )
-def test_the_examples_are_sweeps(name, problems, cells, monkeypatch):
+def test_the_examples_are_sweeps(name, problems, cells, difficulty, monkeypatch):
     monkeypatch.chdir(ROOT)
     found = grid.read(ROOT / "configs" / f"{name}.yaml", ["problems.limit=2"])
     assert len([cell for cell in found.cells if cell.role == "cell"]) == cells
-    assert len([cell for cell in found.cells if cell.role == "difficulty"]) == 1
+    assert len([cell for cell in found.cells if cell.role == "difficulty"]) == difficulty
     assert {cell.config.problems.split for cell in found.cells} == {problems}

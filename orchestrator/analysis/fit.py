@@ -20,7 +20,7 @@ from orchestrator.analysis.difficulty import (
     thresholds,
 )
 from orchestrator.analysis.estimators import Floats, Ints
-from orchestrator.analysis.policy import Choice, Policy, Row, same_model
+from orchestrator.analysis.policy import Choice, Policy, Row, known_as, same_model
 from orchestrator.analysis.store import Experiment
 from orchestrator.analysis.validation import (
     SAMPLES,
@@ -107,7 +107,7 @@ class Fit:
     uncharged: Mapping[str, Comparison]
 
 
-def fit(study: Study, *, samples: int = 4, margin: float = 0.0, seed: int = 0) -> Fit:
+def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -> Fit:
     """Learn the policy that bins by ``samples`` samples. ``margin``: see ``choose``; ``seed`` halves the
     problems. Oracle bins are estimated by all samples of the difficulty run, and charged for them.
     Raises BadInput where a problem has fewer samples."""
@@ -141,8 +141,8 @@ def fit(study: Study, *, samples: int = 4, margin: float = 0.0, seed: int = 0) -
     policy = Policy(
         study.name,
         study.rule,
-        setting["generator.model"],
-        setting["verifier.model"],
+        known_as(setting["generator.model"]),
+        known_as(setting["verifier.model"]),
         setting["verifier.aggregation"],
         samples,
         cuts,

@@ -30,7 +30,7 @@ def run_fit(
     *,
     rule: str = "weighted",
     samples: int = 4,
-    margin: float = 0.0,
+    margin: float = 1.0,
     generator: str | None = None,
     verifier: str | None = None,
     uri: str | None = None,

@@ -127,7 +127,7 @@ def test_the_command_writes_a_policy_and_keeps_it_in_mlflow(swept, tmp_path, cap
         "policy.yaml",
         "fit.json",
     }
-    assert runs[0].data.params == {"rule": "weighted", "samples": "8", "margin": "0.0"}
+    assert runs[0].data.params == {"rule": "weighted", "samples": "8", "margin": "1.0"}
     saving = numbers["charged"]["predicted"]["savings"][-1]["factor"]["value"]
     assert runs[0].data.metrics["predicted_charged/saving"] == saving
     versions = client.search_model_versions("name = 'lab-policy'")
