@@ -344,6 +344,10 @@ def _check(config: Config) -> None:
     if config.allocation.name == COMPUTE_OPTIMAL != strategy.name:
         needed = f"allowed: with strategy {COMPUTE_OPTIMAL}, whose policy it follows"
         raise BadInput("allocation.name", COMPUTE_OPTIMAL, needed)
+    if config.allocation.name == "adaptive" and strategy.name == COMPUTE_OPTIMAL:
+        # It asks once what it may spend, and adaptive never says: it only grants one more.
+        needed = f"with strategy {COMPUTE_OPTIMAL}, {one_of(ALLOCATIONS[:2])}"
+        raise BadInput("allocation.name", "adaptive", needed)
     given = {str(key): value for key, value in config.strategy.items() if key != "name"}
     config.strategy = {"name": strategy.name, **strategy.parameters(given)}
 

@@ -23,6 +23,8 @@ from orchestrator.preparation import Prepared, prepare
 
 SHARED = ("name", "runs", "tracking", "cluster")
 """Sections that belong to the whole sweep: no cell may have its own."""
+MODELS = ("generator.", "verifier.")
+"""How the keys begin that tell which models a cell has."""
 KEY_LENGTH = 100
 
 
@@ -94,7 +96,7 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
     base = merged(stack)
     cells = [_cell(stack, each, "cell") for each in _product(section)]
     if section.difficulty is not None:
-        cells = _difficulty(stack, section.difficulty, section) + cells
+        cells = _difficulty(stack, section, section.difficulty) + cells
     keys = [cell.key for cell in cells]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
@@ -146,19 +148,20 @@ def _of_strategy(strategy: Mapping[str, Any], grid: Mapping[str, Any]) -> Iterat
         yield {**({"strategy": own} if own else {}), **dict(zip(axes, values, strict=True))}
 
 
-def _difficulty(stack: Sequence[DictConfig], asked: DifficultyConfig, section: SweepConfig) -> list[Cell]:
+def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: DifficultyConfig) -> list[Cell]:
     """Best-of-N under a seed of its own, once for each pair of models of the grid, with a budget that pays
     for all. The samples of models that a strategy brings with it are not needed: these bin its problems."""
+    own = {
+        "strategy": {"name": "best_of_n", "n": asked.samples},
+        "allocation.name": "uniform",
+        "budget.generations": asked.samples,
+        "budget.solution_tokens": None,
+        "seed": asked.seed,
+    }
     found: dict[object, Cell] = {}
-    for each in _product(replace(section, strategies=[])):
-        own = {
-            "strategy": {"name": "best_of_n", "n": asked.samples},
-            "allocation.name": "uniform",
-            "budget.generations": asked.samples,
-            "budget.solution_tokens": None,
-            "seed": asked.seed,
-        }
-        kept = {key: value for key, value in each.items() if key.startswith(("generator.", "verifier."))}
+    grid = {key: values for key, values in section.grid.items() if key.startswith(MODELS)}
+    for each in _product(replace(section, strategies=[], grid=grid)):
+        kept = {key: value for key, value in each.items() if key.startswith(MODELS)}
         cell = _cell(stack, kept | own, "difficulty")
         found.setdefault((cell.config.generator.model, cell.config.verifier.model), cell)
     return list(found.values())

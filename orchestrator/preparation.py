@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.analysis.policy import read_policy, same_model
 from orchestrator.budget import Budget, Price, convert
-from orchestrator.config import Config
+from orchestrator.config import COMPUTE_OPTIMAL, Config
 from orchestrator.config import fingerprint as config_fingerprint
 from orchestrator.errors import BadInput
 from orchestrator.flops import CostModel
@@ -166,7 +166,7 @@ def _check_thinking(config: Config, codec: Codec) -> None:
 def _check_policy(config: Config) -> None:
     """A policy tells difficulty by scores, so it is for the verifier and the aggregation that it was
     fitted with."""
-    if config.strategy["name"] != "compute_optimal":
+    if config.strategy["name"] != COMPUTE_OPTIMAL:
         return
     policy = read_policy(config.strategy["policy"])
     fitted = f"strategy.policy ({config.strategy['policy']}) was fitted with another; allowed: "

@@ -123,3 +123,7 @@ def test_it_needs_the_strategy_whose_policy_it_follows():
     lab = Path(__file__).parent.parent / "configs" / "lab.yaml"
     with pytest.raises(BadInput, match=r"allocation.name.*with strategy compute_optimal"):
         load(lab, ["allocation.name=compute_optimal"])
+    policy = ["strategy.name=compute_optimal", f"strategy.policy={POLICY}"]
+    assert load(lab, [*policy, "allocation.name=compute_optimal"]).allocation.name == "compute_optimal"
+    with pytest.raises(BadInput, match=r"allocation.name: 'adaptive'.*uniform or compute_optimal"):
+        load(lab, [*policy, "allocation.name=adaptive"])

@@ -20,7 +20,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from orchestrator.allocation.rounds import Asking
-from orchestrator.analysis.policy import Choice, Policy
+from orchestrator.analysis.policy import SAMPLES, Choice, Policy
 
 NOTHING = -1
 """The row of a problem that its estimate must do for."""
@@ -118,7 +118,7 @@ class ComputeOptimal:
 
     def _beyond(self, choice: Choice) -> float:
         """FLOPs of a choice that the estimate has not paid for: its samples are the first of best-of-N."""
-        paid = self.learned.estimate_flops if choice.strategy["name"] == "best_of_n" else 0.0
+        paid = self.learned.estimate_flops if choice.strategy["name"] == SAMPLES else 0.0
         return max(0.0, choice.flops - paid)
 
 

@@ -20,10 +20,9 @@ from orchestrator.analysis.difficulty import (
     thresholds,
 )
 from orchestrator.analysis.estimators import Floats, Ints
-from orchestrator.analysis.policy import Choice, Policy, Row, known_as, same_model
+from orchestrator.analysis.policy import SAMPLES, Choice, Policy, Row, known_as, same_model
 from orchestrator.analysis.store import Experiment
 from orchestrator.analysis.validation import (
-    SAMPLES,
     Comparison,
     Outcomes,
     Validated,
@@ -32,9 +31,9 @@ from orchestrator.analysis.validation import (
     compare,
     cross_validate,
 )
+from orchestrator.config import COMPUTE_OPTIMAL
 from orchestrator.errors import BadInput, one_of
 
-POLICY = "compute_optimal"
 """The strategy that uses a policy: no option of one."""
 
 
@@ -84,7 +83,7 @@ def study(
         for cell in experiment.cells
         if cell.setting == difficulty.setting
         and cell.problems == difficulty.problems
-        and cell.strategy["name"] != POLICY
+        and cell.strategy["name"] != COMPUTE_OPTIMAL
     ]
     if not any(cell.strategy["name"] == SAMPLES for cell in cells):
         needed = f"it has no {SAMPLES} of the setting and the problems of its difficulty run"

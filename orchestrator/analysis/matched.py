@@ -18,7 +18,8 @@ import numpy.typing as npt
 from orchestrator.analysis.cells import Cell, Option
 from orchestrator.analysis.difficulty import estimate_flops
 from orchestrator.analysis.estimators import Estimate, Floats, resamples
-from orchestrator.analysis.validation import SAMPLES, Validated, accuracy_at, paired, with_estimate
+from orchestrator.analysis.policy import SAMPLES
+from orchestrator.analysis.validation import Validated, accuracy_at, paired, with_estimate
 
 RATIOS = (0.16, 0.79, 22.0)
 """R = D_inf / D_pre in the paper's first version."""

@@ -15,6 +15,8 @@ from orchestrator.errors import BadInput
 
 VERSION = 1
 """Of the file's form."""
+SAMPLES = "best_of_n"
+"""The strategy that independent samples are of: the estimate's are the first of its N."""
 
 
 @dataclass(frozen=True, slots=True)

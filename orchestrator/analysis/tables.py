@@ -13,9 +13,9 @@ from orchestrator.analysis.difficulty import BINS
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of
 from orchestrator.analysis.fits import Coefficient
-from orchestrator.analysis.policy import known_as
+from orchestrator.analysis.policy import SAMPLES, known_as
 from orchestrator.analysis.series import series
-from orchestrator.analysis.validation import SAMPLES, Outcomes, Saving, savings
+from orchestrator.analysis.validation import Outcomes, Saving, savings
 
 MISSING = "–"
 """What a cell of a table says that has nothing to say."""
@@ -188,8 +188,9 @@ def savings_table(evidence: Evidence) -> Table | None:
     group, rule = evidence.main, evidence.rule
     baseline = Outcomes.of(list(group.by_n(SAMPLES).values()), rule)
     rows = []
-    if evidence.fit is not None:
-        found = evidence.fit.charged["predicted"].savings
+    if evidence.fit is not None and evidence.options[0].cells[0].problems == group.problems:
+        learned = evidence.fit.validated["predicted"]
+        found = savings(learned.charged, learned.accuracy, baseline)
         rows.append(["compute-optimal policy, cross-validated", *map(_factor, found)])
     for curve in series(group) if baseline.labels else ():
         if curve.strategy != SAMPLES or allocation_of(curve.options[0]) != UNIFORM:

@@ -14,9 +14,7 @@ import numpy.typing as npt
 
 from orchestrator.analysis.cells import Option
 from orchestrator.analysis.estimators import Estimate, Floats, Ints, interval, resamples
-
-SAMPLES = "best_of_n"
-"""The strategy that is independent samples: what a difficulty estimate samples is part of it."""
+from orchestrator.analysis.policy import SAMPLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +165,8 @@ class Comparison:
 def compare(policy: Validated, baseline: Outcomes, *, charged: bool = True, seed: int = 0) -> Comparison:
     """``charged``: whether the policy pays for telling the bins (Snell does not)."""
     flops = policy.charged if charged else policy.flops
-    problems = flops.shape[1]
-    # The first row is the mean itself, the others are resamples of the problems.
-    weights = np.vstack([np.full(problems, 1 / problems), resamples(problems, seed)])
-    cost, right = weights @ flops.T, weights @ policy.accuracy.T
-    base_cost, base_right = weights @ baseline.flops.T, weights @ baseline.accuracy.T
-
+    means = _means(flops, policy.accuracy, baseline, seed)
+    cost, right, base_cost, base_right = means
     at = np.array([accuracy_at(*each) for each in zip(cost, base_cost, base_right, strict=True)])
     levels = tuple(
         Level(
@@ -184,16 +178,28 @@ def compare(policy: Validated, baseline: Outcomes, *, charged: bool = True, seed
         )
         for i in range(len(policy.levels))
     )
-    return Comparison(levels, savings(flops, policy.accuracy, baseline, seed=seed))
+    return Comparison(levels, _savings(baseline.labels, *means))
 
 
 def savings(flops: Floats, accuracy: Floats, baseline: Outcomes, *, seed: int = 0) -> tuple[Saving, ...]:
     """Of the curve through these points (points, problems) at every point of ``baseline``, with 95 %
     intervals by a paired bootstrap over problems."""
+    return _savings(baseline.labels, *_means(flops, accuracy, baseline, seed))
+
+
+def _means(
+    flops: Floats, accuracy: Floats, baseline: Outcomes, seed: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Of a curve its FLOPs and accuracy, then the baseline's (1 + resamples, points): over all problems in
+    the first row, in the others over the same resamples of them."""
     problems = flops.shape[1]
     weights = np.vstack([np.full(problems, 1 / problems), resamples(problems, seed)])
-    cost, right = weights @ flops.T, weights @ accuracy.T
-    base_cost, base_right = weights @ baseline.flops.T, weights @ baseline.accuracy.T
+    return weights @ flops.T, weights @ accuracy.T, weights @ baseline.flops.T, weights @ baseline.accuracy.T
+
+
+def _savings(
+    labels: Sequence[str], cost: Floats, right: Floats, base_cost: Floats, base_right: Floats
+) -> tuple[Saving, ...]:
     needed = np.array([flops_for(*each) for each in zip(base_right, cost, right, strict=True)])
     factors = np.where(np.isfinite(needed), base_cost / needed, 0.0)
     cheapest = np.argmin(cost[0])
@@ -206,7 +212,7 @@ def savings(flops: Floats, accuracy: Floats, baseline: Outcomes, *, seed: int = 
             paired(factors[:, j]),
             bool(right[0, cheapest] >= base_right[0, j]),
         )
-        for j, label in enumerate(baseline.labels)
+        for j, label in enumerate(labels)
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
 
-from orchestrator.analysis.policy import Policy, read_policy
+from orchestrator.analysis.policy import SAMPLES, Policy, read_policy
 from orchestrator.errors import BadInput
 from orchestrator.operations import Operations
 from orchestrator.strategies.definition import Strategy, strategy
@@ -53,7 +53,7 @@ async def compute_optimal(ops: Operations, *, policy: str = "policy.yaml") -> Se
     choice = learned.choice(fmean(map(ops.value, estimate)), await ops.funds())
     params = {key: value for key, value in choice.strategy.items() if key != "name"}
     name = choice.strategy["name"]
-    if name == "best_of_n":
+    if name == SAMPLES:
         params["n"] = max(0, params["n"] - len(estimate))
     found = await find(name)(ops, **params)
     sampled = {node.path for node in estimate}  # a strategy may return all that is finished

@@ -38,9 +38,11 @@ async def early_rejection(
     than ``threshold`` times a new one: the mean value of all first steps so far. What is not spent on
     lost paths pays for more of them. No more are begun once a finished one is worth more than ``stop``."""
     firsts: list[float] = []
+    judged = 0
     for begun in range(0, n, width):
-        if any(ops.value(node) > stop for node in ops.finished):
+        if any(ops.value(node) > stop for node in ops.finished[judged:]):
             break
+        judged = len(ops.finished)
         frontier = await ops.sample(ops.root, min(width, n - begun))
         firsts += map(ops.value, frontier)
         least = threshold * sum(firsts) / len(firsts)
