@@ -97,8 +97,16 @@ class Deployment:
         apart = self.reviser if self.reviser is not self.generator else None
         return [pool for pool in (self.generator, self.verifier, apart) if pool is not None]
 
-    async def start(self, within: float, on_ready: Callable[[ReplicaInfo], None] | None = None) -> None:
-        """Start all pools at once. Raises PoolFailed; what was started is then closed again."""
+    async def start(
+        self,
+        within: float,
+        on_ready: Callable[[ReplicaInfo], None] | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        """Start all pools at once. Raises PoolFailed; what was started is then closed again. ``on_notice`` is
+        told, a line each, which replicas are lost, awaited and back, for as long as the pools live."""
+        for pool in self.pools:
+            pool.on_notice = on_notice or pool.on_notice
         starting = [asyncio.create_task(pool.start(within, on_ready=on_ready)) for pool in self.pools]
         try:
             await asyncio.gather(*starting)

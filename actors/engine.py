@@ -188,6 +188,8 @@ class EngineThread:
     """
 
     def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[Outcome]], None]) -> None:
+        self.steps = 0
+        """Engine steps that have ended: a number that rises is an engine that runs."""
         self._options = options
         self._on_outcomes = on_outcomes
         self._inbox = _Inbox()
@@ -328,7 +330,9 @@ class EngineThread:
 
     def _step(self, engine: LLMEngine) -> None:
         outcomes: list[Outcome] = []
-        for output in engine.step():
+        stepped = engine.step()
+        self.steps += 1
+        for output in stepped:
             job = self._jobs.pop(output.request_id, None)
             if job is None:
                 continue

@@ -1,8 +1,12 @@
-"""A pool of replicas of one model: routing, in-flight caps, retry when a replica is lost.
+"""A pool of replicas of one model: routing, in-flight caps, and what happens when a replica is lost.
 
 Two remote calls per replica move everything: ``submit`` takes a batch of requests, ``collect`` is a
 long poll that returns whatever has finished. A replica that dies is restarted by Ray; its unfinished
-requests go to the others with the same seeds, so the results are the same.
+requests go to the others with the same seeds, so the results are the same. One that hangs is killed,
+which makes it the same case. Work waits while no replica can be had.
+
+Replicas beyond ``least`` join when the cluster has room for them: Ray keeps what it cannot place yet, and
+places it (or has its autoscaler start a node) when it can. A lost node is the same case again.
 """
 
 from __future__ import annotations
@@ -13,11 +17,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
-import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskError
-
+from actors.link import Broken, Gone, Link, Lost, RayLink, cluster_resources
 from actors.messages import Failure, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.replica import Replica
 from actors.routing import Router
@@ -32,13 +34,19 @@ a slot frees, and late binding still holds."""
 MAX_LOSSES = 5
 """A request in flight at so many lost replicas is taken to be what kills them, and fails."""
 
+MAX_STARTS = 3
+"""So often a replica is made anew whose start raises (its predecessor may still hold the GPU's memory)
+before the pool goes on without it."""
+
 RETURN_POLL_SECONDS = 0.5
 """How often a lost replica is asked whether it is back."""
 
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """What a pool is made of. ``options`` are the replica class's keyword arguments."""
+    """What a pool is made of. ``options`` are the replica class's keyword arguments. ``least``: replicas
+    that must be up before work begins (None: all). A busy replica that has said nothing for
+    ``probe_after`` seconds is asked for one token, and is replaced if it has none in ``probe_timeout``."""
 
     name: str
     replica: type[Replica]
@@ -47,6 +55,14 @@ class PoolSpec:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
+    least: int | None = None
+    probe_after: float = 30.0
+    probe_timeout: float = 120.0
+
+    @property
+    def needs(self) -> str:
+        """What a replica asks for, in words."""
+        return f"{self.num_cpus:g} CPU and {self.num_gpus:g} GPU"
 
 
 @dataclass
@@ -62,66 +78,57 @@ class PoolStats:
 @dataclass
 class _Member:
     name: str
-    handle: Any
-    info: ReplicaInfo
+    link: Link
+    info: ReplicaInfo | None = None
+    """None until it is up for the first time."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     aborts: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    lost_at: float = 0.0
+    heard: float = 0.0
     busy_since: float | None = None
 
 
 class Pool(Generic[Res]):
-    """Replicas of one model. Use from one event loop: ``start``, then ``run``, then ``close``."""
+    """Replicas of one model. Use from one event loop: ``start``, then ``run``, then ``close``.
 
-    def __init__(self, spec: PoolSpec) -> None:
+    ``on_notice`` is told in one line what a user would want to know of lost and awaited replicas.
+    """
+
+    def __init__(self, spec: PoolSpec, connect: Callable[[PoolSpec, str], Link] = RayLink) -> None:
         self.spec = spec
         self.stats = PoolStats()
         self.infos: list[ReplicaInfo] = []
+        """Of the replicas, in the order in which they were up for the first time."""
+        self.on_notice: Callable[[str], None] = lambda line: None
+        self._connect = connect
         self._router = Router()
         self._members: dict[str, _Member] = {}
+        self._aborting: set[str] = set()
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._losses: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._handles: list[Any] = []
         self._broken: PoolFailed | None = None
+        self._on_ready: Callable[[ReplicaInfo], None] = lambda info: None
 
     async def start(self, within: float, *, on_ready: Callable[[ReplicaInfo], None] | None = None) -> None:
-        """Create the replicas and wait until each can serve. Raises PoolFailed after ``within`` seconds,
-        or with what stopped a replica."""
+        """Create the replicas and wait until enough of them can serve. Raises PoolFailed after ``within``
+        seconds, or with what stopped a replica."""
         spec = self.spec
-        actor = ray.remote(spec.replica)
-        names = [f"{spec.name}-{i}" for i in range(spec.replicas)]
-        for name in names:
-            options = actor.options(
-                num_cpus=spec.num_cpus, num_gpus=spec.num_gpus, max_restarts=-1, max_task_retries=0
-            )
-            self._handles.append(options.remote(name, spec.model, **spec.options))
-
-        async def ready(name: str, handle: Any) -> None:
-            try:
-                info = await asyncio.wait_for(_reply(handle.info.remote()), within)
-            except (TimeoutError, GetTimeoutError):
-                raise PoolFailed(
-                    f"{name}: not up after {within:g} s (it needs {spec.num_cpus:g} CPU and "
-                    f"{spec.num_gpus:g} GPU; the cluster has {_resources()})"
-                ) from None
-            except RayError as error:
-                raise PoolFailed(f"{name}: does not start: {_reason(error)}") from error
-            self.infos.append(info)
-            self._members[name] = _Member(name, handle, info)
-            if on_ready is not None:
-                on_ready(info)
-
-        starting = [asyncio.create_task(ready(*each)) for each in zip(names, self._handles, strict=True)]
+        if on_ready is not None:
+            self._on_ready = on_ready
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for name in (f"{spec.name}-{i}" for i in range(spec.replicas)):
+            self._members[name] = _Member(name, self._connect(spec, name))
+        self._tasks = [asyncio.create_task(self._life(member)) for member in self._members.values()]
         try:
-            await asyncio.gather(*starting)
-        finally:
-            for task in starting:
-                task.cancel()
-        for member in self._members.values():
-            self._router.join(member.name, self._capacity(member.info))
-            self._tasks.append(asyncio.create_task(self._serve(member)))
-        self._wake()
+            await asyncio.wait_for(self._started, within)
+        except TimeoutError:
+            late = ", ".join(member.name for member in self._members.values() if member.info is None)
+            raise PoolFailed(
+                f"{late}: not up after {within:g} s (each needs {spec.needs}; the cluster has "
+                f"{cluster_resources()})"
+            ) from None
 
     async def run(self, request: Request) -> Res:
         """The result of one request. Cancelling it aborts the request in the engine. Raises
@@ -142,13 +149,14 @@ class Pool(Generic[Res]):
             self._losses.pop(request.id, None)
             if future.cancelled() and (holder := self._router.drop(request.id)) is not None:
                 self._members[holder].aborts.append(request.id)
+                self._aborting.add(holder)
                 self._wake()
 
     async def forget(self) -> None:
         """Empty the caches of all replicas; one that is lost comes back with an empty one."""
-        forgetting = [_reply(member.handle.forget.remote()) for member in self._members.values()]
-        for done in await asyncio.gather(*forgetting, return_exceptions=True):
-            if isinstance(done, BaseException) and not isinstance(done, RayError):
+        up = [member.link.call("forget") for member in self._members.values() if member.info is not None]
+        for done in await asyncio.gather(*up, return_exceptions=True):
+            if isinstance(done, BaseException) and not isinstance(done, Lost | Gone):
                 raise done
 
     async def close(self) -> None:
@@ -157,11 +165,10 @@ class Pool(Generic[Res]):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        closing = [asyncio.wait_for(_reply(handle.shutdown.remote()), 10) for handle in self._handles]
-        await asyncio.gather(*closing, return_exceptions=True)
-        for handle in self._handles:
-            ray.kill(handle)
-        self._handles.clear()
+        up = [member.link.call("shutdown") for member in self._members.values() if member.info is not None]
+        await asyncio.gather(*(asyncio.wait_for(closing, 10) for closing in up), return_exceptions=True)
+        for member in self._members.values():
+            member.link.kill()
         self._members.clear()
 
     @property
@@ -181,41 +188,116 @@ class Pool(Generic[Res]):
 
     # -- one replica -------------------------------------------------------------------------------
 
-    async def _serve(self, member: _Member) -> None:
-        """Feed a replica and take its results, for as long as it can be had."""
+    async def _life(self, member: _Member) -> None:
+        """Start a replica, feed it, take its results, replace it when it is lost: until the pool closes."""
+        starts = 1
         try:
             while True:
-                reason = await self._exchange(member)
-                self._lost(member, reason)
-                member.info = await self._returned(member)
-                member.aborts.clear()
-                self._router.join(member.name, self._capacity(member.info))
-                self._wake()
-        except ActorDiedError as error:
-            del self._members[member.name]
-            if not self._members:
-                self._break(f"no replica is left; the last one, {member.name}: {_reason(error)}")
+                try:
+                    info = await self._up(member)
+                except Gone as error:
+                    if not self._started.done():
+                        raise PoolFailed(f"{member.name}: does not start: {error}") from error
+                    if starts == MAX_STARTS:
+                        self._without(member, str(error))
+                        return
+                    await asyncio.sleep(RETURN_POLL_SECONDS * 2**starts)
+                    starts += 1
+                    member.link = self._connect(self.spec, member.name)
+                    continue
+                self._join(member, info)
+                starts = 0
+                try:
+                    await self._exchange(member)
+                except (Lost, Gone) as error:
+                    self._leave(member, str(error))
+        except PoolFailed as error:
+            self._break(error)
         except Exception as error:
-            self._break(f"{member.name}: {_reason(error)}")
+            self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error or type(error).__name__}"))
 
-    async def _exchange(self, member: _Member) -> str:
-        """Submit and collect until the replica is lost; says why. Raises RayTaskError if it fails itself."""
-        loops = [asyncio.create_task(self._submit(member)), asyncio.create_task(self._collect(member))]
+    async def _up(self, member: _Member) -> ReplicaInfo:
+        """Wait until the replica can serve. Raises Gone if it never will."""
+        while True:
+            try:
+                info = await member.link.call("info")
+                # If it was only out of reach it still has them; others run them now.
+                if member.lost:
+                    await member.link.call("abort", member.lost)
+                return info
+            except Lost:
+                await asyncio.sleep(RETURN_POLL_SECONDS)
+
+    async def _exchange(self, member: _Member) -> NoReturn:
+        """Submit and collect until the replica is lost. Raises Lost, Gone or Broken."""
+        work = (self._submit(member), self._collect(member), self._watch(member))
+        loops = [asyncio.create_task(each) for each in work]
         try:
             await asyncio.gather(*loops)
-            raise AssertionError("unreachable: both loops are endless")
-        except RayTaskError:
-            raise
-        except RayError as error:  # the actor, its node, its memory or the way to it
-            return _reason(error)
+            raise AssertionError("unreachable: the loops are endless")
         finally:
             for task in loops:
                 task.cancel()
 
-    def _lost(self, member: _Member, reason: str) -> None:
+    async def _submit(self, member: _Member) -> None:
+        while True:
+            await member.wake.wait()
+            member.wake.clear()
+            if member.aborts:
+                aborts, member.aborts = member.aborts, []
+                self._aborting.discard(member.name)
+                await member.link.call("abort", aborts)
+            batch = self._router.take(member.name)
+            self._mark(member)
+            self._wake()
+            if batch:
+                await member.link.call("submit", batch)
+
+    async def _collect(self, member: _Member) -> None:
+        while True:
+            results = await member.link.call("collect")
+            member.heard = time.monotonic()
+            for result in results:
+                self._settle(member, result)
+            self._mark(member)
+            self._wake()
+
+    async def _watch(self, member: _Member) -> None:
+        """Raises Lost if a busy replica is silent and has no token to show for it."""
+        spec = self.spec
+        while True:
+            silent = time.monotonic() - max(member.heard, member.busy_since or math.inf)
+            if silent < spec.probe_after:
+                await asyncio.sleep(spec.probe_after - max(silent, 0.0))
+                continue
+            try:
+                await asyncio.wait_for(member.link.call("ping"), spec.probe_timeout)
+                member.heard = time.monotonic()
+            except (TimeoutError, Broken) as error:
+                member.link.restart()
+                said = str(error) or f"no token in {spec.probe_timeout:g} s"
+                raise Lost(f"silent for {silent:.0f} s, then {said}") from None
+
+    def _join(self, member: _Member, info: ReplicaInfo) -> None:
+        if member.info is None:
+            self.infos.append(info)
+            self._on_ready(info)
+        else:
+            away = time.monotonic() - member.lost_at
+            self.on_notice(f"{member.name} is back after {away:.0f} s")
+        member.info, member.heard = info, time.monotonic()
+        member.aborts.clear()
+        self._router.join(member.name, math.ceil(OVERCOMMIT * info.max_num_seqs))
+        least = self.spec.replicas if self.spec.least is None else self.spec.least
+        if len(self.infos) >= least and not self._started.done():
+            self._started.set_result(None)
+        self._wake()
+
+    def _leave(self, member: _Member, reason: str) -> None:
         """Give a lost replica's requests to the others; fail those that were lost too often."""
         log.warning("%s is lost: %s", member.name, reason)
         member.lost = self._router.leave(member.name)
+        member.lost_at = time.monotonic()
         self._mark(member)
         self.stats.lost_replicas += 1
         self.stats.retried += len(member.lost)
@@ -230,27 +312,22 @@ class Pool(Generic[Res]):
                         f"the last one, {member.name}: {reason}"
                     )
                 )
+        self.on_notice(f"{member.name} is lost ({reason}); its {len(member.lost)} requests are done again")
+        if not self._router.replicas:
+            self.on_notice(
+                f"{self.spec.name}: no replica is left for now; {self.queued} requests wait until one is "
+                f"back (it needs {self.spec.needs})"
+            )
         self._wake()
 
-    async def _submit(self, member: _Member) -> None:
-        while True:
-            await member.wake.wait()
-            member.wake.clear()
-            if member.aborts:
-                aborts, member.aborts = member.aborts, []
-                await _reply(member.handle.abort.remote(aborts))
-            batch = self._router.take(member.name)
-            self._mark(member)
-            self._wake()
-            if batch:
-                await _reply(member.handle.submit.remote(batch))
+    def _without(self, member: _Member, reason: str) -> None:
+        """Go on without a replica that cannot be started any more."""
+        del self._members[member.name]
+        self.on_notice(f"{member.name} is given up after {MAX_STARTS} attempts to start it: {reason}")
+        if not self._members:
+            raise PoolFailed(f"{self.spec.name}: no replica is left; the last one, {member.name}: {reason}")
 
-    async def _collect(self, member: _Member) -> None:
-        while True:
-            for result in await _reply(member.handle.collect.remote()):
-                self._settle(member, result)
-            self._mark(member)
-            self._wake()
+    # -- requests ----------------------------------------------------------------------------------
 
     def _settle(self, member: _Member, result: Result | Failure) -> None:
         if not self._router.done(member.name, result.id):
@@ -263,26 +340,10 @@ class Pool(Generic[Res]):
         else:
             future.set_result(result)
 
-    async def _returned(self, member: _Member) -> ReplicaInfo:
-        """Wait until Ray has restarted the replica. Raises ActorDiedError if it never will."""
-        while True:
-            try:
-                info = await _reply(member.handle.info.remote())
-                # If it was only out of reach it still has them; others run them now.
-                await _reply(member.handle.abort.remote(member.lost))
-                return info
-            except (ActorDiedError, RayTaskError):
-                raise
-            except RayError:
-                await asyncio.sleep(RETURN_POLL_SECONDS)
-
     def _wake(self) -> None:
-        for name in self._router.awake():
+        for name in self._router.awake() | self._aborting:
             if name in self._members:
                 self._members[name].wake.set()
-        for member in self._members.values():
-            if member.aborts:
-                member.wake.set()
 
     def _mark(self, member: _Member) -> None:
         """Keep the account of busy time."""
@@ -293,30 +354,10 @@ class Pool(Generic[Res]):
             self.stats.busy_seconds += time.monotonic() - member.busy_since
             member.busy_since = None
 
-    def _break(self, message: str) -> None:
-        self._broken = PoolFailed(f"{self.spec.name}: {message}")
+    def _break(self, error: PoolFailed) -> None:
+        self._broken = error
+        if not self._started.done():
+            self._started.set_exception(error)
         for future in self._futures.values():
             if not future.done():
-                future.set_exception(self._broken)
-
-    def _capacity(self, info: ReplicaInfo) -> int:
-        return math.ceil(OVERCOMMIT * info.max_num_seqs)
-
-
-async def _reply(ref: Any) -> Any:
-    """The value of a remote call. Cancelling it does not cancel the call."""
-    return await ref
-
-
-def _reason(error: BaseException) -> str:
-    """The last telling line of a remote traceback."""
-    if isinstance(error, RayTaskError) and error.cause is not None:
-        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line and ":" in line]
-    return (telling or lines or [type(error).__name__])[-1]
-
-
-def _resources() -> str:
-    total = ray.cluster_resources()
-    return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
+                future.set_exception(error)

@@ -17,6 +17,9 @@ import ray
 from actors.engine import EngineThread, Job, Outcome, Refused, engine_options
 from actors.messages import Failure, ReplicaInfo, Request, Result
 
+PING_POLL_SECONDS = 0.1
+"""How often a ping looks whether the engine has made a step."""
+
 
 class Replica(ABC):
     """One model in one engine. A plain class, to be created with ``ray.remote(cls).options(...)``.
@@ -148,23 +151,25 @@ class Replica(ABC):
         self._engine.forget()
 
     async def ping(self) -> float:
-        """Seconds that one token takes, through the engine and behind what is already running.
+        """Seconds until the engine has shown that it runs: by a step of what it has in hand, or by one token
+        where it has nothing.
 
         Raises RuntimeError if the engine refuses it.
         """
         self._loop = asyncio.get_running_loop()
         key = next(self._keys)
         done = self._pings[key] = self._loop.create_future()
-        started = time.perf_counter()
+        started, steps = time.perf_counter(), self._engine.steps
         try:
             self._engine.add([self.probe(key)])
-            result = await done
-        except asyncio.CancelledError:
-            self._engine.abort([key])
-            raise
+            # A full engine has no place for the probe until a request ends, which may take minutes.
+            while not done.done() and self._engine.steps == steps:
+                await asyncio.wait([done], timeout=PING_POLL_SECONDS)
         finally:
             del self._pings[key]
-        if isinstance(result, Failure):
+            if not done.done():
+                self._engine.abort([key])
+        if done.done() and isinstance(result := done.result(), Failure):
             raise RuntimeError(f"{self.name}: {result.error}")
         return time.perf_counter() - started
 

@@ -25,6 +25,7 @@ _Entry = tuple[int, int, Request]  # (priority, arrival, request): a heap's orde
 
 @dataclass
 class _Replica:
+    name: str
     capacity: int
     queue: list[_Entry] = field(default_factory=list)
     in_flight: dict[str, _Entry] = field(default_factory=dict)
@@ -33,15 +34,24 @@ class _Replica:
     def room(self) -> int:
         return self.capacity - len(self.in_flight)
 
+    @property
+    def load(self) -> float:
+        return len(self.in_flight) / self.capacity
+
 
 class Router:
-    """Queues and in-flight sets of one pool."""
+    """Queues and in-flight sets of one pool. No call but ``leave`` takes longer with more replicas, beyond
+    the depth of a heap (and the choice among other replicas' queues)."""
 
     def __init__(self) -> None:
         self._replicas: dict[str, _Replica] = {}
         self._shared: list[_Entry] = []
         self._homes: OrderedDict[str, str] = OrderedDict()
         self._queued: set[str] = set()
+        self._holder: dict[str, _Replica] = {}  # by the id of what is in flight
+        self._behind: set[str] = set()  # replicas with a queue of their own
+        self._loads: list[tuple[float, str]] = []  # a heap; entries that are no longer true are skipped
+        self._known_loads: set[tuple[float, str]] = set()  # what is in it
         self._look: set[str] = set()
         self._arrivals = itertools.count()
 
@@ -49,8 +59,14 @@ class Router:
         """A replica is ready for work, at most ``capacity`` requests at a time."""
         if capacity < 1:
             raise ValueError(f"{replica}: capacity {capacity}; allowed: 1 or more")
-        self._replicas[replica] = _Replica(capacity)
+        self._replicas[replica] = _Replica(replica, capacity)
+        self._note_load(self._replicas[replica])
         self._look.add(replica)
+
+    @property
+    def replicas(self) -> int:
+        """How many can be had now."""
+        return len(self._replicas)
 
     def leave(self, replica: str) -> list[str]:
         """A replica is lost: what was queued or in flight there is queued again for any other.
@@ -58,6 +74,9 @@ class Router:
         gone = self._replicas.pop(replica, None)
         if gone is None:
             return []
+        self._behind.discard(replica)
+        for id in gone.in_flight:
+            del self._holder[id]
         for entry in (*gone.queue, *gone.in_flight.values()):
             if entry[2].id in gone.in_flight or entry[2].id in self._queued:
                 self._queued.add(entry[2].id)
@@ -76,7 +95,7 @@ class Router:
         self._queued.add(request.id)
         home = self._homes.get(request.affinity, "")
         if home in self._replicas:
-            heapq.heappush(self._replicas[home].queue, entry)
+            self._enqueue(home, entry)
             if self._replicas[home].room > 0:
                 self._look.add(home)
                 return
@@ -96,12 +115,15 @@ class Router:
             request = entry[2]
             self._queued.discard(request.id)
             me.in_flight[request.id] = entry
+            self._holder[request.id] = me
             if request.affinity:
                 self._homes[request.affinity] = replica
                 self._homes.move_to_end(request.affinity)
                 if len(self._homes) > HOMES:
                     self._homes.popitem(last=False)
             taken.append(request)
+        if taken and me is not None:
+            self._note_load(me)
         if me is not None and (me.queue or self._shared) and (idlest := self._idlest()) is not None:
             self._look.add(idlest)  # what I cannot hold is another's to take
         return taken
@@ -111,17 +133,21 @@ class Router:
         owner = self._replicas.get(replica)
         if owner is None or owner.in_flight.pop(request_id, None) is None:
             return False
+        del self._holder[request_id]
+        self._note_load(owner)
         self._look.add(replica)
         return True
 
     def drop(self, request_id: str) -> str | None:
         """Nobody wants the result any more. Returns the replica where it is in flight, to abort it."""
         self._queued.discard(request_id)  # its heap entry is skipped when it comes up
-        for name, replica in self._replicas.items():
-            if replica.in_flight.pop(request_id, None) is not None:
-                self._look.add(name)
-                return name
-        return None
+        holder = self._holder.pop(request_id, None)
+        if holder is None:
+            return None
+        del holder.in_flight[request_id]
+        self._note_load(holder)
+        self._look.add(holder.name)
+        return holder.name
 
     def in_flight(self, replica: str) -> int:
         return len(self._replicas[replica].in_flight) if replica in self._replicas else 0
@@ -133,10 +159,9 @@ class Router:
     def _next(self, replica: str, me: _Replica) -> _Entry | None:
         """The most urgent of my queue and the shared one; if both are empty, of the longest other queue."""
         while True:
-            self._forget_dropped(me.queue)
             self._forget_dropped(self._shared)
-            if me.queue and (not self._shared or me.queue[0] < self._shared[0]):
-                return heapq.heappop(me.queue)
+            if self._first(me) is not None and (not self._shared or me.queue[0] < self._shared[0]):
+                return self._dequeue(me)
             if not self._shared:
                 break
             entry = heapq.heappop(self._shared)
@@ -144,22 +169,47 @@ class Router:
             if home in (replica, "") or home not in self._replicas:
                 return entry
             # Its siblings were bound to another replica since it was queued.
-            heapq.heappush(self._replicas[home].queue, entry)
+            self._enqueue(home, entry)
             self._look.add(home)
-        others = [other for other in self._replicas.values() if other is not me and other.queue]
-        for other in sorted(others, key=lambda other: len(other.queue), reverse=True):
-            self._forget_dropped(other.queue)
-            if other.queue and other.room <= 0:
-                return heapq.heappop(other.queue)
+        others = [self._replicas[name] for name in self._behind]
+        for other in sorted(others, key=lambda other: (-len(other.queue), other.name)):
+            if other.room <= 0 and self._first(other) is not None:
+                return self._dequeue(other)
         return None
+
+    def _enqueue(self, name: str, entry: _Entry) -> None:
+        heapq.heappush(self._replicas[name].queue, entry)
+        self._behind.add(name)
+
+    def _dequeue(self, replica: _Replica) -> _Entry:
+        entry = heapq.heappop(replica.queue)
+        if not replica.queue:
+            self._behind.discard(replica.name)
+        return entry
+
+    def _first(self, replica: _Replica) -> _Entry | None:
+        self._forget_dropped(replica.queue)
+        if not replica.queue:
+            self._behind.discard(replica.name)
+            return None
+        return replica.queue[0]
 
     def _forget_dropped(self, heap: list[_Entry]) -> None:
         while heap and heap[0][2].id not in self._queued:
             heapq.heappop(heap)
 
+    def _note_load(self, replica: _Replica) -> None:
+        entry = (replica.load, replica.name)
+        if entry not in self._known_loads:
+            self._known_loads.add(entry)
+            heapq.heappush(self._loads, entry)
+
     def _idlest(self) -> str | None:
         """The replica with the most room for its size, or None if all are full."""
-        name, replica = max(
-            self._replicas.items(), key=lambda item: item[1].room / item[1].capacity, default=("", None)
-        )
-        return name if replica is not None and replica.room > 0 else None
+        while self._loads:
+            load, name = self._loads[0]
+            replica = self._replicas.get(name)
+            if replica is not None and replica.load == load:
+                return name if replica.room > 0 else None
+            self._known_loads.discard(heapq.heappop(self._loads))
+        return None

@@ -58,10 +58,12 @@ class ResourcesConfig:
 @dataclass
 class GeneratorConfig:
     """``engine`` overrides any vLLM engine argument. Lengths in tokens. ``end_of_thinking``: the text that
-    ends a reasoning model's thinking, for example ``</think>``."""
+    ends a reasoning model's thinking, for example ``</think>``. ``min_replicas`` (null: all) are awaited
+    before a run begins; the others join when the cluster has room for them."""
 
     model: str = MISSING
     replicas: int = 1
+    min_replicas: int | None = None
     dtype: str = "float32"
     temperature: float = 1.0
     top_p: float = 1.0
@@ -83,6 +85,7 @@ class VerifierConfig:
     kind: str = "prm"
     aggregation: str = "last"
     replicas: int = 1
+    min_replicas: int | None = None
     dtype: str = "float32"
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +99,7 @@ class ReviserConfig:
     model: str | None = None
     format: str = "plain"
     replicas: int = 1
+    min_replicas: int | None = None
     dtype: str = "float32"
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
@@ -132,10 +136,14 @@ class BudgetConfig:
 
 @dataclass
 class ClusterConfig:
-    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster."""
+    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster. A busy replica
+    that has said nothing for ``probe_after_seconds`` is asked for one token; without it in
+    ``probe_timeout_seconds`` it is taken to hang, and replaced."""
 
     address: str | None = None
     start_timeout_seconds: float = 600.0
+    probe_after_seconds: float = 30.0
+    probe_timeout_seconds: float = 120.0
 
 
 @dataclass
@@ -231,7 +239,7 @@ def fingerprint(config: Config) -> str:
     for key in ("cluster", "tracking", "runs", "max_searches", "name"):
         keys.pop(key)
     for pool in ("generator", "verifier", "reviser"):
-        for key in ("replicas", "resources", "engine"):
+        for key in ("replicas", "min_replicas", "resources", "engine"):
             keys[pool].pop(key)
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
 
@@ -303,6 +311,9 @@ def _check(config: Config) -> None:
     generator, verifier = config.generator, config.verifier
     for name, pool in (("generator", generator), ("verifier", verifier), ("reviser", config.reviser)):
         _least(f"{name}.replicas", pool.replicas, 1)
+        least = pool.min_replicas
+        if least is not None and not 1 <= least <= pool.replicas:
+            raise BadInput(f"{name}.min_replicas", least, f"allowed: 1 to {name}.replicas ({pool.replicas})")
         _choice(f"{name}.dtype", pool.dtype, DTYPES)
         for resource, held in (("num_cpus", pool.resources.num_cpus), ("num_gpus", pool.resources.num_gpus)):
             _least(f"{name}.resources.{resource}", held, 0)
@@ -331,7 +342,8 @@ def _check(config: Config) -> None:
         raise BadInput("budget", config.budget.units, f"exactly one is needed; {one_of(UNITS)}")
     if config.budget.solution_tokens is not None:
         _least("budget.solution_tokens", config.budget.solution_tokens, 1)
-    _least("cluster.start_timeout_seconds", config.cluster.start_timeout_seconds, 1)
+    for key in ("start_timeout_seconds", "probe_after_seconds", "probe_timeout_seconds"):
+        _least(f"cluster.{key}", getattr(config.cluster, key), 1)
 
     strategy = configured(config.strategy)
     if strategy.needs_verifier and verifier.model is None:

@@ -52,6 +52,9 @@ class Display:
             f"({self._up} of {self._replicas}; {info.kv_cache_tokens:,} tokens of KV cache)"
         )
 
+    def notice(self, line: str) -> None:
+        self.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self._controller, self._problems, self._said = controller, problems, time.monotonic()
         self._done, self._covered, self._correct = 0, 0, {}

@@ -11,6 +11,9 @@ charged in a ledger that starts from the journal.
 
 from __future__ import annotations
 
+import fcntl
+import os
+import platform
 import queue
 import sqlite3
 import threading
@@ -18,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -46,6 +50,10 @@ class JournalMismatch(Exception):
     """The journal belongs to another run's configuration."""
 
 
+class JournalInUse(Exception):
+    """Another process has the journal open: two would compute, and record, the same operations."""
+
+
 def fingerprint_in(path: Path) -> str | None:
     """The fingerprint that a journal was begun with; None where there is no journal."""
     if not path.is_file():
@@ -58,14 +66,32 @@ def fingerprint_in(path: Path) -> str | None:
     return row[0] if row else None
 
 
+def hold(path: Path) -> IO[str]:
+    """An open file that no other process holds, until it is closed or the process ends, however it ends.
+    Raises JournalInUse."""
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise JournalInUse(f"{path.parent} is in use by {owner or 'another process'}") from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}\n")
+    file.flush()
+    return file
+
+
 class Journal:
     """The operations of one run. Safe to use from one asyncio thread; ``close`` flushes."""
 
     def __init__(self, path: Path | str, *, fingerprint: str = "") -> None:
         """Open or create. Raises JournalMismatch where ``fingerprint`` (of what determines the
-        results: models, strategy, problems, seed, budget) differs from the recorded one."""
+        results: models, strategy, problems, seed, budget) differs from the recorded one, and JournalInUse."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._held = hold(self.path.with_suffix(".lock"))
         self._database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
@@ -74,6 +100,7 @@ class Journal:
         (recorded,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
         if recorded != fingerprint:
             self._database.close()
+            self._held.close()
             raise JournalMismatch(f"{self.path} records a run of another configuration ({recorded[:12]}…)")
         self._lock = threading.Lock()
         self._error: Exception | None = None
@@ -108,6 +135,7 @@ class Journal:
             self._queue.put(None)
             self._writer.join()
             self._database.close()
+            self._held.close()
         self._raise()
 
     def __len__(self) -> int:

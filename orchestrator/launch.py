@@ -39,7 +39,7 @@ def run(
     from orchestrator.display import Display, summary_table
     from orchestrator.preparation import prepare
     from orchestrator.results import Summary
-    from orchestrator.run import Run, new_run_id
+    from orchestrator.run import Run, new_run_id, unfinished
     from orchestrator.session import pool_specs, session
 
     prepared = prepare(config)
@@ -47,7 +47,13 @@ def run(
     name = run_id or new_run_id(config)
     kept = "what was computed is kept"
     if make_search is None:
-        kept += f". To go on: ttc resume {name}" + (f" --runs {config.runs}" if config.runs != "runs" else "")
+        elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
+        kept += f". To go on: ttc resume {name}{elsewhere}"
+        if run_id is None and (earlier := unfinished(prepared)) is not None:
+            say(
+                errors,
+                f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}",
+            )
     say(errors, f"run {name}")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
 
@@ -115,7 +121,7 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
     """Run ``work``: status 0 and what it returned, or the status of what ended it and None. ``kept``
     says what there is to go on with. SIGTERM ends it as Ctrl-C does: engines closed, journal kept."""
     from actors.messages import PoolFailed
-    from orchestrator.journal import JournalMismatch
+    from orchestrator.journal import JournalInUse, JournalMismatch
 
     try:
         with asyncio.Runner() as runner:
@@ -123,7 +129,7 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
     except (KeyboardInterrupt, asyncio.CancelledError):
         say(errors, f"interrupted; {kept}")
         return 130, None
-    except JournalMismatch as error:
+    except (JournalInUse, JournalMismatch) as error:
         say(errors, f"ttc: {error}", "bold red")
         return 1, None
     except (PoolFailed, sqlite3.Error, OSError) as error:

@@ -5,6 +5,7 @@ It leaves ``runs/RUN_ID/`` (config, journal, results, summary) and an MLflow run
 
 from __future__ import annotations
 
+import glob
 import json
 import time
 import uuid
@@ -23,7 +24,7 @@ from orchestrator.analysis.policy import read_policy
 from orchestrator.answers import ANSWERS
 from orchestrator.config import COMPUTE_OPTIMAL, Config, to_dict, to_yaml
 from orchestrator.controller import Controller, Search, SearchResult
-from orchestrator.journal import Journal
+from orchestrator.journal import Journal, fingerprint_in
 from orchestrator.ledger import Lease
 from orchestrator.preparation import Prepared, fingerprint
 from orchestrator.results import Summary, summarise, write_parquet
@@ -48,6 +49,17 @@ class Observer(Protocol):
 
 def new_run_id(config: Config) -> str:
     return f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def unfinished(prepared: Prepared) -> str | None:
+    """The newest run of this very configuration that has not ended; None where there is none."""
+    config, wanted = prepared.config, fingerprint(prepared)
+    journals = Path(config.runs).glob(f"{glob.escape(config.name)}-*/journal.sqlite")
+    begun = [journal for journal in journals if not (journal.parent / SUMMARY).is_file()]
+    for journal in sorted(begun, key=lambda journal: journal.parent.name, reverse=True):
+        if fingerprint_in(journal) == wanted:
+            return journal.parent.name
+    return None
 
 
 class Run:

@@ -25,6 +25,8 @@ class Observer(Protocol):
 
     def ready(self, info: ReplicaInfo) -> None: ...
 
+    def notice(self, line: str) -> None: ...
+
 
 class Pools(NamedTuple):
     """The pools that a run asks for; None where it needs none. Where the generators revise, the reviser
@@ -52,12 +54,14 @@ def pool_specs(config: Config) -> Pools:
     """The pools that a configuration asks for."""
     delimiter = {"step_delimiter": config.generator.step_delimiter}
     marker = {"end_of_thinking": config.generator.end_of_thinking}
-    generators = _pool_spec("generator", GeneratorActor, config.generator, delimiter | marker)
+    generators = _pool_spec("generator", GeneratorActor, config.generator, config.cluster, delimiter | marker)
     assert generators is not None
-    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, {"kind": config.verifier.kind})
+    kind = {"kind": config.verifier.kind}
+    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, kind)
     revisers = None
     if configured(config.strategy).needs_reviser:
-        revisers = _pool_spec("reviser", GeneratorActor, config.reviser, delimiter) or generators
+        revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, delimiter)
+        revisers = revisers or generators
     return Pools(generators, verifiers, revisers)
 
 
@@ -65,6 +69,7 @@ def _pool_spec(
     name: str,
     replica: type[Replica],
     pool: GeneratorConfig | VerifierConfig | ReviserConfig,
+    cluster: ClusterConfig,
     options: dict[str, Any],
 ) -> PoolSpec | None:
     if pool.model is None:
@@ -77,6 +82,9 @@ def _pool_spec(
         pool.resources.num_cpus,
         pool.resources.num_gpus,
         {"dtype": pool.dtype, "engine": pool.engine, **options},
+        pool.min_replicas,
+        cluster.probe_after_seconds,
+        cluster.probe_timeout_seconds,
     )
 
 
@@ -104,7 +112,7 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: Observer) -> A
     reviser = None if pools.reviser == pools.generator else pools.reviser
     deployment = Deployment(pools.generator, pools.verifier, reviser)
     try:
-        await deployment.start(cluster.start_timeout_seconds, observer.ready)
+        await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
         yield Session(deployment, time.monotonic() - began)
     finally:
         await deployment.close()

@@ -17,7 +17,7 @@ from actors.messages import PoolFailed
 from orchestrator.config import ClusterConfig
 from orchestrator.errors import BadInput
 from orchestrator.grid import Cell, Grid
-from orchestrator.journal import fingerprint_in
+from orchestrator.journal import fingerprint_in, hold
 from orchestrator.preparation import fingerprint
 from orchestrator.run import SUMMARY, Run
 from orchestrator.run import Observer as RunObserver
@@ -82,9 +82,11 @@ class Sweep:
                 self.kept.append(Outcome(cell, "kept", summary))
 
     async def run(self, observer: Observer) -> list[Outcome]:
-        """Run what is not finished. Returns what became of every cell, in the order of the grid."""
+        """Run what is not finished. Returns what became of every cell, in the order of the grid. Raises
+        JournalInUse while another process runs this sweep."""
         directory, config = self.grid.directory, self.grid.config
         directory.mkdir(parents=True, exist_ok=True)
+        held = hold(directory / "sweep.lock")
         (directory / "sweep.yaml").write_text(self.grid.source)
         observer.planned(self.kept, self.todo)
         uri, artifacts = local_store(config.tracking.uri, config.runs)
@@ -108,6 +110,7 @@ class Sweep:
             raise
         finally:
             self._note(parent.close(status_of(ended)))
+            held.close()
         found = {outcome.cell.key: outcome for outcome in [*self.kept, *outcomes]}
         return [found[cell.key] for cell in self.grid.cells]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.messages import SampleResult, ScoreResult
-from orchestrator.journal import Journal, JournalMismatch
+from orchestrator.journal import Journal, JournalInUse, JournalMismatch
 
 tokens = st.lists(st.integers(0, 200_000), max_size=20).map(tuple)
 samples = st.builds(
@@ -78,6 +80,25 @@ def test_a_journal_of_another_configuration_is_refused(tmp_path: Path):
     Journal(tmp_path / "j", fingerprint="one").close()
     with pytest.raises(JournalMismatch, match="another configuration"):
         Journal(tmp_path / "j", fingerprint="two")
+
+
+def test_a_journal_that_another_process_has_open_is_refused_until_that_ends(tmp_path: Path):
+    code = f"""
+import sys, time
+from orchestrator.journal import Journal
+journal = Journal({str(tmp_path / "j")!r})
+print("open", flush=True)
+time.sleep(600)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(JournalInUse, match=f"in use by process {other.pid} on "):
+            Journal(tmp_path / "j")
+    finally:
+        other.kill()
+        other.wait()
+    Journal(tmp_path / "j").close()
 
 
 def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):

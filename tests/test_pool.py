@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import ray
@@ -44,6 +45,9 @@ class Echo:
     async def collect(self) -> list:
         return [await self.ready.get()]
 
+    async def ping(self) -> float:
+        return 0.0
+
     async def abort(self, ids: list[str]) -> None:
         for id in ids:
             self.aborted.append(id)
@@ -61,8 +65,9 @@ def cluster():
     ray.shutdown()
 
 
-async def started(replicas: int = 2, **options) -> Pool:
-    pool = Pool(PoolSpec("echo", Echo, "model", replicas, options=options))
+async def started(replicas: int = 2, probe_after: float = 30, **options) -> Pool:
+    spec = PoolSpec("echo", Echo, "model", replicas, options=options)
+    pool = Pool(replace(spec, probe_after=probe_after, probe_timeout=1))
     await pool.start(60)
     return pool
 
@@ -110,6 +115,45 @@ async def test_work_waits_while_the_only_replica_is_away():
         await asyncio.sleep(0.1)
         os.kill(pool.infos[0].pid, signal.SIGKILL)
         assert [result.tokens for result in await work] == [(i,) for i in range(8)]
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_that_hangs_is_replaced_and_a_slow_one_is_not():
+    pool = await started(probe_after=0.5, seconds=1.5)
+    notices: list[str] = []
+    pool.on_notice = notices.append
+    try:
+        work = asyncio.gather(*(pool.run(request(i)) for i in range(8)))
+        await asyncio.sleep(0.3)
+        hanging = pool.infos[0]
+        os.kill(hanging.pid, signal.SIGSTOP)
+        assert [result.tokens for result in await asyncio.wait_for(work, 30)] == [(i,) for i in range(8)]
+        assert pool.stats.lost_replicas == 1
+        assert gone([hanging.pid])
+        assert f"{hanging.name} is lost (silent for" in notices[0]
+        assert "no token in 1 s" in notices[0]
+        deadline = time.monotonic() + 60
+        while not any("is back after" in line for line in notices):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+    finally:
+        await pool.close()
+
+
+async def test_work_begins_with_the_least_replicas_and_says_what_it_waits_for():
+    pool = Pool(PoolSpec("echo", Echo, "model", 3, num_cpus=2, least=2))  # the cluster has 4 CPUs
+    notices: list[str] = []
+    pool.on_notice = notices.append
+    await pool.start(60)
+    try:
+        assert len(pool.infos) == 2
+        results = await asyncio.gather(*(pool.run(request(i)) for i in range(40)))
+        assert [result.tokens for result in results] == [(i,) for i in range(40)]
+        for info in pool.infos:
+            os.kill(info.pid, signal.SIGKILL)
+        assert (await asyncio.wait_for(pool.run(request(99)), 60)).tokens == (99,)
+        assert any("no replica is left for now" in line and "2 CPU and 0 GPU" in line for line in notices)
     finally:
         await pool.close()
 
@@ -167,7 +211,7 @@ async def test_a_replica_that_cannot_start_is_said_in_one_line():
 async def test_replicas_that_find_no_place_are_said_with_what_they_need_and_what_there_is():
     pool = Pool(PoolSpec("echo", Echo, "model", 1, num_cpus=1, num_gpus=8))
     with pytest.raises(
-        PoolFailed, match=r"not up after 2 s \(it needs 1 CPU and 8 GPU; the cluster has 4 CPU, 0 GPU\)"
+        PoolFailed, match=r"not up after 2 s \(each needs 1 CPU and 8 GPU; the cluster has 4 CPU, 0 GPU\)"
     ):
         await pool.start(2)
     await pool.close()

@@ -73,6 +73,14 @@ class AnyEvents(RuleBasedStateMachine):
             self.owed.discard(id)
 
     @invariant()
+    def the_idlest_has_the_most_room_for_its_size(self) -> None:
+        idlest = self.router._idlest()
+        if idlest is None:
+            assert all(len(held) == 3 for held in self.held.values())
+        else:
+            assert len(self.held[idlest]) == min(map(len, self.held.values()))
+
+    @invariant()
     def caps_are_kept(self) -> None:
         assert all(self.router.in_flight(name) <= 3 for name in self.alive)
 

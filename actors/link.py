@@ -1,0 +1,82 @@
+"""The way to one replica: remote calls, and what can become of them.
+
+``ray_link`` is the real one. A pool knows no other Ray than this, so it can be driven against replicas in
+its own process (tests, benchmarks of the controller).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import ray
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+if TYPE_CHECKING:
+    from actors.pool import PoolSpec
+
+
+class Lost(Exception):
+    """The replica cannot be reached; it is being restarted, or may come back."""
+
+
+class Gone(Exception):
+    """The replica is dead and is not restarted: what made it raised, or it was killed for good."""
+
+
+class Broken(Exception):
+    """The replica answered with an exception of its own."""
+
+
+class Link(Protocol):
+    """One replica, as its pool sees it."""
+
+    async def call(self, method: str, *args: Any) -> Any:
+        """The result of a method of ``actors.replica.Replica``. Cancelling it does not cancel the call.
+        Raises Lost, Gone or Broken."""
+
+    def restart(self) -> None:
+        """Kill the process of a replica that hangs; another takes its place."""
+
+    def kill(self) -> None:
+        """End it for good."""
+
+
+class RayLink:
+    """A Ray actor, restarted by Ray when it dies, on any node that has what it asks for."""
+
+    def __init__(self, spec: PoolSpec, name: str) -> None:
+        options = ray.remote(spec.replica).options(
+            num_cpus=spec.num_cpus, num_gpus=spec.num_gpus, max_restarts=-1, max_task_retries=0
+        )
+        self._actor: Any = options.remote(name, spec.model, **spec.options)
+
+    async def call(self, method: str, *args: Any) -> Any:
+        try:
+            return await getattr(self._actor, method).remote(*args)
+        except ActorDiedError as error:
+            raise Gone(reason(error)) from error
+        except RayTaskError as error:
+            raise Broken(reason(error)) from error
+        except RayError as error:  # the actor, its node, its memory or the way to it
+            raise Lost(reason(error)) from error
+
+    def restart(self) -> None:
+        ray.kill(self._actor, no_restart=False)
+
+    def kill(self) -> None:
+        ray.kill(self._actor)
+
+
+def reason(error: BaseException) -> str:
+    """The last telling line of a remote traceback."""
+    if isinstance(error, RayTaskError) and error.cause is not None:
+        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line and ":" in line]
+    return (telling or lines or [type(error).__name__])[-1]
+
+
+def cluster_resources() -> str:
+    """What the cluster has, in words."""
+    total = ray.cluster_resources()
+    return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
