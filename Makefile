@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test lint ui bench clean
+.PHONY: setup run test lint ui bench chaos clean
 
 setup: .venv/.ready
 
@@ -34,8 +34,11 @@ lint: setup
 ui: setup
 	$(BIN)/ttc ui
 
+chaos: setup
+	$(BIN)/python -m orchestrator.benchmarks.chaos
+
 bench: setup
-	$(BIN)/python -m orchestrator.bench
+	$(BIN)/python -m orchestrator.benchmarks.offline
 
 clean:
 	rm -rf .venv build *.egg-info

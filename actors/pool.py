@@ -45,7 +45,7 @@ RETURN_POLL_SECONDS = 0.5
 @dataclass(frozen=True)
 class PoolSpec:
     """What a pool is made of. ``options`` are the replica class's keyword arguments. ``least``: replicas
-    that must be up before work begins (None: all). A busy replica that has said nothing for
+    that must be up before work begins (None: all). A replica that has said nothing for
     ``probe_after`` seconds is asked for one token, and is replaced if it has none in ``probe_timeout``."""
 
     name: str
@@ -154,9 +154,11 @@ class Pool(Generic[Res]):
 
     async def forget(self) -> None:
         """Empty the caches of all replicas; one that is lost comes back with an empty one."""
-        up = [member.link.call("forget") for member in self._members.values() if member.info is not None]
-        for done in await asyncio.gather(*up, return_exceptions=True):
-            if isinstance(done, BaseException) and not isinstance(done, Lost | Gone):
+        within = self.spec.probe_timeout  # one that hangs is replaced, and need not be waited for
+        up = [m.link.call("forget") for m in self._members.values() if self._router.has(m.name)]
+        forgetting = [asyncio.wait_for(call, within) for call in up]
+        for done in await asyncio.gather(*forgetting, return_exceptions=True):
+            if isinstance(done, BaseException) and not isinstance(done, Lost | Gone | TimeoutError):
                 raise done
 
     async def close(self) -> None:
@@ -177,6 +179,11 @@ class Pool(Generic[Res]):
         now = time.monotonic()
         running = sum(now - m.busy_since for m in self._members.values() if m.busy_since is not None)
         return self.stats.busy_seconds + running
+
+    @property
+    def up(self) -> list[ReplicaInfo]:
+        """Of the replicas that can be had now."""
+        return [m.info for m in self._members.values() if m.info and self._router.has(m.name)]
 
     @property
     def in_flight(self) -> int:
@@ -263,12 +270,12 @@ class Pool(Generic[Res]):
             self._wake()
 
     async def _watch(self, member: _Member) -> None:
-        """Raises Lost if a busy replica is silent and has no token to show for it."""
+        """Raises Lost if the replica is silent and has no token to show for it."""
         spec = self.spec
         while True:
-            silent = time.monotonic() - max(member.heard, member.busy_since or math.inf)
+            silent = time.monotonic() - member.heard
             if silent < spec.probe_after:
-                await asyncio.sleep(spec.probe_after - max(silent, 0.0))
+                await asyncio.sleep(spec.probe_after - silent)
                 continue
             try:
                 await asyncio.wait_for(member.link.call("ping"), spec.probe_timeout)

@@ -68,6 +68,9 @@ class Router:
         """How many can be had now."""
         return len(self._replicas)
 
+    def has(self, replica: str) -> bool:
+        return replica in self._replicas
+
     def leave(self, replica: str) -> list[str]:
         """A replica is lost: what was queued or in flight there is queued again for any other.
         Returns the ids that were in flight."""

@@ -136,7 +136,7 @@ class BudgetConfig:
 
 @dataclass
 class ClusterConfig:
-    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster. A busy replica
+    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster. A replica
     that has said nothing for ``probe_after_seconds`` is asked for one token; without it in
     ``probe_timeout_seconds`` it is taken to hang, and replaced."""
 

@@ -48,6 +48,9 @@ class Echo:
     async def ping(self) -> float:
         return 0.0
 
+    async def forget(self) -> None:
+        pass
+
     async def abort(self, ids: list[str]) -> None:
         for id in ids:
             self.aborted.append(id)
@@ -137,6 +140,19 @@ async def test_a_replica_that_hangs_is_replaced_and_a_slow_one_is_not():
         while not any("is back after" in line for line in notices):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
+    finally:
+        await pool.close()
+
+
+async def test_an_idle_replica_that_hangs_is_replaced_and_nothing_waits_for_it():
+    pool = await started(replicas=1, probe_after=0.5)
+    try:
+        hanging = pool.infos[0].pid
+        os.kill(hanging, signal.SIGSTOP)
+        await asyncio.wait_for(pool.forget(), 10)
+        assert (await asyncio.wait_for(pool.run(request(1)), 60)).tokens == (1,)
+        assert [info.pid for info in pool.up] != [hanging]
+        assert gone([hanging])
     finally:
         await pool.close()
 

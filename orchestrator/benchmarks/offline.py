@@ -119,12 +119,12 @@ def main() -> None:
     parser.add_argument(
         "--cores", type=int, default=1, help="all processes together are held to so many cores"
     )
-    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    parser.add_argument("--out", type=Path, default=Path("build/offline.json"))
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)
     config = load(
-        Path(__file__).parent.parent / "configs" / "lab.yaml",
+        Path(__file__).parents[2] / "configs" / "lab.yaml",
         ["strategy.name=best_of_n", "generator.replicas=1", f"problems.limit={options.problems}"],
     )
     rates = asyncio.run(run(prepare(config), options.n, options.rounds))

@@ -1,0 +1,1 @@
+"""What is measured of the system itself; each module is a command (``python -m``)."""
