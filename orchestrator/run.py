@@ -32,7 +32,7 @@ from orchestrator.selection import rules
 from orchestrator.session import Session
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
-from orchestrator.tracking import Step, Tracker, local_store, status_of
+from orchestrator.tracking import Step, Tracker, status_of
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
@@ -77,16 +77,15 @@ class Run:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared))
         (self.directory / "config.yaml").write_text(to_yaml(config))
-        uri, artifacts = local_store(config.tracking.uri, config.runs)
         self._tracker = Tracker(
-            uri,
+            config.runs,
+            run_id,
             config.tracking.experiment,
-            title or run_id,
             to_dict(config),
-            artifacts=artifacts,
+            uri=config.tracking.uri,
+            title=title,
             tags={"ttc.run_id": run_id, **(tags or {})},
             parent=parent,
-            remember=self.directory / "mlflow_run_id",
         )
         self._tracker.artifact(self.directory / "config.yaml")
 
