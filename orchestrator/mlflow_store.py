@@ -157,7 +157,7 @@ def final(error: Exception) -> bool:
 def line(error: Exception) -> str:
     """The error in one line."""
     said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__
+    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
 
 
 def _remembered(directory: Path) -> str | None:
