@@ -140,10 +140,12 @@ class ClusterConfig:
 
 @dataclass
 class TrackingConfig:
-    """``uri`` null: a SQLite store in ``runs/`` of the working directory."""
+    """``uri`` null: a SQLite store in ``runs/`` of the working directory. ``traces``: how many problems, the
+    first, are traced."""
 
     uri: str | None = None
     experiment: str = "ttc"
+    traces: int = 3
 
 
 @dataclass
@@ -332,6 +334,8 @@ def _check(config: Config) -> None:
     if config.budget.solution_tokens is not None:
         _least("budget.solution_tokens", config.budget.solution_tokens, 1)
     _least("cluster.start_timeout_seconds", config.cluster.start_timeout_seconds, 1)
+
+    _least("tracking.traces", config.tracking.traces, 0)
 
     strategy = configured(config.strategy)
     if strategy.needs_verifier and verifier.model is None:

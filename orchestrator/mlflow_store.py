@@ -3,8 +3,8 @@
 All of it may be done twice, as it is after a crash between a call and its mark. MLflow's SQL store, which is
 also the server's, has a metric's name, value, time, step and run as its primary key and drops points that it
 has (``SqlAlchemyStore._log_metrics_once``); parameters that are there are left as they are; a file is
-overwritten; and a run is looked for by its begin's token before it is created. (A store of another kind, as
-MLflow's files, would keep a point twice.)
+overwritten, a trace merged; and a run is looked for by its begin's token before it is created. (A store of
+another kind, as MLflow's files, would keep a point twice.)
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import traces
 from orchestrator.delivery import Away, Refused
-from orchestrator.spool import Artifact, Begin, End, Entry, Metric, Param, Unreadable
+from orchestrator.spool import Artifact, Begin, End, Entry, Metric, Param, Trace, Unreadable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,11 +78,14 @@ class MlflowStore:
             known = client.get_run(run).data.params
             new = {p.key: p.value for p in entries if isinstance(p, Param) and p.key not in known}
             client.log_batch(run, params=[entities.Param(key, value) for key, value in new.items()])
-        elif isinstance(first, Artifact):
+        elif isinstance(first, (Artifact, Trace)):
             path = self._directory / first.path
             if not path.is_file():
-                raise Refused(f"artifact {path}: there is no such file")
-            client.log_artifact(run, str(path))
+                raise Refused(f"{path}: there is no such file")
+            if isinstance(first, Artifact):
+                client.log_artifact(run, str(path))
+            else:
+                traces.write(client, run, self.uri, path)
         elif isinstance(first, End):
             client.set_terminated(run, first.status, first.ms)
 

@@ -5,10 +5,11 @@ It leaves ``runs/RUN_ID/`` (config, journal, results, summary) and an MLflow run
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from orchestrator.selection import rules
 from orchestrator.session import Session
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
+from orchestrator.traces import trace_of
 from orchestrator.tracking import Step, Tracker, status_of
 
 SUMMARY = "summary.json"
@@ -137,7 +139,15 @@ class Run:
         self._tracker.artifact(self.directory / "results.parquet")
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         self._finish(summary)
+        await asyncio.to_thread(self._trace, results[: prepared.config.tracking.traces])
         return summary
+
+    def _trace(self, results: Sequence[SearchResult]) -> None:
+        self._journal.flush()
+        for result in results:
+            recorded = self._journal.results(result.problem.id)
+            decode = self.prepared.codec.decode
+            self._tracker.trace(trace_of(result, recorded, decode, int(time.time() * 1000)))
 
     def _finish(self, summary: Summary) -> None:
         """Write the summary, whole or not at all."""

@@ -58,6 +58,13 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """``path``: of its file (``traces``), from the spool's directory."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """``status``: FINISHED, FAILED or KILLED."""
 
@@ -72,8 +79,8 @@ class Unreadable:
     line: str
 
 
-Entry = Begin | Param | Metric | Artifact | End | Unreadable
-KINDS: dict[str, type[Entry]] = {kind.__name__: kind for kind in (Begin, Param, Metric, Artifact, End)}
+Entry = Begin | Param | Metric | Artifact | Trace | End | Unreadable
+KINDS: dict[str, type[Entry]] = {kind.__name__: kind for kind in (Begin, Param, Metric, Artifact, Trace, End)}
 
 
 class Held(Exception):

@@ -7,6 +7,7 @@ store in order (``delivery``), waits while the store is away, and leaves what it
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import threading
@@ -21,7 +22,7 @@ from typing import Any
 from orchestrator import spool
 from orchestrator.delivery import Away, Pace, deliver
 from orchestrator.mlflow_store import MlflowStore, line
-from orchestrator.spool import Artifact, Begin, End, Entry, Held, Metric, Param, Spool
+from orchestrator.spool import Artifact, Begin, End, Entry, Held, Metric, Param, Spool, Trace
 
 CLOSE_SECONDS = 60.0
 """How long the end of a run waits for a store that is away before it goes on without it."""
@@ -116,6 +117,16 @@ class Tracker:
     def artifact(self, path: Path) -> None:
         """Log a file, which must stay where it is: it is read when the store takes it."""
         self._log([Artifact(os.path.relpath(path, self.directory))])
+
+    def trace(self, trace: Mapping[str, Any]) -> None:
+        """Log a trace (``traces.trace_of``): from a file that stays beside the spool."""
+        path = self.directory / "traces" / f"{trace['id']}.json"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(trace))
+        except OSError as error:
+            self._unkept = self._unkept or f"tracking: {path}: {line(error)}"
+        self._log([Trace(os.path.relpath(path, self.directory))])
 
     def close(self, status: str = "FINISHED") -> str | None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait until everything is written, or
