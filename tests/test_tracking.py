@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import tracking
+from orchestrator.cli import run_command
 from orchestrator.mlflow_store import ID, TOKEN, MlflowStore
 from orchestrator.spool import FILE, Begin, Metric, Spool
 from orchestrator.tracking import Tracker, flatten, local_uri, passing, replay
@@ -222,6 +223,21 @@ def test_a_torn_line_is_given_up_and_no_other(tmp_path: Path):
     again.append([Metric("m", 2.0, 2, 2)])
     kinds = [type(entry).__name__ for entry, _ in again.read(10)]
     assert kinds == ["Metric", "Unreadable", "Metric"]
+
+
+def test_the_command_that_replays_says_what_it_wrote(tmp_path: Path, away, monkeypatch, capsys):
+    away.set()
+    Tracker(tmp_path, "r", "e", {"a": 1}).close()
+    command = ["replay", "--runs", str(tmp_path)]
+    assert run_command([*command, "r"]) == 1
+    assert "3 wait: ConnectionError" in capsys.readouterr().err
+    away.clear()
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    assert run_command(command) == 0
+    assert "3 of 3 entries written" in capsys.readouterr().err
+    assert run_command(command) == 0
+    assert capsys.readouterr().err == ""
+    assert run_command([*command, "other"]) == 2
 
 
 def test_flatten_keeps_empty_mappings_as_values():
