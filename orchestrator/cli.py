@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("run_id")
     resume.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     resume.set_defaults(command=_resume)
+
+    replay = commands.add_parser("replay", help="write to MLflow what runs could not while it was away")
+    replay.add_argument("run_id", nargs="*", help="a run or a sweep (default: all)")
+    replay.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    replay.set_defaults(command=_replay)
+
     label = verifier.add_parsers(commands)
     for command in (run, sweep, resume, label):
         command.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
@@ -144,6 +150,10 @@ def _sweep(options: argparse.Namespace, errors: Console) -> int:
 
 def _resume(options: argparse.Namespace, errors: Console) -> int:
     return launch.resume(options.run_id, options.runs, options.json, errors)
+
+
+def _replay(options: argparse.Namespace, errors: Console) -> int:
+    return launch.replay(options.run_id, options.runs, errors)
 
 
 def _fit(options: argparse.Namespace, errors: Console) -> int:

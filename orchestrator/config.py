@@ -148,10 +148,12 @@ class ClusterConfig:
 
 @dataclass
 class TrackingConfig:
-    """``uri`` null: a SQLite store in ``runs/`` of the working directory."""
+    """``uri`` null: a SQLite store in ``runs/`` of the working directory. ``traces``: how many problems, the
+    first, are traced."""
 
     uri: str | None = None
     experiment: str = "ttc"
+    traces: int = 3
 
 
 @dataclass
@@ -344,6 +346,8 @@ def _check(config: Config) -> None:
         _least("budget.solution_tokens", config.budget.solution_tokens, 1)
     for key in ("start_timeout_seconds", "probe_after_seconds", "probe_timeout_seconds"):
         _least(f"cluster.{key}", getattr(config.cluster, key), 1)
+
+    _least("tracking.traces", config.tracking.traces, 0)
 
     strategy = configured(config.strategy)
     if strategy.needs_verifier and verifier.model is None:

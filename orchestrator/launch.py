@@ -117,6 +117,25 @@ def resume(run_id: str, runs: str, as_json: bool, errors: Console) -> int:
     return run(config, as_json, errors, run_id=run_id)
 
 
+def replay(run_ids: list[str], runs: str, errors: Console) -> int:
+    """Write to MLflow what the spools of these runs, or of all, still hold: 0 if nothing is left."""
+    from orchestrator import tracking
+
+    for run_id in run_ids or [""]:
+        if not (Path(runs) / run_id).is_dir():
+            raise BadInput("run_id", run_id or runs, f"allowed: a run or a sweep in {runs}/, or nothing: all")
+    left = 0
+    for run_id in run_ids or [""]:
+        for each in tracking.replay(Path(runs), run_id):
+            left += each.left
+            say(errors, f"{each.directory}: {each.waiting - each.left} of {each.waiting} entries written")
+            if each.refused:
+                say(errors, f"  {len(each.refused)} of them refused, first {each.refused[0]}", "yellow")
+            if each.left:
+                say(errors, f"  {each.left} wait: {each.away}", "yellow")
+    return 1 if left else 0
+
+
 def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str) -> tuple[int, Any]:
     """Run ``work``: status 0 and what it returned, or the status of what ended it and None. ``kept``
     says what there is to go on with. SIGTERM ends it as Ctrl-C does: engines closed, journal kept."""

@@ -5,11 +5,12 @@ It leaves ``runs/RUN_ID/`` (config, journal, results, summary) and an MLflow run
 
 from __future__ import annotations
 
+import asyncio
 import glob
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,8 @@ from orchestrator.selection import rules
 from orchestrator.session import Session
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
-from orchestrator.tracking import Step, Tracker, local_store, status_of
+from orchestrator.traces import trace_of
+from orchestrator.tracking import Step, Tracker, status_of
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
@@ -89,16 +91,15 @@ class Run:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared))
         (self.directory / "config.yaml").write_text(to_yaml(config))
-        uri, artifacts = local_store(config.tracking.uri, config.runs)
         self._tracker = Tracker(
-            uri,
+            config.runs,
+            run_id,
             config.tracking.experiment,
-            title or run_id,
             to_dict(config),
-            artifacts=artifacts,
+            uri=config.tracking.uri,
+            title=title,
             tags={"ttc.run_id": run_id, **(tags or {})},
             parent=parent,
-            remember=self.directory / "mlflow_run_id",
         )
         self._tracker.artifact(self.directory / "config.yaml")
 
@@ -150,7 +151,15 @@ class Run:
         self._tracker.artifact(self.directory / "results.parquet")
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         self._finish(summary)
+        await asyncio.to_thread(self._trace, results[: prepared.config.tracking.traces])
         return summary
+
+    def _trace(self, results: Sequence[SearchResult]) -> None:
+        self._journal.flush()
+        for result in results:
+            recorded = self._journal.results(result.problem.id)
+            decode = self.prepared.codec.decode
+            self._tracker.trace(trace_of(result, recorded, decode, int(time.time() * 1000)))
 
     def _finish(self, summary: Summary) -> None:
         """Write the summary, whole or not at all."""

@@ -23,7 +23,7 @@ from orchestrator.run import SUMMARY, Run
 from orchestrator.run import Observer as RunObserver
 from orchestrator.session import Observer as SessionObserver
 from orchestrator.session import Pools, Session, pool_specs, session
-from orchestrator.tracking import Tracker, local_store, status_of
+from orchestrator.tracking import Tracker, status_of
 
 State = Literal["kept", "done", "failed"]
 """Of a cell: finished by an earlier command, finished by this one, or not."""
@@ -89,15 +89,13 @@ class Sweep:
         held = hold(directory / "sweep.lock")
         (directory / "sweep.yaml").write_text(self.grid.source)
         observer.planned(self.kept, self.todo)
-        uri, artifacts = local_store(config.tracking.uri, config.runs)
         parent = Tracker(
-            uri,
-            config.tracking.experiment,
+            config.runs,
             config.name,
+            config.tracking.experiment,
             {"cells": len(self.grid.cells)},
-            artifacts=artifacts,
+            uri=config.tracking.uri,
             tags={"ttc.run_id": config.name, "ttc.role": "sweep"},
-            remember=directory / "mlflow_run_id",
         )
         parent.artifact(directory / "sweep.yaml")
         ended: BaseException | None = None

@@ -68,6 +68,7 @@ def refused(capsys, *arguments: str) -> str:
         ("problems.limit=0", "problems.limit", "0", "1 or more"),
         ("problems.template=hello", "problems.template", "hello", "{problem}"),
         ("allocation.name=greedy", "allocation.name", "greedy", "uniform"),
+        ("tracking.traces=-1", "tracking.traces", "-1", "0 or more"),
         ("nonsense", "override", "nonsense", "key=value"),
     ],
 )

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from actors.messages import Finish, PoolFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult
-from orchestrator import grid
+from orchestrator import grid, tracking
 from orchestrator.errors import BadInput
 from orchestrator.lab.tokenizer import EOS_ID, IDS, NEWLINE_ID
 from orchestrator.session import Session
@@ -102,7 +102,9 @@ def read(directory: Path, *overrides: str, section: str = SECTION) -> grid.Grid:
 
 
 async def run(cells: grid.Grid, engines: Engines):
-    with SweepDisplay(Console(file=StringIO())) as display:
+    with SweepDisplay(Console(file=StringIO())) as display, pytest.MonkeyPatch.context() as patch:
+        if cells.config.tracking.uri is not None:  # OFFLINE: it need not be waited for
+            patch.setattr(tracking, "CLOSE_SECONDS", 0.0)
         sweep = Sweep(cells, engines=engines)
         return await sweep.run(display)
 

@@ -18,7 +18,7 @@ from orchestrator.analysis.policy import write_policy
 from orchestrator.analysis.store import find
 from orchestrator.errors import BadInput
 from orchestrator.launch import say
-from orchestrator.tracking import Step, Tracker, local_store
+from orchestrator.tracking import Step, Tracker, local_store, passing
 
 ROLE = "fit"
 
@@ -56,9 +56,8 @@ def run_fit(
         show(learned, Console())
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
     if "/" not in experiment:
-        store, artifacts = local_store(uri, runs)
         asked = {"rule": rule, "samples": samples, "margin": margin}
-        untracked = _track(learned, out, numbers, asked, experiment, store, artifacts)
+        untracked = _track(learned, out, numbers, asked, experiment, uri, runs)
         if untracked is not None:
             say(errors, f"warning: {untracked}", "yellow")
     return 0
@@ -136,23 +135,20 @@ def _track(
     numbers: dict[str, Any],
     asked: dict[str, Any],
     experiment: str,
-    uri: str,
-    artifacts: str | None,
+    uri: str | None,
+    runs: str,
 ) -> str | None:
     """Keep the fit in MLflow; what could not be written, or None."""
-    import tempfile
-
     name = f"fit-{datetime.now():%Y%m%d-%H%M%S}"
     tags = {"ttc.run_id": name, "ttc.role": ROLE}
-    tracker = Tracker(uri, experiment, name, asked, artifacts=artifacts, tags=tags)
+    tracker = Tracker(runs, passing("fit"), experiment, asked, uri=uri, title=name, tags=tags)
     tracker.metrics(list(_metrics(learned)))
-    with tempfile.TemporaryDirectory() as scratch:
-        for file, text in (("policy.yaml", out.read_text()), ("fit.json", json.dumps(numbers, indent=2))):
-            (Path(scratch) / file).write_text(text)
-            tracker.artifact(Path(scratch) / file)
-        failure = tracker.close()
+    for file, text in (("policy.yaml", out.read_text()), ("fit.json", json.dumps(numbers, indent=2))):
+        (tracker.directory / file).write_text(text)
+        tracker.artifact(tracker.directory / file)
+    failure = tracker.close()
     if failure is None and tracker.mlflow_run_id is not None:
-        failure = _register(f"{experiment}-policy", tracker.mlflow_run_id, uri)
+        failure = _register(f"{experiment}-policy", tracker.mlflow_run_id, local_store(uri, runs)[0])
     return failure
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +24,7 @@ from orchestrator.analysis.tables import (
 )
 from orchestrator.errors import BadInput
 from orchestrator.launch import say
-from orchestrator.tracking import Tracker, local_store
+from orchestrator.tracking import Tracker, passing
 
 ROLE = "report"
 
@@ -129,13 +128,12 @@ def _track(
     runs: str,
 ) -> str | None:
     """Keep the page and its figures in MLflow; what could not be written, or None."""
-    store, artifacts = local_store(uri, runs)
     name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
     tags = {"ttc.run_id": name, "ttc.role": ROLE}
-    tracker = Tracker(store, experiment, name, asked, artifacts=artifacts, tags=tags)
-    tracker.artifact(out)
-    with tempfile.TemporaryDirectory() as scratch:
-        for each in drawn:
-            (path := Path(scratch) / f"{each.name}.svg").write_text(each.svg, encoding="utf-8")
-            tracker.artifact(path)
-        return tracker.close()
+    tracker = Tracker(runs, passing("report"), experiment, asked, uri=uri, title=name, tags=tags)
+    # Copies: the page may have been made anew when the store takes this one.
+    pages = {out.name: out.read_text(encoding="utf-8"), **{f"{each.name}.svg": each.svg for each in drawn}}
+    for file, text in pages.items():
+        (tracker.directory / file).write_text(text, encoding="utf-8")
+        tracker.artifact(tracker.directory / file)
+    return tracker.close()

@@ -13,7 +13,7 @@ from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
 from orchestrator.lab.training import LOG, Log
 from orchestrator.lab.verifiers import EXPERIMENT
 from orchestrator.lab.verifiers import RECIPES as VERIFIERS
-from orchestrator.tracking import Tracker, local_uri
+from orchestrator.tracking import Tracker, passing
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 """The committed models, by the names of what is trained."""
@@ -62,13 +62,12 @@ def train_tracked(what: str, out: Path, seed: int, minutes: float | None, runs: 
     Returns what could not be tracked, or None.
     """
     recipe = recipe_of(what)
-    runs.mkdir(parents=True, exist_ok=True)
     tracker = Tracker(
-        local_uri(runs),
+        runs,
+        passing(what),
         EXPERIMENT,
-        f"{what}-seed{seed}",
         {"what": what, "seed": seed, "out": out.name, "recipe": asdict(recipe)},
-        artifacts=(runs / "artifacts").resolve().as_uri(),
+        title=f"{what}-seed{seed}",
     )
     status = "KILLED"
     try:

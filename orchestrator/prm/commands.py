@@ -140,16 +140,13 @@ def train(
     from orchestrator.prm.label import read_labels
     from orchestrator.prm.measures import describe
     from orchestrator.prm.train import train
-    from orchestrator.tracking import Tracker, local_uri
+    from orchestrator.tracking import Tracker, passing
 
     rows = read_labels(labels)
     tracker = None
     if runs is not None:
-        runs = runs.resolve()
-        runs.mkdir(parents=True, exist_ok=True)
         params = {"backbone": backbone, "solutions": len(rows), **asdict(config)}
-        artifacts = (runs / "artifacts").as_uri()
-        tracker = Tracker(local_uri(runs), experiment, out.name, params, artifacts=artifacts)
+        tracker = Tracker(runs, passing(out.name), experiment, params, title=out.name)
     track = tracker.metrics if tracker is not None else lambda metrics: None
     status = "FAILED"
     try:

@@ -111,12 +111,13 @@ def store(
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")
     MlflowClient(uri).search_experiments()  # a new store takes its time, which is not the tracker's
+    runs = directory.parent.parent
     tracker = Tracker(
-        uri,
+        runs,
+        str(directory.relative_to(runs)),
         config.tracking.experiment,
-        directory.name,
         to_dict(config),
-        artifacts=(directory.parent.parent / "artifacts").as_uri(),
+        title=directory.name,
         tags={"ttc.run_id": directory.name, "ttc.role": role},
     )
     for name in ("config.yaml", "summary.json", "results.parquet"):
