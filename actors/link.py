@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 if TYPE_CHECKING:
     from actors.pool import PoolSpec
@@ -42,12 +44,24 @@ class Link(Protocol):
 
 
 class RayLink:
-    """A Ray actor, restarted by Ray when it dies, on any node that has what it asks for."""
+    """A Ray actor, restarted by Ray when it dies, on any node that has what it asks for.
+
+    A replica over several GPUs has a placement group with a bundle for each, on one node where that is
+    possible. The actor is in the first and holds no GPU itself: vLLM puts a worker into each bundle.
+    """
 
     def __init__(self, spec: PoolSpec, name: str) -> None:
-        options = ray.remote(spec.replica).options(
-            num_cpus=spec.num_cpus, num_gpus=spec.num_gpus, max_restarts=-1, max_task_retries=0
-        )
+        wanted: dict[str, Any] = {"num_cpus": spec.num_cpus, "num_gpus": spec.num_gpus}
+        self._group: PlacementGroup | None = None
+        if spec.num_gpus > 1:
+            first = {"CPU": spec.num_cpus} if spec.num_cpus else {}
+            rest = [{"GPU": 1.0} for _ in range(int(spec.num_gpus) - 1)]
+            self._group = placement_group([{"GPU": 1.0, **first}, *rest], strategy="PACK")
+            inside = PlacementGroupSchedulingStrategy(
+                self._group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+            )
+            wanted = {"num_cpus": spec.num_cpus, "num_gpus": 0, "scheduling_strategy": inside}
+        options = ray.remote(spec.replica).options(max_restarts=-1, max_task_retries=0, **wanted)
         self._actor: Any = options.remote(name, spec.model, **spec.options)
 
     async def call(self, method: str, *args: Any) -> Any:
@@ -65,6 +79,8 @@ class RayLink:
 
     def kill(self) -> None:
         ray.kill(self._actor)
+        if self._group is not None:
+            remove_placement_group(self._group)
 
 
 def reason(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -313,6 +313,10 @@ def _check(config: Config) -> None:
     generator, verifier = config.generator, config.verifier
     for name, pool in (("generator", generator), ("verifier", verifier), ("reviser", config.reviser)):
         _least(f"{name}.replicas", pool.replicas, 1)
+        ranks = _ranks(name, pool.engine)
+        if pool.resources.num_gpus > 0 and ranks != max(1, pool.resources.num_gpus):
+            allowed = f"allowed: {ranks}, a GPU for each of {name}.engine's tensor × pipeline parallel ranks"
+            raise BadInput(f"{name}.resources.num_gpus", pool.resources.num_gpus, allowed)
         least = pool.min_replicas
         if least is not None and not 1 <= least <= pool.replicas:
             raise BadInput(f"{name}.min_replicas", least, f"allowed: 1 to {name}.replicas ({pool.replicas})")
@@ -366,6 +370,17 @@ def _check(config: Config) -> None:
         raise BadInput("allocation.name", "adaptive", needed)
     given = {str(key): value for key, value in config.strategy.items() if key != "name"}
     config.strategy = {"name": strategy.name, **strategy.parameters(given)}
+
+
+def _ranks(name: str, engine: Mapping[str, Any]) -> int:
+    """Over how many devices vLLM is told to spread a replica."""
+    ranks = 1
+    for key in ("tensor_parallel_size", "pipeline_parallel_size"):
+        size = engine.get(key, 1)
+        if not isinstance(size, int) or size < 1:
+            raise BadInput(f"{name}.engine.{key}", size, "allowed: a whole number, 1 or more")
+        ranks *= size
+    return ranks
 
 
 def _choice(key: str, value: object, allowed: Sequence[str]) -> None:
