@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test lint ui bench chaos clean
+.PHONY: setup run test lint ui bench bench-controller chaos clean
 
 setup: .venv/.ready
 
@@ -36,6 +36,9 @@ ui: setup
 
 chaos: setup
 	$(BIN)/python -m orchestrator.benchmarks.chaos
+
+bench-controller: setup
+	$(BIN)/python -m orchestrator.benchmarks.controller
 
 bench: setup
 	$(BIN)/python -m orchestrator.benchmarks.offline

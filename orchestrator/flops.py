@@ -104,9 +104,9 @@ class CostModel:
         """FLOPs to run positions start … end-1 through the layers, without the head."""
         if not 0 <= start <= end:
             raise ValueError(f"positions {start}..{end}: need 0 <= start <= end")
-        full = _keys(end) - _keys(start)
-        windowed = _keys(end, self.window) - _keys(start, self.window)
-        pairs = self.full_layers * full + self.window_layers * windowed
+        pairs = self.full_layers * (_keys(end) - _keys(start))
+        if self.window_layers:
+            pairs += self.window_layers * (_keys(end, self.window) - _keys(start, self.window))
         return self.position_flops * (end - start) + self.pair_flops * pairs
 
     def head(self, tokens: int) -> int:

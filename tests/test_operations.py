@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,7 +270,8 @@ async def test_a_search_cut_anywhere_and_resumed_finds_the_same_and_runs_nothing
     dying, resumed = Dying(letters(4)), ScriptedEngine(letters(4))
     with pytest.raises(Killed):
         await search(dying, tmp_path / "cut")
-    done = len(Journal(tmp_path / "cut"))
+    with closing(Journal(tmp_path / "cut")) as journal:
+        done = len(journal)
     assert await search(resumed, tmp_path / "cut") == expected
     assert len(resumed.samples) + len(resumed.scores) == 64 - done
 
