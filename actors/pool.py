@@ -203,6 +203,7 @@ class Pool(Generic[Res]):
                 try:
                     info = await self._up(member)
                 except Gone as error:
+                    member.link.kill()  # what it held, as a placement group, is free for the next
                     if not self._started.done():
                         raise PoolFailed(f"{member.name}: does not start: {error}") from error
                     if starts == MAX_STARTS:

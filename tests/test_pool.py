@@ -19,8 +19,10 @@ from tests.processes import alive, gone
 class Echo:
     """A replica without an engine: answers with the seed, after ``seconds``; never if the seed is -1."""
 
-    def __init__(self, name: str, model: str, *, seconds: float = 0.0, capacity: int = 4) -> None:
-        if model == "broken":
+    def __init__(
+        self, name: str, model: str, *, seconds: float = 0.0, capacity: int = 4, blocker: str = ""
+    ) -> None:
+        if model == "broken" or (blocker and os.path.exists(blocker)):
             raise ValueError("the model does not load")
         self.name, self.seconds, self.capacity = name, seconds, capacity
         self.tasks: dict[str, asyncio.Task] = {}
@@ -222,6 +224,40 @@ async def test_a_replica_that_cannot_start_is_said_in_one_line():
     with pytest.raises(PoolFailed, match=r"echo-\d: does not start: ValueError: the model does not load"):
         await pool.start(60)
     await pool.close()
+
+
+async def test_a_replica_whose_restart_fails_is_made_anew_and_at_last_given_up(tmp_path):
+    blocker = tmp_path / "memory is still held"
+    pool = await started(replicas=2, blocker=str(blocker))
+    notices: list[str] = []
+    pool.on_notice = notices.append
+
+    async def until(found) -> None:
+        deadline = time.monotonic() + 90
+        while not found():
+            assert time.monotonic() < deadline, notices
+            await asyncio.sleep(0.05)
+
+    try:
+        blocker.touch()
+        os.kill(pool.up[0].pid, signal.SIGKILL)
+        await until(lambda: len(pool.up) == 1)
+        await asyncio.sleep(1)
+        blocker.unlink()
+        await until(lambda: len(pool.up) == 2)
+
+        blocker.touch()
+        first = pool.up[0]
+        os.kill(first.pid, signal.SIGKILL)
+        await until(lambda: any("given up after 3 attempts" in line for line in notices))
+        assert (await pool.run(request(1))).tokens == (1,)
+        waiting = asyncio.create_task(pool.run(request(2, seed=-1)))
+        await asyncio.sleep(0.2)
+        os.kill(pool.up[0].pid, signal.SIGKILL)
+        with pytest.raises(PoolFailed, match=r"no replica is left; the last one.*the model does not load"):
+            await asyncio.wait_for(waiting, 90)
+    finally:
+        await pool.close()
 
 
 async def test_replicas_that_find_no_place_are_said_with_what_they_need_and_what_there_is():
