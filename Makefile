@@ -42,6 +42,7 @@ bench-controller: setup
 
 bench: setup
 	$(BIN)/python -m orchestrator.benchmarks.offline
+	$(BIN)/python -m orchestrator.benchmarks.lockstep
 
 clean:
 	rm -rf .venv build *.egg-info

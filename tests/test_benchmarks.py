@@ -1,0 +1,104 @@
+"""The benchmarks measure what they say: the same work on each side, faults that a number determines."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from orchestrator.answers import ANSWERS
+from orchestrator.benchmarks.chaos import End, Fault, compared, plan
+from orchestrator.benchmarks.controller import Case, measure
+from orchestrator.benchmarks.lockstep import Lockstep
+from orchestrator.controller import Controller
+from orchestrator.ledger import Lease
+from orchestrator.problems import Problem
+from orchestrator.results import digest
+from orchestrator.strategies import find
+from tests.scripted import CODEC, ScriptedEngine, letters, setting
+
+
+class Counting(ScriptedEngine):
+    """Knows whether requests of two kinds were ever in flight together."""
+
+    def __init__(self, *args, **values) -> None:
+        super().__init__(*args, **values)
+        self.running: list[str] = []
+        self.mixed = False
+
+    async def sample(self, request):
+        return await self.counted("sample", super().sample(request))
+
+    async def score(self, request):
+        return await self.counted("score", super().score(request))
+
+    async def counted(self, kind, work):
+        self.running.append(kind)
+        await asyncio.sleep(0.001 * (len(self.running) % 5))
+        self.mixed |= len(set(self.running)) > 1
+        result = await work
+        self.running.remove(kind)
+        return result
+
+
+async def test_lockstep_finds_the_same_and_never_samples_while_it_scores():
+    problems = [Problem(f"p{i}", f"{'ab'[i % 2]}?", "aaa") for i in range(6)]
+    prompts = [CODEC.encode(problem.prompt) for problem in problems]
+
+    async def run(engine) -> str:
+        control = Controller(setting(engine), ANSWERS["exact"], Lease(10**12))
+        search = partial(find("beam_search").search, n=8, width=4)
+        return digest(await control.run(problems, prompts, search))
+
+    free, held = Counting(letters(4)), Counting(letters(4))
+    lockstep = Lockstep(held)
+    try:
+        assert await run(lockstep) == await run(free)
+    finally:
+        await lockstep.close()
+    assert not held.mixed
+    assert free.mixed
+
+
+async def test_the_controller_is_measured_over_the_operations_of_its_searches(tmp_path):
+    found = await measure(Case(4, 5, 5, 0.001, n=8, depth=3), tmp_path / "beam")
+    assert found["operations"] == 5 * 8 * 3 * 2  # each step sampled and scored
+    assert found["rate"] > 0
+    assert found["p50_ms"] <= found["p99_ms"]
+    whole = await measure(Case(4, 7, 7, 0.001, n=1), tmp_path / "one")
+    assert whole["operations"] == 7 * 2
+
+
+def test_a_trials_faults_are_a_function_of_its_number():
+    plans = [plan(number, controller=False) for number in range(200)]
+    assert plans == [plan(number, controller=False) for number in range(200)]
+    faults = [fault for each in plans for fault in each]
+    assert {(fault.victim, fault.signal) for fault in faults} == {
+        (victim, how) for victim in ("generator", "verifier") for how in ("SIGKILL", "SIGSTOP")
+    }
+    assert {len(each) for each in plans} == {1, 2, 3}
+    assert {fault.victim for fault in plan(3, controller=True)} == {"controller"}
+
+
+END = End("sha", 90, 100, frozenset({("p", "a"), ("p", "b")}), 0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("end", "wrong"),
+    [
+        (END, set()),
+        (replace(END, solutions="other"), {"identical"}),
+        (replace(END, spent=91), {"identical"}),
+        (replace(END, failed=1), {"identical"}),
+        (replace(END, spent=101), {"identical", "over_budget"}),
+        (replace(END, operations=frozenset({("p", "a")})), {"lost"}),
+        (replace(END, operations=END.operations | {("p", "c")}), {"added"}),
+    ],
+)
+def test_a_trial_that_ends_otherwise_is_told_apart(end, wrong):
+    trial = compared(0, "replicas", END, end, [Fault("generator", 0.5)], [], [])
+    found = {name for name in ("over_budget", "lost", "added") if getattr(trial, name)}
+    assert found | (set() if trial.identical else {"identical"}) == wrong
+    assert trial.injected == ["generator, killed"]
