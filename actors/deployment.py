@@ -58,7 +58,8 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise PoolFailed(f"cluster.address={address}: {str(error).splitlines()[0]}") from error
+        hint = " (is it up, and RAY_AUTH_TOKEN_PATH its token?)" if address is not None else ""
+        raise PoolFailed(f"cluster.address={address}: {str(error).splitlines()[0]}{hint}") from error
 
 
 def _init(options: dict[str, Any]) -> None:

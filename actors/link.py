@@ -51,16 +51,20 @@ class RayLink:
     """
 
     def __init__(self, spec: PoolSpec, name: str) -> None:
-        wanted: dict[str, Any] = {"num_cpus": spec.num_cpus, "num_gpus": spec.num_gpus}
+        wanted: dict[str, Any] = {
+            "num_cpus": spec.num_cpus,
+            "num_gpus": spec.num_gpus,
+            "resources": spec.custom,
+        }
         self._group: PlacementGroup | None = None
         if spec.num_gpus > 1:
-            first = {"CPU": spec.num_cpus} if spec.num_cpus else {}
+            first = {**({"CPU": spec.num_cpus} if spec.num_cpus else {}), **spec.custom}
             rest = [{"GPU": 1.0} for _ in range(int(spec.num_gpus) - 1)]
             self._group = placement_group([{"GPU": 1.0, **first}, *rest], strategy="PACK")
             inside = PlacementGroupSchedulingStrategy(
                 self._group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
             )
-            wanted = {"num_cpus": spec.num_cpus, "num_gpus": 0, "scheduling_strategy": inside}
+            wanted |= {"num_gpus": 0, "scheduling_strategy": inside}
         options = ray.remote(spec.replica).options(max_restarts=-1, max_task_retries=0, **wanted)
         self._actor: Any = options.remote(name, spec.model, **spec.options)
 

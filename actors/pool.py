@@ -58,11 +58,14 @@ class PoolSpec:
     least: int | None = None
     probe_after: float = 30.0
     probe_timeout: float = 120.0
+    custom: dict[str, float] = field(default_factory=dict)
+    """Other resources, of nodes that were started with them."""
 
     @property
     def needs(self) -> str:
         """What a replica asks for, in words."""
-        return f"{self.num_cpus:g} CPU and {self.num_gpus:g} GPU"
+        more = "".join(f" and {amount:g} {name}" for name, amount in self.custom.items())
+        return f"{self.num_cpus:g} CPU and {self.num_gpus:g} GPU{more}"
 
 
 @dataclass

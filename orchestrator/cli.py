@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
     resume = commands.add_parser("resume", help="continue a run that was killed or interrupted")
     resume.add_argument("run_id")
+    resume.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="where it goes on: cluster, replicas, resources"
+    )
     resume.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     resume.set_defaults(command=_resume)
 
@@ -149,7 +152,7 @@ def _sweep(options: argparse.Namespace, errors: Console) -> int:
 
 
 def _resume(options: argparse.Namespace, errors: Console) -> int:
-    return launch.resume(options.run_id, options.runs, options.json, errors)
+    return launch.resume(options.run_id, options.runs, options.overrides, options.json, errors)
 
 
 def _replay(options: argparse.Namespace, errors: Console) -> int:

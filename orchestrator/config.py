@@ -49,10 +49,12 @@ class ProblemsConfig:
 
 @dataclass
 class ResourcesConfig:
-    """What Ray holds for one replica."""
+    """What Ray holds for one replica. ``custom``: of resources that nodes were started with (``ray start
+    --resources``), so that pools can be kept to some nodes."""
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+    custom: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -313,6 +315,8 @@ def _check(config: Config) -> None:
     generator, verifier = config.generator, config.verifier
     for name, pool in (("generator", generator), ("verifier", verifier), ("reviser", config.reviser)):
         _least(f"{name}.replicas", pool.replicas, 1)
+        for resource, held in pool.resources.custom.items():
+            _least(f"{name}.resources.custom.{resource}", held, 0)
         ranks = _ranks(name, pool.engine)
         if pool.resources.num_gpus > 0 and ranks != max(1, pool.resources.num_gpus):
             allowed = f"allowed: {ranks}, a GPU for each of {name}.engine's tensor × pipeline parallel ranks"

@@ -106,14 +106,15 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     return 1 if failed else 0
 
 
-def resume(run_id: str, runs: str, as_json: bool, errors: Console) -> int:
-    """Go on with a run that was begun: its exit status."""
+def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
+    """Go on with a run that was begun: its exit status. ``overrides`` may change where it runs; what
+    determines its results is refused by its journal."""
     directory = Path(runs) / run_id
     if not (directory / "config.yaml").is_file():
         known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
         raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
     # The store may have been moved, or be named from another working directory.
-    config = load(directory / "config.yaml", [f"runs={runs}"])
+    config = load(directory / "config.yaml", [f"runs={runs}", *overrides])
     return run(config, as_json, errors, run_id=run_id)
 
 

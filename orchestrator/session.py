@@ -85,6 +85,7 @@ def _pool_spec(
         pool.min_replicas,
         cluster.probe_after_seconds,
         cluster.probe_timeout_seconds,
+        pool.resources.custom,
     )
 
 

@@ -11,7 +11,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group_table
 
-from actors.messages import ReplicaInfo, SampleRequest, SampleResult
+from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult
 from actors.pool import Pool, PoolSpec
 from tests.test_pool import Echo, request
 
@@ -113,3 +113,18 @@ async def test_replicas_beyond_the_least_join_when_a_node_does(cluster: Cluster)
         assert len({result.replica for result in await answered(pool, range(100, 300))}) == 3
     finally:
         await pool.close()
+
+
+async def test_a_custom_resource_keeps_a_pool_to_its_nodes(cluster: Cluster):
+    cluster.add_node(num_cpus=2, num_gpus=0, resources={"verifiers": 2})
+    pool = Pool(spec(2, 0, custom={"verifiers": 1}))
+    await pool.start(60)
+    try:
+        (node,) = {info.node for info in pool.infos}
+        assert next(n for n in ray.nodes() if n["NodeID"] == node)["Resources"]["verifiers"] == 2
+    finally:
+        await pool.close()
+    crowded = Pool(spec(1, 2, custom={"verifiers": 1}))
+    with pytest.raises(PoolFailed, match=r"each needs 1 CPU and 2 GPU and 1 verifiers"):
+        await crowded.start(2)
+    await crowded.close()

@@ -183,7 +183,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undist
     assert number == signal.SIGKILL or f"ttc resume {run_id}" in err
     assert not left_behind(str(tmp_path), within=30)
 
-    resumed = ttc(tmp_path, "resume", run_id, "--json").summary
+    # Where it runs may change.
+    resumed = ttc(tmp_path, "resume", run_id, "--json", "generator.engine.max_num_seqs=16").summary
     expected = undisturbed[1].summary
     assert resumed["replayed"] >= 20
     assert resumed["solutions_sha256"] == expected["solutions_sha256"]
