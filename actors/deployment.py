@@ -58,8 +58,10 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        hint = " (is it up, and RAY_AUTH_TOKEN_PATH its token?)" if address is not None else ""
-        raise PoolFailed(f"cluster.address={address}: {str(error).splitlines()[0]}{hint}") from error
+        said = str(error).splitlines()[0]
+        if address is not None:
+            said += " (is it up? With a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH)"
+        raise PoolFailed(f"cluster.address={address}: {said}") from error
 
 
 def _init(options: dict[str, Any]) -> None:

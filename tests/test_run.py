@@ -181,7 +181,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undist
     assert "Traceback" not in err
     assert run_id in err
     assert number == signal.SIGKILL or f"ttc resume {run_id}" in err
-    assert not left_behind(str(tmp_path), within=30)
+    # Ray's agents look once a minute whether their raylet is there.
+    assert not left_behind(str(tmp_path), within=15 if number == signal.SIGINT else 90)
 
     # Where it runs may change.
     resumed = ttc(tmp_path, "resume", run_id, "--json", "generator.engine.max_num_seqs=16").summary

@@ -55,8 +55,8 @@ MARK = "TTC_CHAOS"
 """An environment variable that every process of a trial inherits."""
 BACK_SECONDS = 300.0
 """How long replicas may take to serve again."""
-ORPHAN_SECONDS = 20.0
-"""How long a process may take to end after its run."""
+ORPHAN_SECONDS = 90.0
+"""How long a process may take to end after its run was killed: Ray's agents look once a minute."""
 
 
 @dataclass(frozen=True)
@@ -246,14 +246,14 @@ def stopped(replica: ReplicaInfo) -> bool:
 
 
 def controller_trial(number: int, undisturbed: End, overrides: Sequence[str], runs: Path) -> Trial:
-    mark = f"{number}-{uuid.uuid4().hex}"
     injected: list[Fault] = []
-    orphans: list[str] = []
+    ended: dict[str, float] = {}  # when, by the mark of a command's processes
     killed_at = 0.0
     run_id: str | None = None
     process = None
     for fault in [*plan(number, controller=True), None]:
         command = ["resume", run_id, "--runs", str(runs)] if run_id else ["run", str(LAB), *overrides]
+        mark = uuid.uuid4().hex
         process = start([*command, "--json"], mark)
         run_id = run_id or named_run(process)
         if fault is None:
@@ -263,7 +263,7 @@ def controller_trial(number: int, undisturbed: End, overrides: Sequence[str], ru
             killed_at = time.monotonic()
             injected.append(fault)
             process.wait()
-            orphans += left_behind(mark)
+            ended[mark] = killed_at
         else:
             break  # it has ended before
     assert process is not None
@@ -272,7 +272,8 @@ def controller_trial(number: int, undisturbed: End, overrides: Sequence[str], ru
     if process.returncode != 0:
         raise RuntimeError(f"trial {number}: {err}")
     recovery = [(injected[-1].kind, time.monotonic() - killed_at)] if injected else []
-    orphans += left_behind(mark)
+    ended[mark] = time.monotonic()
+    orphans = [left for mark, at in ended.items() for left in left_behind(mark, at + ORPHAN_SECONDS)]
     end = end_of(runs / run_id, json.loads(out))
     return compared(number, "controller", undisturbed, end, injected, orphans, recovery)
 
@@ -317,9 +318,8 @@ def recorded(journal: Path) -> int:
         return 0
 
 
-def left_behind(mark: str) -> list[str]:
-    """Command lines of the trial's processes that are still there after ``ORPHAN_SECONDS``."""
-    deadline = time.monotonic() + ORPHAN_SECONDS
+def left_behind(mark: str, deadline: float) -> list[str]:
+    """Command lines of the mark's processes that are still there at ``deadline``."""
     while (left := marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return left
