@@ -1,5 +1,6 @@
 """A pool over several hosts, which are network namespaces of this machine: a link that is cut and comes back,
-and one that is cut for good. Skipped where the kernel or the user may not make them."""
+and one that is cut for good. Not in the suite: a second cluster in one process does
+not always come up. By hand: ``pytest tests/hosts.py`` (with -k for one of them)."""
 
 from __future__ import annotations
 
