@@ -1,6 +1,6 @@
 """The way to one replica: remote calls, and what can become of them.
 
-``ray_link`` is the real one. A pool knows no other Ray than this, so it can be driven against replicas in
+``RayLink`` is the real one. A pool knows no other Ray than this, so it can be driven against replicas in
 its own process (tests, benchmarks of the controller).
 """
 

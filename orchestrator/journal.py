@@ -11,7 +11,6 @@ charged in a ledger that starts from the journal.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import queue
@@ -26,6 +25,7 @@ from typing import IO
 import msgspec
 
 from actors.messages import Result, SampleResult, ScoreResult
+from orchestrator.lock import lock
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS header (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -70,13 +70,11 @@ def hold(path: Path) -> IO[str]:
     """An open file that no other process holds, until it is closed or the process ends, however it ends.
     Raises JournalInUse."""
     file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock(file.fileno()):
         file.seek(0)
         owner = file.read().strip()
         file.close()
-        raise JournalInUse(f"{path.parent} is in use by {owner or 'another process'}") from None
+        raise JournalInUse(f"{path.parent} is in use by {owner or 'another process'}")
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}\n")
     file.flush()

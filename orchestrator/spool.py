@@ -7,7 +7,6 @@ writes the entries to the store holds a lock, so no two processes write the same
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,8 @@ from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from orchestrator.lock import lock
 
 FILE = "tracking.jsonl"
 
@@ -154,13 +155,9 @@ class Spool:
         """Become the one that writes the entries to the store, until ``release``. Raises Held."""
         if self._lock is None:
             descriptor = os.open(self._path, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(descriptor):
                 os.close(descriptor)
-                raise Held(f"another process writes {self._path}") from None
-            except OSError:  # a file system without locks
-                pass
+                raise Held(f"another process writes {self._path}")
             self._lock = descriptor
 
     def release(self) -> None:

@@ -1,0 +1,17 @@
+"""One process at a time: a lock on a file, which ends with the process, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed. False: another process holds it. A file system without locks (as
+    Lustre often is mounted) cannot tell, and there all may have it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
