@@ -28,12 +28,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
+from orchestrator.benchmarks.processes import alive, left_behind, running
 from orchestrator.config import load
 from orchestrator.controller import Controller, SearchResult
 from orchestrator.preparation import Prepared, prepare
@@ -205,7 +205,7 @@ async def replica_trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIte
             inflicting.cancel()
             await all_back(engines)
             recovery = [(blow.fault.kind, watcher.back_after(blow)) for blow in blows]
-            orphans = [blow.replica.name for blow in blows if psutil.pid_exists(blow.replica.pid)]
+            orphans = [blow.replica.name for blow in blows if alive(blow.replica.pid)]
             yield compared(
                 number, "replicas", undisturbed, end, [blow.fault for blow in blows], orphans, recovery
             )
@@ -229,17 +229,10 @@ async def all_back(engines: Session) -> None:
     """Wait until every replica serves again, so that trials do not depend on each other."""
     deadline = time.monotonic() + BACK_SECONDS
     for pool in engines.deployment.pools:
-        while len(pool.up) < pool.spec.replicas or any(map(stopped, pool.up)):
+        while len(pool.up) < pool.spec.replicas or not all(running(info.pid) for info in pool.up):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{pool.spec.name}: not all back after {BACK_SECONDS:g} s: {pool.up}")
             await asyncio.sleep(0.1)
-
-
-def stopped(replica: ReplicaInfo) -> bool:
-    try:
-        return psutil.Process(replica.pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 # -- the controller: each trial is the command itself, and its resumptions ------------------------------
@@ -273,7 +266,9 @@ def controller_trial(number: int, undisturbed: End, overrides: Sequence[str], ru
         raise RuntimeError(f"trial {number}: {err}")
     recovery = [(injected[-1].kind, time.monotonic() - killed_at)] if injected else []
     ended[mark] = time.monotonic()
-    orphans = [left for mark, at in ended.items() for left in left_behind(mark, at + ORPHAN_SECONDS)]
+    orphans: list[str] = []
+    for mark, at in ended.items():
+        orphans += left_behind(MARK, mark, at + ORPHAN_SECONDS)
     end = end_of(runs / run_id, json.loads(out))
     return compared(number, "controller", undisturbed, end, injected, orphans, recovery)
 
@@ -318,30 +313,12 @@ def recorded(journal: Path) -> int:
         return 0
 
 
-def left_behind(mark: str, deadline: float) -> list[str]:
-    """Command lines of the mark's processes that are still there at ``deadline``."""
-    while (left := marked(mark)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return left
-
-
-def marked(mark: str) -> list[str]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark:
-                found.append(" ".join(process.cmdline())[:100])
-        except psutil.Error:
-            continue
-    return found
-
-
 # -- the command ---------------------------------------------------------------------------------------
 
 
 def table(trials: Sequence[Trial]) -> Table:
-    shown = Table(title=f"{len(trials)} trials", title_justify="left")
-    for column in ("trials of", "trials", "faults", "identical", "over budget", "lost", "added", "orphans"):
+    shown = Table(title=f"{len(trials)} trials (over: their budget)", title_justify="left")
+    for column in ("trials of", "trials", "faults", "identical", "over", "lost", "added", "orphans"):
         shown.add_column(column, justify="left" if column == "trials of" else "right")
     for kind in sorted({trial.kind for trial in trials}):
         some = [trial for trial in trials if trial.kind == kind]

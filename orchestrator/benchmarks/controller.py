@@ -214,7 +214,7 @@ def apart(case: Case, repeat: int = 1) -> dict[str, float]:
 
 def table(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
     shown = Table(title=title, title_justify="left")
-    columns = (first, "operations", "operations/s", "CPU µs each", "added p50 ms", "p99 ms", "KB each")
+    columns = (first, "operations", "a second", "CPU µs", "added ms p50", "p99", "KB")
     for column in columns:
         shown.add_column(column, justify="right")
     for name, row in rows.items():

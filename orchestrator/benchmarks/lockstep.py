@@ -130,7 +130,7 @@ async def run(prepared: Prepared, n: int, batches: list[int], rounds: int) -> di
                         await lockstep.close()
                     found.add(sha)
                     if index:
-                        name = f"lockstep, problems a batch: {batch}" if batch else "orchestrator"
+                        name = f"lockstep, {batch} at once" if batch else "orchestrator"
                         seconds.setdefault(name, []).append(took)
     finally:
         await deployment.close()
@@ -159,7 +159,7 @@ def main() -> None:
     ours = seconds["orchestrator"]
     title = f"beam search, n = {options.n}, {options.problems} problems, on {len(cores)} cores"
     table = Table(title=title, title_justify="left")
-    for column in ("", "seconds, median", "over the orchestrator's: min", "median", "max"):
+    for column in ("", "seconds, median", "times as long: min", "median", "max"):
         table.add_column(column, justify="left" if not column else "right")
     for name, values in seconds.items():
         ratios = [value / own for value, own in zip(values, ours, strict=True)]
