@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sqlite3
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 
 from actors.messages import PoolFailed, RequestFailed
 from orchestrator.answers import ANSWERS
-from orchestrator.controller import Controller
+from orchestrator.controller import COLLECTIONS, Controller
 from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
 from orchestrator.results import digest, flips, summarise
@@ -30,6 +31,20 @@ def controller(engine: ScriptedEngine, *, budget: int = 10**9, at_once: int = 12
 
 async def run(engine: ScriptedEngine, **options):
     return await controller(engine, **options).run(PROBLEMS, PROMPTS, BEAM)
+
+
+async def test_searches_leave_no_cycles_so_that_the_collector_may_rest_and_is_itself_again_afterwards():
+    control, usual, seen = controller(ScriptedEngine(letters(3))), gc.get_threshold(), []
+    control.on_result = lambda result: seen.append(gc.get_threshold())
+    gc.collect()
+    gc.disable()
+    try:
+        await control.run(PROBLEMS, PROMPTS, BEAM)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert set(seen) == {COLLECTIONS}
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (usual, 0)
 
 
 async def test_the_same_solutions_whatever_the_timing_and_the_number_of_searches_at_once():
