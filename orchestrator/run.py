@@ -32,7 +32,7 @@ from orchestrator.results import Summary, summarise, write_parquet
 from orchestrator.revision import FORMATS, RevisionPrompt
 from orchestrator.selection import rules
 from orchestrator.session import Session
-from orchestrator.setting import Sampling, Setting
+from orchestrator.setting import Engine, Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.traces import trace_of
 from orchestrator.tracking import Step, Tracker, status_of
@@ -118,7 +118,7 @@ class Run:
     async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:
         """Search all problems: by the configured strategy, or by ``search`` in its place."""
         prepared, pools = self.prepared, session.pools_of(self.prepared.config)
-        controller = _controller(prepared, session.deployment, self._journal)
+        controller = controller_of(prepared, session.deployment, self._journal)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
 
         def on_result(result: SearchResult) -> None:
@@ -131,7 +131,7 @@ class Run:
         busy = [pool.busy_seconds for pool in pools]
         started = time.monotonic()
         results = await controller.run(
-            prepared.problems, prepared.prompts, search or _strategy(prepared.config)
+            prepared.problems, prepared.prompts, search or search_of(prepared.config)
         )
         seconds = time.monotonic() - started
         summary = summarise(
@@ -170,7 +170,8 @@ class Run:
         self._tracker.artifact(path)
 
 
-def _strategy(config: Config) -> Search:
+def search_of(config: Config) -> Search:
+    """The configured strategy with its parameters."""
     params = {str(key): value for key, value in config.strategy.items() if key != "name"}
     return partial(find(config.strategy["name"]).search, **params)
 
@@ -208,10 +209,11 @@ def metrics(summary: Summary) -> dict[str, float]:
     }
 
 
-def _controller(prepared: Prepared, deployment: Deployment, journal: Journal) -> Controller:
+def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Controller:
+    """What runs a configuration's searches on these engines."""
     config, generator = prepared.config, prepared.config.generator
     setting = Setting(
-        engine=deployment,
+        engine=engine,
         codec=prepared.codec,
         generator=prepared.generator,
         verifier=prepared.verifier,

@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,13 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
-from orchestrator.answers import ANSWERS
 from orchestrator.config import load
-from orchestrator.controller import Controller
 from orchestrator.journal import Journal
-from orchestrator.ledger import Lease
 from orchestrator.preparation import Prepared, prepare
 from orchestrator.results import digest
+from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
-from orchestrator.setting import Engine, Sampling, Setting
-from orchestrator.strategies import find
+from orchestrator.setting import Engine
 
 QUIET_SECONDS = 0.002
 """Without a new request for so long, all searches wait for the next batch."""
@@ -81,30 +77,18 @@ class Lockstep:
                 future.set_result(result)
 
 
-async def searched(
-    prepared: Prepared, engine: Engine, at_once: int, n: int, journal: Path
-) -> tuple[float, str]:
+async def searched(prepared: Prepared, engine: Engine, at_once: int, journal: Path) -> tuple[float, str]:
     """Seconds of a whole run, and the digest of what it found."""
-    generator = prepared.config.generator
     recorder = Journal(journal)
-    setting = Setting(
-        engine,
-        prepared.codec,
-        prepared.generator,
-        prepared.verifier,
-        sampling=Sampling(1.0, 1.0, generator.max_step_tokens, generator.max_tokens),
-        journal=recorder,
-    )
-    controller = Controller(setting, ANSWERS["exact"], Lease(10**18), searches_at_once=at_once)
+    controller = controller_of(prepared, engine, recorder)
+    controller.searches_at_once = at_once
     began = time.perf_counter()
-    results = await controller.run(
-        prepared.problems, prepared.prompts, partial(find("beam_search").search, n=n, width=4)
-    )
+    results = await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
     recorder.close()
     return time.perf_counter() - began, digest(results)
 
 
-async def run(prepared: Prepared, n: int, batches: list[int], rounds: int) -> dict[str, list[float]]:
+async def run(prepared: Prepared, batches: list[int], rounds: int) -> dict[str, list[float]]:
     """Seconds of each side, round by round, all in turn; the first round warms up and is dropped."""
     generators, verifiers, _ = pool_specs(prepared.config)
     assert verifiers is not None
@@ -123,7 +107,6 @@ async def run(prepared: Prepared, n: int, batches: list[int], rounds: int) -> di
                         prepared,
                         lockstep or deployment,
                         batch or len(prepared.problems),
-                        n,
                         Path(directory) / f"{index}-{batch}.sqlite",
                     )
                     if lockstep is not None:
@@ -153,9 +136,14 @@ def main() -> None:
     os.sched_setaffinity(0, cores)
     config = load(
         Path(__file__).parents[2] / "configs" / "lab.yaml",
-        ["generator.replicas=1", f"problems.limit={options.problems}"],
+        [
+            "generator.replicas=1",
+            f"problems.limit={options.problems}",
+            f"strategy.n={options.n}",
+            "budget.flops=1e18",
+        ],
     )
-    seconds = asyncio.run(run(prepare(config), options.n, options.batches, options.rounds))
+    seconds = asyncio.run(run(prepare(config), options.batches, options.rounds))
     ours = seconds["orchestrator"]
     title = f"beam search, n = {options.n}, {options.problems} problems, on {len(cores)} cores"
     table = Table(title=title, title_justify="left")

@@ -14,7 +14,6 @@ import os
 import statistics
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,12 @@ from rich.table import Table
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest
 from actors.offline import OfflineActor
-from orchestrator.answers import ANSWERS
 from orchestrator.config import load
-from orchestrator.controller import Controller
 from orchestrator.journal import Journal
-from orchestrator.ledger import Lease
 from orchestrator.operations import seed_of
 from orchestrator.preparation import Prepared, prepare
+from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
-from orchestrator.setting import Sampling, Setting
-from orchestrator.strategies import find
 
 
 def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:
@@ -56,26 +51,14 @@ def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:
 
 
 async def through_the_orchestrator(
-    prepared: Prepared, deployment: Deployment, n: int, journal: Path
+    prepared: Prepared, deployment: Deployment, journal: Path
 ) -> tuple[float, int]:
     """Seconds of a whole search (ledger, journal, pool, selection), and the tokens it generated."""
-    generator = prepared.config.generator
     recorder = Journal(journal)
-    sampling = Sampling(
-        generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
-    )
-    setting = Setting(
-        deployment,
-        prepared.codec,
-        prepared.generator,
-        None,
-        sampling=sampling,
-        seed=prepared.config.seed,
-        journal=recorder,
-    )
-    controller = Controller(setting, ANSWERS["exact"], Lease(10**18), searches_at_once=len(prepared.problems))
+    controller = controller_of(prepared, deployment, recorder)
+    controller.searches_at_once = len(prepared.problems)
     began = time.perf_counter()
-    await controller.run(prepared.problems, prepared.prompts, partial(find("best_of_n").search, n=n))
+    await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
     recorder.close()
     seconds = time.perf_counter() - began
     prompts = sum(map(len, prepared.prompts))
@@ -98,7 +81,7 @@ async def run(prepared: Prepared, n: int, rounds: int) -> dict[str, list[float]]
             for index in range(rounds + 1):
                 seconds, tokens = await offline.generate.remote(requests)
                 ours, found = await through_the_orchestrator(
-                    prepared, deployment, n, Path(directory) / f"{index}.sqlite"
+                    prepared, deployment, Path(directory) / f"{index}.sqlite"
                 )
                 if tokens != found:
                     raise RuntimeError(f"the same requests gave {tokens} tokens offline and {found} here")
@@ -125,7 +108,14 @@ def main() -> None:
     os.sched_setaffinity(0, cores)
     config = load(
         Path(__file__).parents[2] / "configs" / "lab.yaml",
-        ["strategy.name=best_of_n", "generator.replicas=1", f"problems.limit={options.problems}"],
+        [
+            "strategy.name=best_of_n",
+            f"strategy.n={options.n}",
+            "verifier.model=null",
+            "generator.replicas=1",
+            f"problems.limit={options.problems}",
+            "budget.flops=1e18",
+        ],
     )
     rates = asyncio.run(run(prepare(config), options.n, options.rounds))
     ratios = [ours / raw for ours, raw in zip(rates["orchestrator"], rates["offline"], strict=True)]
