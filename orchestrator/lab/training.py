@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from orchestrator.errors import BadInput
+from orchestrator.lab.muon import Muon
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def muon_and_adamw(model: nn.Module, muon_lr: float, adam_lr: float) -> list[Opt
         if parameter.requires_grad:
             (matrices if parameter.ndim == 2 and ".layers." in name else rest).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.0),
+        Muon(matrices, muon_lr),
         torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
