@@ -51,6 +51,7 @@ bench-controller: setup
 bench: setup
 	$(BIN)/python -m orchestrator.benchmarks.offline
 	$(BIN)/python -m orchestrator.benchmarks.lockstep
+	$(BIN)/python -m orchestrator.benchmarks.recomputation
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -28,6 +28,11 @@ CPU_DEFAULTS: dict[str, Any] = {
     "enable_chunked_prefill": False,  # with seeded sampling it kills vLLM 0.32 on a CPU
     "enforce_eager": True,  # compiling adds 30–60 s to a start, and no speed to a small model
     "kv_cache_memory_bytes": 1 << 30,  # vLLM would take 92 % of the machine, for every replica
+    "kv_transfer_config": {  # a search step is shorter than a block: see that module
+        "kv_connector": "Tails",
+        "kv_connector_module_path": "actors.tails",
+        "kv_role": "kv_both",
+    },
 }
 DEFAULTS: dict[str, Any] = {
     "enable_prefix_caching": True,
@@ -154,7 +159,7 @@ def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else replicas fight for core 0
-    from vllm.config import PoolerConfig
+    from vllm.config import KVTransferConfig, PoolerConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
 
@@ -166,6 +171,8 @@ def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]
     merged = {"model": model, "dtype": dtype, "seed": seed, **DEFAULTS, **cpu, **options}
     if isinstance(merged.get("pooler_config"), dict):
         merged["pooler_config"] = PoolerConfig(**merged["pooler_config"])
+    if isinstance(merged.get("kv_transfer_config"), dict):
+        merged["kv_transfer_config"] = KVTransferConfig(**merged["kv_transfer_config"])
     return merged
 
 

@@ -2,9 +2,10 @@
 
 Peers run beam search depth by depth: one blocking batch of samples over all problems, then one of scores, so
 that each engine waits for the other, and both for the slowest path. ``Lockstep`` does that to the very same
-searches on the very same engines (batched, prefix caching and incremental scoring on), with as many problems
-in a batch as it is told; one problem a batch is the per-question form. All sides find the same solutions, in
-turn in one run; the figures are ratios of wall time. Run with ``make bench``.
+searches on engines as vLLM makes them (batched, prefix caching and incremental scoring on), with as many
+problems in a batch as it is told; one problem a batch is the per-question form. The orchestrator runs on its
+own engines, which reuse by the token (``actors/tails.py``), and on the peers', which reuse by the block. All
+sides find the same solutions, in turn; the figures are ratios of wall time. Run with ``make bench``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from orchestrator.benchmarks.recomputation import BY_BLOCK, LAB
 from orchestrator.config import load
 from orchestrator.journal import Journal
 from orchestrator.preparation import Prepared, prepare
@@ -88,35 +91,52 @@ async def searched(prepared: Prepared, engine: Engine, at_once: int, journal: Pa
     return time.perf_counter() - began, digest(results)
 
 
-async def run(prepared: Prepared, batches: list[int], rounds: int) -> dict[str, list[float]]:
+@dataclass(frozen=True)
+class Side:
+    """``batch`` problems at once in lockstep; 0: the orchestrator, all of them. ``by_block``: on the peers'
+    engines."""
+
+    batch: int
+    by_block: bool
+
+    @property
+    def name(self) -> str:
+        if self.batch:
+            return f"lockstep, {self.batch} at once"
+        return "orchestrator, reuse by the block" if self.by_block else "orchestrator"
+
+
+async def run(prepared: Prepared, peers: Prepared, batches: list[int], rounds: int) -> dict[str, list[float]]:
     """Seconds of each side, round by round, all in turn; the first round warms up and is dropped."""
-    generators, verifiers, _ = pool_specs(prepared.config)
-    assert verifiers is not None
-    connect(None, [generators, verifiers])
-    deployment = Deployment(generators, verifiers)
-    seconds: dict[str, list[float]] = {}
+    pools = [pool_specs(each.config).started for each in (prepared, peers)]
+    connect(None, [spec for specs in pools for spec in specs])
+    ours, theirs = (Deployment(*specs) for specs in pools)
+    sides = [Side(0, False), Side(0, True), *(Side(batch, True) for batch in batches)]
+    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
     found: set[str] = set()
     try:
-        await deployment.start(600)
+        await ours.start(600)
+        await theirs.start(600)
         with tempfile.TemporaryDirectory() as directory:
             for index in range(rounds + 1):
-                for batch in (0, *batches):
+                for side in sides:
+                    deployment = theirs if side.by_block else ours
                     await deployment.forget()
-                    lockstep = Lockstep(deployment) if batch else None
+                    lockstep = Lockstep(deployment) if side.batch else None
                     took, sha = await searched(
                         prepared,
                         lockstep or deployment,
-                        batch or len(prepared.problems),
-                        Path(directory) / f"{index}-{batch}.sqlite",
+                        side.batch or len(prepared.problems),
+                        Path(directory) / f"{index}-{side.name}.sqlite",
                     )
                     if lockstep is not None:
                         await lockstep.close()
                     found.add(sha)
                     if index:
-                        name = f"lockstep, {batch} at once" if batch else "orchestrator"
-                        seconds.setdefault(name, []).append(took)
+                        seconds[side.name].append(took)
     finally:
-        await deployment.close()
+        await ours.close()
+        await theirs.close()
         disconnect()
     if len(found) != 1:
         raise RuntimeError("the sides found different solutions")
@@ -134,23 +154,21 @@ def main() -> None:
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)
-    config = load(
-        Path(__file__).parents[2] / "configs" / "lab.yaml",
-        [
-            "generator.replicas=1",
-            f"problems.limit={options.problems}",
-            f"strategy.n={options.n}",
-            "budget.flops=1e18",
-        ],
-    )
-    seconds = asyncio.run(run(prepare(config), options.batches, options.rounds))
-    ours = seconds["orchestrator"]
+    overrides = [
+        "generator.replicas=1",
+        f"problems.limit={options.problems}",
+        f"strategy.n={options.n}",
+        "budget.flops=1e18",
+    ]
+    ours, peers = (prepare(load(LAB, [*overrides, *more])) for more in ([], BY_BLOCK))
+    seconds = asyncio.run(run(ours, peers, options.batches, options.rounds))
+    own = seconds["orchestrator"]
     title = f"beam search, n = {options.n}, {options.problems} problems, on {len(cores)} cores"
     table = Table(title=title, title_justify="left")
     for column in ("", "seconds, median", "times as long: min", "median", "max"):
         table.add_column(column, justify="left" if not column else "right")
     for name, values in seconds.items():
-        ratios = [value / own for value, own in zip(values, ours, strict=True)]
+        ratios = [value / mine for value, mine in zip(values, own, strict=True)]
         shown = [f"{each:.2f}" for each in (min(ratios), statistics.median(ratios), max(ratios))]
         table.add_row(name, f"{statistics.median(values):.2f}", *shown)
     Console().print(table)

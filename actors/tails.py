@@ -1,0 +1,233 @@
+"""Reuse of cached keys and values by the token, where vLLM's prefix cache reuses whole blocks.
+
+A search step is shorter than a block, and a path seldom ends where a block does: each child would compute
+its parent's last, unfilled block again. ``Tails`` is a KV connector, vLLM's own extension point, whose other
+end is the cache of the same engine. A request that finds its next block begun by another one gets a copy of
+that block, and computes from where the two differ.
+
+What requests leave behind is not kept anywhere else: it stays where it is, readable, until vLLM needs the
+place for something new (the oldest first, among its own cached blocks). So the memory is the engine's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorMetadata
+from vllm.v1.kv_cache_interface import FullAttentionSpec
+from vllm.v1.request import RequestStatus
+
+from actors.prefixes import Prefixes
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorRole
+    from vllm.v1.core.block_pool import BlockPool
+    from vllm.v1.core.kv_cache_manager import KVCacheBlocks
+    from vllm.v1.core.kv_cache_utils import KVCacheBlock
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.kv_cache_interface import KVCacheConfig
+    from vllm.v1.outputs import KVConnectorOutput
+    from vllm.v1.request import Request
+
+WORTH_WAITING = 4
+"""Tokens. A request that would find so many more of its own computed once the engine step in the making has
+run is held back for that step, and for no second one: so siblings share the prefill of the first."""
+
+
+@dataclass
+class Copies(KVConnectorMetadata):
+    """What the worker copies before its next forward pass: block ``sources[i]`` to ``targets[i]``."""
+
+    sources: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """``request`` has all blocks before its block number ``place``, and a copy of ``source`` for that one
+    (None: it has nothing of it)."""
+
+    request: str
+    place: int
+    source: int | None
+
+
+class Tails(KVConnectorBase_V1):
+    """The connector: vLLM makes one for its scheduler and one for its worker.
+
+    It reuses nothing where it has not been shown to be right: caching off, attention other than full, more
+    than one group of layers, speculative decoding, more than one engine step in flight.
+    """
+
+    def __init__(
+        self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: KVCacheConfig
+    ) -> None:
+        super().__init__(vllm_config, role, kv_cache_config)
+        cache, specs = vllm_config.cache_config, [g.kv_cache_spec for g in kv_cache_config.kv_cache_groups]
+        self._block_size = cache.block_size
+        self._num_blocks = kv_cache_config.num_blocks
+        self._applies = (
+            bool(cache.enable_prefix_caching)
+            and [(type(spec), spec.block_size) for spec in specs] == [(FullAttentionSpec, cache.block_size)]
+            and vllm_config.speculative_config is None
+            and vllm_config.max_concurrent_batches == 1
+        )
+        # The scheduler's side.
+        self._pool: BlockPool | None = None
+        self._held = Prefixes()  # what can be copied now
+        self._coming = Prefixes()  # what can be after the engine step in the making
+        self._start: _Start | None = None  # of the request that is being admitted
+        self._admitted: list[tuple[Request, int, Sequence[KVCacheBlock]]] = []
+        self._copies = Copies()
+        self._waited: set[str] = set()
+        self._known: dict[str, int] = {}  # request -> how many of its tokens are in ``_held``
+        self._pinned: list[KVCacheBlock] = []
+        # The worker's side.
+        self._caches: list[torch.Tensor] = []
+
+    @property
+    def requires_kv_delivery(self) -> bool:
+        return False  # nobody waits for what is held here
+
+    # -- the scheduler's side ----------------------------------------------------------------------
+
+    def bind_gpu_block_pool(self, gpu_block_pool: BlockPool) -> None:
+        self._pool = gpu_block_pool
+
+    def get_num_new_matched_tokens(
+        self, request: Request, num_computed_tokens: int
+    ) -> tuple[int | None, bool]:
+        """How many tokens a copy has to offer after the ``num_computed_tokens`` of whole cached blocks. None:
+        ask again at the next step."""
+        self._start = None
+        if not self._applies or request.skip_reading_prefix_cache or _is_special(request):
+            return 0, False
+        id, place = request.request_id, num_computed_tokens // self._block_size
+        # The last token has to be computed: what follows it is read off there.
+        end = min(num_computed_tokens + self._block_size, request.num_tokens - 1)
+        wanted, parent = request.all_token_ids[num_computed_tokens:end], _parent(request, place)
+        source, length = self._held.longest(parent, wanted)
+        if id not in self._waited and self._coming.longest(parent, wanted)[1] - length >= WORTH_WAITING:
+            self._waited.add(id)
+            return None, False
+        self._start = _Start(id, place, source if length else None)
+        return length, False
+
+    def update_state_after_alloc(
+        self, request: Request, blocks: KVCacheBlocks, num_external_tokens: int
+    ) -> None:
+        """The request is admitted. The source of its copy may be given a new owner in this very step, and be
+        this request's own: its content is there until the forward pass, and copies come before that."""
+        start, self._start = self._start, None
+        if start is None or start.request != request.request_id:
+            return
+        mine = blocks.blocks[0]
+        if num_external_tokens:
+            assert start.source is not None
+            self._copies.sources.append(start.source)
+            self._copies.targets.append(mine[start.place].block_id)
+        self._waited.discard(request.request_id)
+        self._admitted.append((request, start.place, mine))
+        self._note(self._coming, request, mine, start.place, request.num_tokens)
+
+    def build_connector_meta(self, scheduler_output: SchedulerOutput) -> Copies:
+        for request, place, blocks in self._admitted:
+            scheduled = scheduler_output.num_scheduled_tokens[request.request_id]
+            self._keep(request, blocks, place, request.num_computed_tokens + scheduled)
+        self._admitted.clear()
+        self._coming.clear()
+        copies, self._copies = self._copies, Copies()
+        return copies
+
+    def request_finished(self, request: Request, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
+        """Keep what it has computed since it was admitted. vLLM reuses an unfilled block first of all, so
+        that is held until the request has let go of it, and then put behind all others."""
+        self._waited.discard(request.request_id)
+        known = self._known.pop(request.request_id, None)
+        if known is not None and self._pool is not None and request.status != RequestStatus.FINISHED_ABORTED:
+            blocks = [self._pool.blocks[id] for id in block_ids]
+            end = request.num_computed_tokens
+            self._keep(request, blocks, known // self._block_size, end)
+            del self._known[request.request_id]
+            if end % self._block_size:
+                self._pool.touch(blocks[-1:])
+                self._pinned += blocks[-1:]
+        return False, None
+
+    def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
+        """The engine step has ended, and what finished with it has let go of its blocks."""
+        if self._pool is not None and self._pinned:
+            pinned, self._pinned = self._pinned, []
+            self._pool.unpin_blocks(pinned, self._forget)
+
+    def reset_cache(self) -> bool:
+        self._held.clear()
+        return True
+
+    def _keep(self, request: Request, blocks: Sequence[KVCacheBlock], place: int, end: int) -> None:
+        """What is in the request's blocks from number ``place`` on, up to its token ``end``, can be copied
+        from the next engine step on, until a block is given away."""
+        assert self._pool is not None
+        self._known[request.request_id] = end
+        kept = self._note(self._held, request, blocks, place, end)
+        self._pool.touch(kept)
+        self._pool.unpin_blocks(kept, self._forget)  # all that is left of the two: to be told when
+
+    def _note(
+        self, prefixes: Prefixes, request: Request, blocks: Sequence[KVCacheBlock], place: int, end: int
+    ) -> list[KVCacheBlock]:
+        """Enter these blocks in ``prefixes``; returns them."""
+        noted, size = [], self._block_size
+        for begin in range(place * size, end, size):
+            block = blocks[begin // size]
+            tokens = request.all_token_ids[begin : min(begin + size, end)]
+            prefixes.add(block.block_id, _parent(request, begin // size), tokens)
+            noted.append(block)
+        return noted
+
+    def _forget(self, block: KVCacheBlock) -> None:
+        self._held.drop(block.block_id)
+
+    # -- the worker's side -------------------------------------------------------------------------
+
+    def register_kv_caches(self, kv_caches: dict[str, torch.Tensor]) -> None:
+        for name, cache in kv_caches.items():
+            if self._applies and cache.shape[0] != self._num_blocks:
+                raise ValueError(
+                    f"engine.kv_transfer_config: {type(self).__name__} cannot copy blocks of {name}, whose "
+                    f"cache has the shape {tuple(cache.shape)} for {self._num_blocks} blocks; set it to null"
+                )
+        # Layers may share one cache.
+        self._caches = list({cache.data_ptr(): cache for cache in kv_caches.values()}.values())
+
+    def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        copies = self._get_connector_metadata()
+        assert isinstance(copies, Copies)
+        if not copies.sources:
+            return
+        # A source may be another copy's target: all are read before any is written.
+        sources, targets = torch.tensor(copies.sources), torch.tensor(copies.targets)
+        for cache in self._caches:
+            cache.index_copy_(0, targets.to(cache.device), cache.index_select(0, sources.to(cache.device)))
+
+    def wait_for_layer_load(self, layer_name: str) -> None: ...
+
+    def save_kv_layer(self, layer_name: str, kv_layer: Any, attn_metadata: Any, **kwargs: Any) -> None: ...
+
+    def wait_for_save(self) -> None: ...
+
+
+def _parent(request: Request, place: int) -> Hashable:
+    """All that comes before the request's block number ``place``."""
+    return request.block_hashes[place - 1] if place else None
+
+
+def _is_special(request: Request) -> bool:
+    """Whether more than its tokens determines what is in its first block."""
+    return bool(
+        request.lora_request or request.mm_features or request.cache_salt or request.prompt_embeds is not None
+    )

@@ -1,0 +1,135 @@
+"""Benchmark: how many tokens the engines compute for each token of the search trees that had to be.
+
+A tree's tokens are its prompt and each edge once, which is what a run is charged. The same searches run on
+engines that reuse what they have computed block by block, as vLLM does by itself, and on engines that reuse
+it token by token (``actors/tails.py``), and must find the same solutions. Run with ``make bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from actors.deployment import Deployment, connect, disconnect
+from orchestrator.config import load
+from orchestrator.journal import Journal
+from orchestrator.preparation import Prepared, prepare
+from orchestrator.results import digest
+from orchestrator.run import controller_of, search_of
+from orchestrator.session import pool_specs
+from orchestrator.setting import Usage
+
+LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+BY_BLOCK = ["generator.engine.kv_transfer_config=null", "verifier.engine.kv_transfer_config=null"]
+"""What turns an engine's reuse by the token off."""
+
+
+async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tuple[Usage, float, str]:
+    """What a run used, its seconds, and the digest of its solutions."""
+    recorder = Journal(journal)
+    controller = controller_of(prepared, engines, recorder)
+    began = time.perf_counter()
+    results = await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
+    recorder.close()
+    return controller.usage, time.perf_counter() - began, digest(results)
+
+
+def figures(usage: Usage, seconds: float) -> dict[str, float]:
+    """Computed tokens over the trees' own, of each model and in FLOPs of both; and seconds."""
+    return {
+        "generator": usage.computed_generator_tokens / usage.generator_tokens,
+        "verifier": usage.computed_verifier_tokens / usage.verifier_tokens,
+        "flops": usage.computed_flops / usage.flops,
+        "tokens": usage.generator_tokens + usage.verifier_tokens,
+        "seconds": seconds,
+    }
+
+
+async def run(runs: Sequence[tuple[str, Prepared, Prepared]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each named run (by block, by token): its figures on both kinds of engines. All of them run on the
+    same two deployments, which forget what they have computed in between."""
+    _, *kinds = runs[0]
+    pools = [pool_specs(prepared.config).started for prepared in kinds]
+    connect(None, [spec for specs in pools for spec in specs])
+    deployments = [Deployment(*specs) for specs in pools]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    try:
+        for deployment in deployments:
+            await deployment.start(600)
+        with tempfile.TemporaryDirectory() as directory:
+            for name, *both in runs:
+                digests = []
+                found[name] = {}
+                for kind, prepared, deployment in zip(("block", "token"), both, deployments, strict=True):
+                    await deployment.forget()
+                    journal = Path(directory) / f"{name}-{kind}.sqlite"
+                    usage, seconds, sha = await searched(prepared, deployment, journal)
+                    found[name][kind] = figures(usage, seconds)
+                    digests.append(sha)
+                if len(set(digests)) != 1:
+                    raise RuntimeError(f"{name}: the engines found different solutions")
+    finally:
+        for deployment in deployments:
+            await deployment.close()
+        disconnect()
+    return found
+
+
+def table(found: dict[str, dict[str, dict[str, float]]], title: str) -> Table:
+    shown = Table(title=title, title_justify="left")
+    for column in ("", "reuse by", "generator", "verifier", "FLOPs", "tree tokens", "seconds"):
+        shown.add_column(column, justify="left" if column in ("", "reuse by") else "right")
+    for name, kinds in found.items():
+        for kind, row in kinds.items():
+            ratios = [f"{row[key]:.3f}" for key in ("generator", "verifier", "flops")]
+            shown.add_row(name, kind, *ratios, f"{row['tokens']:,.0f}", f"{row['seconds']:.1f}")
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--problems", type=int, default=64)
+    parser.add_argument("--n", type=int, default=16)
+    parser.add_argument("--replicas", type=int, default=1, help="generators; there is one verifier")
+    parser.add_argument(
+        "--strategies", nargs="+", default=["beam_search", "best_of_n", "dvts", "rebase", "lookahead", "mcts"]
+    )
+    parser.add_argument("--cores", type=int, default=2, help="all processes are held to so many cores")
+    parser.add_argument("--out", type=Path, default=Path("build/recomputation.json"))
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
+    os.sched_setaffinity(0, cores)
+
+    def prepared(strategy: str, *overrides: str) -> Prepared:
+        return prepare(
+            load(
+                LAB,
+                [
+                    f"strategy={{name: {strategy}, n: {options.n}}}",
+                    f"generator.replicas={options.replicas}",
+                    f"problems.limit={options.problems}",
+                    "budget.flops=1e18",
+                    *overrides,
+                ],
+            )
+        )
+
+    runs = [(strategy, prepared(strategy, *BY_BLOCK), prepared(strategy)) for strategy in options.strategies]
+    found = asyncio.run(run(runs))
+    title = f"computed tokens a tree token, n = {options.n}, {options.problems} problems"
+    Console().print(table(found, title))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
