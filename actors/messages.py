@@ -2,12 +2,17 @@
 
 Text is token ids everywhere, so that a child's prompt is its parent's tokens, bit for bit, and an
 engine's prefix cache can reuse them. A result names its request by ``id``.
+
+Those of which there is one an operation are msgspec's structs: frozen dataclasses, but made in a tenth of the
+time and pickled in a third.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Until = Literal["step", "thought", "end"]
 """Where sampling stops: at the next step delimiter, at the marker that ends the model's thinking, or at
@@ -17,8 +22,7 @@ Finish = Literal["step", "thought", "end", "length"]
 """Why it stopped: the step delimiter, the marker, the end-of-sequence token, or ``max_tokens``."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampleRequest:
+class SampleRequest(msgspec.Struct, frozen=True, gc=False):
     """Continue ``prompt`` by at most ``max_tokens`` tokens.
 
     ``seed`` alone determines the sample where the engine is deterministic, so a retry on another
@@ -38,8 +42,7 @@ class SampleRequest:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SampleResult:
+class SampleResult(msgspec.Struct, frozen=True, gc=False):
     """``tokens`` are the new tokens only, the step delimiter, marker or end-of-sequence token
     included.
 
@@ -54,8 +57,7 @@ class SampleResult:
     replica: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
+class ScoreRequest(msgspec.Struct, frozen=True, gc=False):
     """Score each step of a path. Step ``i`` ends before position ``step_ends[i]`` of ``tokens``
     (exclusive, increasing, the last equal to ``len(tokens)``)."""
 
@@ -66,8 +68,7 @@ class ScoreRequest:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreResult:
+class ScoreResult(msgspec.Struct, frozen=True, gc=False):
     """``scores[i]`` in [0, 1] is the verifier's score of the path up to the end of step ``i``.
 
     ``computed_tokens`` counts the tokens the engine really ran (those not in its prefix cache).

@@ -52,6 +52,7 @@ class Router:
         self._behind: set[str] = set()  # replicas with a queue of their own
         self._loads: list[tuple[float, str]] = []  # a heap; entries that are no longer true are skipped
         self._known_loads: set[tuple[float, str]] = set()  # what is in it
+        self._moved: set[str] = set()  # replicas whose load is another than when it was last put there
         self._look: set[str] = set()
         self._arrivals = itertools.count()
 
@@ -60,7 +61,7 @@ class Router:
         if capacity < 1:
             raise ValueError(f"{replica}: capacity {capacity}; allowed: 1 or more")
         self._replicas[replica] = _Replica(replica, capacity)
-        self._note_load(self._replicas[replica])
+        self._moved.add(replica)
         self._look.add(replica)
 
     @property
@@ -126,7 +127,7 @@ class Router:
                     self._homes.popitem(last=False)
             taken.append(request)
         if taken and me is not None:
-            self._note_load(me)
+            self._moved.add(replica)
         if me is not None and (me.queue or self._shared) and (idlest := self._idlest()) is not None:
             self._look.add(idlest)  # what I cannot hold is another's to take
         return taken
@@ -137,7 +138,7 @@ class Router:
         if owner is None or owner.in_flight.pop(request_id, None) is None:
             return False
         del self._holder[request_id]
-        self._note_load(owner)
+        self._moved.add(replica)
         self._look.add(replica)
         return True
 
@@ -148,7 +149,7 @@ class Router:
         if holder is None:
             return None
         del holder.in_flight[request_id]
-        self._note_load(holder)
+        self._moved.add(holder.name)
         self._look.add(holder.name)
         return holder.name
 
@@ -201,14 +202,14 @@ class Router:
         while heap and heap[0][2].id not in self._queued:
             heapq.heappop(heap)
 
-    def _note_load(self, replica: _Replica) -> None:
-        entry = (replica.load, replica.name)
-        if entry not in self._known_loads:
-            self._known_loads.add(entry)
-            heapq.heappush(self._loads, entry)
-
     def _idlest(self) -> str | None:
         """The replica with the most room for its size, or None if all are full."""
+        for name in self._moved & self._replicas.keys():
+            entry = (self._replicas[name].load, name)
+            if entry not in self._known_loads:
+                self._known_loads.add(entry)
+                heapq.heappush(self._loads, entry)
+        self._moved.clear()
         while self._loads:
             load, name = self._loads[0]
             replica = self._replicas.get(name)

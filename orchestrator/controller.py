@@ -12,6 +12,7 @@ import asyncio
 import gc
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -97,7 +98,9 @@ class Controller:
     """Where the policy moves the budget, once it runs."""
 
     def __post_init__(self) -> None:
-        self._candidate = cache(self._candidate_of)  # a policy asks for the same ones round after round
+        self._read = cache(self._read_of)  # a policy asks for the same ones round after round
+        # One thread: more of them would only take the interpreter from the searches.
+        self._judge = ThreadPoolExecutor(1, "judge")
 
     async def run(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
@@ -138,7 +141,7 @@ class Controller:
         assert self.policy is not None
 
         def solutions(index: int) -> list[Candidate]:
-            return [self._candidate(node, len(prompts[index])) for node in searches[index].solutions]
+            return [self._read(node, len(prompts[index]))[1] for node in searches[index].solutions]
 
         rounds = self.rounds = Rounds(self.budget, self.policy, solutions)
         searches = [
@@ -175,7 +178,8 @@ class Controller:
             except BudgetExhausted:
                 await ops.drain()
                 nodes, exhausted = ops.finished, True
-            return await asyncio.to_thread(judge, nodes, exhausted=exhausted)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._judge, partial(judge, nodes, exhausted=exhausted))
         except FATAL:
             raise
         except Exception as error:
@@ -193,27 +197,29 @@ class Controller:
         exhausted: bool = False,
         error: str | None = None,
     ) -> SearchResult:
-        candidates = [self._candidate(node, start) for node in nodes]
+        read = [self._read(node, start) for node in nodes]
+        candidates = [candidate for _, candidate in read]
         solutions = tuple(
-            self._solution(problem, node, start, candidate)
-            for node, candidate in zip(nodes, candidates, strict=True)
+            self._solution(problem, node, start, *each) for node, each in zip(nodes, read, strict=True)
         )
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
         correct = {rule: self.answers.correct(answer, problem.answer) for rule, answer in selected.items()}
         return SearchResult(problem, solutions, selected, correct, usage, exhausted, error)
 
-    def _candidate_of(self, node: Node, start: int) -> Candidate:
-        """What selection sees of a finished path whose prompt has ``start`` tokens."""
+    def _read_of(self, node: Node, start: int) -> tuple[str, Candidate]:
+        """The text of a finished path whose prompt has ``start`` tokens, and what selection sees of it."""
         # What was cut at the length limit has no final answer, whatever its last words look like.
         text = self.setting.codec.decode(node.tokens[start:])
         answer = self.answers.extract(text) if node.finish == "end" else None
         score = AGGREGATIONS[self.setting.aggregation](node.scores) if node.scored else None
-        return Candidate(answer, score, node.key.partition(".")[0])
+        return text, Candidate(answer, score, node.key.partition(".")[0])
 
-    def _solution(self, problem: Problem, node: Node, start: int, candidate: Candidate) -> Solution:
+    def _solution(
+        self, problem: Problem, node: Node, start: int, text: str, candidate: Candidate
+    ) -> Solution:
         return Solution(
             node.key,
-            self.setting.codec.decode(node.tokens[start:]),
+            text,
             len(node.tokens) - start,
             candidate.answer,
             self.answers.correct(candidate.answer, problem.answer),

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import os
 import platform
-import queue
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
+from collections import deque
 from contextlib import closing
 from pathlib import Path
 from typing import IO
@@ -39,11 +37,12 @@ CREATE TABLE IF NOT EXISTS operations (
 ) WITHOUT ROWID;
 """
 KINDS: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
+KIND_OF = {result: kind for kind, result in KINDS.items()}
 GATHER_SECONDS = 0.05
 """How long a commit waits for more results to join it: the most that a crash makes a run redo."""
 
-_Item = tuple[str, str, str, int, bytes] | threading.Event | None
-"""A row to record, a flush to acknowledge, or the end."""
+_Item = tuple[str, str, Result, int] | threading.Event | None
+"""An operation to record, a flush to acknowledge, or the end."""
 
 
 class JournalMismatch(Exception):
@@ -100,84 +99,86 @@ class Journal:
             self._database.close()
             self._held.close()
             raise JournalMismatch(f"{self.path} records a run of another configuration ({recorded[:12]}…)")
-        self._lock = threading.Lock()
+        # Its own connection, since one that is shared would make a search wait for a commit.
+        self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._error: Exception | None = None
-        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._queue: deque[_Item] = deque()
+        self._due, self._hurry = threading.Event(), threading.Event()
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
         self._writer.start()
 
     def results(self, problem: str) -> dict[str, tuple[Result, int]]:
-        """All recorded results of a problem: key → (result, FLOPs charged)."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT key, kind, flops, result FROM operations WHERE problem = ?", (problem,)
-            ).fetchall()
+        """All committed results of a problem: key → (result, FLOPs charged)."""
+        rows = self._reader.execute(
+            "SELECT key, kind, flops, result FROM operations WHERE problem = ?", (problem,)
+        )
         return {key: (msgspec.json.decode(blob, type=KINDS[kind]), flops) for key, kind, flops, blob in rows}
 
     def record(self, problem: str, key: str, result: Result, flops: int) -> None:
         """Queue one result. Raises what the writer met (a full disk) since the last call."""
         self._raise()
-        kind = "sample" if isinstance(result, SampleResult) else "score"
-        self._queue.put((problem, key, kind, flops, msgspec.json.encode(result)))
+        self._queue.append((problem, key, result, flops))
+        if len(self._queue) == 1:  # else the writer knows: waking it for each would stop this thread
+            self._due.set()
 
     def flush(self) -> None:
         """Return when everything recorded so far is committed. Raises what the writer met."""
         done = threading.Event()
-        self._queue.put(done)
+        self._at_once(done)
         done.wait()
         self._raise()
 
     def close(self) -> None:
         """Flush and close. Raises what the writer met."""
         if self._writer.is_alive():
-            self._queue.put(None)
+            self._at_once(None)
             self._writer.join()
+            self._reader.close()
             self._database.close()
             self._held.close()
         self._raise()
 
     def __len__(self) -> int:
-        with self._lock:
-            (count,) = self._database.execute("SELECT count(*) FROM operations").fetchone()
+        (count,) = self._reader.execute("SELECT count(*) FROM operations").fetchone()
         return count
 
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
 
-    def _gather(self) -> Iterator[_Item]:
-        yield self._queue.get()
-        deadline = time.monotonic() + GATHER_SECONDS
-        while (remaining := deadline - time.monotonic()) > 0:
-            try:
-                yield self._queue.get(timeout=remaining)
-            except queue.Empty:
-                return
+    def _at_once(self, item: _Item) -> None:
+        self._queue.append(item)
+        self._hurry.set()
+        self._due.set()
 
     def _write(self) -> None:
         open_ = True
         while open_:
-            rows, flushed = [], []
-            for item in self._gather():
-                if isinstance(item, tuple):
-                    rows.append(item)
-                    continue
+            self._due.wait()
+            self._due.clear()
+            self._hurry.wait(GATHER_SECONDS)
+            self._hurry.clear()
+            items = [self._queue.popleft() for _ in range(len(self._queue))]
+            operations = [item for item in items if isinstance(item, tuple)]
+            if operations and self._error is None:
+                self._commit(operations)
+            for item in items:
                 if isinstance(item, threading.Event):
-                    flushed.append(item)
-                else:
-                    open_ = False
-                break
-            if rows and self._error is None:
-                try:
-                    with self._lock:
-                        self._database.execute("BEGIN")
-                        # A plain INSERT: a second result for one operation is a defect, not an update.
-                        self._database.executemany("INSERT INTO operations VALUES (?, ?, ?, ?, ?)", rows)
-                        self._database.execute("COMMIT")
-                except Exception as error:  # whatever it is, the next call must hear of it
-                    self._error = error
-                    with self._lock:
-                        if self._database.in_transaction:
-                            self._database.execute("ROLLBACK")
-            for event in flushed:
-                event.set()
+                    item.set()
+            open_ = None not in items
+
+    def _commit(self, operations: list[tuple[str, str, Result, int]]) -> None:
+        try:
+            rows = [
+                (problem, key, KIND_OF[type(result)], flops, msgspec.json.encode(result))
+                for problem, key, result, flops in operations
+            ]
+            self._database.execute("BEGIN")
+            # A plain INSERT: a second result for one operation is a defect, not an update. In the order of
+            # the table: its pages are looked up once for all rows of a problem.
+            self._database.executemany("INSERT INTO operations VALUES (?, ?, ?, ?, ?)", sorted(rows))
+            self._database.execute("COMMIT")
+        except Exception as error:  # whatever it is, the next call must hear of it
+            self._error = error
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import uvloop
 from rich.console import Console
 
 from orchestrator.config import Config, load
@@ -144,7 +145,7 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
     from orchestrator.journal import JournalInUse, JournalMismatch
 
     try:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return 0, runner.run(_until_terminated(work))
     except (KeyboardInterrupt, asyncio.CancelledError):
         say(errors, f"interrupted; {kept}")

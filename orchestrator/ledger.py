@@ -31,6 +31,8 @@ class BudgetExhausted(Exception):
 class Reservation:
     """Funds held for one dispatched request. Settled in one or more parts, then closed once."""
 
+    __slots__ = ("_lease", "left")
+
     def __init__(self, lease: Lease, amount: int) -> None:
         self._lease = lease
         self.left = amount
@@ -123,6 +125,10 @@ class Lease:
             raise RuntimeError(f"{self.name}: the lease is closed")
         if amount < 0:
             raise ValueError(f"{self.name}: cannot reserve a negative amount ({amount:,} FLOPs)")
+        if amount <= self.left and not self._waiting:  # as nearly all are: granted at once
+            self.reserved += amount
+            decide(Reservation(self, amount))
+            return
         self._waiting.append(_Request(amount, decide, withdrawn))
         self._advance()
 
@@ -212,7 +218,8 @@ class Lease:
             self.limit -= released
             self._held.left -= released
             self._held._lease._move(0, reserved=released)
-        self._advance()
+        if self._waiting or self._on_dry is not None:
+            self._advance()
 
     def _drop_withdrawn(self) -> None:
         while self._waiting and self._waiting[0].withdrawn():

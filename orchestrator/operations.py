@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec.structs import replace
 
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, Until
 from orchestrator.draft import Author, Draft
@@ -152,9 +154,10 @@ class Operations(Execution):
             most = min(most, limit - written)
         if parent.finished or most <= 0:
             raise ValueError(f"{self.problem.id}: path {parent.key} is finished and cannot be continued")
-        request = self._request("sample", parent, parent.tokens, most, until, temperature)
+        path = self._next(parent)
+        request = self._request("sample", path, parent.tokens, most, until, temperature)
         cost = Cost(lambda new: generator.sample(len(request.prompt), new), generator)
-        return self._attempt(request, cost, self._setting.engine.sample, parent, room, verify)
+        return self._attempt(request, cost, self._setting.engine.sample, parent, path, room, verify)
 
     def _drafting(self, start: Node, author: Author, suppressed: int, verify: bool) -> Job:
         """A path that ``author`` writes."""
@@ -209,11 +212,12 @@ class Operations(Execution):
         context = write(self.problem, [self._shown(node) for node in chain])
         room = self._setting.sampling.max_tokens
         parent = chain[-1] if chain else self.root
-        request = self._request("revise", parent, context, room, "end", None)
+        path = self._next(parent)
+        request = self._request("revise", path, context, room, "end", None)
         read = reviser.prefill(len(context)) if chain else 0
         cost = Cost(lambda new: read + reviser.sample(len(context), new), reviser)
-        start = replace(self.root, path=parent.path, context=context)
-        return self._attempt(request, cost, self._setting.engine.revise, start, room, verify)
+        start = replace(self.root, context=context)
+        return self._attempt(request, cost, self._setting.engine.revise, start, path, room, verify)
 
     def _shown(self, node: Node) -> Attempt:
         """A finished attempt as a reviser is shown it."""
@@ -224,14 +228,14 @@ class Operations(Execution):
     def _request(
         self,
         kind: str,
-        parent: Node,
+        path: tuple[int, ...],
         prompt: tuple[int, ...],
         max_tokens: int,
         until: Until,
         temperature: float | None,
     ) -> SampleRequest:
-        """The request for the next child of ``parent``."""
-        path, sampling = self._next(parent), self._setting.sampling
+        """The request for the node of this path."""
+        sampling = self._setting.sampling
         return SampleRequest(
             id=_operation(self.problem.id, kind, path),
             prompt=prompt,
@@ -255,13 +259,13 @@ class Operations(Execution):
         cost: Cost,
         run: Callable[[SampleRequest], Awaitable[SampleResult]],
         parent: Node,
+        path: tuple[int, ...],
         room: int,
         verify: bool,
     ) -> Job:
-        """``parent`` grown by what ``request`` samples: the sample and, right behind it, the score.
-        ``room``: new tokens at which the path is cut."""
+        """``parent`` grown to ``path`` by what ``request`` samples: the sample and, right behind it, the
+        score. ``room``: new tokens at which the path is cut."""
         start = len(parent.tokens)
-        path = tuple(map(int, request.id.rpartition("/")[2].split(".")))
         worst = cost.of(request.max_tokens)
         if verify:
             worst += self._score_cost(parent, start + request.max_tokens)

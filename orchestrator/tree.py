@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from actors.messages import Finish
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A path from the prompt to here.
 
     ``path``      child indices from the root: the node's identity within its problem.

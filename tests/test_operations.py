@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from actors.messages import RequestFailed
 from orchestrator.journal import Journal
@@ -154,7 +155,7 @@ async def test_a_verifier_that_had_to_run_a_path_twice_is_counted_and_not_an_err
     class Forgetful(ScriptedEngine):
         async def score(self, request):
             result = await super().score(request)
-            return replace(result, computed_tokens=len(request.tokens) + 3)
+            return structs.replace(result, computed_tokens=len(request.tokens) + 3)
 
     ops = operations(Forgetful(letters(3)))
     (node,) = await ops.sample(ops.root, 1)

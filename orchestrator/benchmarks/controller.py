@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
+import math
 import os
 import random
 import resource
@@ -18,16 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from actors.messages import (
+    Finish,
     ReplicaInfo,
     Request,
     Result,
@@ -39,13 +43,15 @@ from actors.messages import (
 from actors.pool import Pool, PoolSpec
 from orchestrator.answers import ANSWERS
 from orchestrator.config import load
-from orchestrator.controller import Controller
+from orchestrator.controller import Controller, Search
 from orchestrator.journal import Journal
 from orchestrator.ledger import Lease
+from orchestrator.operations import Operations
 from orchestrator.preparation import prepare
 from orchestrator.problems import Problem
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
+from orchestrator.tree import Node
 
 LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
 SLOTS = 256
@@ -56,9 +62,10 @@ STEP = 7
 
 @dataclass(frozen=True)
 class Case:
-    """``problems`` searches, ``at_once`` of them in flight, on so many replicas, a quarter of them verifiers.
-    An answer takes ``seconds``, give or take half of that. Beam search over ``n`` paths of ``depth`` steps;
-    ``n`` 1: one whole solution a problem."""
+    """``problems`` searches on so many replicas, a quarter of them verifiers: ``at_once`` of them in flight,
+    or, with ``a_second``, beginning by chance at so many a second, whatever is in flight. An answer takes
+    ``seconds``, give or take half of that. Search over ``n`` paths of ``depth`` steps, by beams or, where
+    ``whole``, one sample a path. ``flops``: the lease of the searches."""
 
     replicas: int = 64
     problems: int = 400
@@ -66,14 +73,27 @@ class Case:
     seconds: float = 0.02
     n: int = 16
     depth: int = 6
+    whole: bool = False
+    a_second: float | None = None
+    flops: int = 10**18
+
+
+class Engines:
+    """The cost of all modelled replicas, which is not the controller's: processor seconds."""
+
+    def __init__(self) -> None:
+        self.busy = 0.0
 
 
 class Modelled:
     """A replica without an engine. ``took``: how long the request of an id was with it, in seconds."""
 
-    def __init__(self, name: str, case: Case, prompt: int, took: dict[str, float]) -> None:
-        self.name, self._case, self._prompt, self._took = name, case, prompt, took
+    def __init__(self, name: str, case: Case, prompt: int, took: dict[str, float], all_: Engines) -> None:
+        self.name, self._prompt, self._took, self._all = name, prompt, took, all_
+        self._seconds, self._end = case.seconds, STEP * case.depth
         self._random = random.Random(name)
+        steps = [tuple(3 + (i >> bit) % 6 for bit in range(STEP)) for i in range(64)]
+        self._written = {"step": steps, "end": [step * case.depth for step in steps]}
         self._ready: list[Result] = []
         self._arrived = asyncio.Event()
 
@@ -88,10 +108,12 @@ class Modelled:
         return ReplicaInfo(self.name, "modelled", os.getpid(), 10**6, SLOTS, 10**9, 0.0)
 
     async def submit(self, requests: list[Request]) -> None:
-        seconds = self._case.seconds * (0.5 + self._random.random())
+        began = time.thread_time()
+        seconds = self._seconds * (0.5 + self._random.random())
         self._took.update(dict.fromkeys((request.id for request in requests), seconds))
         done = [self._answer(request) for request in requests]
         asyncio.get_running_loop().call_later(seconds, self._finish, done)
+        self._all.busy += time.thread_time() - began
 
     async def collect(self) -> list[Result]:
         while not self._ready:
@@ -117,26 +139,25 @@ class Modelled:
         if isinstance(request, ScoreRequest):
             scores = tuple(request.tokens[end - 1] / 16 for end in request.step_ends)
             return ScoreResult(request.id, scores, STEP, self.name)
-        steps = 1 if request.until == "step" else self._case.depth
-        tokens = tuple(3 + (request.seed >> i % 60) % 6 for i in range(STEP * steps))
-        written = len(request.prompt) - self._prompt + len(tokens)
-        finish = "end" if written >= STEP * self._case.depth else "step"
-        return SampleResult(request.id, tokens, finish, STEP, self.name)  # type: ignore[arg-type]
+        tokens = self._written[request.until][request.seed % 64]
+        finish: Finish = "end" if len(request.prompt) - self._prompt + len(tokens) >= self._end else "step"
+        return SampleResult(request.id, tokens, finish, STEP, self.name)
 
 
 @dataclass
-class Engines:
-    """The pools; ``added``: the seconds that operations took beyond the engines' own."""
+class Timed:
+    """The pools; ``added``: when each operation was asked for, and the seconds that it took beyond the
+    engine's own."""
 
     generator: Pool[SampleResult]
     verifier: Pool[ScoreResult]
     took: dict[str, float]
-    added: list[float] = field(default_factory=list)
+    added: list[tuple[float, float]] = field(default_factory=list)
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         began = time.perf_counter()
         result = await self.generator.run(request)
-        self.added.append(time.perf_counter() - began - self.took.pop(request.id))
+        self.added.append((began, time.perf_counter() - began - self.took.pop(request.id)))
         return result
 
     async def revise(self, request: SampleRequest) -> SampleResult:
@@ -145,17 +166,32 @@ class Engines:
     async def score(self, request: ScoreRequest) -> ScoreResult:
         began = time.perf_counter()
         result = await self.verifier.run(request)
-        self.added.append(time.perf_counter() - began - self.took.pop(request.id))
+        self.added.append((began, time.perf_counter() - began - self.took.pop(request.id)))
         return result
+
+
+def spread(search: Search, a_second: float, problems: int) -> tuple[Search, float, float]:
+    """``search``, begun by chance ``a_second`` times a second; and between which seconds from the first the
+    load is steady: the first fifth and what follows the last arrival do not count."""
+    chance = random.Random(0)
+    arrivals = list(itertools.accumulate(chance.expovariate(a_second) for _ in range(problems)))
+    starts = iter(arrivals)
+    began = time.perf_counter()
+
+    async def later(ops: Operations) -> Sequence[Node]:
+        await asyncio.sleep(began + next(starts) - time.perf_counter())
+        return await search(ops)
+
+    return later, began + 0.2 * arrivals[-1], began + arrivals[-1]
 
 
 async def measure(case: Case, journal: Path) -> dict[str, float]:
     """One run: operations/s, processor time and added latency an operation, peak memory in bytes."""
     prepared = prepare(load(LAB, ["problems.limit=1"]))
-    prompt, took = prepared.prompts[0], dict[str, float]()
+    prompt, took, modelled = prepared.prompts[0], dict[str, float](), Engines()
 
     def connect(spec: PoolSpec, name: str) -> Any:
-        return Modelled(name, case, len(prompt), took)
+        return Modelled(name, case, len(prompt), took, modelled)
 
     verifiers = max(1, case.replicas // 4)
     pools = [
@@ -164,7 +200,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     ]
     for pool in pools:
         await pool.start(60)
-    engines, recorder = Engines(pools[0], pools[1], took), Journal(journal)
+    engines, recorder = Timed(pools[0], pools[1], took), Journal(journal)
     setting = Setting(
         engines,
         prepared.codec,
@@ -174,26 +210,36 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         journal=recorder,
     )
     problems = [Problem(f"p{i}", "", "") for i in range(case.problems)]
-    controller = Controller(setting, ANSWERS["exact"], Lease(10**18), searches_at_once=case.at_once)
-    strategy, params = ("beam_search", {"width": 4}) if case.n > 1 else ("best_of_n", {})
+    strategy, params = ("best_of_n", {}) if case.whole else ("beam_search", {"width": 4})
+    search: Search = partial(find(strategy).search, n=case.n, **params)
+    at_once, since, until = case.at_once, 0.0, math.inf
     before = peak()
-    began, cpu = time.perf_counter(), time.process_time()
-    search = partial(find(strategy).search, n=case.n, **params)
+    began, cpu = time.time(), time.process_time()
+    if case.a_second is not None:
+        search, since, until = spread(search, case.a_second, case.problems)
+        at_once = case.problems
+    controller = Controller(setting, ANSWERS["exact"], Lease(case.flops), searches_at_once=at_once)
     await controller.run(problems, [prompt] * case.problems, search)
     recorder.flush()
-    seconds, busy = time.perf_counter() - began, time.process_time() - cpu
+    ended, busy = time.time(), time.process_time() - cpu
     memory = peak() - before
     recorder.close()
     for pool in pools:
         await pool.close()
-    operations, added = controller.usage.operations, sorted(engines.added)
+    operations = controller.usage.operations
+    added = sorted(beyond for asked, beyond in engines.added if since <= asked <= until)
     return {
         "operations": operations,
-        "rate": operations / seconds,
-        "cpu_us": 1e6 * busy / operations,
+        "spent": controller.usage.flops,
+        "began": began,
+        "ended": ended,
+        "rate": operations / (ended - began),
+        "cpu_us": 1e6 * (busy - modelled.busy) / operations,
+        "engines_us": 1e6 * modelled.busy / operations,
         "p50_ms": 1e3 * statistics.median(added),
         "p99_ms": 1e3 * added[int(0.99 * len(added))],
         "bytes": memory,
+        "in_flight": case.n * min(case.at_once, case.problems),
     }
 
 
@@ -202,19 +248,54 @@ def peak() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def apart(case: Case, repeat: int = 1) -> dict[str, float]:
-    """``measure`` in a process of its own; the median of ``repeat`` by rate."""
+def start(case: Case) -> subprocess.Popen[str]:
+    """``measure`` in a process of its own."""
     command = [sys.executable, "-m", "orchestrator.benchmarks.controller", "--case", json.dumps(vars(case))]
-    found = []
-    for _ in range(repeat):
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found.append(json.loads(out))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def found_by(process: subprocess.Popen[str]) -> dict[str, float]:
+    out, _ = process.communicate()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return json.loads(out)
+
+
+def apart(case: Case, repeat: int = 1) -> dict[str, float]:
+    """The median of ``repeat`` by rate."""
+    found = [found_by(start(case)) for _ in range(repeat)]
     return sorted(found, key=lambda each: each["rate"])[len(found) // 2]
+
+
+def sharded(case: Case, shards: int) -> dict[str, float]:
+    """``shards`` controllers at once, each a process with its share of the problems and replicas of ``case``,
+    and a lease of the one budget."""
+    budget = Lease(case.flops)
+    leases = [budget.lease(case.flops // shards, f"shard {i}") for i in range(shards)]
+    parts = [
+        replace(
+            case,
+            replicas=case.replicas // shards,
+            problems=case.problems // shards,
+            at_once=case.at_once // shards,
+            flops=lease.limit,
+        )
+        for lease in leases
+    ]
+    found = [found_by(process) for process in [start(part) for part in parts]]
+    for lease, each in zip(leases, found, strict=True):
+        lease.request(int(each["spent"]), lambda paid, spent=int(each["spent"]): paid.settle(spent))  # type: ignore
+        lease.close()
+    assert budget.settled == sum(each["spent"] for each in found)
+    mean = {name: statistics.fmean(each[name] for each in found) for name in found[0]}
+    seconds = max(each["ended"] for each in found) - min(each["began"] for each in found)
+    total = {name: sum(each[name] for each in found) for name in ("operations", "bytes", "in_flight")}
+    return {**mean, **total, "rate": total["operations"] / seconds}
 
 
 def table(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
     shown = Table(title=title, title_justify="left")
-    columns = (first, "operations", "a second", "CPU µs", "added ms p50", "p99", "KB")
+    columns = (first, "operations", "a second", "CPU µs", "engines'", "added ms p50", "p99", "KB", "a path")
     for column in columns:
         shown.add_column(column, justify="right")
     for name, row in rows.items():
@@ -223,9 +304,11 @@ def table(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Ta
             f"{row['operations']:,.0f}",
             f"{row['rate']:,.0f}",
             f"{row['cpu_us']:.0f}",
+            f"{row['engines_us']:.1f}",
             f"{row['p50_ms']:.1f}",
             f"{row['p99_ms']:.1f}",
             f"{row['bytes'] / row['operations'] / 1024:.2f}",
+            f"{row['bytes'] / row['in_flight'] / 1024:.2f}",
         )
     return shown
 
@@ -240,25 +323,36 @@ def main() -> None:
     if options.case is not None:
         with tempfile.TemporaryDirectory() as directory:
             case = Case(**json.loads(options.case))
-            print(json.dumps(asyncio.run(measure(case, Path(directory) / "journal.sqlite"))))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as ``launch`` does
+                print(json.dumps(runner.run(measure(case, Path(directory) / "journal.sqlite"))))
         return
     console = Console()
     found: dict[str, dict[str, dict[str, float]]] = {}
 
-    def show(title: str, first: str, cases: Mapping[str, Case], repeat: int = options.repeat) -> None:
-        found[title] = {name: apart(case, repeat) for name, case in cases.items()}
-        console.print(table(title, first, found[title]))
+    def show(title: str, first: str, rows: dict[str, dict[str, float]]) -> None:
+        found[title] = rows
+        console.print(table(title, first, rows))
 
-    rate = "as fast as it can, 6,400 paths in flight"
-    show(rate, "replicas", {str(n): Case(n) for n in (8, 64, 512, 1000)})
-    half = int(found[rate]["1000"]["rate"] / 2 / 16)
-    show("at half that rate", "replicas", {"1000": Case(1000, 3 * half, half, 1.0)})
-    inflight = {f"{16 * n:,}": Case(64, 1600, n) for n in (100, 400, 1600)}
-    show("by paths in flight", "in flight", inflight)
+    def each(cases: Mapping[str, Case], repeat: int = options.repeat) -> dict[str, dict[str, float]]:
+        return {name: apart(case, repeat) for name, case in cases.items()}
+
+    fast = each({str(n): Case(n) for n in (8, 64, 512, 1000)})
+    show("as fast as it can, 6,400 paths in flight", "replicas", fast)
+    searches = {name: row["rate"] / 2 / (row["operations"] / Case.problems) for name, row in fast.items()}
+    half = {
+        name: Case(int(name), int(15 * often), seconds=0.3, a_second=often)
+        for name, often in searches.items()
+    }
+    show("searches beginning by chance, at half that rate", "replicas", each(half))
+    at_once = {f"{16 * n:,}": Case(1000, n, n, 3.0, whole=True) for n in (250, 1000, 4000)}
+    show("by operations in flight at once", "in flight", each(at_once))
+    shards = {str(n): sharded(Case(1000, 800, 800), n) for n in (1, 2)}
+    show("by controller processes (a core each)", "shards", shards)
     sizes = [n for n in (100, 1000, 10_000, 100_000) if n <= options.most_problems]
-    show("by problems, one solution each", "problems", {f"{n:,}": Case(64, n, 400, n=1) for n in sizes}, 1)
-    show("by N, 4 problems", "N", {f"{n:,}": Case(64, 4, 4, n=n) for n in (64, 256, 1024, 4096)}, 1)
-    show("by depth", "steps", {str(n): Case(64, 100, 100, depth=n) for n in (6, 12, 24, 48)}, 1)
+    problems = {f"{n:,}": Case(64, n, 400, n=1, whole=True) for n in sizes}
+    show("by problems, one solution each", "problems", each(problems, 1))
+    show("by N, 4 problems", "N", each({f"{n:,}": Case(64, 4, 4, n=n) for n in (64, 256, 1024, 4096)}, 1))
+    show("by depth", "steps", each({str(n): Case(64, 100, 100, depth=n) for n in (6, 12, 24, 48)}, 1))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=2))
 

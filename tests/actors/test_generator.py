@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import ray
 import torch
@@ -27,7 +27,7 @@ def test_a_seed_gives_the_same_tokens_on_any_replica_and_in_any_batch(generator:
     assert together == tokens_of(answers(generator, requests[::-1]))[::-1]  # now from a warm cache
     assert together == tokens_of(answers(other, requests))  # at most 6 at once
     assert together[:2] == [answers(generator, [request])[0].tokens for request in requests[:2]]
-    reseeded = [dataclasses.replace(request, seed=request.seed + 100) for request in requests]
+    reseeded = [msgspec.structs.replace(request, seed=request.seed + 100) for request in requests]
     assert together != tokens_of(answers(generator, reseeded))
 
 
