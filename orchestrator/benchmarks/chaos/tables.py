@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
 from orchestrator.benchmarks.chaos.trials import Trial
 
+COUNTED: dict[str, Callable[[Trial], int]] = {
+    "trials": lambda trial: 1,
+    "faults": lambda trial: len(trial.injected),
+    "ended as the undisturbed run": lambda trial: trial.identical,
+    "over their budget": lambda trial: trial.over_budget > 0,
+    "FLOPs over the budget": lambda trial: trial.over_budget,
+    "operations lost": lambda trial: trial.lost,
+    "operations added": lambda trial: trial.added,
+    "processes left": lambda trial: len(trial.orphans),
+    "shared-memory segments left": lambda trial: len(trial.segments),
+    "sockets left": lambda trial: len(trial.sockets),
+}
+
 
 def outcomes(trials: Sequence[Trial]) -> Table:
-    """Of each kind of trials: how many, and what was found in them. ``over``: runs over their budget;
-    ``lost``, ``added``: operations; then what was left behind."""
-    title = f"{len(trials)} trials (over: their budget; lost, added: operations; left behind: the last three)"
-    shown = Table(title=title, title_justify="left")
-    numbers = "trials", "faults", "identical", "over", "lost", "added", "processes", "segments", "sockets"
+    """What was counted in each kind of trials, and in all."""
+    kinds = sorted({trial.kind for trial in trials})
+    shown = Table(title="trials", title_justify="left")
     shown.add_column("of")
-    for column in numbers:
-        shown.add_column(column, justify="right")
-    for kind in sorted({trial.kind for trial in trials}):
-        some = [trial for trial in trials if trial.kind == kind]
-        counts = (
-            len(some),
-            sum(len(trial.injected) for trial in some),
-            sum(trial.identical for trial in some),
-            sum(trial.over_budget > 0 for trial in some),
-            sum(trial.lost for trial in some),
-            sum(trial.added for trial in some),
-            sum(len(trial.orphans) for trial in some),
-            sum(len(trial.segments) for trial in some),
-            sum(len(trial.sockets) for trial in some),
-        )
-        shown.add_row(kind, *map(str, counts))
+    for kind in (*kinds, "all"):
+        shown.add_column(kind, justify="right")
+    for name, count in COUNTED.items():
+        sums = [sum(count(trial) for trial in trials if trial.kind == kind) for kind in kinds]
+        shown.add_row(name, *map(str, sums), str(sum(sums)))
     return shown
 
 
