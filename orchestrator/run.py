@@ -36,6 +36,7 @@ from orchestrator.setting import Engine, Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.traces import trace_of
 from orchestrator.tracking import Step, Tracker, status_of
+from orchestrator.whole import write_whole
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
@@ -90,7 +91,7 @@ class Run:
         self.untracked: str | None = None
         self.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared))
-        (self.directory / "config.yaml").write_text(to_yaml(config))
+        write_whole(self.directory / "config.yaml", to_yaml(config))
         self._tracker = Tracker(
             config.runs,
             run_id,
@@ -162,11 +163,8 @@ class Run:
             self._tracker.trace(trace_of(result, recorded, decode, int(time.time() * 1000)))
 
     def _finish(self, summary: Summary) -> None:
-        """Write the summary, whole or not at all."""
         path = self.directory / SUMMARY
-        writing = path.with_suffix(".part")
-        writing.write_text(json.dumps(summary.to_dict(), indent=2) + "\n")
-        writing.replace(path)
+        write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
         self._tracker.artifact(path)
 
 
