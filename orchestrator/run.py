@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -35,11 +36,13 @@ from orchestrator.session import Session
 from orchestrator.setting import Engine, Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.traces import trace_of
-from orchestrator.tracking import Step, Tracker, status_of
+from orchestrator.tracking import CLOSE_SECONDS, Step, Tracker, status_of
 from orchestrator.whole import write_whole
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
+DISK_SECONDS = 5.0
+"""How long a run that a full disk has ended waits for the tracking store."""
 
 
 class Observer(Protocol):
@@ -114,7 +117,9 @@ class Run:
             self._journal.close()
         finally:
             self._tracker.artifact(self.directory / "journal.sqlite")
-            self.untracked = self._tracker.close(status_of(error))
+            # A full disk is the local store's too.
+            patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else CLOSE_SECONDS
+            self.untracked = self._tracker.close(status_of(error), patience)
 
     async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:
         """Search all problems: by the configured strategy, or by ``search`` in its place."""

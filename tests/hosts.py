@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,10 @@ NETWORK = "10.213.0"
 HEAD = f"{NETWORK}.1"
 """The head's host is this one's own namespace; the others are a cable away."""
 HOSTS = {"a": f"{NETWORK}.2", "b": f"{NETWORK}.3"}
+
+
+START_ATTEMPTS = 4
+"""How often a node is started before that is given up."""
 
 
 class NoHosts(Exception):
@@ -37,23 +40,29 @@ def join(host: str) -> None:
 
 @contextmanager
 def cluster(mark: str, directory: str) -> Iterator[str]:
-    """The address of a Ray cluster of the head, with one CPU, and of each other host, with one CPU and the
-    resource ``host``. ``directory``: a short path for Ray's own files. Raises NoHosts. At the end no process
-    is left of those that ``mark`` marks."""
+    """The address of a Ray cluster of the head, with one CPU and the resource ``head``, and of each other
+    host, with one CPU and the resource ``host``. ``directory``: a short path for Ray's own files. Raises
+    NoHosts. At the end no process is left of those that ``mark`` marks."""
     _network()
     port = _free_port()
     address = f"{HEAD}:{port}"
-    head = ("--head", f"--port={port}", f"--node-ip-address={HEAD}", "--include-dashboard=false")
-    processes = [_ray_start(mark, directory, (), *head)]
+    head = (
+        "--head",
+        f"--port={port}",
+        f"--node-ip-address={HEAD}",
+        "--include-dashboard=false",
+        '--resources={"head": 1}',
+    )
+    processes: list[subprocess.Popen[str]] = []
     try:
-        _listens(port)
+        processes.append(_node(mark, directory, (), *head))
         for host, ip in HOSTS.items():
             # Nodes that have their files in one directory and join at the same moment take the same sockets'
             # names there, and one of them aborts ("bind: Address already in use" in its raylet's log).
             own = ("--temp-dir", f"{directory}/{host}", '--resources={"host": 1}')
             inside = ("ip", "netns", "exec", f"ttc-{host}")
-            join_ = (f"--address={address}", f"--node-ip-address={ip}")
-            processes.append(_ray_start(mark, directory, inside, *join_, *own))
+            where = (f"--address={address}", f"--node-ip-address={ip}")
+            processes.append(_node(mark, directory, inside, *where, *own))
         yield address
     finally:
         for host in HOSTS:
@@ -105,17 +114,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            socket.create_connection((HEAD, port), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "the head does not come up"
-            time.sleep(0.2)
-
-
 def environment(mark: str, directory: str) -> dict[str, str]:
     """That of every process of the cluster and its driver: nothing of Ray's that was set before."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -128,11 +126,24 @@ def environment(mark: str, directory: str) -> dict[str, str]:
     }
 
 
-def _ray_start(mark: str, directory: str, where: tuple[str, ...], *options: str) -> subprocess.Popen[bytes]:
+def _node(mark: str, directory: str, where: tuple[str, ...], *options: str) -> subprocess.Popen[str]:
+    """A Ray node that is up. Its raylet gives its agents 15 s to begin and then aborts: on a busy machine
+    it is started again."""
     ray = str(Path(sys.executable).parent / "ray")
-    return subprocess.Popen(
-        [*where, ray, "start", "--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0", *options],
-        env=environment(mark, directory),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = (ray, "start", "--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0", *options)
+    for _ in range(START_ATTEMPTS):
+        process = subprocess.Popen(
+            [*where, *command],
+            env=environment(mark, directory),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "Ray runtime started" in line:
+                return process
+        process.wait()
+    raise AssertionError(f"{' '.join(options)}: {''.join(said)}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,6 +195,60 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undist
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
     assert tracked.info.status == "FINISHED", "a run that goes on is the same MLflow run"
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of its own, of 64 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "ttc-test", str(disk)]
+    mounted = shutil.which("mount") and subprocess.run(command, capture_output=True, text=True)
+    if not mounted or mounted.returncode:
+        pytest.skip(f"no file system of its own: {mounted.stderr.strip() if mounted else 'no mount command'}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the room that is left."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(1 << 16))
+            except OSError:
+                return filler
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_once_there_is_room(
+    undisturbed, tmp_path, small_disk
+):
+    runs = str(small_disk / "runs")
+    slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
+    process = start(tmp_path, "run", CONFIG, "--json", *SMALL, *slow, f"runs={runs}")
+    run_id = wait_for_operations(process, small_disk, 20)
+    filler = fill(small_disk)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (1, ""), err
+    assert "Traceback" not in err
+    (said,) = [line for line in err.splitlines() if line.startswith("ttc: ")]
+    assert "journal.sqlite: database or disk is full" in said
+    assert f"ttc resume {run_id} --runs {runs}" in err
+    assert not left_behind(str(tmp_path))
+
+    again = ttc(tmp_path, "resume", run_id, "--runs", runs)  # still full: nothing is made worse
+    assert again.status == 1
+    assert "No space left on device" in again.err
+
+    filler.unlink()
+    resumed = ttc(tmp_path, "resume", run_id, "--runs", runs, "--json").summary
+    expected = undisturbed[1].summary
+    assert resumed["replayed"] >= 20
+    assert resumed["solutions_sha256"] == expected["solutions_sha256"]
+    assert resumed["flops"]["spent"] == expected["flops"]["spent"]
 
 
 def test_a_budget_far_too_small_ends_cleanly_and_says_how_much_was_covered(tmp_path):
