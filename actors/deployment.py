@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -25,6 +27,9 @@ WORKER_ENVIRONMENT = {
 
 START_ATTEMPTS = 3
 """How often a Ray of our own is started before that is given up."""
+
+_own: list[Path] = []
+"""The session's directory of a Ray of our own, while it runs."""
 
 
 def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bool = False) -> None:
@@ -54,7 +59,9 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
         options["address"] = address
     terminate = signal.getsignal(signal.SIGTERM)  # Ray puts its own in place, which just exits
     try:
-        _init(options)
+        session = _init(options)
+        if address is None:
+            _own.append(session)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -64,23 +71,28 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
         raise PoolFailed(f"cluster.address={address}: {said}") from error
 
 
-def _init(options: dict[str, Any]) -> None:
-    """``ray.init``, again where a busy machine let Ray's own 30 s for its start pass."""
+def _init(options: dict[str, Any]) -> Path:
+    """``ray.init``, again where a busy machine let Ray's own 30 s for its start pass. Returns the session's
+    directory."""
     for left in reversed(range(START_ATTEMPTS)):
         try:
-            ray.init(**options)
-            return
+            started: Any = ray.init(**options)
+            return Path(started.address_info["session_dir"])
         except Exception as error:  # Ray has no class of its own for it
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
             if not left:
                 raise RuntimeError(str(error)) from error
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def disconnect() -> None:
-    """End what ``connect`` began: a Ray of our own is stopped, a cluster is left running."""
+    """End what ``connect`` began: a Ray of our own is stopped, and its sockets, which it leaves behind, are
+    removed; a cluster is left running."""
     ray.shutdown()
+    while _own:
+        shutil.rmtree(_own.pop() / "sockets", ignore_errors=True)
 
 
 class Deployment:

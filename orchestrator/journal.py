@@ -7,6 +7,14 @@ is recorded once; asked again (a resumed run), the journal answers instead of th
 Writing is off the critical path: ``record`` queues, one thread commits what has gathered. What a
 crash loses of the queue was not lost twice over: the operation is redone with the same seed and is
 charged in a ledger that starts from the journal.
+
+A torn write to the log is cut off by SQLite (its frames have checksums), and what it held is redone. What
+else became of the file is found when it is opened: by SQLite's own check of its structure, and by a checksum
+that each row has of its contents.
+
+The write-ahead log needs memory that is shared between the processes which have the file open, so it does not
+work on network file systems (https://sqlite.org/wal.html); there the journal has a rollback journal instead,
+which costs two more syncs a commit.
 """
 
 from __future__ import annotations
@@ -15,8 +23,9 @@ import os
 import platform
 import sqlite3
 import threading
+import zlib
 from collections import deque
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +42,7 @@ CREATE TABLE IF NOT EXISTS operations (
     kind    TEXT NOT NULL,
     flops   INTEGER NOT NULL,
     result  BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (problem, key)
 ) WITHOUT ROWID;
 """
@@ -40,6 +50,13 @@ KINDS: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
 KIND_OF = {result: kind for kind, result in KINDS.items()}
 GATHER_SECONDS = 0.05
 """How long a commit waits for more results to join it: the most that a crash makes a run redo."""
+
+DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""SQLite's codes for a file that is not as it was written: neither structure, nor tables, nor text (None)."""
+
+MOUNTS = Path("/proc/self/mountinfo")
+LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "overlay", "tmpfs", "ramfs"}
+"""File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with another."""
 
 _Item = tuple[str, str, Result, int] | threading.Event | None
 """An operation to record, a flush to acknowledge, or the end."""
@@ -53,31 +70,63 @@ class JournalInUse(Exception):
     """Another process has the journal open: two would compute, and record, the same operations."""
 
 
+class JournalDamaged(Exception):
+    """The journal is not what was written: a run that went on from it could end otherwise."""
+
+
 def fingerprint_in(path: Path) -> str | None:
-    """The fingerprint that a journal was begun with; None where there is no journal."""
+    """The fingerprint that a journal was begun with; None where there is no journal that can be read."""
     if not path.is_file():
         return None
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
         try:
             row = database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
-        except sqlite3.OperationalError:  # killed before its first line
+        except sqlite3.DatabaseError:  # killed before its first line, or damaged since
             return None
     return row[0] if row else None
 
 
-def hold(path: Path) -> IO[str]:
+def file_system(path: Path, mounts: str) -> str:
+    """The type of the file system that ``path`` is on, as ext4; ``mounts`` are the lines of ``MOUNTS``."""
+    found, longest = "", -1
+    for mount in mounts.splitlines():
+        about, _, source = mount.partition(" - ")
+        point = about.split()[4].encode().decode("unicode_escape")  # a space is \040 there
+        if path.is_relative_to(point) and len(point) >= longest:  # what is mounted later covers it
+            found, longest = source.split()[0], len(point)
+    return found
+
+
+def journal_mode(path: Path) -> str:
+    """How SQLite keeps commits whole where ``path`` is: WAL, or TRUNCATE where that could fail."""
+    mounts = MOUNTS.read_text() if MOUNTS.is_file() else ""
+    return "WAL" if file_system(path.resolve(), mounts) in LOCAL else "TRUNCATE"
+
+
+def hold(path: Path) -> IO[bytes]:
     """An open file that no other process holds, until it is closed or the process ends, however it ends.
     Raises JournalInUse."""
-    file = path.open("a+")
+    file = path.open("ab+", buffering=0)
     if not lock(file.fileno()):
         file.seek(0)
-        owner = file.read().strip()
+        owner = file.read().decode().strip()
         file.close()
         raise JournalInUse(f"{path.parent} is in use by {owner or 'another process'}")
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {platform.node()}\n")
-    file.flush()
+    with suppress(OSError):  # a full disk: that the file is held does not depend on who is named in it
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
     return file
+
+
+def _code(error: BaseException) -> int | None:
+    """SQLite's code for an error without what it adds to it; None where Python found it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def checksum(problem: str, key: str, kind: str, flops: int, result: bytes) -> int:
+    """Of a row's contents."""
+    return zlib.crc32(result, zlib.crc32(f"{problem}\0{key}\0{kind}\0{flops}".encode()))
 
 
 class Journal:
@@ -85,20 +134,20 @@ class Journal:
 
     def __init__(self, path: Path | str, *, fingerprint: str = "") -> None:
         """Open or create. Raises JournalMismatch where ``fingerprint`` (of what determines the
-        results: models, strategy, problems, seed, budget) differs from the recorded one, and JournalInUse."""
+        results: models, strategy, problems, seed, budget) differs from the recorded one, JournalInUse, and
+        JournalDamaged."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._held = hold(self.path.with_suffix(".lock"))
         self._database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.executescript(SCHEMA)
-        self._database.execute("INSERT OR IGNORE INTO header VALUES ('fingerprint', ?)", (fingerprint,))
-        (recorded,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
-        if recorded != fingerprint:
+        try:
+            self._open(fingerprint)
+        except BaseException as error:
             self._database.close()
             self._held.close()
-            raise JournalMismatch(f"{self.path} records a run of another configuration ({recorded[:12]}…)")
+            if isinstance(error, sqlite3.Error | TypeError) and _code(error) in DAMAGE:
+                raise self._damaged(str(error)) from error
+            raise
         # Its own connection, since one that is shared would make a search wait for a commit.
         self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._error: Exception | None = None
@@ -106,6 +155,31 @@ class Journal:
         self._due, self._hurry = threading.Event(), threading.Event()
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
         self._writer.start()
+
+    def _open(self, fingerprint: str) -> None:
+        mode = journal_mode(self.path)
+        self._database.execute(f"PRAGMA journal_mode={mode}")
+        self._database.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'WAL' else 'FULL'}")
+        ((structure,), *_) = self._database.execute("PRAGMA quick_check(1)").fetchall()
+        if structure != "ok":
+            raise self._damaged(structure.splitlines()[-1])
+        self._database.executescript(SCHEMA)
+        columns = [column for _, column, *_ in self._database.execute("PRAGMA table_info(operations)")]
+        if "checksum" not in columns:
+            raise JournalMismatch(f"{self.path} was begun by an earlier version of ttc")
+        rows = self._database.execute("SELECT problem, key, kind, flops, result, checksum FROM operations")
+        for *contents, recorded in rows:
+            if checksum(*contents) != recorded:
+                raise self._damaged(f"the contents of {contents[1]} are not what was written")
+        self._database.execute("INSERT OR IGNORE INTO header VALUES ('fingerprint', ?)", (fingerprint,))
+        (begun,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
+        if begun != fingerprint:
+            raise JournalMismatch(f"{self.path} records a run of another configuration ({begun[:12]}…)")
+
+    def _damaged(self, what: str) -> JournalDamaged:
+        return JournalDamaged(
+            f"{self.path} is damaged ({what}); no run goes on from it: put a copy in its place, or begin anew"
+        )
 
     def results(self, problem: str) -> dict[str, tuple[Result, int]]:
         """All committed results of a problem: key → (result, FLOPs charged)."""
@@ -158,7 +232,9 @@ class Journal:
             self._due.clear()
             self._hurry.wait(GATHER_SECONDS)
             self._hurry.clear()
-            items = [self._queue.popleft() for _ in range(len(self._queue))]
+            items: list[_Item] = []
+            while self._queue:  # until it is empty: only the next one then wakes this thread
+                items.append(self._queue.popleft())
             operations = [item for item in items if isinstance(item, tuple)]
             if operations and self._error is None:
                 self._commit(operations)
@@ -173,12 +249,15 @@ class Journal:
                 (problem, key, KIND_OF[type(result)], flops, msgspec.json.encode(result))
                 for problem, key, result, flops in operations
             ]
+            sealed = [(*row, checksum(*row)) for row in sorted(rows)]
             self._database.execute("BEGIN")
             # A plain INSERT: a second result for one operation is a defect, not an update. In the order of
             # the table: its pages are looked up once for all rows of a problem.
-            self._database.executemany("INSERT INTO operations VALUES (?, ?, ?, ?, ?)", sorted(rows))
+            self._database.executemany("INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?)", sealed)
             self._database.execute("COMMIT")
         except Exception as error:  # whatever it is, the next call must hear of it
             self._error = error
+            if isinstance(error, sqlite3.Error):
+                error.args = (f"{self.path}: {error}",)
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")

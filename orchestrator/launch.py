@@ -142,7 +142,7 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
     """Run ``work``: status 0 and what it returned, or the status of what ended it and None. ``kept``
     says what there is to go on with. SIGTERM ends it as Ctrl-C does: engines closed, journal kept."""
     from actors.messages import PoolFailed
-    from orchestrator.journal import JournalInUse, JournalMismatch
+    from orchestrator.journal import JournalDamaged, JournalInUse, JournalMismatch
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -150,7 +150,7 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
     except (KeyboardInterrupt, asyncio.CancelledError):
         say(errors, f"interrupted; {kept}")
         return 130, None
-    except (JournalInUse, JournalMismatch) as error:
+    except (JournalDamaged, JournalInUse, JournalMismatch) as error:
         say(errors, f"ttc: {error}", "bold red")
         return 1, None
     except (PoolFailed, sqlite3.Error, OSError) as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator import traces
 from orchestrator.delivery import Away, Refused
 from orchestrator.spool import Artifact, Begin, End, Entry, Metric, Param, Trace, Unreadable
+from orchestrator.whole import write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,9 +107,7 @@ class MlflowStore:
 
     def _begin(self, client: MlflowClient, begin: Begin) -> None:
         self.run_id = self._earlier(client) or self._created(client, begin)
-        writing = self._directory / f"{ID}.part"
-        writing.write_text(self.run_id)
-        writing.replace(self._directory / ID)
+        write_whole(self._directory / ID, self.run_id)
 
     def _earlier(self, client: MlflowClient) -> str | None:
         """The remembered run, set going again; None where there is none in this store."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
-from actors.messages import SampleRequest, SampleResult, ScoreRequest, Until
+from actors.messages import RequestFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until
 from orchestrator.draft import Author, Draft
 from orchestrator.execution import Execution, Job
 from orchestrator.flops import CostModel
@@ -328,7 +328,7 @@ class Operations(Execution):
         )
         score, flops = await self._once(
             request.id,
-            lambda: self._setting.engine.score(request),
+            lambda: self._scored(request),
             lambda score: verifier.score(start, end),
         )
         reservation.settle(flops)
@@ -339,6 +339,17 @@ class Operations(Execution):
         again, new = divmod(score.computed_tokens, end)
         self.usage.computed_flops += again * verifier.score(0, end) + verifier.score(end - new, end)
         return replace(node, scores=score.scores, judged=len(node.tokens))
+
+    async def _scored(self, request: ScoreRequest) -> ScoreResult:
+        """Raises RequestFailed unless every step has its score: what is recorded is believed for ever."""
+        result = await self._setting.engine.score(request)
+        steps = len(request.step_ends)
+        if len(result.scores) != steps or not all(0 <= score <= 1 for score in result.scores):  # NaN too
+            raise RequestFailed(
+                f"{result.replica}, request {request.id}: the scores of {steps} steps are {result.scores}; "
+                f"needed: as many, each from 0 to 1"
+            )
+        return result
 
     def _score_cost(self, node: Node, end: int) -> int:
         """FLOPs to score ``node``'s path up to ``end``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -35,10 +36,13 @@ from orchestrator.session import Session
 from orchestrator.setting import Engine, Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.traces import trace_of
-from orchestrator.tracking import Step, Tracker, status_of
+from orchestrator.tracking import CLOSE_SECONDS, Step, Tracker, status_of
+from orchestrator.whole import write_whole
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
+DISK_SECONDS = 5.0
+"""How long a run that a full disk has ended waits for the tracking store."""
 
 
 class Observer(Protocol):
@@ -90,7 +94,7 @@ class Run:
         self.untracked: str | None = None
         self.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared))
-        (self.directory / "config.yaml").write_text(to_yaml(config))
+        write_whole(self.directory / "config.yaml", to_yaml(config))
         self._tracker = Tracker(
             config.runs,
             run_id,
@@ -113,7 +117,9 @@ class Run:
             self._journal.close()
         finally:
             self._tracker.artifact(self.directory / "journal.sqlite")
-            self.untracked = self._tracker.close(status_of(error))
+            # A full disk is the local store's too.
+            patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else CLOSE_SECONDS
+            self.untracked = self._tracker.close(status_of(error), patience)
 
     async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:
         """Search all problems: by the configured strategy, or by ``search`` in its place."""
@@ -162,11 +168,8 @@ class Run:
             self._tracker.trace(trace_of(result, recorded, decode, int(time.time() * 1000)))
 
     def _finish(self, summary: Summary) -> None:
-        """Write the summary, whole or not at all."""
         path = self.directory / SUMMARY
-        writing = path.with_suffix(".part")
-        writing.write_text(json.dumps(summary.to_dict(), indent=2) + "\n")
-        writing.replace(path)
+        write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
         self._tracker.artifact(path)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.lock import lock
+from orchestrator.whole import write_whole
 
 FILE = "tracking.jsonl"
 
@@ -132,9 +133,7 @@ class Spool:
 
     def mark(self, position: int) -> None:
         """The store has all that is before ``position``."""
-        writing = self._done_path.with_suffix(".part")
-        writing.write_text(str(position))
-        writing.replace(self._done_path)
+        write_whole(self._done_path, str(position))
 
     def waiting(self) -> int:
         """How many entries the store has not acknowledged."""

@@ -128,9 +128,9 @@ class Tracker:
             self._unkept = self._unkept or f"tracking: {path}: {line(error)}"
         self._log([Trace(os.path.relpath(path, self.directory))])
 
-    def close(self, status: str = "FINISHED") -> str | None:
+    def close(self, status: str = "FINISHED", patience: float = CLOSE_SECONDS) -> str | None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait until everything is written, or
-        nothing was for CLOSE_SECONDS; a run that is nested in another leaves the wait to that one.
+        nothing was for ``patience`` seconds; a run that is nested in another leaves the wait to that one.
 
         Returns what is not written, why, and what writes it later, in one line; or None.
         """
@@ -140,7 +140,6 @@ class Tracker:
         if self._parent is not None:
             return self._unkept
         every = [self, *self._children]
-        patience = CLOSE_SECONDS
         for each in every:
             if not each._courier.finished(patience):
                 patience = 0.0  # the store is away for all of them

@@ -9,8 +9,9 @@ from functools import partial
 import pytest
 
 from orchestrator.answers import ANSWERS
-from orchestrator.benchmarks.chaos import End, Fault, compared, plan
+from orchestrator.benchmarks.chaos.trials import End, Fault, compared, plan
 from orchestrator.benchmarks.controller import Case, measure
+from orchestrator.benchmarks.leftovers import Left
 from orchestrator.benchmarks.lockstep import Lockstep
 from orchestrator.controller import Controller
 from orchestrator.ledger import Lease
@@ -98,7 +99,7 @@ END = End("sha", 90, 100, frozenset({("p", "a"), ("p", "b")}), 0, 1.0)
     ],
 )
 def test_a_trial_that_ends_otherwise_is_told_apart(end, wrong):
-    trial = compared(0, "replicas", END, end, [Fault("generator", 0.5)], [], [])
+    trial = compared(0, "replicas", END, end, [Fault("generator", 0.5)], Left(), [])
     found = {name for name in ("over_budget", "lost", "added") if getattr(trial, name)}
     assert found | (set() if trial.identical else {"identical"}) == wrong
     assert trial.injected == ["generator, killed"]

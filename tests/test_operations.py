@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from contextlib import closing
 from dataclasses import replace
@@ -286,3 +287,22 @@ async def test_a_request_that_fails_cancels_its_siblings_and_frees_their_funds()
     with pytest.raises(RequestFailed, match="nan"):
         await ops.sample(ops.root, 8)
     assert ops._lease.reserved == 0
+
+
+@pytest.mark.parametrize(
+    "scores", [(), (0.5,), (0.5, 0.5, 0.5), (0.5, math.nan), (math.inf, 0.5), (0.5, -0.1), (0.5, 1.1)]
+)
+async def test_a_verifier_that_gives_other_than_a_score_a_step_is_refused_and_not_recorded(tmp_path, scores):
+    class Judge(ScriptedEngine):
+        async def score(self, request):
+            result = await super().score(request)
+            return replace(result, scores=scores) if len(request.step_ends) == 2 else result
+
+    with closing(Journal(tmp_path / "j")) as journal:
+        ops = operations(Judge(letters(3)), journal=journal)
+        (node,) = await ops.sample(ops.root, 1)
+        with pytest.raises(RequestFailed, match=r"request p/score/0\.0: the scores of 2 steps are"):
+            await ops.sample(node, 1)
+        assert ops._lease.reserved == 0
+        journal.flush()
+        assert [key for key in journal.results("p") if "score" in key] == ["p/score/0"]

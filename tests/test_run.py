@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from tests.processes import MARK, left_behind
+from orchestrator.benchmarks.leftovers import Footprint, socket_files
 
 ROOT = Path(__file__).parent.parent
 CONFIG = str(ROOT / "configs" / "lab.yaml")
@@ -41,27 +43,40 @@ class Outcome:
         return self.err.partition("run ")[2].split()[0]
 
 
-def start(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", MARK: str(cwd)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # As from a terminal, also where the suite itself is a background job, which ignores it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+class Command(subprocess.Popen[str]):
+    """A ``ttc`` command that runs, and what its traces are told by."""
+
+    def __init__(self, cwd: Path, *arguments: str) -> None:
+        self.footprint = Footprint()
+        super().__init__(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            cwd=cwd,
+            env={**os.environ, **self.footprint.environment, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # As from a terminal, also where the suite itself is a background job, which ignores it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def must_leave_nothing(self, within: float = 15, *, killed: bool = False) -> None:
+        """No process, no shared memory, no socket after so many seconds. Only a Ray that was ``killed``
+        leaves its sockets' names, among its logs."""
+        left = self.footprint.left(time.monotonic() + within)
+        names = socket_files(self.footprint.directory)
+        assert not left, left
+        assert bool(names) == killed, names
+        self.footprint.remove()
 
 
 def ttc(cwd: Path, *arguments: str) -> Outcome:
-    process = start(cwd, *arguments)
-    out, err = process.communicate(timeout=START_SECONDS)
-    assert not left_behind(str(cwd))
+    command = Command(cwd, *arguments)
+    out, err = command.communicate(timeout=START_SECONDS)
+    command.must_leave_nothing()
     assert "Traceback" not in err, err
-    return Outcome(process.returncode, out, err)
+    return Outcome(command.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +184,7 @@ def wait_for_operations(process: subprocess.Popen[str], cwd: Path, count: int) -
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undisturbed, tmp_path, number):
     # A few requests at a time: on a busy machine a faster run may end before this test sees it begin.
     slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
-    process = start(tmp_path, "run", CONFIG, "--json", *SMALL, *slow)
+    process = Command(tmp_path, "run", CONFIG, "--json", *SMALL, *slow)
     run_id = wait_for_operations(process, tmp_path, 20)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as Ctrl-C does: to every process of the terminal's group
@@ -182,7 +197,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undist
     assert run_id in err
     assert number == signal.SIGKILL or f"ttc resume {run_id}" in err
     # Ray's agents look once a minute whether their raylet is there.
-    assert not left_behind(str(tmp_path), within=15 if number == signal.SIGINT else 90)
+    killed = number == signal.SIGKILL
+    process.must_leave_nothing(within=90 if killed else 15, killed=killed)
 
     # Where it runs may change.
     resumed = ttc(tmp_path, "resume", run_id, "--json", "generator.engine.max_num_seqs=16").summary
@@ -193,6 +209,60 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undist
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
     assert tracked.info.status == "FINISHED", "a run that goes on is the same MLflow run"
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of its own, of 64 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "ttc-test", str(disk)]
+    mounted = shutil.which("mount") and subprocess.run(command, capture_output=True, text=True)
+    if not mounted or mounted.returncode:
+        pytest.skip(f"no file system of its own: {mounted.stderr.strip() if mounted else 'no mount command'}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the room that is left."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(1 << 16))
+            except OSError:
+                return filler
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_once_there_is_room(
+    undisturbed, tmp_path, small_disk
+):
+    runs = str(small_disk / "runs")
+    slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
+    process = Command(tmp_path, "run", CONFIG, "--json", *SMALL, *slow, f"runs={runs}")
+    run_id = wait_for_operations(process, small_disk, 20)
+    filler = fill(small_disk)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (1, ""), err
+    assert "Traceback" not in err
+    (said,) = [line for line in err.splitlines() if line.startswith("ttc: ")]
+    assert "journal.sqlite: database or disk is full" in said
+    assert f"ttc resume {run_id} --runs {runs}" in err
+    process.must_leave_nothing()
+
+    again = ttc(tmp_path, "resume", run_id, "--runs", runs)  # still full: nothing is made worse
+    assert again.status == 1
+    assert "No space left on device" in again.err
+
+    filler.unlink()
+    resumed = ttc(tmp_path, "resume", run_id, "--runs", runs, "--json").summary
+    expected = undisturbed[1].summary
+    assert resumed["replayed"] >= 20
+    assert resumed["solutions_sha256"] == expected["solutions_sha256"]
+    assert resumed["flops"]["spent"] == expected["flops"]["spent"]
 
 
 def test_a_budget_far_too_small_ends_cleanly_and_says_how_much_was_covered(tmp_path):

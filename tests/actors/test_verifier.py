@@ -147,6 +147,7 @@ def reader() -> VerifierActor:
         (torch.tensor([[math.inf, math.inf], [0.0, 1.0]]), "step 0 is nan"),
         (torch.tensor([[0.0, 1.0]]), "1 rows for 2 tokens"),
         (torch.zeros(0, 2), "0 rows for 2 tokens"),
+        (torch.zeros(3, 2), "3 rows for 2 tokens"),
     ],
 )
 def test_a_score_that_is_no_number_is_a_failure(reader: VerifierActor, rows: Any, words: str) -> None:

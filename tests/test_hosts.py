@@ -1,0 +1,50 @@
+"""A run over several hosts whose links are cut: real Ray, real vLLM, real packets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests import hosts
+from tests.on_hosts import CUT_SECONDS, PROBE_AFTER, PROBE_TIMEOUT
+
+SECONDS = 480
+
+
+def test_a_run_over_hosts_one_of_which_is_cut_off_for_20_seconds_and_then_for_good(tmp_path: Path):
+    with tempfile.TemporaryDirectory(prefix="ttc-", dir="/tmp") as directory:  # short, for Ray's sockets
+        try:
+            with hosts.cluster(str(tmp_path), directory) as address:
+                driver = subprocess.run(
+                    [sys.executable, "-m", "tests.on_hosts", address, str(tmp_path / "runs")],
+                    env=hosts.environment(str(tmp_path), directory),
+                    cwd=Path(__file__).parent.parent,
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS,
+                )
+        except hosts.NoHosts as error:
+            pytest.skip(str(error))
+    assert driver.returncode == 0, driver.stderr
+    found = json.loads(driver.stdout.splitlines()[-1])
+    assert len(set(found["nodes"].values())) == 2, "a generator on each host"
+    assert found["same"] == [True, True], (
+        "each with the solutions, the charge and the operations of the first"
+    )
+    _, healed, alone = found["seconds"]
+
+    # A host that comes back in time goes on with what it has: nothing is done twice.
+    assert found["waited"]
+    assert healed > CUT_SECONDS
+    assert found["lost_while_away"] == 0
+
+    # One that does not is given up, and the other does its work.
+    assert len(found["notices"]) == 1, found["notices"]
+    assert " is lost (silent for" in found["notices"][0]
+    assert f"no token in {PROBE_TIMEOUT} s" in found["notices"][0]
+    assert alone > PROBE_AFTER
