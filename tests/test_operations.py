@@ -296,7 +296,7 @@ async def test_a_verifier_that_gives_other_than_a_score_a_step_is_refused_and_no
     class Judge(ScriptedEngine):
         async def score(self, request):
             result = await super().score(request)
-            return replace(result, scores=scores) if len(request.step_ends) == 2 else result
+            return structs.replace(result, scores=scores) if len(request.step_ends) == 2 else result
 
     with closing(Journal(tmp_path / "j")) as journal:
         ops = operations(Judge(letters(3)), journal=journal)
