@@ -12,7 +12,7 @@ import ray
 import torch
 
 from actors.messages import SampleRequest, SampleResult
-from tests.actors.calls import answers, collect, sample, score, shared_length
+from tests.actors.calls import answers, sample, score, shared_length
 from tests.actors.conftest import FragileGenerator
 from tests.actors.tiny_models import NEWLINE
 
@@ -74,6 +74,7 @@ def test_a_tree_is_computed_once_and_to_the_same_tokens(generator: Any, others: 
 
 
 def test_a_prompt_that_leaves_another_within_a_block_reuses_it_up_to_there(generator: Any) -> None:
+    ray.get(generator.forget.remote())
     stem, ends = prompt(20, 45), ((1, 2, 3) * 15, (4, 5, 6) * 15, ())
     (first, second, third) = (answers(generator, [sample((*stem, *end), 1, 5)])[0] for end in ends)
     assert first.computed_tokens == 90 + len(first.tokens) - 1
@@ -83,16 +84,17 @@ def test_a_prompt_that_leaves_another_within_a_block_reuses_it_up_to_there(gener
 
 def test_what_an_engine_short_of_blocks_gives_up_is_computed_again(others: dict[str, Any]) -> None:
     tight = others["tight"]
-    prompts = [prompt(300 + i, 40) for i in range(40)]
+    ray.get(tight.forget.remote())
+    prompts = [(1 + i % 13, 1 + i // 13, *prompt(300 + i, 40)) for i in range(40)]
 
-    def computed(tokens: tuple[int, ...]) -> int:
+    def reused(tokens: tuple[int, ...]) -> int:
         (result,) = answers(tight, [sample(tokens, 0, 1)])
-        return result.computed_tokens
+        return len(tokens) - result.computed_tokens
 
-    assert [computed(each) for each in prompts] == [40] * 40
-    assert computed(prompts[-1]) == 1
-    assert computed(prompts[-2]) == 1
-    assert computed(prompts[0]) == 40
+    assert max(map(reused, prompts)) == 1  # their first tokens repeat
+    assert reused(prompts[-1]) == 41
+    assert reused(prompts[-2]) == 41
+    assert reused(prompts[0]) <= 1
 
 
 def test_an_engine_short_of_blocks_finds_the_same_tokens(others: dict[str, Any]) -> None:
@@ -112,8 +114,8 @@ def test_an_engine_short_of_blocks_finds_the_same_tokens(others: dict[str, Any])
 def test_what_was_aborted_keeps_no_block(others: dict[str, Any]) -> None:
     tight = others["tight"]
     doomed = [sample(prompt(500 + i, 40), i, 200, until="end", temperature=0.0) for i in range(20)]
-    ray.get(tight.submit.remote([*doomed, sample((3, 4), 0, 1)]))
-    collect(tight, 1)
+    ray.get(tight.submit.remote(doomed))
+    ray.get(tight.ping.remote())  # they run
     ray.get(tight.abort.remote([request.id for request in doomed]))
     ray.get(tight.ping.remote())
     ray.get(tight.forget.remote())  # which vLLM refuses while any block is in use
