@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,33 +154,51 @@ def tails(**changes: Any) -> Any:
     return Tails(SimpleNamespace(**values | changes), KVConnectorRole.WORKER, cache)  # type: ignore[arg-type]
 
 
-def test_copies_read_before_they_write() -> None:
+def apart(function: Callable[..., Any], *args: Any) -> Any:
+    """Call it in another process: vLLM is never imported into this one, where other tests train models."""
+    return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
+
+
+def copied(sources: list[int], targets: list[int]) -> list[float]:
     from actors.tails import Copies
 
     connector, cache = tails(), torch.arange(6.0).reshape(6, 1).repeat(1, 4)
     connector.register_kv_caches({"a": cache, "shared with a": cache})
-    connector.bind_connector_metadata(Copies([1, 2, 5], [2, 1, 5]))
+    connector.bind_connector_metadata(Copies(sources, targets))
     connector.start_load_kv(None)
-    assert cache[:, 0].tolist() == [0, 2, 1, 3, 4, 5]
+    return cache[:, 0].tolist()
 
 
-def test_a_cache_that_is_not_made_of_blocks_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"kv_transfer_config: .*layer.*\(2, 6, 4\) for 6 blocks.*null"):
-        tails().register_kv_caches({"layer": torch.zeros(2, 6, 4)})
-    off = tails(cache_config=SimpleNamespace(block_size=BLOCK, enable_prefix_caching=False))
-    off.register_kv_caches({"layer": torch.zeros(2, 6, 4)})
+def test_copies_read_before_they_write(cluster: Any) -> None:
+    assert apart(copied, [1, 2, 5], [2, 1, 5]) == [0, 2, 1, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"cache_config": SimpleNamespace(block_size=BLOCK, enable_prefix_caching=False)},
-        {"cache_config": SimpleNamespace(block_size=2 * BLOCK, enable_prefix_caching=True)},
-        {"speculative_config": SimpleNamespace()},
-        {"max_concurrent_batches": 2},
-    ],
-)
-def test_nothing_is_reused_where_it_is_not_known_to_be_right(changes: dict[str, Any]) -> None:
-    assert tails()._applies
-    assert not tails(**changes)._applies
-    assert tails(**changes).get_num_new_matched_tokens(SimpleNamespace(), 0) == (0, False)
+def register(shape: tuple[int, ...], changes: dict[str, Any]) -> str:
+    try:
+        tails(**changes).register_kv_caches({"layer": torch.zeros(shape)})
+    except ValueError as error:
+        return str(error)
+    return "taken"
+
+
+OFF = {"cache_config": SimpleNamespace(block_size=BLOCK, enable_prefix_caching=False)}
+
+
+def test_a_cache_that_is_not_made_of_blocks_is_refused(cluster: Any) -> None:
+    refused = apart(register, (2, 6, 4), {})
+    assert re.search(r"kv_transfer_config: .*layer.*\(2, 6, 4\) for 6 blocks.*null", refused)
+    assert apart(register, (6, 2, 4), {}) == "taken"
+    assert apart(register, (2, 6, 4), OFF) == "taken"  # it will not be copied
+
+
+def applies(changes: dict[str, Any]) -> bool:
+    connector = tails(**changes)
+    if not connector._applies:
+        assert connector.get_num_new_matched_tokens(SimpleNamespace(), 0) == (0, False)
+    return connector._applies
+
+
+def test_nothing_is_reused_where_it_is_not_known_to_be_right(cluster: Any) -> None:
+    larger = {"cache_config": SimpleNamespace(block_size=2 * BLOCK, enable_prefix_caching=True)}
+    others = (OFF, larger, {"speculative_config": SimpleNamespace()}, {"max_concurrent_batches": 2})
+    assert [apart(applies, changes) for changes in ({}, *others)] == [True, False, False, False, False]
