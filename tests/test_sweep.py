@@ -308,7 +308,8 @@ def test_a_sweep_through_the_command_with_real_models(tmp_path):
             work.setdefault(cell["summary"]["solutions_sha256"], []).append(flops["computed_over_logical"])
     assert [len(ratios) for ratios in work.values()] == [2, 2]
     for before, after in work.values():
-        assert after == pytest.approx(before, rel=0.1), "nothing is found in a cache of the cell before"
+        # What siblings share depends on their timing; a memo that was kept would leave a third of this.
+        assert after == pytest.approx(before, rel=0.3), "nothing is found in a cache of the cell before"
 
     again = ttc(tmp_path, "sweep", str(config), "--json").summary
     assert [cell["state"] for cell in again["cells"]] == ["kept"] * 8

@@ -111,16 +111,3 @@ def bound_sockets() -> set[str]:
 def socket_files(directory: Path) -> list[str]:
     """The sockets in a directory, bound or not."""
     return sorted(str(path) for path in directory.rglob("*") if path.is_socket())
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def running(pid: int) -> bool:
-    """Whether it is alive, and neither stopped nor dead but for its parent's notice."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "TtZ"

@@ -20,43 +20,50 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
+from actors.pool import Pool
+from orchestrator.benchmarks.processes import cpu_seconds
 from orchestrator.config import load
 from orchestrator.journal import Journal
 from orchestrator.preparation import Prepared, prepare
 from orchestrator.results import digest
 from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
-from orchestrator.setting import Usage
 
 LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
 BY_BLOCK = ["generator.engine.kv_transfer_config=null", "verifier.engine.kv_transfer_config=null"]
 """What turns an engine's reuse by the token off."""
 
 
-async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tuple[Usage, float, str]:
-    """What a run used, its seconds, and the digest of its solutions."""
+async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tuple[dict[str, float], str]:
+    """A run's figures, and the digest of its solutions. Of each model: the tokens its engines computed over
+    the trees' own, and the processor seconds they took; of both: the FLOPs computed over those charged."""
     recorder = Journal(journal)
     controller = controller_of(prepared, engines, recorder)
+    before = [busy(pool) for pool in engines.pools]
     began = time.perf_counter()
     results = await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
+    seconds, usage = time.perf_counter() - began, controller.usage
+    generator, verifier = (busy(pool) - then for pool, then in zip(engines.pools, before, strict=True))
     recorder.close()
-    return controller.usage, time.perf_counter() - began, digest(results)
-
-
-def figures(usage: Usage, seconds: float) -> dict[str, float]:
-    """Computed tokens over the trees' own, of each model and in FLOPs of both; and seconds."""
     return {
         "generator": usage.computed_generator_tokens / usage.generator_tokens,
         "verifier": usage.computed_verifier_tokens / usage.verifier_tokens,
         "flops": usage.computed_flops / usage.flops,
         "tokens": usage.generator_tokens + usage.verifier_tokens,
+        "generator_cpu": generator,
+        "verifier_cpu": verifier,
         "seconds": seconds,
-    }
+    }, digest(results)
+
+
+def busy(pool: Pool) -> float:
+    """Processor seconds of a pool's engines so far."""
+    return sum(cpu_seconds(info.pid) for info in pool.infos)
 
 
 async def run(runs: Sequence[tuple[str, Prepared, Prepared]]) -> dict[str, dict[str, dict[str, float]]]:
     """Of each named run (by block, by token): its figures on both kinds of engines. All of them run on the
-    same two deployments, which forget what they have computed in between."""
+    same two deployments, which forget what they have computed in between. The first one warms them up."""
     _, *kinds = runs[0]
     pools = [pool_specs(prepared.config).started for prepared in kinds]
     connect(None, [spec for specs in pools for spec in specs])
@@ -66,14 +73,13 @@ async def run(runs: Sequence[tuple[str, Prepared, Prepared]]) -> dict[str, dict[
         for deployment in deployments:
             await deployment.start(600)
         with tempfile.TemporaryDirectory() as directory:
-            for name, *both in runs:
+            for index, (name, *both) in enumerate((runs[0], *runs)):
                 digests = []
                 found[name] = {}
                 for kind, prepared, deployment in zip(("block", "token"), both, deployments, strict=True):
                     await deployment.forget()
-                    journal = Path(directory) / f"{name}-{kind}.sqlite"
-                    usage, seconds, sha = await searched(prepared, deployment, journal)
-                    found[name][kind] = figures(usage, seconds)
+                    journal = Path(directory) / f"{index}-{kind}.sqlite"
+                    found[name][kind], sha = await searched(prepared, deployment, journal)
                     digests.append(sha)
                 if len(set(digests)) != 1:
                     raise RuntimeError(f"{name}: the engines found different solutions")
@@ -86,12 +92,13 @@ async def run(runs: Sequence[tuple[str, Prepared, Prepared]]) -> dict[str, dict[
 
 def table(found: dict[str, dict[str, dict[str, float]]], title: str) -> Table:
     shown = Table(title=title, title_justify="left")
-    for column in ("", "reuse by", "generator", "verifier", "FLOPs", "tree tokens", "seconds"):
-        shown.add_column(column, justify="left" if column in ("", "reuse by") else "right")
+    for column in ("", "by", "generator", "verifier", "FLOPs", "CPU s: generator", "verifier", "wall s"):
+        shown.add_column(column, justify="left" if column in ("", "by") else "right")
     for name, kinds in found.items():
         for kind, row in kinds.items():
             ratios = [f"{row[key]:.3f}" for key in ("generator", "verifier", "flops")]
-            shown.add_row(name, kind, *ratios, f"{row['tokens']:,.0f}", f"{row['seconds']:.1f}")
+            seconds = [f"{row[key]:.2f}" for key in ("generator_cpu", "verifier_cpu", "seconds")]
+            shown.add_row(name, kind, *ratios, *seconds)
     return shown
 
 

@@ -96,6 +96,7 @@ def test_greedy_is_hugging_faces_greedy(generator: Any, generator_path: Path) ->
 
 
 def test_computed_tokens_leave_out_the_cached_prefix(generator: Any) -> None:
+    ray.get(generator.forget.remote())
     prompt = tuple(1 + (j * j) % 11 for j in range(80))
     first, again = (answers(generator, [sample(prompt, 9, 4, until="end")])[0] for _ in range(2))
     assert first.computed_tokens == 80 + len(first.tokens) - 1
