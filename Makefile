@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test lint ui public-model bench bench-controller chaos clean
+.PHONY: setup run test lint ui public-model bench bench-controller bench-pipelines chaos clean
 
 setup: .venv/.ready
 
@@ -47,6 +47,9 @@ chaos: setup
 
 bench-controller: setup
 	$(BIN)/python -m orchestrator.benchmarks.controller
+
+bench-pipelines: setup
+	$(BIN)/python -m orchestrator.benchmarks.pipelines
 
 bench: setup
 	$(BIN)/python -m orchestrator.benchmarks.offline

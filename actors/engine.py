@@ -12,8 +12,10 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from actors.messages import Load
 
 if TYPE_CHECKING:
     import torch
@@ -197,6 +199,8 @@ class EngineThread:
     def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[Outcome]], None]) -> None:
         self.steps = 0
         """Engine steps that have ended: a number that rises is an engine that runs."""
+        self._load = Load(0, 0, 0.0, 0)
+        self._preemptions = 0
         self._options = options
         self._on_outcomes = on_outcomes
         self._inbox = _Inbox()
@@ -238,6 +242,12 @@ class EngineThread:
             self._inbox.stopping = True
             self._inbox.changed.notify()
         self._thread.join()
+
+    def load(self) -> Load:
+        """What the engine holds; the use of its cache is the largest since the last call."""
+        load = self._load
+        self._load = replace(load, kv_usage=0.0)
+        return load
 
     @property
     def tokenizer(self) -> Any:
@@ -300,7 +310,16 @@ class EngineThread:
         from vllm.usage.usage_lib import UsageContext
 
         # LLM_CLASS: the batch sizes of offline use, where throughput counts and not latency.
-        return LLMEngine.from_engine_args(EngineArgs(**self._options), usage_context=UsageContext.LLM_CLASS)
+        engine = LLMEngine.from_engine_args(EngineArgs(**self._options), usage_context=UsageContext.LLM_CLASS)
+        scheduler = _scheduler(engine)
+        preempt = scheduler._preempt_request  # vLLM counts these only with all its statistics on
+
+        def counted(*args: Any, **kwargs: Any) -> None:
+            self._preemptions += 1
+            preempt(*args, **kwargs)
+
+        scheduler._preempt_request = counted
+        return engine
 
     def _take_orders(self, engine: LLMEngine) -> bool:
         """Carry out what is in the inbox, sleeping while there is nothing to do. False: stop."""
@@ -339,6 +358,10 @@ class EngineThread:
         outcomes: list[Outcome] = []
         stepped = engine.step()
         self.steps += 1
+        scheduler = _scheduler(engine)
+        running, waiting = scheduler.get_request_counts()
+        usage = max(self._load.kv_usage, scheduler.get_kv_cache_usage())
+        self._load = Load(running, waiting, usage, self._preemptions)
         for output in stepped:
             job = self._jobs.pop(output.request_id, None)
             if job is None:
@@ -355,6 +378,11 @@ class EngineThread:
                 )
         if outcomes:
             self._on_outcomes(outcomes)
+
+
+def _scheduler(engine: LLMEngine) -> Any:
+    """Of an engine in this process."""
+    return engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
 
 
 def _die(message: str) -> NoReturn:

@@ -95,6 +95,18 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What a replica's engine holds, as it says with its results: requests that run and that wait for room;
+    the largest share of its KV cache in use since it last said so, in [0, 1]; and how often it has taken a
+    running request out again for want of memory, since its start."""
+
+    running: int
+    waiting: int
+    kv_usage: float
+    preemptions: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaInfo:
     """What a replica says of itself once its engine is up."""
 

@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
+from actors.limit import Limit
 from actors.link import Broken, Gone, Link, Lost, RayLink, cluster_resources
-from actors.messages import Failure, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
+from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.replica import Replica
 from actors.routing import Router
 
 log = logging.getLogger(__name__)
 Res = TypeVar("Res", bound=Result)
-
-OVERCOMMIT = 1.25
-"""Requests in flight at a replica, over what its engine runs at once: the next ones are at hand when
-a slot frees, and late binding still holds."""
 
 MAX_LOSSES = 5
 """A request in flight at so many lost replicas is taken to be what kills them, and fails."""
@@ -90,6 +86,8 @@ class _Member:
     lost_at: float = 0.0
     heard: float = 0.0
     busy_since: float | None = None
+    limit: Limit = field(default_factory=lambda: Limit(1))
+    load: Load | None = None
 
 
 class Pool(Generic[Res]):
@@ -98,13 +96,19 @@ class Pool(Generic[Res]):
     ``on_notice`` is told in one line what a user would want to know of lost and awaited replicas.
     """
 
-    def __init__(self, spec: PoolSpec, connect: Callable[[PoolSpec, str], Link] = RayLink) -> None:
+    def __init__(
+        self,
+        spec: PoolSpec,
+        connect: Callable[[PoolSpec, str], Link] = RayLink,
+        limit: Callable[[int], Limit] = Limit,
+    ) -> None:
         self.spec = spec
         self.stats = PoolStats()
         self.infos: list[ReplicaInfo] = []
         """Of the replicas, in the order in which they were up for the first time."""
         self.on_notice: Callable[[str], None] = lambda line: None
         self._connect = connect
+        self._limit = limit
         self._router = Router()
         self._members: dict[str, _Member] = {}
         self._aborting: set[str] = set()
@@ -188,6 +192,19 @@ class Pool(Generic[Res]):
         """Of the replicas that can be had now."""
         return [m.info for m in self._members.values() if m.info and self._router.has(m.name)]
 
+    def limit_by(self, limit: Callable[[int], Limit]) -> None:
+        """From now on limit what is in flight by a ``limit`` of each replica's places."""
+        self._limit = limit
+        for member in self._members.values():
+            if member.info is not None:
+                member.limit = limit(member.info.max_num_seqs)
+                self._router.resize(member.name, member.limit.now)
+
+    @property
+    def loads(self) -> list[tuple[int, Load]]:
+        """Each replica's limit, and what its engine said last."""
+        return [(m.limit.now, m.load) for m in self._members.values() if m.load is not None]
+
     @property
     def in_flight(self) -> int:
         return sum(self._router.in_flight(name) for name in self._members)
@@ -266,10 +283,14 @@ class Pool(Generic[Res]):
 
     async def _collect(self, member: _Member) -> None:
         while True:
-            results = await member.link.call("collect")
+            answers = await member.link.call("collect")
             member.heard = time.monotonic()
-            for result in results:
-                self._settle(member, result)
+            for answer in answers:
+                if isinstance(answer, Load):
+                    member.load = answer
+                    self._router.resize(member.name, member.limit.observe(answer, len(answers) - 1))
+                else:
+                    self._settle(member, answer)
             self._mark(member)
             self._wake()
 
@@ -298,7 +319,8 @@ class Pool(Generic[Res]):
             self.on_notice(f"{member.name} is back after {away:.0f} s")
         member.info, member.heard = info, time.monotonic()
         member.aborts.clear()
-        self._router.join(member.name, math.ceil(OVERCOMMIT * info.max_num_seqs))
+        member.limit = self._limit(info.max_num_seqs)
+        self._router.join(member.name, member.limit.now)
         least = self.spec.replicas if self.spec.least is None else self.spec.least
         if len(self.infos) >= least and not self._started.done():
             self._started.set_result(None)

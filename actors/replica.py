@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from actors.engine import EngineThread, Job, Outcome, Refused, engine_options
-from actors.messages import Failure, ReplicaInfo, Request, Result
+from actors.messages import Failure, Load, ReplicaInfo, Request, Result
 
 PING_POLL_SECONDS = 0.1
 """How often a ping looks whether the engine has made a step."""
@@ -119,8 +119,9 @@ class Replica(ABC):
         if self._ready:
             self._arrived.set()
 
-    async def collect(self) -> list[Result | Failure]:
-        """Wait for at least one finished request; return all that finished since the last call.
+    async def collect(self) -> list[Result | Failure | Load]:
+        """Wait for at least one finished request; return all that finished since the last call, and, at
+        their end, the engine's load.
 
         A cancelled call loses nothing: what it did not return, the next call does. There is no wait
         for more to come: what finishes during one round trip already makes the next batch. A newer call
@@ -136,7 +137,7 @@ class Replica(ABC):
         if mine != self._collects:
             return []
         ready, self._ready = self._ready, []
-        return ready
+        return [*ready, self._engine.load()]
 
     async def abort(self, ids: list[str]) -> None:
         """Stop these requests; they give no result any more. Unknown ids are ignored."""

@@ -4,8 +4,8 @@ Work is bound to a replica late, when the replica has room. Requests that share 
 ``affinity``) prefer the replica that already holds it; a replica with room and nothing of its own to
 do takes from the longest queue of another, since waiting there costs more than a prefill here.
 
-Invariant: every request is queued once, or in flight at one replica, or gone; a replica never has
-more than its capacity in flight; lost replicas' requests are queued again, before younger ones.
+Invariant: every request is queued once, or in flight at one replica, or gone; a replica is never
+given more than its capacity; lost replicas' requests are queued again, before younger ones.
 """
 
 from __future__ import annotations
@@ -61,6 +61,17 @@ class Router:
         if capacity < 1:
             raise ValueError(f"{replica}: capacity {capacity}; allowed: 1 or more")
         self._replicas[replica] = _Replica(replica, capacity)
+        self._moved.add(replica)
+        self._look.add(replica)
+
+    def resize(self, replica: str, capacity: int) -> None:
+        """From now on at most ``capacity`` at a time; what is in flight beyond that stays there."""
+        me = self._replicas.get(replica)
+        if me is None or capacity == me.capacity:
+            return
+        if capacity < 1:
+            raise ValueError(f"{replica}: capacity {capacity}; allowed: 1 or more")
+        me.capacity = capacity
         self._moved.add(replica)
         self._look.add(replica)
 

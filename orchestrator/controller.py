@@ -12,7 +12,7 @@ import asyncio
 import gc
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -100,7 +100,7 @@ class Controller:
     def __post_init__(self) -> None:
         self._read = cache(self._read_of)  # a policy asks for the same ones round after round
         # One thread: more of them would only take the interpreter from the searches.
-        self._judge = ThreadPoolExecutor(1, "judge")
+        self._judge: Executor = ThreadPoolExecutor(1, "judge")
 
     async def run(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search

@@ -10,9 +10,11 @@ import pytest
 
 from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks.chaos.trials import End, Fault, compared, plan
-from orchestrator.benchmarks.controller import Case, measure
+from orchestrator.benchmarks.controller import Case, measure, sharded
 from orchestrator.benchmarks.leftovers import Left
 from orchestrator.benchmarks.lockstep import Lockstep
+from orchestrator.benchmarks.pipelines import Case as Pipelines
+from orchestrator.benchmarks.pipelines import run as run_pipelines
 from orchestrator.controller import Controller
 from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
@@ -70,6 +72,32 @@ async def test_the_controller_is_measured_over_the_operations_of_its_searches(tm
     assert found["p50_ms"] <= found["p99_ms"]
     whole = await measure(Case(4, 7, 7, 0.001, n=1, whole=True), tmp_path / "one")
     assert whole["operations"] == 7 * 2
+
+
+async def test_searches_that_begin_by_chance_are_measured_where_the_load_is_steady(tmp_path):
+    found = await measure(Case(4, 40, seconds=0.001, n=4, depth=2, a_second=100), tmp_path / "beam")
+    assert found["operations"] == 40 * 4 * 2 * 2
+    assert found["ended"] - found["began"] > 0.25  # 40 arrivals at 100 a second
+    assert 0 < found["p50_ms"] <= found["p99_ms"]
+
+
+def test_two_controller_processes_share_the_problems_under_leases_of_one_budget():
+    found = sharded(Case(8, 10, 10, 0.001, n=4, depth=2), 2)
+    assert found["operations"] == 10 * 4 * 2 * 2
+    assert found["rate"] > 0
+
+
+def test_modelled_pipelines_are_a_function_of_their_numbers_and_short_of_memory_they_compute_again():
+    ample = run_pipelines(Pipelines(6, problems=4))
+    assert ample == run_pipelines(Pipelines(6, problems=4))
+    assert (ample["twice"], ample["preemptions"], ample["limits"]["generator"]) == (0, 0, 20)
+    for name in ("generator", "verifier"):
+        assert sum(ample["series"][name]) / len(ample["series"][name]) == pytest.approx(ample[name], abs=0.01)
+        assert 0 < ample[name] <= 1
+    fixed, adaptive = (run_pipelines(Pipelines(6, 1000, on, problems=8)) for on in (False, True))
+    assert fixed["twice"] > adaptive["twice"] > 0
+    assert fixed["limits"]["generator"] == 20 > adaptive["limits"]["generator"]
+    assert ample["generator"] > fixed["generator"]
 
 
 def test_a_trials_faults_are_a_function_of_its_number():

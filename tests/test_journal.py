@@ -88,6 +88,18 @@ def test_flushed_results_survive_a_process_that_never_closes(tmp_path: Path):
     journal.close()
 
 
+def test_reading_waits_for_no_commit_and_sees_only_what_is_committed(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "k", result(), 5)
+    journal.flush()
+    journal._database.execute("BEGIN IMMEDIATE")
+    journal._database.execute("DELETE FROM operations")
+    assert journal.results("p") == {"k": (result(), 5)}
+    assert len(journal) == 1
+    journal._database.execute("ROLLBACK")
+    journal.close()
+
+
 def test_a_journal_of_another_configuration_is_refused(tmp_path: Path):
     Journal(tmp_path / "j", fingerprint="one").close()
     with pytest.raises(JournalMismatch, match="another configuration"):

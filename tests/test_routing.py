@@ -23,6 +23,7 @@ class AnyEvents(RuleBasedStateMachine):
         self.router = Router()
         self.alive: set[str] = set()
         self.held: dict[str, set[str]] = {}
+        self.room: dict[str, int] = {}
         self.owed: set[str] = set()
         self.count = 0
 
@@ -32,6 +33,13 @@ class AnyEvents(RuleBasedStateMachine):
             self.router.join(name, 3)
             self.alive.add(name)
             self.held[name] = set()
+            self.room[name] = 3
+
+    @rule(name=names, capacity=st.integers(1, 5))
+    def resize(self, name: str, capacity: int) -> None:
+        self.router.resize(name, capacity)
+        if name in self.alive:
+            self.room[name] = capacity
 
     @rule(name=names)
     def leave(self, name: str) -> None:
@@ -52,6 +60,7 @@ class AnyEvents(RuleBasedStateMachine):
         assert not any(id in held for id in taken for held in self.held.values())
         if name in self.alive:
             self.held[name].update(taken)
+            assert not taken or len(self.held[name]) <= self.room[name]
 
     @rule(name=names, data=st.data())
     def finish(self, name: str, data: st.DataObject) -> None:
@@ -76,13 +85,16 @@ class AnyEvents(RuleBasedStateMachine):
     def the_idlest_has_the_most_room_for_its_size(self) -> None:
         idlest = self.router._idlest()
         if idlest is None:
-            assert all(len(held) == 3 for held in self.held.values())
+            assert not any(map(self.has_room, self.held))
         else:
-            assert len(self.held[idlest]) == min(map(len, self.held.values()))
+            assert self.has_room(idlest)
+            assert self.load(idlest) == min(map(self.load, self.held))
 
-    @invariant()
-    def caps_are_kept(self) -> None:
-        assert all(self.router.in_flight(name) <= 3 for name in self.alive)
+    def load(self, name: str) -> float:
+        return len(self.held[name]) / self.room[name]
+
+    def has_room(self, name: str) -> bool:
+        return len(self.held[name]) < self.room[name]
 
     @invariant()
     def everything_owed_is_queued_or_in_flight(self) -> None:
@@ -95,7 +107,7 @@ class AnyEvents(RuleBasedStateMachine):
         while woken := self.router.awake():
             for name in woken:
                 self.take(name)
-        if any(len(held) < 3 for held in self.held.values()):
+        if any(map(self.has_room, self.held)):
             assert self.router.queued == 0
 
     def teardown(self) -> None:

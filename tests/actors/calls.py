@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from actors.messages import Request, SampleRequest, ScoreRequest
+from actors.messages import Load, Request, SampleRequest, ScoreRequest
 
 _ids = itertools.count()
 
@@ -32,7 +32,8 @@ def collect(replica: Any, count: int) -> list[Any]:
     """The next ``count`` results, in the order in which they came."""
     results: list[Any] = []
     while len(results) < count:
-        results += ray.get(replica.collect.remote(), timeout=120)
+        found = ray.get(replica.collect.remote(), timeout=120)
+        results += [each for each in found if not isinstance(each, Load)]
     return results
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import Qwen2ForCausalLM
 
 from actors.generator import delimiter_token, stop_at_marker
-from actors.messages import Failure, Request, SampleResult
+from actors.messages import Failure, Load, Request, SampleResult
 from tests.actors.calls import answers, collect, sample, score
 from tests.actors.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
 
@@ -225,3 +225,18 @@ def test_a_marker_that_is_a_token_of_its_own_is_stopped_at_as_that_token() -> No
     assert (stop.arguments, stop.reason) == ({"stop_token_ids": [2], "min_tokens": 1}, 2)
     stop = stop_at_marker(tokenizer, "th")  # other tokens hold it too: it is looked for in the text
     assert (stop.arguments, stop.reason) == ({"stop_strings": ["th"]}, "th")
+
+
+def test_a_replica_says_with_its_results_what_its_engine_holds(generator: Any) -> None:
+    requests = [sample(PROMPTS[i % 24], i, until="end") for i in range(40)]
+    ray.get(generator.submit.remote(requests))
+    loads: list[Load] = []
+    left = len(requests)
+    while left:
+        *results, load = ray.get(generator.collect.remote(), timeout=120)
+        left -= len(results)
+        loads.append(load)
+    assert all(isinstance(load, Load) for load in loads)
+    assert max(load.running for load in loads) > 0 or len(loads) == 1
+    assert (loads[-1].running, loads[-1].waiting, loads[-1].preemptions) == (0, 0, 0)
+    assert 0 < loads[0].kv_usage < 1

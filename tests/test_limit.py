@@ -1,0 +1,75 @@
+"""In-flight limits: within their bounds under any report, and where an engine's memory puts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.limit import OVERCOMMIT, Limit
+from actors.messages import Load
+
+loads = st.builds(Load, st.integers(0, 300), st.integers(0, 300), st.floats(0, 1), st.integers(0, 9))
+
+
+@given(places=st.integers(1, 256), reports=st.lists(st.tuples(loads, st.integers(0, 300)), max_size=60))
+def test_the_limit_stays_between_one_and_what_the_places_allow(places, reports):
+    limit = Limit(places)
+    for load, results in reports:
+        assert 1 <= limit.observe(load, results) == limit.now <= limit.most < OVERCOMMIT * places + 1
+
+
+@given(places=st.integers(1, 256), results=st.lists(st.integers(1, 999), max_size=50), data=st.data())
+def test_an_engine_with_memory_to_spare_keeps_its_places_and_some_at_hand(places, results, data):
+    limit = Limit(places)
+    for count in results:
+        waiting = data.draw(st.integers(0, limit.most - places))
+        limit.observe(Load(places, waiting, data.draw(st.floats(0, 0.79)), 0), count)
+        assert limit.now == limit.most
+
+
+@dataclass
+class Memory:
+    """An engine of 64 places whose memory holds ``room`` requests: it runs as many, and preempts another."""
+
+    room: int
+    preemptions: int = 0
+
+    def run(self, limit: Limit, reports: int) -> list[int]:
+        """The limit after each report, while there is always more to do."""
+        seen = []
+        for _ in range(reports):
+            running = min(limit.now, 64, self.room)
+            self.preemptions += min(limit.now, 64) > self.room
+            load = Load(running, limit.now - running, running / self.room, self.preemptions)
+            seen.append(limit.observe(load, max(1, running // 4)))
+        return seen
+
+
+@pytest.mark.parametrize("room", [1, 3, 10, 40])
+def test_a_limit_settles_a_little_above_what_memory_holds_and_never_below(room):
+    seen = Memory(room).run(Limit(64), 1000)
+    assert min(seen) >= room
+    assert max(seen[200:]) <= OVERCOMMIT * room + 2
+
+
+def test_a_limit_grows_back_when_there_is_memory_again():
+    limit, memory = Limit(64), Memory(10)
+    memory.run(limit, 100)
+    assert limit.now == 14
+    memory.room = 1000
+    memory.run(limit, 200)
+    assert limit.now == limit.most
+
+
+def test_a_limit_is_decided_once_a_turnover_by_all_that_was_seen_in_it():
+    limit = Limit(8)
+    limit.observe(Load(5, 5, 1.0, 1), 4)
+    limit.observe(Load(4, 0, 0.1, 1), 5)
+    assert limit.now == limit.most == 10
+    limit.observe(Load(2, 0, 0.1, 1), 1)
+    assert limit.now == 8  # a quarter over the 5 that ran, and one
+    limit.observe(Load(2, 0, 0.1, 1), 8)
+    assert limit.now == 9
