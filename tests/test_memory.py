@@ -83,6 +83,7 @@ async def test_a_replica_out_of_memory_is_replaced_and_its_requests_are_done_aga
             await asyncio.sleep(0.1)
         now = {info.name: info.pid for info in pool.up}
         assert now.keys() == before.keys()
+        assert any(" is back after " in line for line in notices)
         assert gone([before[name] for name in before if now[name] != before[name]])
     finally:
         await pool.close()
