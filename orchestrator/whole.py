@@ -8,5 +8,8 @@ from pathlib import Path
 def write_whole(path: Path, text: str) -> None:
     """Put ``text`` in the file's place. OSError where the disk does not take it: what was there is kept."""
     writing = path.with_name(f"{path.name}.part")
-    writing.write_text(text)
-    writing.replace(path)
+    try:
+        writing.write_text(text)
+        writing.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # Python's own names no file

@@ -115,8 +115,9 @@ def _free_port() -> int:
 
 
 def environment(mark: str, directory: str) -> dict[str, str]:
-    """That of every process of the cluster and its driver: nothing of Ray's that was set before."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    """That of every process of the cluster and its driver: no other cluster, and no token of one."""
+    others = ("RAY_ADDRESS", "RAY_AUTH")
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {
         **outside,
         MARK: mark,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from orchestrator.benchmarks import leftovers
-from orchestrator.benchmarks.leftovers import alive
+from orchestrator.benchmarks.processes import alive
 
 MARK = "TTC_TEST_MARK"
 

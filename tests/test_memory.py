@@ -76,14 +76,14 @@ async def test_a_replica_out_of_memory_is_replaced_and_its_requests_are_done_aga
         work = (pool.run(request(i, seed=seed)) for i, seed in enumerate(seeds))
         results = await asyncio.wait_for(asyncio.gather(*work), 120)
         assert [result.tokens for result in results] == [(seed,) for seed in seeds]
-        assert pool.stats.lost_replicas >= 1
-        print(notices)
+        assert pool.stats.lost_replicas >= 1  # Ray may end others first, newer ones or larger
         for _ in range(300):
             if len(pool.up) == 2:
                 break
             await asyncio.sleep(0.1)
         now = {info.name: info.pid for info in pool.up}
         assert now.keys() == before.keys()
+        assert any(" is back after " in line for line in notices)
         assert gone([before[name] for name in before if now[name] != before[name]])
     finally:
         await pool.close()

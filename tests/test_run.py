@@ -255,7 +255,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_once_there_is_room(
 
     again = ttc(tmp_path, "resume", run_id, "--runs", runs)  # still full: nothing is made worse
     assert again.status == 1
-    assert "No space left on device" in again.err
+    assert f"No space left on device: '{runs}/{run_id}/config.yaml'" in again.err
 
     filler.unlink()
     resumed = ttc(tmp_path, "resume", run_id, "--runs", runs, "--json").summary
