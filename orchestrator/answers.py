@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import threading
@@ -113,6 +114,8 @@ def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then ends this process
     import math_verify  # noqa: F401
 
+    # It warns that it has no limit of time; the parent has one.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
     pipe.send("ready")
     while True:
         try:
