@@ -95,10 +95,9 @@ def test_modelled_pipelines_are_a_function_of_their_numbers_and_short_of_memory_
     for name in ("generator", "verifier"):
         assert sum(ample["series"][name]) / len(ample["series"][name]) == pytest.approx(ample[name], abs=0.01)
         assert 0 < ample[name] <= 1
-    fixed, adaptive = (run_pipelines(Pipelines(6, 1000, on, problems=8)) for on in (False, True))
+    fixed, adaptive = (run_pipelines(Pipelines(6, 1200, on, problems=16)) for on in (False, True))
     assert fixed["twice"] > adaptive["twice"] > 0
     assert fixed["limits"]["generator"] == 20 > adaptive["limits"]["generator"]
-    assert ample["generator"] > fixed["generator"]
 
 
 def test_a_trials_faults_are_a_function_of_its_number():
