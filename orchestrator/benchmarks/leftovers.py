@@ -13,6 +13,8 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.benchmarks.processes import left_behind
+
 SHARED_MEMORY = Path("/dev/shm")
 VARIABLE = "TTC_FOOTPRINT"
 """An environment variable that every process of a run inherits."""
@@ -59,30 +61,10 @@ class Footprint:
 
     def _look(self) -> Left:
         return Left(
-            tuple(marked(VARIABLE, self.environment[VARIABLE])),
+            tuple(left_behind(VARIABLE, self.environment[VARIABLE], deadline=0)),  # now
             tuple(sorted(unmapped(segments() - self._segments))),
             tuple(sorted(path for path in bound_sockets() if Path(path).is_relative_to(self.directory))),
         )
-
-
-def left_behind(variable: str, mark: str, deadline: float) -> list[str]:
-    """Command lines of the processes started under ``variable=mark`` that are still there at ``deadline``, of
-    the monotonic clock, whatever session or parent they have by now."""
-    while (left := marked(variable, mark)) and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-    return left
-
-
-def marked(variable: str, value: str) -> list[str]:
-    """Command lines of the living processes that were started under ``variable=value``."""
-    mark, found = f"{variable}={value}\0".encode(), []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " ").strip())
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-    return found
 
 
 def segments() -> set[str]:
@@ -111,16 +93,3 @@ def bound_sockets() -> set[str]:
 def socket_files(directory: Path) -> list[str]:
     """The sockets in a directory, bound or not."""
     return sorted(str(path) for path in directory.rglob("*") if path.is_socket())
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def running(pid: int) -> bool:
-    """Whether it is alive, and neither stopped nor dead but for its parent's notice."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "TtZ"

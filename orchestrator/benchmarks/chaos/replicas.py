@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
 from orchestrator.benchmarks.chaos.trials import End, Fault, Trial, compared, end_of, plan
-from orchestrator.benchmarks.leftovers import Footprint, Left, alive, running, segments, unmapped
+from orchestrator.benchmarks.leftovers import Footprint, Left, segments, unmapped
+from orchestrator.benchmarks.processes import alive, running
 from orchestrator.controller import Controller, SearchResult
 from orchestrator.preparation import Prepared
 from orchestrator.run import Run
