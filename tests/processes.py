@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from orchestrator.benchmarks import leftovers
+from orchestrator.benchmarks import processes
 from orchestrator.benchmarks.processes import alive
 
 MARK = "TTC_TEST_MARK"
@@ -13,7 +13,7 @@ MARK = "TTC_TEST_MARK"
 def left_behind(mark: str, within: float = 15.0) -> list[str]:
     """Command lines of the processes started under ``MARK=mark`` that are still there after ``within``
     seconds."""
-    return leftovers.left_behind(MARK, mark, time.monotonic() + within)
+    return processes.left_behind(MARK, mark, time.monotonic() + within)
 
 
 def gone(pids: list[int], within: float = 15.0) -> bool:

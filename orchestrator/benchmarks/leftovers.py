@@ -13,6 +13,8 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.benchmarks.processes import left_behind
+
 SHARED_MEMORY = Path("/dev/shm")
 VARIABLE = "TTC_FOOTPRINT"
 """An environment variable that every process of a run inherits."""
@@ -59,30 +61,10 @@ class Footprint:
 
     def _look(self) -> Left:
         return Left(
-            tuple(marked(VARIABLE, self.environment[VARIABLE])),
+            tuple(left_behind(VARIABLE, self.environment[VARIABLE], deadline=0)),  # now
             tuple(sorted(unmapped(segments() - self._segments))),
             tuple(sorted(path for path in bound_sockets() if Path(path).is_relative_to(self.directory))),
         )
-
-
-def left_behind(variable: str, mark: str, deadline: float) -> list[str]:
-    """Command lines of the processes started under ``variable=mark`` that are still there at ``deadline``, of
-    the monotonic clock, whatever session or parent they have by now."""
-    while (left := marked(variable, mark)) and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-    return left
-
-
-def marked(variable: str, value: str) -> list[str]:
-    """Command lines of the living processes that were started under ``variable=value``."""
-    mark, found = f"{variable}={value}\0".encode(), []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " ").strip())
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-    return found
 
 
 def segments() -> set[str]:
