@@ -13,8 +13,8 @@ from orchestrator.errors import BadInput, one_of
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
 
 # name: (hidden size, layers, width of the MLP). Heads of 32 dimensions: vLLM's CPU attention takes no less.
-SIZES = {"s": (64, 4, 192), "m": (128, 4, 384), "l": (192, 6, 512)}
-"""Generator sizes: 0.22, 0.86 and 2.7 million parameters."""
+SIZES = {"s": (64, 4, 192), "m": (128, 4, 384), "l": (128, 14, 384)}
+"""Generator sizes: 0.22, 0.86 and 3.0 million parameters."""
 
 LARGEST = 10_000_000
 """Bytes of weights that a checkpoint in the repository may have."""

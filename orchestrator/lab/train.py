@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator.errors import BadInput, one_of
-from orchestrator.lab.model import SIZES
 from orchestrator.lab.train_generator import GeneratorRecipe, train_generator
 from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
 from orchestrator.lab.training import LOG, Log
@@ -21,7 +20,10 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 Recipe = GeneratorRecipe | ReviserRecipe
 
 RECIPES: Mapping[str, Recipe] = {
-    **{f"generator-{size}": GeneratorRecipe(size) for size in SIZES},
+    "generator-s": GeneratorRecipe("s"),
+    "generator-m": GeneratorRecipe("m"),
+    # From nothing, on one pass over the same puzzles, no model of this size came to be better than m.
+    "generator-l": GeneratorRecipe("l", 1200, muon_lr=0.006, adam_lr=6e-4, decay=1.0, base="generator-m"),
     "reviser": ReviserRecipe(),
 }
 """What is trained here, and how; the verifiers are trained in ``lab.verifiers``."""
@@ -43,7 +45,8 @@ def train(
     """
     match recipe_of(what):
         case GeneratorRecipe() as recipe:
-            train_generator(out, recipe, seed, minutes, log)
+            base = CHECKPOINTS / recipe.base if recipe.base is not None else None
+            train_generator(out, recipe, seed, minutes, log, base)
         case ReviserRecipe() as recipe:
             train_reviser(out, generator, recipe, seed, minutes, log)
 

@@ -26,7 +26,7 @@ from orchestrator.lab.model import (
 )
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
 from orchestrator.lab.train import CHECKPOINTS, RECIPES, train, train_tracked
-from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator
+from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator, training_batch
 from orchestrator.lab.training import Log
 from orchestrator.prm.model import load_verifier
 from orchestrator.tracking import local_uri
@@ -79,6 +79,18 @@ def test_training_stopped_early_continues_to_the_same_weights(tmp_path: Path) ->
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
 
 
+def test_a_larger_sibling_begins_as_the_smaller_one_with_new_layers(tmp_path: Path) -> None:
+    recipe = replace(RECIPES["generator-l"], steps=1, batch=8)
+    smaller, base = load_generator(CHECKPOINTS / "generator-m"), CHECKPOINTS / "generator-m"
+    (first,) = train_generator(tmp_path, recipe, seed=0, log=quiet, base=base)
+    grown = load_generator(tmp_path)
+    assert (len(smaller.model.layers), len(grown.model.layers)) == (4, 14)
+    tokens = training_batch(0, 0, 8)
+    logits = smaller(tokens[:, :-1]).logits[:, task.PROMPT_TOKENS - 1 :]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, task.PROMPT_TOKENS :].flatten())
+    assert first == pytest.approx(loss.item(), rel=1e-3)
+
+
 def test_saved_generators_load_back_bit_for_bit(tmp_path: Path) -> None:
     generator = new_generator("s", 0)
     save_generator(generator, tmp_path / "g")
@@ -113,6 +125,7 @@ def test_sampling_follows_the_models_own_distribution() -> None:
     [
         ("generator-s", GENERATION_ARCHITECTURE, 64, 4, 216_384),
         ("generator-m", GENERATION_ARCHITECTURE, 128, 4, 858_752),
+        ("generator-l", GENERATION_ARCHITECTURE, 128, 14, 2_995_072),
         ("reviser", GENERATION_ARCHITECTURE, 64, 7, 377_088),
         ("prm", REWARD_ARCHITECTURE, 64, 7, 376_129),
         ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 268_993),
@@ -126,7 +139,7 @@ def test_checkpoint_is_a_stock_directory(
     config = json.loads((directory / "config.json").read_text())
     assert config["architectures"] == [architecture]
     assert (config["hidden_size"], config["num_hidden_layers"]) == (hidden, layers)
-    assert config["dtype"] == "float32"
+    assert config["dtype"] == ("float16" if parameters > 2_500_000 else "float32")
     assert sum(f.stat().st_size for f in directory.iterdir()) <= 10e6
     assert not (directory / RESUME_FILE).exists()
     load = load_generator if architecture == GENERATION_ARCHITECTURE else load_verifier
