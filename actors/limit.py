@@ -4,8 +4,7 @@ An engine is full by places (``max_num_seqs``, known beforehand) or by memory (i
 as pressure). The limit is always a little more than the engine runs: by places at first, and under pressure
 by what it has been seen to run. Then what cannot run is not bound to this replica but to the first that has
 room, and less is taken out of a batch to be computed once more. It never falls below what the engine runs:
-its own scheduler fills its memory better than a guess from outside (on modelled engines a limit that was cut
-at each preemption made runs up to two thirds longer).
+its own scheduler fills its memory better than a guess from outside.
 
 It is decided once a turnover, when as many results have come as the limit is large: at the engine's own pace.
 

@@ -13,9 +13,10 @@ import sys
 import time
 from pathlib import Path
 
+from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.chaos.controllers import recorded
 from orchestrator.benchmarks.chaos.replicas import Watcher
-from orchestrator.benchmarks.chaos.trials import LAB, End, end_of
+from orchestrator.benchmarks.chaos.trials import End, end_of
 from orchestrator.config import load
 from orchestrator.preparation import prepare
 from orchestrator.run import Run

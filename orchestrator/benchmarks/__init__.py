@@ -1,1 +1,6 @@
 """What is measured of the system itself; each module is a command (``python -m``)."""
+
+from pathlib import Path
+
+LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+"""The configuration that benchmarks start from."""

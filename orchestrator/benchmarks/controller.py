@@ -42,6 +42,7 @@ from actors.messages import (
 )
 from actors.pool import Pool, PoolSpec
 from orchestrator.answers import ANSWERS
+from orchestrator.benchmarks import LAB
 from orchestrator.config import load
 from orchestrator.controller import Controller, Search
 from orchestrator.journal import Journal
@@ -53,7 +54,6 @@ from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.tree import Node
 
-LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
 SLOTS = 256
 """Requests that a modelled engine runs at once."""
 STEP = 7

@@ -27,7 +27,8 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
-from orchestrator.benchmarks.recomputation import BY_BLOCK, LAB
+from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.recomputation import BY_BLOCK
 from orchestrator.config import load
 from orchestrator.journal import Journal
 from orchestrator.preparation import Prepared, prepare

@@ -24,14 +24,13 @@ from rich.table import Table
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest
 from actors.offline import OfflineActor
+from orchestrator.benchmarks import LAB
 from orchestrator.config import load
 from orchestrator.journal import Journal
 from orchestrator.operations import seed_of
 from orchestrator.preparation import Prepared, prepare
 from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
-
-LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
 
 
 def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:

@@ -23,12 +23,10 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.limit import Limit
-from actors.messages import (
-    Load,
-)
+from actors.messages import Load
 from actors.pool import Pool, PoolSpec
 from orchestrator.answers import ANSWERS
-from orchestrator.benchmarks.controller import LAB
+from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.modelled import DEPTH, PLACES, STEP, AtOnce, Engine, JumpingLoop
 from orchestrator.config import load
 from orchestrator.controller import Controller

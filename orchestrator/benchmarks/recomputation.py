@@ -21,6 +21,7 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.pool import Pool
+from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.processes import cpu_seconds
 from orchestrator.config import load
 from orchestrator.journal import Journal
@@ -29,7 +30,6 @@ from orchestrator.results import digest
 from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
 
-LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
 BY_BLOCK = ["generator.engine.kv_transfer_config=null", "verifier.engine.kv_transfer_config=null"]
 """What turns an engine's reuse by the token off."""
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.benchmarks import chaos
+from orchestrator.benchmarks import LAB, chaos
 from orchestrator.benchmarks.chaos.controllers import controller_trials
 from orchestrator.benchmarks.chaos.replicas import replica_trials
 from orchestrator.benchmarks.chaos.tables import outcomes, recoveries
-from orchestrator.benchmarks.chaos.trials import LAB, RUN, Trial
+from orchestrator.benchmarks.chaos.trials import RUN, Trial
 from orchestrator.config import load
 from orchestrator.preparation import prepare
 

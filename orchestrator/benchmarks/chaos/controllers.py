@@ -18,7 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.benchmarks.chaos.trials import LAB, End, Fault, Trial, compared, end_of, plan
+from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.chaos.trials import End, Fault, Trial, compared, end_of, plan
 from orchestrator.benchmarks.leftovers import Footprint
 
 ORPHAN_SECONDS = 120.0

@@ -12,7 +12,6 @@ from typing import Any
 
 from orchestrator.benchmarks.leftovers import Left
 
-LAB = Path(__file__).parents[3] / "configs" / "lab.yaml"
 RUN = (
     "name=chaos",
     "problems.limit=24",
