@@ -105,14 +105,14 @@ class Controller:
     async def run(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
-        """Search every problem under its lease of the budget.
+        """Search every problem under its lease of the budget; once in the life of a controller.
 
         ``prompts`` are the problems' token ids. Results are in the order of the problems. Raises the
         first of the errors that end a run (``FATAL``).
         """
         run = self._equally if self.policy is None else self._in_rounds
         try:
-            with rare_collections():
+            with rare_collections(), self._judge:
                 return await run(problems, prompts, search)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None

@@ -92,7 +92,7 @@ def test_what_an_engine_short_of_blocks_gives_up_is_computed_again(others: dict[
         (result,) = answers(tight, [sample(tokens, 0, 1)])
         return len(tokens) - result.computed_tokens
 
-    assert max(map(reused, prompts)) == 1  # their first tokens repeat
+    assert max(map(reused, prompts)) <= 1  # but for a first token that repeats
     assert reused(prompts[-1]) == 41
     assert reused(prompts[-2]) == 41
     assert reused(prompts[0]) <= 1
