@@ -24,8 +24,9 @@ from orchestrator.session import pool_specs, session
 from tests.hosts import cut, join
 
 CUT_SECONDS = 20
-PROBE_AFTER, PROBE_TIMEOUT = 22, 3
-"""A link may be away for 20 s: what is silent for longer is asked, and is lost 3 s later."""
+PROBE_AFTER, PROBE_TIMEOUT = 30, 10
+"""A link may be away for 20 s, and its packets are sent again up to 13 s later: what is silent for longer is
+asked, and is lost 10 s later."""
 CONFIG = (
     "problems.limit=16",
     "strategy.n=8",

@@ -223,7 +223,8 @@ def small_disk(tmp_path) -> Iterator[Path]:
     try:
         yield disk
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        # Ray's agents work in there, and look once a minute whether their node lives.
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def fill(disk: Path) -> Path:
