@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import hosts
-from tests.on_hosts import CUT_SECONDS, PROBE_AFTER, PROBE_TIMEOUT
+from tests.on_hosts import CUT_SECONDS
 
 SECONDS = 480
 
@@ -36,7 +36,7 @@ def test_a_run_over_hosts_one_of_which_is_cut_off_for_20_seconds_and_then_for_go
     assert found["same"] == [True, True], (
         "each with the solutions, the charge and the operations of the first"
     )
-    _, healed, alone = found["seconds"]
+    _, healed, _ = found["seconds"]
 
     # The run waits for the host, or gives its work to the other: that depends on when the link's packets are
     # sent again, which may be seconds after it is back.
@@ -44,7 +44,5 @@ def test_a_run_over_hosts_one_of_which_is_cut_off_for_20_seconds_and_then_for_go
     assert healed > CUT_SECONDS
     assert found["lost_while_away"] <= 1
 
-    # One that does not come back is given up, and the other does its work.
-    assert any(" is lost (silent for" in notice for notice in found["notices"]), found["notices"]
-    assert any(f"no token in {PROBE_TIMEOUT} s" in notice for notice in found["notices"])
-    assert alone > PROBE_AFTER
+    # One that does not come back is given up, by Ray's word or a probe, and the other does its work.
+    assert any(" is lost (" in notice for notice in found["notices"]), found["notices"]
