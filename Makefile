@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test lint ui public-model bench bench-controller bench-pipelines chaos clean
+.PHONY: setup run test test-hosts lint ui public-model bench bench-controller bench-pipelines chaos clean
 
 setup: .venv/.ready
 
@@ -25,6 +25,10 @@ run: setup
 
 test: lint
 	$(BIN)/pytest
+
+# A run over network namespaces whose links are cut; needs root.
+test-hosts: setup
+	TTC_HOSTS=1 $(BIN)/pytest tests/test_hosts.py
 
 lint: setup
 	$(BIN)/ruff check .
