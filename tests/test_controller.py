@@ -36,11 +36,13 @@ async def run(engine: ScriptedEngine, **options):
 async def test_searches_leave_no_cycles_so_that_the_collector_may_rest_and_is_itself_again_afterwards():
     control, usual, seen = controller(ScriptedEngine(letters(3))), gc.get_threshold(), []
     control.on_result = lambda result: seen.append(gc.get_threshold())
+    problems = [Problem(f"p{i}", "1+?", "aaa") for i in range(100)]
     gc.collect()
     gc.disable()
     try:
-        await control.run(PROBLEMS, PROMPTS, BEAM)
-        assert gc.collect() == 0
+        await control.run(problems, PROMPTS[:1] * 100, BEAM)
+        # Fewer than one a search: the libraries and threads of this process may leave some of their own.
+        assert gc.collect() < len(problems)
     finally:
         gc.enable()
     assert set(seen) == {COLLECTIONS}
