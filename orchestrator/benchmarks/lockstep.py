@@ -146,6 +146,7 @@ async def run(prepared: Prepared, peers: Prepared, batches: list[int], rounds: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--config", type=Path, default=LAB)
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
@@ -161,10 +162,11 @@ def main() -> None:
         f"strategy.n={options.n}",
         "budget.flops=1e18",
     ]
-    ours, peers = (prepare(load(LAB, [*overrides, *more])) for more in ([], BY_BLOCK))
+    ours, peers = (prepare(load(options.config, [*overrides, *more])) for more in ([], BY_BLOCK))
     seconds = asyncio.run(run(ours, peers, options.batches, options.rounds))
     own = seconds["orchestrator"]
-    title = f"beam search, n = {options.n}, {options.problems} problems, on {len(cores)} cores"
+    title = f"beam search, n = {options.n}, {len(ours.problems)} problems of {ours.config.name}"
+    title += f", on {len(cores)} cores"
     table = Table(title=title, title_justify="left")
     for column in ("", "seconds, median", "times as long: min", "median", "max"):
         table.add_column(column, justify="left" if not column else "right")
