@@ -36,7 +36,7 @@ from orchestrator.session import Session
 from orchestrator.setting import Engine, Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.traces import trace_of
-from orchestrator.tracking import CLOSE_SECONDS, Step, Tracker, status_of
+from orchestrator.tracking import Step, Tracker, status_of
 from orchestrator.whole import write_whole
 
 SUMMARY = "summary.json"
@@ -118,7 +118,7 @@ class Run:
         finally:
             self._tracker.artifact(self.directory / "journal.sqlite")
             # A full disk is the local store's too.
-            patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else CLOSE_SECONDS
+            patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else None
             self.untracked = self._tracker.close(status_of(error), patience)
 
     async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:

@@ -128,9 +128,10 @@ class Tracker:
             self._unkept = self._unkept or f"tracking: {path}: {line(error)}"
         self._log([Trace(os.path.relpath(path, self.directory))])
 
-    def close(self, status: str = "FINISHED", patience: float = CLOSE_SECONDS) -> str | None:
+    def close(self, status: str = "FINISHED", patience: float | None = None) -> str | None:
         """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait until everything is written, or
-        nothing was for ``patience`` seconds; a run that is nested in another leaves the wait to that one.
+        nothing was for ``patience`` seconds (None: ``CLOSE_SECONDS``); a run that is nested in another leaves
+        the wait to that one.
 
         Returns what is not written, why, and what writes it later, in one line; or None.
         """
@@ -140,6 +141,7 @@ class Tracker:
         if self._parent is not None:
             return self._unkept
         every = [self, *self._children]
+        patience = CLOSE_SECONDS if patience is None else patience
         for each in every:
             if not each._courier.finished(patience):
                 patience = 0.0  # the store is away for all of them
