@@ -22,6 +22,9 @@ from orchestrator.tree import Node
 
 R = TypeVar("R", bound=Result)
 
+Keep = Literal["always", "cut", "never"]
+"""When a finished node is an answer as it is found: else the strategy says itself which ones are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -60,11 +63,11 @@ class Execution:
         while self._running:
             await asyncio.wait(self._running)
 
-    async def _all(self, jobs: Sequence[Job], *, keep: bool = True) -> list[Node]:
+    async def _all(self, jobs: Sequence[Job], *, keep: Keep = "always") -> list[Node]:
         """Ask for the funds of every job, in order, before any of them runs; run what is granted."""
         decisions = [self._lease.ask(job.worst) for job in jobs]
         tasks = [asyncio.create_task(_paid(*each)) for each in zip(jobs, decisions, strict=True)]
-        self._running |= dict.fromkeys(tasks, keep)
+        self._running |= dict.fromkeys(tasks, keep != "never")
         try:
             nodes = await asyncio.gather(*tasks)
         except BaseException:
@@ -77,9 +80,10 @@ class Execution:
                 del self._running[task]
             _give_back(decisions)
         done = [node for node in nodes if node is not None]
-        if keep:
+        cut = len(done) < len(jobs)
+        if keep == "always" or (keep == "cut" and cut):
             self.finished += [node for node in done if node.finished]
-        if len(done) < len(jobs):
+        if cut:
             refused = jobs[nodes.index(None)].worst
             raise BudgetExhausted(self._lease.name, refused, self._lease.left)
         return done

@@ -176,9 +176,9 @@ class Lease:
 
     async def last_growth(self) -> int:
         """FLOPs of the next growth of a lease that grows, which is then its last; 0 if there is none. Of any
-        other lease all that it has, at once."""
+        other lease what is left, at once."""
         if self._on_dry is None:
-            return self.limit
+            return self.left
         self._last = asyncio.get_running_loop().create_future()
         self._advance()
         return await self._last

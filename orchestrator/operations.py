@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from actors.messages import RequestFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until
 from orchestrator.draft import Author, Draft
-from orchestrator.execution import Execution, Job
+from orchestrator.execution import Execution, Job, Keep
 from orchestrator.flops import CostModel
 from orchestrator.ledger import Lease, Reservation
 from orchestrator.problems import Problem
@@ -60,9 +60,8 @@ class Operations(Execution):
         return self._lease.left
 
     async def funds(self) -> int:
-        """FLOPs that the search is given for what it does next: its whole share, where that is fixed. Where
-        the budget moves between problems, wait for the decision: what it gives comes on top of what is
-        spent, and is the last."""
+        """FLOPs that the search has for what it does next: what is left of its share, where that is fixed.
+        Where the budget moves between problems, wait for the decision, which is the last."""
         return await self._lease.last_growth()
 
     def value(self, node: Node) -> float:
@@ -77,14 +76,15 @@ class Operations(Execution):
         until: Until = "step",
         temperature: float | None = None,
         score: bool = True,
-        keep: bool = True,
+        keep: Keep = "always",
     ) -> list[Node]:
         """Continue each parent ``n`` times (parent i ``n[i]`` times), to the next step or to the
         end; each child goes to the verifier the moment it is sampled.
 
         Returns the children, parent by parent. Raises BudgetExhausted, once those that the lease
-        could pay for are done, if it could not pay for all; the finished ones are in ``finished``,
-        unless a strategy says that they are no answers of its own (``keep`` False).
+        could pay for are done, if it could not pay for all. The finished ones are in ``finished``,
+        unless a strategy says that they are no answers (``keep`` "never"), or are so only of a search that
+        is cut short here ("cut").
         """
         nodes = [parents] if isinstance(parents, Node) else list(parents)
         counts = [n] * len(nodes) if isinstance(n, int) else list(n)

@@ -89,10 +89,20 @@ async def test_every_strategy_is_anytime(name, share, jitter):
         return
     _, found, its_paths = await search(int(share * spent))
     assert len(found) <= len(solutions)
-    if name == "particle_filtering":  # a finished particle may be resampled away later
+    if name in ("particle_filtering", "dvts"):  # a finished path may be dropped for another later
         return
     assert its_paths <= paths
     assert set(found) <= set(solutions)
+
+
+@pytest.mark.parametrize("name", ["beam_search", "rebase", "dvts", "particle_filtering"])
+async def test_a_search_that_is_cut_in_its_last_round_answers_with_what_it_finished_there(name):
+    whole = operations(ScriptedEngine(letters(4)))
+    await find(name)(whole, n=16)
+    ops = operations(ScriptedEngine(letters(4)), budget=int(0.95 * whole.usage.flops))
+    with pytest.raises(BudgetExhausted):
+        await find(name)(ops, n=16)
+    assert 8 <= len(ops.finished) < 16
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))

@@ -50,10 +50,18 @@ async def test_a_small_budget_takes_the_row_that_it_reaches():
     assert ops.usage.flops <= POOR
 
 
-async def test_what_the_estimate_cost_counts_as_reached():
-    # The second row's budget is the lease: what is left after the estimate alone would not reach it.
-    _, ops, _ = await searched(MEDIUM, 1_000_000)
-    assert any(request.until == "step" for request in ops._setting.engine.samples)
+@pytest.mark.parametrize(("score", "whole"), [(EASY, 6), (MEDIUM, 8), (HARD, 4)])
+async def test_what_it_chooses_it_can_pay_for(score, whole):
+    """The second row's budget is 10^6 FLOPs: where it is chosen for less in all, samples of the estimate are
+    the first of its own."""
+    for budget in range(700_000, 1_500_000, 50_000):
+        _, ops, nodes = await searched(score, budget)
+        untils = [request.until for request in ops._setting.engine.samples]
+        if score == MEDIUM and "step" in untils:
+            assert len(nodes) == 4 + whole, "the beam search was not cut"
+            assert budget > 1_000_000 / 1.1
+        if score == HARD and ops._setting.engine.revisions:
+            assert len(nodes) == 4 + whole
 
 
 async def test_best_of_n_below_the_samples_of_the_estimate_is_those():

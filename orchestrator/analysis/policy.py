@@ -60,15 +60,18 @@ class Policy:
         """The bin of a problem by its mean final score: 1 is the easiest."""
         return 1 + sum(score < cut for cut in self.thresholds)
 
-    def row(self, flops: float) -> Row:
-        """The row of the largest budget that ``flops`` reach, to within a tenth: problems' shares differ by
-        their prompts. The smallest where they reach none."""
-        reached = (row for row in self.rows if row.budget <= 1.1 * flops)
-        return max(reached, key=lambda row: row.budget, default=self.rows[0])
+    def choice(self, score: float, flops: float, estimate: float = 0.0) -> Choice:
+        """What a problem of this mean final score runs that has ``flops`` left, after ``estimate`` FLOPs for
+        the samples that told its score: the choice of the largest budget that these reach, to within a tenth,
+        since problems' shares differ by their prompts. The smallest's where they reach none. The samples
+        count where the choice is of samples, whose first they are."""
+        number = self.bin_of(score) - 1
 
-    def choice(self, score: float, flops: float) -> Choice:
-        """What a problem of this mean final score runs that has ``flops`` in all."""
-        return self.row(flops).bins[self.bin_of(score) - 1]
+        def reached(row: Row) -> bool:
+            paid = estimate if row.bins[number].strategy["name"] == SAMPLES else 0.0
+            return row.budget <= 1.1 * (flops + paid)
+
+        return max(filter(reached, self.rows), key=lambda row: row.budget, default=self.rows[0]).bins[number]
 
     @property
     def strategies(self) -> list[Mapping[str, Any]]:

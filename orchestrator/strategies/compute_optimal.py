@@ -41,8 +41,8 @@ def check(policy: str) -> None:
 @strategy(check=check, needs_verifier=True, within=within)
 async def compute_optimal(ops: Operations, *, policy: str = "policy.yaml") -> Sequence[Node]:
     """Sample a few solutions to the end; their mean final score gives the problem's bin; run what the
-    policy (from ``ttc fit``) has for that bin and for the largest budget that the problem's FLOPs reach:
-    its share, the estimate's among them, or what ``allocation: compute_optimal`` gives it then.
+    policy (from ``ttc fit``) has for that bin and for the largest budget that can still be paid: by what is
+    left of the problem's share, or by what ``allocation: compute_optimal`` gives it then.
 
     The estimate's solutions are returned with the strategy's: they are paid for, they are independent
     samples of the same generator scored by the same verifier, and selection loses nothing by hearing
@@ -50,7 +50,8 @@ async def compute_optimal(ops: Operations, *, policy: str = "policy.yaml") -> Se
     """
     learned: Policy = _read(policy)
     estimate = await ops.sample(ops.root, learned.samples, until="end")
-    choice = learned.choice(fmean(map(ops.value, estimate)), await ops.funds())
+    paid = ops.usage.flops
+    choice = learned.choice(fmean(map(ops.value, estimate)), await ops.funds(), paid)
     params = {key: value for key, value in choice.strategy.items() if key != "name"}
     name = choice.strategy["name"]
     if name == SAMPLES:

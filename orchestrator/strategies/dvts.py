@@ -21,7 +21,7 @@ async def dvts(ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: in
     The subtrees advance together, so that what a budget buys does not depend on timing.
     """
     width = continuations(n, width)
-    proposals = groups(await ops.sample(ops.root, n, keep=False), width)
+    proposals = groups(await ops.sample(ops.root, n, keep="cut"), width)
     solutions = ops.finished
     for _ in range(max_rounds - 1):
         best = [max(subtree, key=ops.value) for subtree in proposals]
@@ -31,7 +31,7 @@ async def dvts(ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: in
         live = [node for node in best if not node.finished]
         if not live:
             break
-        proposals = groups(await ops.sample(live, width, keep=False), width)
+        proposals = groups(await ops.sample(live, width, keep="cut"), width)
     else:
         solutions += [node for subtree in proposals for node in subtree if node.finished]
     return solutions

@@ -28,7 +28,7 @@ async def lookahead(
         ends = list(candidates)
         for _ in range(k):
             live = [i for i, end in enumerate(ends) if not end.finished]
-            further = await ops.sample([ends[i] for i in live], 1, temperature=0.0, keep=False)
+            further = await ops.sample([ends[i] for i in live], 1, temperature=0.0, keep="never")
             for i, end in zip(live, further, strict=True):
                 ends[i] = end
         return [ops.value(end) for end in ends]

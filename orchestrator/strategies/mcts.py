@@ -62,7 +62,7 @@ async def mcts(
         branch = root
         while not branch.node.finished and len(branch.node.path) < max_rounds:
             if not branch.children:
-                children = await ops.sample(branch.node, width, keep=False)
+                children = await ops.sample(branch.node, width, keep="never")
                 branch.children = [Branch(child, branch, ops.value(child)) for child in children]
             branch = max(
                 (child for child in branch.children if not child.closed), key=lambda c: c.ucb(exploration)

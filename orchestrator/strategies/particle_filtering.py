@@ -25,7 +25,7 @@ async def particle_filtering(
     """``n`` particles. Each round extends the unfinished ones by one step, weighs every particle by its
     value, and resamples all ``n`` in proportion to softmax(logit(value) / ``temperature``)."""
     earlier = ops.finished
-    particles = await ops.sample(ops.root, n, keep=False)
+    particles = await ops.sample(ops.root, n, keep="cut")
     for _ in range(max_rounds - 1):
         ops.finished = earlier + [particle for particle in particles if particle.finished]
         if all(particle.finished for particle in particles):
@@ -33,7 +33,7 @@ async def particle_filtering(
         particles = resample(particles, [ops.value(p) for p in particles], temperature, ops.random)
         live = [i for i, particle in enumerate(particles) if not particle.finished]
         extended = [particles[i] for i in live]
-        for i, child in zip(live, await ops.sample(extended, 1, keep=False), strict=True):
+        for i, child in zip(live, await ops.sample(extended, 1, keep="cut"), strict=True):
             particles[i] = child
     return particles
 
