@@ -117,6 +117,8 @@ class AllocationConfig:
     confidence: float = 0.9
     round: float = 0.1
     parallel: int = 64
+    exploration: float = 0.0
+    hopeless: float = 0.005
 
 
 @dataclass
@@ -348,6 +350,9 @@ def _check(config: Config) -> None:
         if not 0 < share <= 1:
             raise BadInput(f"allocation.{key}", share, "allowed: above 0, up to 1")
     _least("allocation.parallel", config.allocation.parallel, 1)
+    _least("allocation.exploration", config.allocation.exploration, 0)
+    if not 0 <= config.allocation.hopeless < 1:
+        raise BadInput("allocation.hopeless", config.allocation.hopeless, "allowed: 0 to less than 1")
     if len(config.budget.units) != 1:
         raise BadInput("budget", config.budget.units, f"exactly one is needed; {one_of(UNITS)}")
     if config.budget.solution_tokens is not None:

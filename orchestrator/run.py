@@ -250,7 +250,13 @@ def _policy(config: Config) -> Policy | None:
         return None
     if allocation.name == COMPUTE_OPTIMAL:
         return ComputeOptimal(read_policy(config.strategy["policy"]))
-    return Adaptive(allocation.confidence, allocation.round, allocation.parallel)
+    return Adaptive(
+        allocation.confidence,
+        allocation.round,
+        allocation.parallel,
+        allocation.exploration,
+        allocation.hopeless,
+    )
 
 
 class AnytimeCurve:

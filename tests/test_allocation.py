@@ -134,6 +134,25 @@ def test_a_set_that_cannot_be_solved_is_shared_fairly_to_the_end_of_the_budget()
     assert max(counts) - min(counts) <= 2
 
 
+def test_hopeless_problems_stop_and_leave_the_rest_of_the_budget_unspent():
+    p = [1.0] * 80 + [0.0] * 20
+    _, counts = play(Adaptive(), p, 64 * len(p), 0)
+    assert counts[:80] == [1] * 80
+    assert 50 < min(counts[80:]) <= max(counts[80:]) < 250
+    _, counts = play(Adaptive(hopeless=0.0), p, 64 * len(p), 0)
+    assert sum(counts) == 64 * len(p)
+
+
+def test_exploration_favours_what_is_known_less():
+    known = Asking([Candidate(f"{i}", 0.9) for i in range(9)], COST, COST, 9 * COST)
+    new = Asking([Candidate("0", 0.5), Candidate("1", 0.5)], COST, COST, 2 * COST)
+    gains = [
+        [Adaptive(exploration=c)._gain(one, Adaptive.belief(one.candidates), 0) for one in (known, new)]
+        for c in (0.0, 2.0)
+    ]
+    assert gains[1][1] / gains[0][1] > gains[1][0] / gains[0][0] > 1
+
+
 def test_graded_scores_tell_unsolved_problems_apart_where_binary_rewards_are_round_robin():
     hopeful = Asking([Candidate(f"{i}", 0.4) for i in range(8)], COST, COST, 8 * COST)
     hopeless = Asking([Candidate(f"{i}", 0.01) for i in range(8)], COST, COST, 8 * COST)
@@ -155,7 +174,15 @@ def test_agreement_and_scores_make_an_answer_likelier_and_other_answers_less_lik
 
 @pytest.mark.parametrize(
     "override",
-    ["allocation.name=greedy", "allocation.confidence=0", "allocation.round=1.5", "allocation.parallel=0"],
+    [
+        "allocation.name=greedy",
+        "allocation.confidence=0",
+        "allocation.round=1.5",
+        "allocation.parallel=0",
+        "allocation.exploration=-1",
+        "allocation.hopeless=1",
+        "allocation.hopeless=.nan",
+    ],
 )
 def test_a_bad_allocation_is_refused_by_its_key(override):
     with pytest.raises(BadInput, match=override.partition("=")[0]):

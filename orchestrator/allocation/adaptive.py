@@ -9,10 +9,13 @@ What is believed of a problem comes from its solutions' answers and scores, with
   half-way count for what they cost. Likely successes and the mean score are added to a.
 
 The gain of one more solution = (1 − chance that the selected answer is right) · chance that the next is.
+A problem stops when it is solved, and when that gain is too little to hope for.
 
 With binary rewards and elimination all problems that are left look alike, and any index is round-robin
-(Zuo's trap). Graded scores and agreement tell them apart here. Exploration needs no term of its own: the
-chance of a problem falls only with what was spent on it, so one that was tried less is tried next.
+(Zuo's trap). Graded scores and agreement tell them apart here. The chance of a problem falls only with what
+was spent on it, so one that was tried less is tried next: an exploration term as UCB's (so many standard
+deviations of the chance's posterior on top) changed accuracy by less than .001 between 0 and 2 of them, and
+is 0 unless asked for (500 problems, 64 samples each drawn in 6 orders, budgets of 4, 8 and 12 a problem).
 
 Pure: no clock, no randomness, no I/O.
 """
@@ -20,6 +23,7 @@ Pure: no clock, no randomness, no I/O.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,11 +56,16 @@ class Adaptive:
     """``confidence``: a problem whose selected answer is right with this chance is solved, and stops.
     ``round``: the share of what is left that one round hands out: smaller decides on more knowledge, larger
     waits less often. ``parallel``: the fewest solutions in a round, so that engines have work.
+    ``exploration``: standard deviations that are added to the chance of a next solution. ``hopeless``: a
+    problem whose gain, in solved problems a solution, is below this stops; 0 never gives one up. (In the
+    experiment above .005 cost nothing, at 4 to 48 solutions a problem, and of 48 left 28 unspent.)
     """
 
     confidence: float = 0.9
     round: float = 0.1
     parallel: int = 64
+    exploration: float = 0.0
+    hopeless: float = 0.005
 
     def __call__(self, asking: Sequence[Asking], left: int) -> list[int | None]:
         """Solutions for each problem (see ``rounds.Policy``). FLOPs: ``left`` for all of them.
@@ -65,9 +74,16 @@ class Adaptive:
         had failed; none is given more at once than it has had (doubling), or one.
         """
         beliefs = [self.belief(one.candidates) for one in asking]
-        grants: list[int | None] = [None if b.right >= self.confidence else 0 for b in beliefs]
-        best = [(-self._gain(one, b, 0), i) for i, (one, b) in enumerate(zip(asking, beliefs, strict=True))]
-        heap = [entry for entry in best if grants[entry[1]] is not None]
+        gains = [self._gain(one, b, 0) for one, b in zip(asking, beliefs, strict=True)]
+        grants: list[int | None] = [
+            None if b.right >= self.confidence or gain < self.hopeless else 0
+            for b, gain in zip(beliefs, gains, strict=True)
+        ]
+        heap = [
+            (-gain / self._cost(one, 0), i)
+            for i, (one, gain) in enumerate(zip(asking, gains, strict=True))
+            if grants[i] is not None
+        ]
         heapq.heapify(heap)
         if not heap:
             return grants
@@ -82,7 +98,8 @@ class Adaptive:
             spent += cost
             grants[i] = given + 1
             if given + 1 < max(1.0, one.spent / one.each):
-                heapq.heappush(heap, (-self._gain(one, beliefs[i], given + 1), i))
+                gain = self._gain(one, beliefs[i], given + 1)
+                heapq.heappush(heap, (-gain / self._cost(one, given + 1), i))
         return grants
 
     @staticmethod
@@ -105,13 +122,18 @@ class Adaptive:
         mean = sum(map(sum, scores.values())) / scored if scored else 0.0
         return Belief(weights[selected] / total, others / total + mean)
 
-    @staticmethod
-    def _gain(one: Asking, belief: Belief, failed: int) -> float:
-        """Of a next solution after ``failed`` more, per FLOP."""
+    def _gain(self, one: Asking, belief: Belief, failed: int) -> float:
+        """Of a next solution after ``failed`` more, in solved problems."""
         a, b = PRIOR
-        tried = one.spent / one.each + failed
-        chance = min(1.0, (a + belief.hits) / (a + b + tried))
-        return (1 - belief.right) * chance / (one.each if one.spent or failed else one.first)
+        total = a + b + one.spent / one.each + failed
+        mean = min(1.0, (a + belief.hits) / total)
+        spread = math.sqrt(mean * (1 - mean) / (total + 1))
+        return (1 - belief.right) * min(1.0, mean + self.exploration * spread)
+
+    @staticmethod
+    def _cost(one: Asking, failed: int) -> int:
+        """FLOPs that a gain is held against: a problem's first solution brings the prompt with it."""
+        return one.each if one.spent or failed else one.first
 
 
 def _weight(scores: Sequence[float], times: int) -> float:
