@@ -41,6 +41,10 @@ class Reservation:
         """Turn ``actual`` FLOPs of the reservation into spent ones. Raises ValueError beyond it."""
         if not 0 <= actual <= self.left:
             raise ValueError(f"{self._lease.name}: cannot settle {actual:,} of {self.left:,} reserved FLOPs")
+        self._lease._spend(actual)
+        self._settle(actual)
+
+    def _settle(self, actual: int) -> None:
         self.left -= actual
         self._lease._move(actual, reserved=actual)
 
@@ -85,22 +89,18 @@ class Lease:
         self.limit = limit
         self.settled = 0
         self.reserved = 0
+        self.spent = 0
+        """FLOPs settled here and in the open leases cut from this one."""
         self.closed = False
         self._on_dry = on_dry
         self._held = _held
         self._waiting: deque[_Request] = deque()
         self._last: asyncio.Future[int] | None = None
-        self._children: set[Lease] = set()
 
     @property
     def left(self) -> int:
         """FLOPs neither settled nor reserved."""
         return self.limit - self.settled - self.reserved
-
-    @property
-    def spent(self) -> int:
-        """FLOPs settled here and in the open leases cut from this one."""
-        return self.settled + sum(child.spent for child in self._children)
 
     @property
     def dry(self) -> bool:
@@ -156,9 +156,7 @@ class Lease:
     def lease(self, limit: int, name: str, *, on_dry: Callable[[], None] | None = None) -> Lease:
         """Cut a lease of ``limit`` FLOPs out of this one. Raises BudgetExhausted if it does not fit now."""
         self._cut(limit)
-        child = Lease(limit, name, on_dry=on_dry, _held=Reservation(self, limit))
-        self._children.add(child)
-        return child
+        return Lease(limit, name, on_dry=on_dry, _held=Reservation(self, limit))
 
     def extend(self, amount: int) -> None:
         """Raise the limit by ``amount`` FLOPs, cut from the lease that this one was cut from. Raises
@@ -200,15 +198,20 @@ class Lease:
             raise RuntimeError(f"{self.name}: closed while {self.reserved:,} FLOPs are still reserved")
         self.closed = True
         if self._held is not None:
-            parent, held, self._held = self._held._lease, self._held, None
-            parent._children.discard(self)
-            held.settle(self.settled)
+            held, self._held = self._held, None
+            held._settle(self.settled)  # spent it is already, there too
             held.close()
 
     def _cut(self, amount: int) -> None:
         if self._waiting or amount > self.left:
             raise BudgetExhausted(self.name, amount, self.left)
         self.reserved += amount
+
+    def _spend(self, amount: int) -> None:
+        lease: Lease | None = self
+        while lease is not None:
+            lease.spent += amount
+            lease = None if lease._held is None else lease._held._lease
 
     def _move(self, settled: int, *, reserved: int) -> None:
         self.settled += settled

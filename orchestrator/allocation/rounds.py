@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.budget import Price
 from orchestrator.ledger import Lease
@@ -54,18 +55,24 @@ class Rounds:
         self._policy = policy
         self._candidates = candidates
         self._problems: list[tuple[Lease, Price]] = []
+        self._open: dict[int, None] = {}  # in the order in which they were opened
+        self._running: set[int] = set()  # of those: not known to have run dry
         self._changed = asyncio.Event()
 
     def open(self, name: str, price: Price) -> Lease:
         """A lease of nothing, that grows until it is closed. ``price``: of the longest solution."""
-        lease = self._budget.lease(0, name, on_dry=self._changed.set)
+        i = len(self._problems)
+        lease = self._budget.lease(0, name, on_dry=partial(self._rest, i))
         self._problems.append((lease, price))
+        self._open[i] = None
+        self._running.add(i)
         return lease
 
     def close(self, problem: int) -> None:
         """Close a problem's lease: it takes part no more."""
         self._problems[problem][0].close()
-        self._changed.set()
+        del self._open[problem]
+        self._rest(problem)
 
     def to_dict(self) -> dict[str, int]:
         """For the summary."""
@@ -73,12 +80,19 @@ class Rounds:
 
     async def run(self) -> None:
         """Hold rounds until every lease is closed."""
-        while open_ := [i for i, (lease, _) in enumerate(self._problems) if not lease.closed]:
-            if all(self._problems[i][0].dry for i in open_):
-                await self._round(open_)
-            else:
+        while self._open:
+            if not self._running:  # after a round, or where what one waited for was withdrawn
+                self._running.update(i for i in self._open if not self._problems[i][0].dry)
+            if self._running:
                 self._changed.clear()
                 await self._changed.wait()
+            else:
+                await self._round(list(self._open))
+
+    def _rest(self, problem: int) -> None:
+        self._running.discard(problem)
+        if not self._running:
+            self._changed.set()
 
     async def _round(self, problems: Sequence[int]) -> None:
         self.held += 1
