@@ -333,6 +333,9 @@ class EngineThread:
         refused: list[Outcome] = []
         for order in orders:
             if order is None:
+                connector = _scheduler(engine).connector
+                if hasattr(connector, "let_go"):  # the engine may be idle, and have had no step since
+                    connector.let_go()
                 engine.reset_prefix_cache()
             elif isinstance(order, str):
                 if self._jobs.pop(order, None) is not None:

@@ -10,14 +10,15 @@ from actors.messages import SampleRequest
 
 
 class OfflineActor:
-    """``LLM.generate`` over a list of requests, with the same engine arguments as a generator replica."""
+    """``LLM.generate`` over a list of requests, with a generator replica's engine arguments but for what this
+    project adds to vLLM."""
 
     def __init__(self, model: str, *, dtype: str = "float32", engine: dict[str, Any] | None = None) -> None:
         from vllm import LLM
 
         options = engine_options(model, dtype=dtype, seed=0, options=engine or {})
-        # Priorities are the orchestrator's; an offline batch has none.
-        self._llm = LLM(**{**options, "scheduling_policy": "fcfs"})
+        # Priorities are the orchestrator's, and so is the connector: an offline batch has none.
+        self._llm = LLM(**{**options, "scheduling_policy": "fcfs", "kv_transfer_config": None})
 
     def generate(self, requests: list[SampleRequest]) -> tuple[float, int]:
         """Seconds that one blocking call over all requests takes, and the tokens it generated."""

@@ -66,8 +66,9 @@ class Replica(ABC):
         return {}
 
     @abstractmethod
-    def job(self, key: str, request: Request) -> Job | Result:
-        """The engine's job for a request, or its result if no engine is needed.
+    def job(self, key: str, request: Request) -> Job | Result | None:
+        """The engine's job for a request, its result if no engine is needed, or None if its result comes with
+        that of another job (see ``shared``).
 
         Called in the event loop. ValueError or TypeError: the request can never be answered.
         """
@@ -110,9 +111,9 @@ class Replica(ABC):
             except (ValueError, TypeError) as error:
                 self._ready.append(self.failure(request, error))
             else:
-                if isinstance(job, Job):
+                if job is None or isinstance(job, Job):
                     self._live[request.id] = key
-                    jobs.append(job)
+                    jobs += [job] if job is not None else []
                 else:
                     self._ready.append(job)
         self._engine.add(jobs)
@@ -144,7 +145,15 @@ class Replica(ABC):
         keys = [key for id in ids if (key := self._live.pop(id, None)) is not None]
         gone = set(ids)
         self._ready = [result for result in self._ready if result.id not in gone]
-        self._engine.abort(keys)
+        self._engine.abort(self.unshared(keys))
+
+    def shared(self, key: str, result: Result | Failure) -> list[tuple[str, Result | Failure]]:
+        """(key, result) of the requests that waited for this job's. Called in the event loop."""
+        return []
+
+    def unshared(self, keys: list[str]) -> list[str]:
+        """Those of the jobs that nobody else waits for. Called in the event loop as they are aborted."""
+        return keys
 
     async def forget(self) -> None:
         """Keep nothing of earlier requests: what a run costs must not depend on the one before it. Only
@@ -208,7 +217,7 @@ class Replica(ABC):
             self._loop.call_soon_threadsafe(self._deliver, done)
 
     def _deliver(self, done: list[tuple[str, Result | Failure]]) -> None:
-        for key, result in done:
+        for key, result in [each for one in done for each in (one, *self.shared(*one))]:
             if (ping := self._pings.get(key)) is not None:
                 if not ping.done():
                     ping.set_result(result)

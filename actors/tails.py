@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorMetadata
 from vllm.v1.kv_cache_interface import FullAttentionSpec
-from vllm.v1.request import RequestStatus
 
 from actors.prefixes import Prefixes
 
@@ -135,6 +134,7 @@ class Tails(KVConnectorBase_V1):
         self._note(self._coming, request, mine, start.place, request.num_tokens)
 
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> Copies:
+        self.let_go()
         for request, place, blocks in self._admitted:
             scheduled = scheduler_output.num_scheduled_tokens[request.request_id]
             self._keep(request, blocks, place, request.num_computed_tokens + scheduled)
@@ -144,11 +144,12 @@ class Tails(KVConnectorBase_V1):
         return copies
 
     def request_finished(self, request: Request, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
-        """Keep what it has computed since it was admitted. vLLM reuses an unfilled block first of all, so
-        that is held until the request has let go of it, and then put behind all others."""
+        """Keep what it has computed since it was admitted; of an aborted one too, since that is how vLLM ends
+        what it finds a stop string in. vLLM reuses an unfilled block first of all, so that is held until the
+        request has let go of it, and then put behind all others."""
         self._waited.discard(request.request_id)
         known = self._known.pop(request.request_id, None)
-        if known is not None and self._pool is not None and request.status != RequestStatus.FINISHED_ABORTED:
+        if known is not None and self._pool is not None:
             blocks = [self._pool.blocks[id] for id in block_ids]
             end = request.num_computed_tokens
             self._keep(request, blocks, known // self._block_size, end)
@@ -159,7 +160,12 @@ class Tails(KVConnectorBase_V1):
         return False, None
 
     def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
-        """The engine step has ended, and what finished with it has let go of its blocks."""
+        """The engine step has ended."""
+        self.let_go()
+
+    def let_go(self) -> None:
+        """What has finished so far has let go of its blocks: between engine steps, and before the cache is
+        reset, which vLLM refuses while a block is held."""
         if self._pool is not None and self._pinned:
             pinned, self._pinned = self._pinned, []
             self._pool.unpin_blocks(pinned, self._forget)

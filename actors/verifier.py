@@ -14,6 +14,9 @@ from actors.engine import Job, Outcome, Pooled, token_classify_params
 from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
 from actors.replica import Replica
 
+_Path = tuple[tuple[int, ...], tuple[int, ...]]
+"""Tokens, and where their steps end."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -94,7 +97,8 @@ class VerifierActor(Replica):
 
     Only new tokens are computed. The engine then returns no rows for the cached prefix, so the scores
     of the steps in there come from a memo of earlier answers; should a score be in neither, the request
-    runs once more without the cache (``computed_tokens`` counts both runs).
+    runs once more without the cache (``computed_tokens`` counts both runs). The same path asked for again
+    while it is being scored (a small model samples a step twice) waits for that score.
     """
 
     def __init__(
@@ -116,6 +120,8 @@ class VerifierActor(Replica):
             raise ValueError(f"verifier.kind: {kind!r} is not usable; allowed: {', '.join(KINDS)}")
         self._kind = KINDS[kind]
         self._memo = ScoreMemo(memo_bytes)
+        self._scoring: dict[_Path, str] = {}  # what is being scored: the key of its job
+        self._waiting: dict[str, tuple[_Path, list[tuple[str, str]]]] = {}  # by key: the others' (key, id)
         super().__init__(
             name,
             model,
@@ -131,7 +137,7 @@ class VerifierActor(Replica):
                 f"kind {kind!r} reads {' or '.join(map(str, self._kind.labels))}"
             )
 
-    def job(self, key: str, request: Request) -> Job | Result:
+    def job(self, key: str, request: Request) -> Job | Result | None:
         if not isinstance(request, ScoreRequest):
             raise TypeError(f"a verifier answers no {type(request).__name__}")
         tokens = self.check_tokens(request.tokens)
@@ -139,7 +145,26 @@ class VerifierActor(Replica):
         scores = self._recall(request, {})
         if None not in scores:  # a path sampled twice needs no engine
             return ScoreResult(request.id, scores, 0, self.name)  # type: ignore[arg-type]
+        path = (request.tokens, request.step_ends)
+        if (first := self._scoring.get(path)) is not None:
+            self._waiting[first][1].append((key, request.id))
+            return None
+        self._scoring[path], self._waiting[key] = key, (path, [])
         return Job(key, tokens, self._kind.params(read_cache=True), request, request.priority)
+
+    def shared(self, key: str, result: Result | Failure) -> list[tuple[str, Result | Failure]]:
+        path, others = self._waiting.pop(key, (None, []))
+        if path is not None:
+            del self._scoring[path]
+        return [(other, _again(result, id)) for other, id in others]
+
+    def unshared(self, keys: list[str]) -> list[str]:
+        alone = [key for key in keys if not self._waiting.get(key, (None, []))[1]]
+        for key in alone:
+            path, _ = self._waiting.pop(key, (None, []))
+            if path is not None:
+                del self._scoring[path]
+        return alone
 
     async def forget(self) -> None:
         await super().forget()
@@ -200,6 +225,14 @@ class VerifierActor(Replica):
         return tuple(
             fresh[end] if end in fresh else self._memo.get(prefix[: 4 * end]) for end in request.step_ends
         )
+
+
+def _again(result: Result | Failure, id: str) -> Result | Failure:
+    """The same for the request ``id``, which computed nothing."""
+    if isinstance(result, ScoreResult):
+        return ScoreResult(id, result.scores, 0, result.replica)
+    assert isinstance(result, Failure)
+    return replace(result, id=id)
 
 
 def check_steps(step_ends: Sequence[int], length: int) -> None:

@@ -143,14 +143,3 @@ async def test_a_search_that_fails_stalls_no_round():
     for results in runs:
         assert [result.error is not None for result in results] == [i == 2 for i in range(6)]
         assert digest(results) == digest(runs[0])
-
-
-async def test_a_round_looks_at_each_problem_a_few_times_however_many_there_are(monkeypatch):
-    looks, dry = [], Lease.dry.fget
-    monkeypatch.setattr(Lease, "dry", property(lambda lease: looks.append(lease) or dry(lease)))
-    problems = [Problem(f"p{i}", f"{i}+1?", "aaa") for i in range(200)]
-    control = Controller(
-        setting(ScriptedEngine(letters(2))), ANSWERS["exact"], Lease(BUDGET), policy=two_each_until(2.0)
-    )
-    await control.run(problems, [CODEC.encode(problem.prompt) for problem in problems], BEST_OF_50)
-    assert len(looks) <= 4 * len(problems) * (control.rounds.held + 1)

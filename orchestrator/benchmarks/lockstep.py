@@ -3,7 +3,8 @@
 Peers run beam search depth by depth: one blocking batch of samples over all problems, then one of scores, so
 that each engine waits for the other, and both for the slowest path. ``Lockstep`` does that to the very same
 searches on engines as vLLM makes them (batched, prefix caching and incremental scoring on), with as many
-problems in a batch as it is told; one problem a batch is the per-question form. The orchestrator runs on its
+problems in a batch as it is told, one batch after the other; one problem a batch is the per-question form.
+Both sides reach their engines by the same messages, a batch of them at a time. The orchestrator runs on its
 own engines, which reuse by the token (``actors/tails.py``), and on the peers', which reuse by the block. All
 sides find the same solutions, in turn; the figures are ratios of wall time. Run with ``make bench``.
 """
@@ -37,8 +38,9 @@ from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
 from orchestrator.setting import Engine
 
-QUIET_SECONDS = 0.002
-"""Without a new request for so long, all searches wait for the next batch."""
+QUIET_TURNS = 50
+"""So many turns of the event loop without a new request, and all searches wait for the next batch: a few
+times as many as a search takes from a result to its next request, in a fraction of a millisecond."""
 
 
 class Lockstep:
@@ -74,7 +76,8 @@ class Lockstep:
             await self._arrived.wait()
             while self._arrived.is_set():
                 self._arrived.clear()
-                await asyncio.sleep(QUIET_SECONDS)
+                for _ in range(QUIET_TURNS):
+                    await asyncio.sleep(0)
             batch, self._waiting = self._waiting, []
             results = await asyncio.gather(*(run() for run, _ in batch))
             for (_, future), result in zip(batch, results, strict=True):
@@ -82,12 +85,16 @@ class Lockstep:
 
 
 async def searched(prepared: Prepared, engine: Engine, at_once: int, journal: Path) -> tuple[float, str]:
-    """Seconds of a whole run, and the digest of what it found."""
-    recorder = Journal(journal)
-    controller = controller_of(prepared, engine, recorder)
-    controller.searches_at_once = at_once
+    """Seconds of a whole run, ``at_once`` problems after the other, and the digest of what it found."""
+    recorder, results = Journal(journal), []
     began = time.perf_counter()
-    results = await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
+    for start in range(0, len(prepared.problems), at_once):
+        controller = controller_of(prepared, engine, recorder)
+        controller.searches_at_once = at_once
+        batch = slice(start, start + at_once)
+        results += await controller.run(
+            prepared.problems[batch], prepared.prompts[batch], search_of(prepared.config)
+        )
     recorder.close()
     return time.perf_counter() - began, digest(results)
 

@@ -1,8 +1,10 @@
 """Benchmark: how many tokens the engines compute for each token of the search trees that had to be.
 
-A tree's tokens are its prompt and each edge once, which is what a run is charged. The same searches run on
-engines that reuse what they have computed block by block, as vLLM does by itself, and on engines that reuse
-it token by token (``actors/tails.py``), and must find the same solutions. Run with ``make bench``.
+A generator's are each problem's prompt and each sample once, which is what a run is charged. A verifier's
+are the different prefixes among the paths that it is given: of equal steps, which a small model samples
+often, one is enough. The same searches run on engines that reuse what they have computed block by block, as
+vLLM does by itself, and on engines that reuse it token by token (``actors/tails.py``), and must find the same
+solutions. Run with ``make bench``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
+from actors.messages import ScoreRequest, ScoreResult
 from actors.pool import Pool
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.processes import cpu_seconds
@@ -29,16 +32,46 @@ from orchestrator.preparation import Prepared, prepare
 from orchestrator.results import digest
 from orchestrator.run import controller_of, search_of
 from orchestrator.session import pool_specs
+from orchestrator.setting import Engine
 
 BY_BLOCK = ["generator.engine.kv_transfer_config=null", "verifier.engine.kv_transfer_config=null"]
 """What turns an engine's reuse by the token off."""
 
 
+class Prefixes:
+    """Counts the different prefixes of sequences of tokens."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, ...]] = set()
+
+    def add(self, tokens: tuple[int, ...]) -> None:
+        while tokens and tokens not in self._seen:
+            self._seen.add(tokens)
+            tokens = tokens[:-1]
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+
+class Watched:
+    """Engines, and what their verifiers are given."""
+
+    def __init__(self, engines: Engine) -> None:
+        self.sample, self.revise = engines.sample, engines.revise
+        self.prefixes = Prefixes()
+        self._score = engines.score
+
+    async def score(self, request: ScoreRequest) -> ScoreResult:
+        self.prefixes.add(request.tokens)
+        return await self._score(request)
+
+
 async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tuple[dict[str, float], str]:
     """A run's figures, and the digest of its solutions. Of each model: the tokens its engines computed over
-    the trees' own, and the processor seconds they took; of both: the FLOPs computed over those charged."""
-    recorder = Journal(journal)
-    controller = controller_of(prepared, engines, recorder)
+    those that had to be, and the processor seconds they took; of both: the FLOPs computed over those
+    charged."""
+    recorder, watched = Journal(journal), Watched(engines)
+    controller = controller_of(prepared, watched, recorder)
     before = [busy(pool) for pool in engines.pools]
     began = time.perf_counter()
     results = await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
@@ -47,7 +80,7 @@ async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tu
     recorder.close()
     return {
         "generator": usage.computed_generator_tokens / usage.generator_tokens,
-        "verifier": usage.computed_verifier_tokens / usage.verifier_tokens,
+        "verifier": usage.computed_verifier_tokens / max(1, len(watched.prefixes)),
         "flops": usage.computed_flops / usage.flops,
         "tokens": usage.generator_tokens + usage.verifier_tokens,
         "generator_cpu": generator,
@@ -104,6 +137,7 @@ def table(found: dict[str, dict[str, dict[str, float]]], title: str) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--config", type=Path, default=LAB)
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--replicas", type=int, default=1, help="generators; there is one verifier")
@@ -119,7 +153,7 @@ def main() -> None:
     def prepared(strategy: str, *overrides: str) -> Prepared:
         return prepare(
             load(
-                LAB,
+                options.config,
                 [
                     f"strategy={{name: {strategy}, n: {options.n}}}",
                     f"generator.replicas={options.replicas}",

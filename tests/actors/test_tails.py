@@ -83,6 +83,26 @@ def test_a_prompt_that_leaves_another_within_a_block_reuses_it_up_to_there(gener
     assert third.computed_tokens == 1 + len(third.tokens) - 1
 
 
+def test_what_ends_at_a_stop_string_is_reused_too(cluster: dict[str, Any]) -> None:
+    """Its delimiter is two tokens: vLLM ends such a sample by aborting it."""
+    by_text, stem, seed = cluster["other"], prompt(30, 45), 0
+    for forgotten in (False, True):
+        ray.get(by_text.forget.remote())  # an idle engine's blocks are all free: nothing is left of the first
+        steps, tokens = 0, stem
+        while steps < 5:
+            seed += 1
+            (result,) = answers(by_text, [sample(tokens, seed, 120)])
+            if tokens != stem:
+                assert result.computed_tokens == len(result.tokens), "but for the last token, which has to be"
+            elif forgotten:
+                assert result.computed_tokens == len(stem) + len(result.tokens) - 1
+            if result.finish == "step":
+                steps, tokens = steps + 1, (*tokens, *result.tokens)
+            if len(tokens) > 160:
+                break
+        assert steps > 1
+
+
 def test_what_an_engine_short_of_blocks_gives_up_is_computed_again(others: dict[str, Any]) -> None:
     tight = others["tight"]
     ray.get(tight.forget.remote())

@@ -18,7 +18,7 @@ from orchestrator.prm.config import TrainConfig
 from orchestrator.prm.label import LabelledSolution
 from orchestrator.prm.model import load_verifier, scores
 from orchestrator.prm.train import train
-from tests.actors.calls import answers, sample, score
+from tests.actors.calls import answers, collect, sample, score
 from tests.actors.tiny_models import MAX_LEN, make_reward_model, save_llama
 
 ENDS = (20, 50, 70, 100, 131, 150)
@@ -79,6 +79,23 @@ def test_a_path_scored_again_needs_no_engine(verifier: Any) -> None:
     request, repeated = score(path(200), *ENDS), score(path(200), *ENDS)
     (first,), (again,) = answers(verifier, [request]), answers(verifier, [repeated])
     assert again == ScoreResult(repeated.id, first.scores, 0, "verifier")
+
+
+def test_a_path_that_is_being_scored_is_not_computed_again(verifier: Any) -> None:
+    ray.get(verifier.forget.remote())
+    tokens = path(202)
+    results = answers(verifier, [score(tokens, *ENDS) for _ in range(5)])
+    assert len({result.scores for result in results}) == 1
+    assert sorted(result.computed_tokens for result in results) == [0, 0, 0, 0, len(tokens)]
+
+    first, second = (score(path(203), *ENDS) for _ in range(2))
+    ray.get([verifier.submit.remote([first, second]), verifier.abort.remote([first.id])])
+    (result,) = collect(verifier, 1)
+    assert (result.id, len(result.scores)) == (second.id, len(ENDS))
+    alone = score(path(204), *ENDS)
+    ray.get([verifier.submit.remote([alone]), verifier.abort.remote([alone.id])])
+    (again,) = answers(verifier, [score(path(204), *ENDS)])
+    assert len(again.scores) == len(ENDS)
 
 
 def test_what_was_forgotten_is_computed_anew_to_the_same_scores(verifier: Any) -> None:
