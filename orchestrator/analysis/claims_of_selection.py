@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.analysis.cells import Cell, Option, correct_by_aggregation
 from orchestrator.analysis.estimators import Floats, resamples
 from orchestrator.analysis.evidence import Evidence, Group
-from orchestrator.analysis.tables import model
+from orchestrator.analysis.tables import group_words, model
 from orchestrator.analysis.verdicts import (
     Part,
     above,
@@ -54,7 +54,7 @@ def weighted_against_plain(evidence: Evidence) -> list[Part]:
 def flips(evidence: Evidence) -> list[Part]:
     """Over all chains of two attempts at least: how often a correct attempt's revision is incorrect, and
     how much more often weighted selection within a chain is right than its last attempt."""
-    options = [o for o in evidence.main.named("revisions") if o.strategy["length"] > 1]
+    options = [o for o in evidence.main.revisions if o.strategy["length"] > 1]
     cells = [cell for option in options for cell in option.cells if cell.results is not None]
     if not cells:
         return [untested("flips", "it needs revisions with length > 1")]
@@ -118,13 +118,14 @@ def mode(evidence: Evidence) -> list[Part]:
 def verifier_against_majority(evidence: Evidence) -> list[Part]:
     """Of each verifier, on the best-of-N whose n is closest to 8."""
     parts = []
-    for group in evidence.groups:
+    scored = [group for group in evidence.groups if "weighted" in group.rules]
+    for group in scored:
         by_n = {n: o for n, o in group.by_n("best_of_n").items() if n > 2}
-        if not by_n or "weighted" not in group.rules:
+        if not by_n:
             continue
         n = min(by_n, key=lambda n: abs(np.log2(n / 8)))
         gain = over_problems(by_n[n].correct("weighted") - by_n[n].correct("majority"))
-        what = f"{model(group.models['verifier.model'])}, weighted less majority at n={n}"
+        what = f"{group_words(group, scored)}, weighted less majority at n={n}"
         parts.append(no_more(what, gain))
     return parts or [untested("weighted less majority", "it needs best_of_n near n = 8, scored")]
 

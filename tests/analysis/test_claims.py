@@ -74,7 +74,7 @@ def run(
 
 
 def evidence(*cells: Cell, others: Sequence[Sequence[Cell]] = (), difficulty: Cell | None = None) -> Evidence:
-    groups = [Group(group[0].setting, options(group), BINS) for group in (cells, *others)]
+    groups = [Group(group[0].models, options(group), BINS) for group in (cells, *others)]
     return Evidence("study", "weighted", groups, "no difficulty run", difficulty=difficulty)
 
 
