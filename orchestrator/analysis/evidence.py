@@ -133,7 +133,13 @@ def gather(
             difficulty = None
     learned: Study | None = None
     policy: Fit | str = "there is no difficulty run, whose samples tell how hard each problem is"
-    if difficulty is not None:
+    if difficulty is not None and difficulty.models != found[0].models:
+        differ = [k for k, v in found[0].models.items() if difficulty.models[k] != v]
+        policy = (
+            f"difficulty run {difficulty.run_id} has other models than the runs that are compared (its "
+            f"{', '.join(differ)}): it bins their problems, but its scores and costs are not theirs"
+        )
+    elif difficulty is not None:
         try:
             learned = study(replace(experiment, difficulty=[difficulty]), rule)
             policy = fit(learned, samples=samples)
@@ -150,7 +156,8 @@ def apart(groups: Sequence[Group]) -> list[str]:
 
 
 def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
-    """The run that bins a group's problems: of its models, or else of its generator at least."""
+    """The run that bins a group's problems: of its models, or else of its generator at least, whose scores
+    then tell nothing about the group's verifier."""
     alike = [run for run in runs if run.models == group.models]
     name = group.models["generator.model"]
     return next(iter([*alike, *(r for r in runs if same_model(r.setting["generator.model"], name))]), None)

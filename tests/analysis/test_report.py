@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,18 @@ def test_without_a_difficulty_run_there_are_no_bins_and_the_page_says_so(stored)
     evidence = gather(load_directory(stored / "study"))
     assert list(accuracy_table(evidence).columns[2:]) == ["FLOPs charged", "all"]
     assert "there is no difficulty run" in page(evidence, *draw(evidence, 2.0))
+
+
+def test_another_verifiers_difficulty_run_bins_the_problems_and_teaches_no_policy(tmp_path):
+    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+    weak = {**found.difficulty[0].config, "verifier": {"model": "lab/checkpoints/prm-weak"}}
+    other = replace(found, difficulty=[replace(found.difficulty[0], config=weak)])
+    evidence = gather(other)
+    assert evidence.main.models["verifier.model"].endswith("checkpoints/prm")
+    assert evidence.main.bins.tolist() == gather(found).main.bins.tolist()
+    assert evidence.fit is None
+    assert "verifier.model" in evidence.policy
+    assert "has other models" in page(evidence, [], [])
 
 
 def test_runs_that_cannot_be_compared_are_left_out_by_name(stored):
