@@ -25,6 +25,12 @@ from orchestrator.analysis.verdicts import (
 from orchestrator.selection import Candidate, weighted
 
 
+TRAINED = (
+    "(it depends on how the reviser was trained: the paper's saw no correct attempts in its context, "
+    "the lab's does)"
+)
+
+
 def last_step_best(evidence: Evidence) -> list[Part]:
     """On the largest best-of-N, read by weighted selection under each aggregation of step scores."""
     what = "last step against {}"
@@ -53,7 +59,11 @@ def weighted_against_plain(evidence: Evidence) -> list[Part]:
 
 def flips(evidence: Evidence) -> list[Part]:
     """Over all chains of two attempts at least: how often a correct attempt's revision is incorrect, and
-    how much more often weighted selection within a chain is right than its last attempt."""
+    how much more often weighted selection within a chain is right than its last attempt.
+
+    The share depends on the reviser's training: one that never saw a correct attempt in its context, as the
+    paper's, learned always to change the answer.
+    """
     options = [o for o in evidence.main.revisions if o.strategy["length"] > 1]
     cells = [cell for option in options for cell in option.cells if cell.results is not None]
     if not cells:
@@ -69,19 +79,20 @@ def flips(evidence: Evidence) -> list[Part]:
             picked = any(c for c, candidate in attempts if candidate.answer == answer and answer is not None)
             gain[problem] += picked - right[-1]
             chains[problem] += 1
+    share_of = f"share of correct attempts that flip {TRAINED}"
+    recovered = "selection over the chain less its last attempt"
     weights = np.vstack([np.full(problems, 1 / problems), resamples(problems)])
     revised = weights @ (kept + lost)
     parts = []
     if not revised.all():
-        parts.append(
-            untested("share of correct attempts that flip", "hardly any correct attempt was revised")
-        )
+        parts.append(untested(share_of, "hardly any correct attempt was revised"))
     else:
         share = of_resamples((weights @ lost) / revised)
-        parts.append(near("share of correct attempts that flip", share, 0.38, 0.10, points=False))
+        parts.append(near(share_of, share, 0.38, 0.10, points=False))
+    if "weighted" not in evidence.main.rules:  # without scores the choice is no choice
+        return [*parts, untested(recovered, "nothing is scored: it needs a verifier")]
     gains = gain[chains > 0] / chains[chains > 0]
-    parts.append(above("selection over the chain less its last attempt", over_problems(gains)))
-    return parts
+    return [*parts, above(recovered, over_problems(gains))]
 
 
 def coverage_after_plateau(evidence: Evidence) -> list[Part]:

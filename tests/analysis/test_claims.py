@@ -287,6 +287,21 @@ def test_nothing_is_tested_without_what_it_needs():
     assert all(part.why for f in found for part in f.parts)
 
 
+def test_a_chain_without_a_verifier_has_nothing_to_select_by():
+    lost = np.arange(P) < 0.38 * P
+    chains = [[("r", True, np.nan, ()), ("w" if x else "r", not x, np.nan, ())] for x in lost]
+    unscored = {"majority": right(0.5)}
+    base = run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2)
+    made = replace(base, correct=unscored)
+    made.__dict__["solutions"] = base.solutions
+    found = replace(evidence(made), rule="majority")
+    share, selection = findings(found)[6].parts
+    assert share.verdict == "holds"
+    assert "how the reviser was trained" in str(share)
+    assert selection.verdict == "not tested"
+    assert "verifier" in selection.why
+
+
 def test_what_lies_in_the_noise_is_not_decided():
     by_chance = right(0.5, shift=50)
     assert (by_chance != right(0.5)).mean() > 0.5, "other problems, as many of them"
