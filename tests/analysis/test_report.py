@@ -168,6 +168,7 @@ def test_the_command_keeps_the_page_in_mlflow(stored, tmp_path, capsys):
         (["--price", "nan"], "--price: nan"),
         (["--generator", "generator-xl"], "--generator: 'generator-xl'"),
         (["--out", "no/where/report.html"], "a directory that exists"),
+        (["--out", "."], "--out: '.' is not usable"),
     ],
 )
 def test_what_cannot_be_reported_is_one_readable_line(stored, tmp_path, capsys, monkeypatch, arguments, said):
