@@ -24,7 +24,6 @@ from orchestrator.analysis.verdicts import (
 )
 from orchestrator.selection import Candidate, weighted
 
-
 TRAINED = (
     "(it depends on how the reviser was trained: the paper's saw no correct attempts in its context, "
     "the lab's does)"
