@@ -208,8 +208,9 @@ def test_an_experiment_comes_back_from_mlflow_and_from_its_directory(tmp_path):
         lab_config(f"seed={seed}", "strategy.name=best_of_n", f"strategy.n={n}", "budget.flops=8000")
         for seed, n in ((0, 2), (1, 2), (9, 8))
     ]
-    for config, name in zip(configs, ("a", "b", "difficulty"), strict=True):
-        role = "difficulty" if name == "difficulty" else "cell"
+    configs.append(lab_config("strategy.name=best_of_n", "strategy.n=2", "budget.flops=8000"))
+    for config, name in zip(configs, ("a", "b", "difficulty", "label"), strict=True):
+        role = name if name in ("difficulty", "label") else "cell"
         results = sampled(P, config.strategy["n"], config.seed)
         store(tmp_path / "study" / name, uri, config, results, role=role)
 
