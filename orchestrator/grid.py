@@ -96,6 +96,10 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
     base = merged(stack)
     cells = [_cell(stack, each, "cell") for each in _product(section)]
     if section.difficulty is not None:
+        seed = section.difficulty.seed
+        if any(cell.config.seed == seed for cell in cells):
+            # best_of_n's samples would be the very ones that bin its problems.
+            raise BadInput(f"{SWEEP}.difficulty.seed", seed, "allowed: a seed that no cell has")
         cells = _difficulty(stack, section, section.difficulty) + cells
     keys = [cell.key for cell in cells]
     twice = next((key for key in keys if keys.count(key) > 1), None)

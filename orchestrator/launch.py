@@ -33,9 +33,10 @@ def run(
     *,
     run_id: str | None = None,
     make_search: Callable[[Codec], Search] | None = None,
+    role: str = "cell",
 ) -> int:
     """One run: its exit status. ``run_id`` names a run that goes on; ``make_search`` replaces the
-    configured strategy."""
+    configured strategy, in a run of this ``role`` (``Summary.role``)."""
     from orchestrator.budget import described
     from orchestrator.display import Display, summary_table
     from orchestrator.preparation import prepare
@@ -59,7 +60,7 @@ def run(
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
-        with Run(prepared, name) as record:
+        with Run(prepared, name, role=role) as record:
             async with session(pool_specs(config), config.cluster, display) as engines:
                 summary = await record.search(engines, display, search)
         return summary, record.untracked

@@ -164,12 +164,14 @@ def _check_thinking(config: Config, codec: Codec) -> None:
 
 
 def _check_policy(config: Config) -> None:
-    """A policy tells difficulty by scores, so it is for the verifier and the aggregation that it was
-    fitted with."""
+    """A policy tells how hard problems are for a generator, by a verifier's scores, so it is for those and
+    the aggregation that it was fitted with."""
     if config.strategy["name"] != COMPUTE_OPTIMAL:
         return
     policy = read_policy(config.strategy["policy"])
     fitted = f"strategy.policy ({config.strategy['policy']}) was fitted with another; allowed: "
+    if not same_model(policy.generator, config.generator.model):
+        raise BadInput("generator.model", config.generator.model, fitted + policy.generator)
     if not same_model(policy.verifier, config.verifier.model):
         raise BadInput("verifier.model", config.verifier.model, fitted + policy.verifier)
     if policy.aggregation != config.verifier.aggregation:

@@ -13,6 +13,9 @@ from orchestrator.budget import Budget
 from orchestrator.controller import SearchResult, Solution
 from orchestrator.setting import Usage
 
+LABEL = "label"
+"""The role of a run whose solutions are labelled to train a verifier: nothing that is compared."""
+
 
 @dataclass(frozen=True)
 class Flops:
@@ -38,7 +41,8 @@ class Summary:
     share of the search in which a pool's replicas had work, on average. ``flips``: of the correct
     attempts that were revised, the share whose revision is incorrect; None where nothing was revised.
     ``allocation``: rounds in which the budget was moved between problems, and how many problems were
-    stopped as solved; empty where each had a fixed share.
+    stopped as solved; empty where each had a fixed share. ``role``: what the run is for: a ``cell`` to
+    compare, ``difficulty`` or ``label``.
     """
 
     run_id: str
@@ -63,6 +67,7 @@ class Summary:
     operations: int
     replayed: int
     solutions_sha256: str
+    role: str = "cell"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,6 +83,7 @@ def summarise(
     startup_seconds: float,
     utilisation: dict[str, float],
     allocation: dict[str, int] | None = None,
+    role: str = "cell",
 ) -> Summary:
     """The summary of a run whose searches cost ``usage``. Seconds are wall time."""
     total = len(results)
@@ -113,6 +119,7 @@ def summarise(
         operations=usage.operations,
         replayed=usage.replayed,
         solutions_sha256=digest(results),
+        role=role,
     )
 
 

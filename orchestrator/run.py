@@ -82,16 +82,19 @@ class Run:
         run_id: str,
         *,
         title: str | None = None,
+        role: str = "cell",
         tags: Mapping[str, str] | None = None,
         parent: Tracker | None = None,
     ) -> None:
-        """``title`` (the run id unless given) and ``tags`` are MLflow's; ``parent`` is the MLflow run that
-        this one is nested in. Raises JournalMismatch where the run was begun with another configuration."""
+        """``role``: ``Summary.role``. ``title`` (the run id unless given) and ``tags`` are MLflow's;
+        ``parent`` is the MLflow run that this one is nested in. Raises JournalMismatch where the run was
+        begun with another configuration."""
         config = prepared.config
         self.prepared = prepared
         self.run_id = run_id
         self.directory = Path(config.runs) / run_id
         self.untracked: str | None = None
+        self._role = role
         self.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared))
         write_whole(self.directory / "config.yaml", to_yaml(config))
@@ -102,7 +105,7 @@ class Run:
             to_dict(config),
             uri=config.tracking.uri,
             title=title,
-            tags={"ttc.run_id": run_id, **(tags or {})},
+            tags={"ttc.run_id": run_id, "ttc.role": role, **(tags or {})},
             parent=parent,
         )
         self._tracker.artifact(self.directory / "config.yaml")
@@ -152,6 +155,7 @@ class Run:
                 for pool, before in zip(pools, busy, strict=True)
             },
             allocation=controller.rounds.to_dict() if controller.rounds else None,
+            role=self._role,
         )
         write_parquet(results, self.directory / "results.parquet")
         self._tracker.artifact(self.directory / "results.parquet")

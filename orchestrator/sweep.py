@@ -138,8 +138,10 @@ class Sweep:
         return outcomes
 
     async def _search(self, cell: Cell, engines: Session, observer: Observer, parent: Tracker) -> Outcome:
-        tags = {"ttc.role": cell.role, "ttc.cell": cell.key, "ttc.sweep": cell.config.name}
-        with Run(cell.prepared, self._run_id(cell), title=cell.key, tags=tags, parent=parent) as run:
+        tags = {"ttc.cell": cell.key, "ttc.sweep": cell.config.name}
+        with Run(
+            cell.prepared, self._run_id(cell), title=cell.key, role=cell.role, tags=tags, parent=parent
+        ) as run:
             summary = (await run.search(engines, observer)).to_dict()
         self._note(run.untracked)
         if summary["failed"] == summary["problems"]:

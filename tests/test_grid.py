@@ -118,6 +118,7 @@ def test_the_source_of_a_sweep_is_the_same_sweep(tmp_path):
         ("{strategies: [3]}", "sweep.strategies", "mappings"),
         ("{models: [a]}", "sweep.models", "mappings"),
         ("{budgets: [1]}", "sweep.budgets", "strategies, grid"),
+        ("{grid: {seed: [1, 977]}, difficulty: {}}", "sweep.difficulty.seed: 977", "a seed that no cell has"),
         ("{grid: {seed: [1]}, difficulty: {samples: 0}}", "sweep.difficulty.samples", "1 or more"),
         ("{}", "sweep", "strategies, grid or models"),
     ],

@@ -103,3 +103,17 @@ def test_a_file_that_holds_no_labels_is_named(tmp_path):
     write_labels([], tmp_path / "empty.parquet")
     with pytest.raises(BadInput, match="no labelled"):
         read_labels([tmp_path / "empty.parquet"])
+
+
+def test_a_run_that_labels_says_so(tmp_path, monkeypatch):
+    """So that no report compares it."""
+    from rich.console import Console
+
+    from orchestrator import launch
+    from orchestrator.prm.commands import label
+    from tests.analysis.stored import lab_config
+
+    asked = []
+    monkeypatch.setattr(launch, "run", lambda *given, **named: asked.append(named["role"]) or 130)
+    label(lab_config(), lambda codec, answers: None, tmp_path / "labels.parquet", True, Console())
+    assert asked == ["label"]

@@ -141,8 +141,11 @@ def test_a_policy_that_chooses_what_cannot_run_is_refused(tmp_path, strategy, sa
     assert caught.value.key == "strategy.policy"
 
 
-def test_a_policy_is_for_the_verifier_it_was_fitted_with(tmp_path):
+def test_a_policy_is_for_the_models_it_was_fitted_with(tmp_path):
     prepare(config(POLICY))
+    with pytest.raises(BadInput, match="fitted with another; allowed: generator-s") as caught:
+        prepare(config(POLICY, "generator.model=${lab:generator-m}"))
+    assert caught.value.key == "generator.model"
     with pytest.raises(BadInput, match="fitted with another; allowed: prm") as caught:
         prepare(config(POLICY, "verifier.model=${lab:prm-weak}"))
     assert caught.value.key == "verifier.model"

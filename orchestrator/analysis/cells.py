@@ -16,12 +16,26 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.analysis.estimators import Estimate, Floats, Ints, mean_over_problems, wilson
+from orchestrator.analysis.policy import known_as
 from orchestrator.selection import AGGREGATIONS, Candidate, rules
 
 Bools = npt.NDArray[np.bool_]
 
 COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
 """What a search is charged: FLOPs, and tokens of each model."""
+SETTING = (
+    *("generator.model", "generator.temperature", "generator.top_p", "generator.dtype", "generator.chat"),
+    *("generator.step_delimiter", "generator.end_of_thinking"),
+    *("generator.max_step_tokens", "generator.max_tokens"),
+    *("verifier.model", "verifier.kind", "verifier.aggregation", "verifier.dtype"),
+    *("problems.template", "problems.answers"),
+    *("reviser.model", "reviser.format", "reviser.dtype"),
+    *("allocation.name", "allocation.confidence", "allocation.round", "allocation.parallel"),
+)
+"""The keys of a configuration that its results depend on, but for seed, strategy and budget, and for which
+problems they are, which the tables of results tell."""
+OPTIONAL = ("reviser.", "allocation.")
+"""How the keys of it begin that belong to an option: these are compared, as strategies are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +88,23 @@ class Cell:
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What else of its configuration a run's results depend on: models, temperature, aggregation of
-        step scores, allocation. Cells are comparable as strategies where it is the same."""
-        models = ("generator.model", "generator.temperature", "generator.top_p", "verifier.model")
-        others = ("verifier.aggregation", "reviser.model", "allocation.name")
-        return {name: self._configured(name) for name in (*models, *others)}
+        """What else of its configuration a run's results depend on (``SETTING``); None for a key that an
+        older run did not have, and for the adaptive allocation's own keys under another."""
+        found = {name: self._configured(name) for name in SETTING}
+        if found["allocation.name"] != "adaptive":
+            found |= dict.fromkeys(("allocation.confidence", "allocation.round", "allocation.parallel"))
+        return found
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """The part of ``setting`` that makes cells comparable: models, and how they are used."""
+        return {key: value for key, value in self.setting.items() if not key.startswith(OPTIONAL)}
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """The rest of it, which is compared: a reviser belongs to the strategy that uses it, and who gets
+        the next FLOP is itself a choice."""
+        return {key: value for key, value in self.setting.items() if key.startswith(OPTIONAL)}
 
     def _configured(self, key: str) -> Any:
         """The value of a dotted key; None where it is not in the configuration."""
@@ -183,7 +209,8 @@ def correct_by_aggregation(cell: Cell) -> dict[tuple[str, str], Bools]:
 class Option:
     """One configuration over its seeds; arrays are means over the seeds, one entry a problem.
 
-    ``label`` names the strategy and those of its parameters that vary in the experiment.
+    ``label`` names the strategy and what varies of its parameters, its reviser and its allocation's own
+    keys in the experiment.
     """
 
     label: str
@@ -233,41 +260,54 @@ def options(cells: Iterable[Cell]) -> list[Option]:
         key = repr((cell.setting, sorted(cell.strategy.items()), round(cell.budget)))
         groups.setdefault(key, {})[cell.seed] = cell
     seeds = [tuple(group[seed] for seed in sorted(group)) for group in groups.values()]
-    labels = _labels([group[0].strategy for group in seeds])
+    labels = _labels([group[0] for group in seeds])
     found = [Option(label, group) for label, group in zip(labels, seeds, strict=True)]
     return sorted(found, key=lambda option: float(option.cost().mean()))
 
 
-def _labels(strategies: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A strategy's name, and of its parameters ``n`` and those in which its namesakes differ."""
+def _labels(cells: Sequence[Cell]) -> list[str]:
+    """A strategy's name, and of its parameters ``n`` and those in which its namesakes differ; so of its
+    reviser and its allocation, whose name ``tables.name`` adds."""
+    told = [
+        {
+            key: value
+            for key, value in (*cell.strategy.items(), *cell.extras.items())
+            if key != "allocation.name"
+        }
+        for cell in cells
+    ]
     values: dict[tuple[str, str], set[str]] = {}
-    for strategy in strategies:
-        for key, value in strategy.items():
-            values.setdefault((strategy["name"], key), set()).add(repr(value))
+    for each in told:
+        for key, value in each.items():
+            values.setdefault((each["name"], key), set()).add(repr(value))
     return [
         " ".join(
             [
-                str(strategy["name"]),
+                str(each["name"]),
                 *(
-                    f"{key}={value}"
-                    for key, value in strategy.items()
-                    if key == "n" or (key != "name" and len(values[strategy["name"], key]) > 1)
+                    f"{short(key)}={shown(value)}"
+                    for key, value in each.items()
+                    if key == "n" or (key != "name" and len(values[each["name"], key]) > 1)
                 ),
             ]
         )
-        for strategy in strategies
+        for each in told
     ]
 
 
-def costs_by_strategy(found: Iterable[Option]) -> dict[str, dict[str, float]]:
-    """Mean FLOPs and tokens a problem (generator, verifier) of each option, by its label and budget."""
-    return {
-        f"{option.label} @ {option.budget:.3g}": {name: float(option.cost(name).mean()) for name in COSTS}
-        for option in found
-    }
+def shown(value: Any) -> str:
+    """A value in a table: a number as it is read, a model by its name, white space visibly."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = known_as(str(value))
+    return text if text.split() == [text] else repr(text)
 
 
-def accuracy_by_bin(option: Option, rule: str, bins: npt.ArrayLike) -> dict[int, Estimate]:
-    """Accuracy over the problems of each difficulty bin, with a bootstrap interval."""
-    numbers = np.asarray(bins)
-    return {int(b): option.accuracy(rule, numbers == b) for b in np.unique(numbers)}
+def short(key: str) -> str:
+    """What a table calls a key of ``SETTING``: a model by whose it is, others by their last part where that
+    names one key only."""
+    section, _, last = key.rpartition(".")
+    if last == "model":
+        return section
+    alone = sum(other.endswith(f".{last}") for other in SETTING) < 2
+    return last if alone else f"{section} {last}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from orchestrator.analysis.cells import Option
 from orchestrator.analysis.estimators import CONFIDENCE, Estimate, Floats, resamples
-from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of
+from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.analysis.larger import NotMeasured, against_larger
 from orchestrator.analysis.series import log_ratio
 from orchestrator.analysis.tables import model, words
@@ -95,7 +96,7 @@ def sequential_share(evidence: Evidence) -> list[Part]:
     """The share is that of log n that the most accurate chain length takes; ties share it."""
     what = "best sequential share on bins 1–2 less that on bins 4–5"
     by_n: dict[int, list[Option]] = {}
-    for option in evidence.main.named("revisions"):
+    for option in evidence.main.revisions:
         by_n.setdefault(int(option.strategy["n"]), []).append(option)
     found = [(n, o) for n, o in by_n.items() if n > 1 and len(o) > 1]
     easy, hard = evidence.main.inside(*EASY), evidence.main.inside(*HARD)
@@ -169,15 +170,13 @@ def best_method_flips(evidence: Evidence) -> list[Part]:
     better with one model and the other with the other? Each strategy at its largest budget; intervals are
     widened for as many pairs as are looked at (Bonferroni)."""
     parts = []
-    for key, other, word in (
-        ("verifier.model", "generator.model", "verifier"),
-        ("generator.model", "verifier.model", "generator"),
-    ):
+    for word in ("verifier", "generator"):
+        key = f"{word}.model"
         pairs = [
             (one, two)
             for one, two in combinations(evidence.groups, 2)
             if one.models[key] != two.models[key]
-            and one.models[other] == two.models[other]
+            and all(other.startswith(f"{word}.") for other in apart((one, two)))
             and len(set(_dearest(one)) & set(_dearest(two))) > 1
         ]
         if not pairs:
@@ -195,7 +194,9 @@ def elimination(evidence: Evidence) -> list[Part]:
         for other in evidence.main.options
         if allocation_of(other) != UNIFORM
         for uniform in evidence.main.named(other.strategy["name"])
-        if uniform.strategy == other.strategy and abs(uniform.budget / other.budget - 1) < 0.01
+        if uniform.strategy == other.strategy
+        and _reviser(uniform) == _reviser(other)
+        and abs(uniform.budget / other.budget - 1) < 0.01
     ]
     if not pairs:
         return [untested("coverage", "it needs a strategy under another allocation and the uniform one")]
@@ -206,6 +207,10 @@ def elimination(evidence: Evidence) -> list[Part]:
         at_least(f"{names} less uniform, coverage", over_problems(covered)),
         above(f"{names}: gain in coverage less gain in accuracy", over_problems(covered - right)),
     ]
+
+
+def _reviser(option: Option) -> dict[str, Any]:
+    return {k: v for k, v in option.cells[0].extras.items() if k.startswith("reviser.")}
 
 
 def _gap(evidence: Evidence, one: Option, other: Option) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.analysis.cells import Cell, Option, correct_by_aggregation
 from orchestrator.analysis.estimators import Floats, resamples
 from orchestrator.analysis.evidence import Evidence, Group
-from orchestrator.analysis.tables import model
+from orchestrator.analysis.tables import group_words, model
 from orchestrator.analysis.verdicts import (
     Part,
     above,
@@ -23,6 +23,11 @@ from orchestrator.analysis.verdicts import (
     untested,
 )
 from orchestrator.selection import Candidate, weighted
+
+TRAINED = (
+    "(it depends on how the reviser was trained: the paper's saw no correct attempts in its context, "
+    "the lab's does)"
+)
 
 
 def last_step_best(evidence: Evidence) -> list[Part]:
@@ -53,8 +58,12 @@ def weighted_against_plain(evidence: Evidence) -> list[Part]:
 
 def flips(evidence: Evidence) -> list[Part]:
     """Over all chains of two attempts at least: how often a correct attempt's revision is incorrect, and
-    how much more often weighted selection within a chain is right than its last attempt."""
-    options = [o for o in evidence.main.named("revisions") if o.strategy["length"] > 1]
+    how much more often weighted selection within a chain is right than its last attempt.
+
+    The share depends on the reviser's training: one that never saw a correct attempt in its context, as the
+    paper's, learned always to change the answer.
+    """
+    options = [o for o in evidence.main.revisions if o.strategy["length"] > 1]
     cells = [cell for option in options for cell in option.cells if cell.results is not None]
     if not cells:
         return [untested("flips", "it needs revisions with length > 1")]
@@ -69,19 +78,20 @@ def flips(evidence: Evidence) -> list[Part]:
             picked = any(c for c, candidate in attempts if candidate.answer == answer and answer is not None)
             gain[problem] += picked - right[-1]
             chains[problem] += 1
+    share_of = f"share of correct attempts that flip {TRAINED}"
+    recovered = "selection over the chain less its last attempt"
     weights = np.vstack([np.full(problems, 1 / problems), resamples(problems)])
     revised = weights @ (kept + lost)
     parts = []
     if not revised.all():
-        parts.append(
-            untested("share of correct attempts that flip", "hardly any correct attempt was revised")
-        )
+        parts.append(untested(share_of, "hardly any correct attempt was revised"))
     else:
         share = of_resamples((weights @ lost) / revised)
-        parts.append(near("share of correct attempts that flip", share, 0.38, 0.10, points=False))
+        parts.append(near(share_of, share, 0.38, 0.10, points=False))
+    if "weighted" not in evidence.main.rules:  # without scores the choice is no choice
+        return [*parts, untested(recovered, "nothing is scored: it needs a verifier")]
     gains = gain[chains > 0] / chains[chains > 0]
-    parts.append(above("selection over the chain less its last attempt", over_problems(gains)))
-    return parts
+    return [*parts, above(recovered, over_problems(gains))]
 
 
 def coverage_after_plateau(evidence: Evidence) -> list[Part]:
@@ -118,13 +128,14 @@ def mode(evidence: Evidence) -> list[Part]:
 def verifier_against_majority(evidence: Evidence) -> list[Part]:
     """Of each verifier, on the best-of-N whose n is closest to 8."""
     parts = []
-    for group in evidence.groups:
+    scored = [group for group in evidence.groups if "weighted" in group.rules]
+    for group in scored:
         by_n = {n: o for n, o in group.by_n("best_of_n").items() if n > 2}
-        if not by_n or "weighted" not in group.rules:
+        if not by_n:
             continue
         n = min(by_n, key=lambda n: abs(np.log2(n / 8)))
         gain = over_problems(by_n[n].correct("weighted") - by_n[n].correct("majority"))
-        what = f"{model(group.models['verifier.model'])}, weighted less majority at n={n}"
+        what = f"{group_words(group, scored)}, weighted less majority at n={n}"
         parts.append(no_more(what, gain))
     return parts or [untested("weighted less majority", "it needs best_of_n near n = 8, scored")]
 

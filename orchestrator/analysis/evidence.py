@@ -26,8 +26,8 @@ UNIFORM = "uniform"
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The options of the same models over the same problems, by mean FLOPs. ``models``: what they share of
-    ``Cell.setting``. ``bins``: each problem's difficulty, 1 the easiest; None where no run tells it."""
+    """The options of the same models over the same problems, by mean FLOPs. ``models``: ``Cell.models``,
+    which they share. ``bins``: each problem's difficulty, 1 the easiest; None where no run tells it."""
 
     models: Mapping[str, Any]
     options: Sequence[Option]
@@ -60,6 +60,14 @@ class Group:
             if "n" in option.strategy:
                 found[int(option.strategy["n"])] = option
         return dict(sorted(found.items()))
+
+    @property
+    def revisions(self) -> list[Option]:
+        """Chains of one reviser, shown its attempts in one way: of several those with most options."""
+        by_reviser: dict[str, list[Option]] = {}
+        for option in self.named("revisions"):
+            by_reviser.setdefault(repr(option.cells[0].extras), []).append(option)
+        return max(by_reviser.values(), key=len, default=[])
 
     def inside(self, *numbers: int) -> Floats | None:
         """1 for each problem of these bins, else 0; None where the bins are not known, or empty."""
@@ -125,7 +133,13 @@ def gather(
             difficulty = None
     learned: Study | None = None
     policy: Fit | str = "there is no difficulty run, whose samples tell how hard each problem is"
-    if difficulty is not None:
+    if difficulty is not None and difficulty.models != found[0].models:
+        differ = [k for k, v in found[0].models.items() if difficulty.models[k] != v]
+        policy = (
+            f"difficulty run {difficulty.run_id} has other models than the runs that are compared (its "
+            f"{', '.join(differ)}): it bins their problems, but its scores and costs are not theirs"
+        )
+    elif difficulty is not None:
         try:
             learned = study(replace(experiment, difficulty=[difficulty]), rule)
             policy = fit(learned, samples=samples)
@@ -136,16 +150,15 @@ def gather(
     )
 
 
-def _models(cell: Cell) -> dict[str, Any]:
-    """What makes cells comparable. A reviser belongs to the strategy that uses it, and who gets the next
-    FLOP is itself compared."""
-    apart = ("reviser.model", "allocation.name")
-    return {key: value for key, value in cell.setting.items() if key not in apart}
+def apart(groups: Sequence[Group]) -> list[str]:
+    """The keys of ``Group.models`` by which these groups are told apart."""
+    return [key for key in groups[0].models if len({repr(group.models[key]) for group in groups}) > 1]
 
 
 def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
-    """The run that bins a group's problems: of its models, or else of its generator at least."""
-    alike = [run for run in runs if _models(run) == group.models]
+    """The run that bins a group's problems: of its models, or else of its generator at least, whose scores
+    then tell nothing about the group's verifier."""
+    alike = [run for run in runs if run.models == group.models]
     name = group.models["generator.model"]
     return next(iter([*alike, *(r for r in runs if same_model(r.setting["generator.model"], name))]), None)
 
@@ -161,7 +174,7 @@ def _groups(experiment: Experiment, left_out: list[str]) -> list[Group]:
     problems of most of them; of a run that was made twice, the later one."""
     by_models: dict[str, list[Cell]] = {}
     for cell in experiment.cells:
-        by_models.setdefault(repr(_models(cell)), []).append(cell)
+        by_models.setdefault(repr(cell.models), []).append(cell)
     groups = []
     for cells in by_models.values():
         counts: dict[tuple[str, ...], int] = {}
@@ -178,5 +191,5 @@ def _groups(experiment: Experiment, left_out: list[str]) -> list[Group]:
                 once[key] = cell
             else:
                 once[key] = cell
-        groups.append(Group(_models(cells[0]), options(once.values())))
+        groups.append(Group(cells[0].models, options(once.values())))
     return sorted(groups, key=lambda group: -len(group.options))

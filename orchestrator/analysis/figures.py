@@ -111,7 +111,7 @@ def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, st
 
 def sequential_to_parallel(evidence: Evidence, price: float) -> tuple[Figure, str]:
     by_n: dict[int, list[Option]] = {}
-    for option in evidence.main.named("revisions"):
+    for option in evidence.main.revisions:
         by_n.setdefault(int(option.strategy["n"]), []).append(option)
     by_n = {n: sorted(found, key=log_ratio) for n, found in sorted(by_n.items()) if len(found) > 1}
     if not by_n:

@@ -44,7 +44,7 @@ def run_fit(
         raise BadInput("--samples", samples, "allowed: 1 or more")
     if not margin >= 0:
         raise BadInput("--margin", margin, "allowed: 0 or more")
-    if not out.absolute().parent.is_dir():
+    if out.is_dir() or not out.absolute().parent.is_dir():
         raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
     found = find(experiment, uri, runs)
     learned = fit(study(found, rule, generator, verifier), samples=samples, margin=margin)

@@ -129,13 +129,7 @@ def _policy(raw: Mapping[str, Any]) -> Policy:
     rows = []
     for row in sorted(raw["budgets"], key=lambda row: float(row["flops"])):
         bins = sorted(row["bins"], key=lambda each: int(each["bin"]))
-        choices = [
-            Choice(
-                dict(each["strategy"]), float(each["accuracy"]), float(each["flops"]), int(each["problems"])
-            )
-            for each in bins
-        ]
-        rows.append(Row(float(row["flops"]), tuple(choices)))
+        rows.append(Row(float(row["flops"]), tuple(map(_choice, bins))))
         if [each["bin"] for each in bins] != list(range(1, len(raw["thresholds"]) + 2)):
             raise ValueError(f"budget {row['flops']} needs bins 1 to {len(raw['thresholds']) + 1}")
     if not rows or int(raw["samples"]) < 1:

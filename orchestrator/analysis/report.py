@@ -49,7 +49,7 @@ def run_report(
         raise BadInput("--samples", samples, "allowed: 1 or more")
     if not 0 <= price < float("inf"):
         raise BadInput("--price", price, "allowed: 0 or more, of an accelerator-hour")
-    if not out.absolute().parent.is_dir():
+    if out.is_dir() or not out.absolute().parent.is_dir():
         raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
     evidence = gather(find(experiment, uri, runs), rule, generator=generator, samples=samples)
     if table:

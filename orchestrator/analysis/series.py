@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from orchestrator.analysis.cells import Option
+from orchestrator.analysis.cells import Option, short, shown
 from orchestrator.analysis.estimators import Floats
 from orchestrator.analysis.evidence import UNIFORM, Group, allocation_of
 from orchestrator.analysis.fits import LogLinear, accuracy_fit
@@ -43,15 +43,14 @@ class Series:
 def series(group: Group) -> Sequence[Series]:
     """The curves of a group, best-of-N first. Revisions are one curve: of each ``n`` the chains whose
     length is closest to as many as there are of them, the longer of two."""
-    found: dict[tuple[str, str, str], list[Option]] = {}
+    found: dict[tuple[str, str, str, str], list[Option]] = {}
     for option in _balanced(group.options):
         strategy = option.strategy
         fixed = {k: v for k, v in strategy.items() if k not in SIZES and not _chains(option, k)}
-        found.setdefault((strategy["name"], allocation_of(option), repr(sorted(fixed.items()))), []).append(
-            option
-        )
+        key = strategy["name"], allocation_of(option), repr(sorted(fixed.items())), _extras(option)
+        found.setdefault(key, []).append(option)
     by_name: dict[str, list[list[Option]]] = {}
-    for (name, _, _), options in sorted(found.items(), key=lambda item: _order(item[0])):
+    for (name, *_), options in sorted(found.items(), key=lambda item: _order(item[0])):
         by_name.setdefault(name, []).append(options)
     return [
         Series(label, name, variant, options)
@@ -60,9 +59,13 @@ def series(group: Group) -> Sequence[Series]:
     ]
 
 
-def _order(key: tuple[str, str, str]) -> tuple[bool, str, bool, str]:
-    name, allocation, fixed = key
-    return name != "best_of_n", name, allocation != UNIFORM, fixed
+def _order(key: tuple[str, str, str, str]) -> tuple[bool, str, bool, str, str]:
+    name, allocation, fixed, extras = key
+    return name != "best_of_n", name, allocation != UNIFORM, fixed, extras
+
+
+def _extras(option: Option) -> str:
+    return repr(option.cells[0].extras)
 
 
 def _chains(option: Option, key: str) -> bool:
@@ -76,7 +79,7 @@ def _balanced(options: Iterable[Option]) -> list[Option]:
         if option.strategy["name"] != "revisions":
             kept.append(option)
             continue
-        key = (allocation_of(option), option.strategy["n"], option.budget)
+        key = (_extras(option), option.strategy["n"], option.budget)
         if key not in best or _imbalance(option) < _imbalance(best[key]):
             best[key] = option
     return sorted([*kept, *best.values()], key=lambda option: float(option.cost().mean()))
@@ -93,14 +96,15 @@ def log_ratio(option: Option) -> float:
 
 
 def _labels(curves: Sequence[Sequence[Option]]) -> list[str]:
-    """The strategy, and of its parameters and allocation what tells its curves apart."""
+    """The strategy, and of its parameters, reviser and allocation what tells its curves apart."""
     firsts = [curve[0] for curve in curves]
-    keys = {key for option in firsts for key in option.strategy if key not in SIZES}
-    told = [key for key in sorted(keys) if len({repr(option.strategy.get(key)) for option in firsts}) > 1]
+    own = [{**option.strategy, **option.cells[0].extras} for option in firsts]
+    keys = {key for each in own for key in each if key not in (*SIZES, "allocation.name")}
+    told = [key for key in sorted(keys) if len({repr(each.get(key)) for each in own}) > 1]
     labels = []
-    for option in firsts:
+    for option, each in zip(firsts, own, strict=True):
         words = [str(option.strategy["name"]).rpartition("/")[2].replace("_", " ")]
-        words += [f"{key}={option.strategy[key]}" for key in told if key in option.strategy]
+        words += [f"{short(key)}={shown(each[key])}" for key in told if each.get(key) is not None]
         words += [allocation_of(option)] if allocation_of(option) != UNIFORM else []
         labels.append(" ".join(words))
     return labels

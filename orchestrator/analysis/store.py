@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.cells import Cell, read_cell
 from orchestrator.errors import BadInput, one_of
+from orchestrator.results import LABEL
 from orchestrator.tracking import local_store
 
 if TYPE_CHECKING:
@@ -63,7 +64,11 @@ def load_directory(directory: Path) -> Experiment:
     cells = []
     for path in sorted([*directory.glob("*/summary.json"), *directory.glob("cells/*/summary.json")]):
         summary, run = json.loads(path.read_text()), path.parent
-        role = DIFFICULTY if run.name.startswith(DIFFICULTY) else "cell"
+        role = summary.get("role", "cell")
+        if role == LABEL:
+            continue
+        if run.name.startswith(DIFFICULTY):  # also of runs whose summary does not tell
+            role = DIFFICULTY
         budget = summary["flops"]["budget"]
         cells.append(
             read_cell(
@@ -89,7 +94,7 @@ def _experiment(name: str, cells: Sequence[Cell]) -> Experiment:
 
 
 def _runs(client: MlflowClient, experiment: Any) -> Iterator[Run]:
-    """The experiment's finished runs that searched, the earliest first."""
+    """The experiment's finished runs that searched, the earliest first; without those that labelled."""
     token = None
     while True:
         page = client.search_runs(
@@ -99,7 +104,8 @@ def _runs(client: MlflowClient, experiment: Any) -> Iterator[Run]:
             order_by=["attributes.start_time ASC"],
             page_token=token,
         )
-        yield from (run for run in page if "flops/budget" in run.data.metrics)
+        searched = (run for run in page if "flops/budget" in run.data.metrics)
+        yield from (run for run in searched if run.data.tags.get("ttc.role") != LABEL)
         token = page.token
         if not token:
             return

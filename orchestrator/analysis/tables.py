@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.analysis.cells import Cell, Option
+from orchestrator.analysis.cells import Cell, Option, short, shown
 from orchestrator.analysis.difficulty import BINS
 from orchestrator.analysis.estimators import Estimate
-from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of
+from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.analysis.fits import Coefficient
 from orchestrator.analysis.policy import SAMPLES, known_as
 from orchestrator.analysis.series import series
@@ -58,17 +58,13 @@ def accuracy_table(evidence: Evidence) -> Table:
     has the main one's problems, told by its models where there are several."""
     main = evidence.main
     groups = [group for group in evidence.groups if group.problems == main.problems]
-    apart = [
-        key
-        for key in ("generator.model", "generator.temperature", "verifier.model")
-        if len({str(group.models[key]) for group in groups}) > 1
-    ]
+    told = apart(groups)
     bins = range(1, BINS + 1) if main.bins is not None else ()
     seeds = sorted({len(option.cells) for group in groups for option in group.options})
     rows = []
     for group in groups:
         rule = evidence.rule_of(group)
-        models = [_model_and_rule(key, group, rule, evidence.rule) for key in apart]
+        models = [_model_and_rule(key, group, rule, evidence.rule) for key in told]
         for option in in_order(group):
             cells = [option.accuracy(rule)]
             cells += [option.accuracy(rule, main.bins == b) for b in bins if main.bins is not None]
@@ -78,12 +74,12 @@ def accuracy_table(evidence: Evidence) -> Table:
         f"Accuracy ({evidence.rule}) by strategy, budget and difficulty, %",
         [
             "strategy",
-            *(key.removesuffix(".model").rpartition(".")[2] for key in apart),
+            *map(short, told),
             *("budget", "FLOPs charged", "all"),
             *(f"bin {b}" for b in bins),
         ],
         rows,
-        2 + len(apart),
+        2 + len(told),
         f"{len(main.problems)} problems, {_range(seeds)} seeds. ± is half of the 95 % interval of a "
         "bootstrap over problems of their means over seeds; it is 0 where all problems agree. Budget and "
         "FLOPs are for one problem. "
@@ -93,8 +89,7 @@ def accuracy_table(evidence: Evidence) -> Table:
 
 def _model_and_rule(key: str, group: Group, rule: str, usual: str) -> str:
     """A group's model, and how it decides where that is not as the others do."""
-    value = group.models[key]
-    word = f"{value:g}" if isinstance(value, float) else model(value)
+    word = _shown(group.models[key])
     return f"{word} ({rule})" if key == "verifier.model" and rule != usual else word
 
 
@@ -127,16 +122,16 @@ def search_table(evidence: Evidence) -> Table:
 
 
 def runs_table(evidence: Evidence) -> Table:
-    """What was run: a row for each combination of models."""
+    """What was run: a row for each combination of models, told by all that differs between them."""
+    always = ("generator.model", "generator.temperature", "verifier.model")
+    told = [*always, *(key for key in apart(evidence.groups) if key not in always)]
     rows = []
     for group in evidence.groups:
         cells = [cell for option in group.options for cell in option.cells]
         budgets = sorted({option.budget for option in group.options})
         rows.append(
             [
-                model(group.models["generator.model"]),
-                f"{group.models['generator.temperature']}",
-                model(group.models["verifier.model"]),
+                *(_shown(group.models[key]) for key in told),
                 ", ".join(sorted({option.strategy["name"] for option in group.options})),
                 f"{len(group.problems):,}",
                 ", ".join(map(str, sorted({cell.seed for cell in cells}))),
@@ -147,11 +142,11 @@ def runs_table(evidence: Evidence) -> Table:
     return Table(
         "What was run",
         [
-            *("generator", "temperature", "verifier", "strategies"),
-            *("problems", "seeds", "FLOPs a problem", "runs"),
+            *map(short, told),
+            *("strategies", "problems", "seeds", "FLOPs a problem", "runs"),
         ],
         rows,
-        4,
+        1 + len(told),
         "The tables and figures are of the first row's models unless they say otherwise.",
     )
 
@@ -283,6 +278,17 @@ def distinct_answers(cell: Cell) -> float:
 def words(strategy: Any) -> str:
     """A strategy and all its parameters."""
     return " ".join([str(strategy["name"]), *(f"{k}={v}" for k, v in strategy.items() if k != "name")])
+
+
+def group_words(group: Group, groups: Sequence[Group], name: str = "verifier.model") -> str:
+    """A group by one of its models, and by whatever else tells it from the other groups."""
+    models = ("generator.model", "verifier.model")
+    others = [key for key in apart(groups) if key not in models and group.models[key] is not None]
+    return " ".join([model(group.models[name]), *(f"{short(k)}={shown(group.models[k])}" for k in others)])
+
+
+def _shown(value: Any) -> str:
+    return MISSING if value is None else shown(value)
 
 
 def model(name: Any) -> str:

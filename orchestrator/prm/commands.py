@@ -94,6 +94,7 @@ def label(
     status. ``run_id`` names a run that goes on."""
     from orchestrator.answers import ANSWERS
     from orchestrator.prm.label import write_labels
+    from orchestrator.results import LABEL
     from orchestrator.run import new_run_id
 
     labellers: list[Labeller] = []
@@ -106,7 +107,7 @@ def label(
     if run_id is not None and not (Path(config.runs) / run_id).is_dir():
         raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
     run_id = run_id or new_run_id(config)
-    status = launch.run(config, as_json, errors, run_id=run_id, make_search=labeller)
+    status = launch.run(config, as_json, errors, run_id=run_id, make_search=labeller, role=LABEL)
     if status == 130:
         say(errors, f"to go on: the same command with --resume {run_id}")
     if labellers and status in (0, 1):

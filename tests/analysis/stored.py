@@ -107,6 +107,7 @@ def store(
         seconds=1.0,
         startup_seconds=1.0,
         utilisation={},
+        role=role,
     )
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from orchestrator.analysis.cells import (
-    accuracy_by_bin,
+    SETTING,
     correct_by_aggregation,
-    costs_by_strategy,
     options,
     read_cell,
 )
-from orchestrator.analysis.store import load, load_directory
+from orchestrator.analysis.evidence import Group, gather
+from orchestrator.analysis.series import series
+from orchestrator.analysis.store import Experiment, load, load_directory
+from orchestrator.analysis.tables import accuracy_table, runs_table
+from orchestrator.config import fingerprint, to_dict
 from orchestrator.errors import BadInput
 from orchestrator.results import write_parquet
 from orchestrator.selection import AGGREGATIONS, RULES, Candidate
@@ -89,7 +93,7 @@ def test_options_are_one_configuration_over_its_seeds_and_the_cheapest_comes_fir
     ]
     assert found[0].correct("weighted").tolist() == [0.5, 0.0]
     assert found[0].cost().tolist() == [150.0, 150.0]
-    assert costs_by_strategy(found)["best_of_n n=4 @ 1e+03"]["verifier_flops"] == 75.0
+    assert found[0].cost("verifier_flops").tolist() == [75.0, 75.0]
 
 
 def test_a_label_names_the_parameters_that_vary():
@@ -110,10 +114,92 @@ def test_a_run_that_was_made_again_counts_once():
     assert option.correct("weighted").tolist() == [0.0, 0.0]
 
 
-def test_accuracy_by_bin_is_over_the_problems_of_the_bin():
-    (option,) = options([cell([1, 1, 0, 0, 1], seed=0), cell([1, 1, 1, 0, 0], seed=1)])
-    found = accuracy_by_bin(option, "weighted", [1, 1, 2, 3, 2])
-    assert {b: e.value for b, e in found.items()} == {1: 1.0, 2: 0.5, 3: 0.0}
+def test_a_setting_is_every_key_that_results_depend_on():
+    """Those of the fingerprint, so that a new key cannot be forgotten."""
+    config = lab_config("allocation.name=adaptive")
+    flat = {
+        f"{s}.{k}": v
+        for s, keys in to_dict(config).items()
+        if isinstance(keys, dict)
+        for k, v in keys.items()
+    }
+
+    def changed(key: str) -> bool:
+        value = flat[key]
+        other = not value if isinstance(value, bool) else f"{value or ''}1"
+        section, _, name = key.partition(".")
+        again = lab_config("allocation.name=adaptive")
+        setattr(getattr(again, section), name, other)
+        return fingerprint(again) != fingerprint(config)
+
+    apart = ("strategy.", "budget.")
+    which = {"problems.source", "problems.split", "problems.path", "problems.limit"}
+    scalar = [k for k, v in flat.items() if not isinstance(v, dict) and not k.startswith(apart)]
+    assert {key for key in scalar if changed(key)} == set(SETTING) | which
+    shown = replace(cell([1]), config=to_dict(config)).setting
+    assert shown == {key: flat[key] for key in SETTING}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        (
+            "reviser",
+            [{"format": "plain"}, {"format": "self_critique"}],
+            ["format=plain", "format=self_critique"],
+        ),
+        ("reviser", [{"model": "/m/one"}, {"model": "/m/two"}], ["reviser=one", "reviser=two"]),
+        (
+            "allocation",
+            [{"name": "adaptive", "confidence": c} for c in (0.8, 0.9)],
+            ["confidence=0.8", "confidence=0.9"],
+        ),
+    ],
+)
+def test_what_differs_in_reviser_and_allocation_is_another_option_and_says_so(section, values, words):
+    base = cell([1, 0], strategy={"name": "revisions", "n": 4, "length": 2})
+    cells = [replace(base, config={**base.config, section: value}) for value in values]
+    assert [option.label for option in options(cells)] == [f"revisions n=4 {word}" for word in words]
+    group = Group(base.models, options(cells))
+    assert [curve.label for curve in series(group)] == [
+        f"revisions {word}" + (" adaptive" if section == "allocation" else "") for word in words
+    ]
+    assert cells[0].models == cells[1].models
+
+
+def test_a_uniform_allocation_does_not_depend_on_how_an_adaptive_one_decides():
+    base = cell([1, 0])
+    cells = [
+        replace(base, config={**base.config, "allocation": {"name": "uniform", "confidence": c}})
+        for c in (0.8, 0.9)
+    ]
+    assert len(options(cells)) == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("verifier", "kind"),
+        ("verifier", "aggregation"),
+        ("generator", "max_tokens"),
+        ("problems", "template"),
+    ],
+)
+def test_runs_of_other_settings_are_groups_apart_and_their_rows_say_what_differs(section, key):
+    base = cell([1, 0], rule="weighted")
+    base = replace(base, correct={**base.correct, "majority": base.correct["weighted"]})
+    cells = [
+        replace(
+            base, run_id=value, config={**base.config, section: {**base.config.get(section, {}), key: value}}
+        )
+        for value in ("one", "two")
+    ]
+    evidence = gather(Experiment("study", cells, []))
+    assert len(evidence.groups) == 2
+    for table in (accuracy_table(evidence), runs_table(evidence)):
+        column = list(table.columns).index(key)
+        assert [row[column] for row in table.rows] == ["one", "two"]
+    assert not evidence.left_out
 
 
 def test_an_experiment_comes_back_from_mlflow_and_from_its_directory(tmp_path):
@@ -122,8 +208,9 @@ def test_an_experiment_comes_back_from_mlflow_and_from_its_directory(tmp_path):
         lab_config(f"seed={seed}", "strategy.name=best_of_n", f"strategy.n={n}", "budget.flops=8000")
         for seed, n in ((0, 2), (1, 2), (9, 8))
     ]
-    for config, name in zip(configs, ("a", "b", "difficulty"), strict=True):
-        role = "difficulty" if name == "difficulty" else "cell"
+    configs.append(lab_config("strategy.name=best_of_n", "strategy.n=2", "budget.flops=8000"))
+    for config, name in zip(configs, ("a", "b", "difficulty", "label"), strict=True):
+        role = name if name in ("difficulty", "label") else "cell"
         results = sampled(P, config.strategy["n"], config.seed)
         store(tmp_path / "study" / name, uri, config, results, role=role)
 

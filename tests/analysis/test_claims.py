@@ -74,7 +74,7 @@ def run(
 
 
 def evidence(*cells: Cell, others: Sequence[Sequence[Cell]] = (), difficulty: Cell | None = None) -> Evidence:
-    groups = [Group(group[0].setting, options(group), BINS) for group in (cells, *others)]
+    groups = [Group(group[0].models, options(group), BINS) for group in (cells, *others)]
     return Evidence("study", "weighted", groups, "no difficulty run", difficulty=difficulty)
 
 
@@ -285,6 +285,21 @@ def test_nothing_is_tested_without_what_it_needs():
     assert [f.number for f in found] == list(range(1, 16)) == [claim.number for claim in CLAIMS]
     assert {f.verdict for f in found} == {"not tested"}
     assert all(part.why for f in found for part in f.parts)
+
+
+def test_a_chain_without_a_verifier_has_nothing_to_select_by():
+    lost = np.arange(P) < 0.38 * P
+    chains = [[("r", True, np.nan, ()), ("w" if x else "r", not x, np.nan, ())] for x in lost]
+    unscored = {"majority": right(0.5)}
+    base = run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2)
+    made = replace(base, correct=unscored)
+    made.__dict__["solutions"] = base.solutions
+    found = replace(evidence(made), rule="majority")
+    share, selection = findings(found)[6].parts
+    assert share.verdict == "holds"
+    assert "how the reviser was trained" in str(share)
+    assert selection.verdict == "not tested"
+    assert "verifier" in selection.why
 
 
 def test_what_lies_in_the_noise_is_not_decided():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_without_a_difficulty_run_there_are_no_bins_and_the_page_says_so(stored)
     assert "there is no difficulty run" in page(evidence, *draw(evidence, 2.0))
 
 
+def test_another_verifiers_difficulty_run_bins_the_problems_and_teaches_no_policy(tmp_path):
+    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+    weak = {**found.difficulty[0].config, "verifier": {"model": "lab/checkpoints/prm-weak"}}
+    other = replace(found, difficulty=[replace(found.difficulty[0], config=weak)])
+    evidence = gather(other)
+    assert evidence.main.models["verifier.model"].endswith("checkpoints/prm")
+    assert evidence.main.bins.tolist() == gather(found).main.bins.tolist()
+    assert evidence.fit is None
+    assert "verifier.model" in evidence.policy
+    assert "has other models" in page(evidence, [], [])
+
+
 def test_runs_that_cannot_be_compared_are_left_out_by_name(stored):
     evidence = gather(load_directory(stored / "study"))
     assert [option.cells[0].run_id for option in evidence.main.options] == ["b"]
@@ -155,6 +168,7 @@ def test_the_command_keeps_the_page_in_mlflow(stored, tmp_path, capsys):
         (["--price", "nan"], "--price: nan"),
         (["--generator", "generator-xl"], "--generator: 'generator-xl'"),
         (["--out", "no/where/report.html"], "a directory that exists"),
+        (["--out", "."], "--out: '.' is not usable"),
     ],
 )
 def test_what_cannot_be_reported_is_one_readable_line(stored, tmp_path, capsys, monkeypatch, arguments, said):
