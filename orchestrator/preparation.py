@@ -49,7 +49,7 @@ def prepare(config: Config) -> Prepared:
     )
     verifier = _companion(config, codec, "verifier", config.verifier.model)
     reviser = None
-    if configured(config.strategy).needs_reviser:
+    if configured(config.strategy).has_reviser:
         reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
     template = config.problems.template
     prompts = [

@@ -34,7 +34,7 @@ from orchestrator.revision import FORMATS, RevisionPrompt
 from orchestrator.selection import rules
 from orchestrator.session import Session
 from orchestrator.setting import Engine, Sampling, Setting
-from orchestrator.strategies import find
+from orchestrator.strategies import configured, find
 from orchestrator.traces import trace_of
 from orchestrator.tracking import Step, Tracker, status_of
 from orchestrator.whole import write_whole
@@ -238,7 +238,7 @@ def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Contr
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
         policy=_policy(config),
-        rules=rules(scored=prepared.verifier is not None, chains=prepared.reviser is not None),
+        rules=rules(scored=prepared.verifier is not None, chains=configured(config.strategy).needs_reviser),
         searches_at_once=config.max_searches,
     )
 

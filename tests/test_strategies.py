@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.messages import SampleRequest
+from orchestrator.config import load
 from orchestrator.errors import BadInput
 from orchestrator.ledger import BudgetExhausted
+from orchestrator.preparation import prepare
+from orchestrator.run import controller_of
+from orchestrator.session import pool_specs
 from orchestrator.strategies import REGISTRY, find
 from tests.scripted import EOS, POLICY, SMALL, ScriptedEngine, letters, operations
 
@@ -140,6 +144,7 @@ def test_bad_parameters_are_one_line_that_names_key_value_and_what_is_allowed(na
     assert "\n" not in str(caught.value)
 
 
+LAB = Path(__file__).parent.parent / "configs" / "lab.yaml"
 OWN = f"{Path(__file__).parent / 'own_strategy.py'}:until_two_agree"
 
 
@@ -171,3 +176,36 @@ def test_a_users_own_strategy_has_its_parameters_checked():
         find(OWN).parameters({"n": 4})
     with pytest.raises(BadInput, match="type int"):
         find(OWN).parameters({"limit": "many"})
+
+
+REVISES = """
+async def chain(ops, *, length: int = 3):
+    attempts = []
+    for _ in range(length):
+        attempts += await ops.revise([attempts])
+    return attempts
+"""
+
+
+async def test_a_users_own_strategy_may_revise_without_saying_so(tmp_path):
+    (tmp_path / "own.py").write_text(REVISES)
+    own = [f"strategy={{name: '{tmp_path}/own.py:chain'}}", f"runs={tmp_path}", "problems.limit=1"]
+
+    def prepared(*overrides):
+        config = load(LAB, [*own, *overrides])
+        return prepare(config), pool_specs(config)
+
+    generators, pools = prepared()
+    assert generators.reviser is generators.generator
+    assert pools.reviser == pools.generator
+    assert len(pools.started) == 2, "no engine more than without"
+    revisers, pools = prepared("reviser.model=${lab:reviser}")
+    assert revisers.reviser not in (None, revisers.generator)
+    assert pools.reviser is not None
+    assert pools.reviser.model.endswith("reviser")
+    plain, _ = prepared("strategy={name: best_of_n, n: 4}")
+    assert plain.reviser is None
+    assert plain.budget == generators.budget == revisers.budget
+
+    assert controller_of(generators, ScriptedEngine(), None).setting.reviser is generators.reviser
+    assert len(await find(generators.config.strategy["name"])(operations(ScriptedEngine()), length=3)) == 3

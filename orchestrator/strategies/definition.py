@@ -22,7 +22,8 @@ class Strategy:
     without: a verifier's scores to guide it (selection may want them in any case), a reviser, or a generator
     whose thinking ends with a known marker. ``words``: what a parameter takes beside values of its
     default's type. ``within`` names the other strategies that it may run, given its parameters; what those
-    need it needs too (``configured``)."""
+    need it needs too (``configured``). ``may_revise``: it may ask for revisions though it does not say so; a
+    reviser is there for it, and whether the contexts of revisions fit is its own affair."""
 
     name: str
     search: Search
@@ -32,6 +33,12 @@ class Strategy:
     needs_thinking: bool = False
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     within: Callable[..., Sequence[str]] | None = None
+    may_revise: bool = False
+
+    @property
+    def has_reviser(self) -> bool:
+        """Whether a run of it has a reviser."""
+        return self.needs_reviser or self.may_revise
 
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
         return self.search(ops, **params)
