@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from pathlib import Path
 
@@ -131,6 +132,11 @@ def test_every_strategy_is_documented_and_has_defaults():
         ("rebase", {"temperature": 0}, "strategy.temperature", "above 0"),
         ("particle_filtering", {"temperature": -1.0}, "strategy.temperature", "above 0"),
         ("mcts", {"exploration": -0.1}, "strategy.exploration", "0 or more"),
+        ("mcts", {"exploration": math.nan}, "strategy.exploration", "0 or more"),
+        ("mcts", {"exploration": math.inf}, "strategy.exploration", "0 or more"),
+        ("rebase", {"temperature": math.nan}, "strategy.temperature", "above 0"),
+        ("particle_filtering", {"temperature": math.nan}, "strategy.temperature", "above 0"),
+        ("early_rejection", {"threshold": math.nan}, "strategy.threshold", "0 "),
         ("revisions", {"n": 6, "length": 4}, "strategy.n", r"multiples of strategy.length \(4\)"),
         ("dvts", {"n": 6, "width": 4}, "strategy.n", r"multiples of strategy.width \(4\)"),
         ("beam_search", {"n": 4, "width": 8}, "strategy.width", r"1 to strategy.n \(4\)"),
@@ -209,3 +215,30 @@ async def test_a_users_own_strategy_may_revise_without_saying_so(tmp_path):
 
     assert controller_of(generators, ScriptedEngine(), None).setting.reviser is generators.reviser
     assert len(await find(generators.config.strategy["name"])(operations(ScriptedEngine()), length=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("signature", "given", "said"),
+    [
+        ("ops, n", {}, "its parameter n needs a default"),
+        ("ops, n, /", {"n": 1}, "its parameter n needs a default"),
+        ("ops, *, n", {"n": 1}, "its parameter n needs a default"),
+        ("", {}, r"its first parameter must be the operations: \(ops, …\)"),
+        ("*, n=1", {}, r"its first parameter must be the operations: \(ops, …\)"),
+        ("ops", {"n": 8}, "takes no parameters"),
+        ("ops, n=16", {"ops": 8}, "takes n"),
+        ("ops, n=16", {"n": "many"}, "type int"),
+    ],
+)
+def test_a_function_that_no_configuration_can_call_is_said(tmp_path, signature, given, said):
+    (tmp_path / "own.py").write_text(f"async def f({signature}): return []")
+    with pytest.raises(BadInput, match=said) as caught:
+        find(f"{tmp_path / 'own.py'}:f").parameters(given)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_users_own_parameters_need_not_be_keyword_only(tmp_path):
+    (tmp_path / "own.py").write_text("async def f(ops, n=16): return await ops.sample(ops.root, n)")
+    own = find(f"{tmp_path / 'own.py'}:f")
+    assert own.parameters({}) == {"n": 16}
+    assert len(await own(operations(ScriptedEngine()), **own.parameters({"n": 8}))) == 8

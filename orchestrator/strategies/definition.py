@@ -1,4 +1,5 @@
-"""What a strategy is. Its parameters are its keyword-only arguments, their types those of their defaults."""
+"""What a strategy is. Its parameters are its arguments after the operations, their types those of their
+defaults."""
 
 from __future__ import annotations
 
@@ -46,17 +47,11 @@ class Strategy:
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults overridden by ``given``. Raises BadInput for an unknown name, a wrong type, or
         what the strategy's own check refuses."""
-        known = {
-            name: parameter.default
-            for name, parameter in inspect.signature(self.search).parameters.items()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        }
-        for name, default in known.items():
-            if default is inspect.Parameter.empty:
-                raise BadInput("strategy.name", self.name, f"its parameter {name} needs a default")
+        known = self._defaults()
         for name, value in given.items():
             if name not in known:
-                raise BadInput(f"strategy.{name}", value, f"{self.name} takes {', '.join(known)}")
+                takes = ", ".join(known) or "no parameters"
+                raise BadInput(f"strategy.{name}", value, f"{self.name} takes {takes}")
             wanted = type(known[name])
             if wanted is float and type(value) is int:
                 wanted = int
@@ -68,6 +63,21 @@ class Strategy:
         if self.check is not None:
             self.check(**params)
         return params
+
+    def _defaults(self) -> dict[str, Any]:
+        """The parameters' defaults. Raises BadInput for a function that no configuration can call."""
+        first, *others = inspect.signature(self.search).parameters.values() or [None]
+        if first is None or first.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+            raise BadInput("strategy.name", self.name, "its first parameter must be the operations: (ops, …)")
+        known = {}
+        for each in others:
+            if each.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                continue
+            if each.default is inspect.Parameter.empty:
+                raise BadInput("strategy.name", self.name, f"its parameter {each.name} needs a default")
+            if each.kind is not inspect.Parameter.POSITIONAL_ONLY:  # those are given by name
+                known[each.name] = each.default
+        return known
 
 
 def strategy(
@@ -86,6 +96,6 @@ def strategy(
 
 
 def at_least(key: str, value: float, least: float) -> None:
-    """Raise BadInput unless ``value >= least``."""
-    if value < least:
+    """Raise BadInput unless ``least <= value``, and is finite."""
+    if not least <= value < float("inf"):  # so written, it refuses NaN too
         raise BadInput(key, value, f"allowed: {least} or more")
