@@ -241,3 +241,9 @@ def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
 
 def test_the_ui_without_a_store(capsys, tmp_path):
     assert "start a run first" in refused(capsys, "ui", "--runs", str(tmp_path))
+@pytest.mark.parametrize("samples", ["10", "0", "-16"])
+def test_samples_that_are_no_whole_groups(capsys, samples):
+    line = refused(capsys, "lab", "evaluate", f"--samples={samples}")
+    assert line.startswith(f"ttc: --samples: {samples} is not usable; allowed: multiples of 16")
+
+
