@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +56,20 @@ def test_every_revision_format_shows_the_attempts_and_starts_with_the_bare_probl
     for name in ("plain", "self_critique", "verifier_feedback"):
         assert FORMATS[name]("problem", []) == "problem"
         text = FORMATS[name]("problem", attempts)
+@pytest.mark.parametrize("own_model", [False, True])
+async def test_the_prompt_is_charged_once_to_a_model_that_samples_and_revises(own_model):
+    engine = ScriptedEngine(letters(2))
+    ops = operations(engine)
+    if own_model:
+        ops._setting = replace(ops._setting, reviser=replace(GENERATOR))
+    await ops.sample(ops.root, 1, until="end")
+    await ops.revise([[]])
+    once, each = GENERATOR.prefill(4), GENERATOR.sample(4, 8)
+    assert ops.usage.generator_flops == (2 if own_model else 1) * once + 2 * each
+    assert ops.usage.generator_tokens == (2 if own_model else 1) * 4 + 2 * 8
+    assert ops._lease.settled == ops.usage.flops
+
+
         assert text.startswith("problem")
         assert all(step in text for step in ("one", "two", "three", "four"))
     feedback = FORMATS["verifier_feedback"]("problem", attempts)
