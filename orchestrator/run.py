@@ -155,13 +155,13 @@ class Run:
         )
         write_parquet(results, self.directory / "results.parquet")
         self._tracker.artifact(self.directory / "results.parquet")
+        await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         self._finish(summary)
         await asyncio.to_thread(self._trace, results[: prepared.config.tracking.traces])
         return summary
 
     def _trace(self, results: Sequence[SearchResult]) -> None:
-        self._journal.flush()
         for result in results:
             recorded = self._journal.results(result.problem.id)
             decode = self.prepared.codec.decode
