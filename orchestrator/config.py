@@ -6,7 +6,6 @@ said in one line (``BadInput``) that names the key, the value and what is allowe
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -235,17 +234,6 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
-
-
-def fingerprint(config: Config) -> str:
-    """SHA-256 of the keys that determine a run's results: not of where or how fast it runs."""
-    keys = to_dict(config)
-    for key in ("cluster", "tracking", "runs", "max_searches", "name"):
-        keys.pop(key)
-    for pool in ("generator", "verifier", "reviser"):
-        for key in ("replicas", "min_replicas", "resources", "engine"):
-            keys[pool].pop(key)
-    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
 
 
 def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from orchestrator.analysis.policy import read_policy, same_model
 from orchestrator.budget import Budget, Price, convert
 from orchestrator.config import COMPUTE_OPTIMAL, Config
-from orchestrator.config import fingerprint as config_fingerprint
 from orchestrator.errors import BadInput
+from orchestrator.fingerprint import fingerprint as config_fingerprint
 from orchestrator.flops import CostModel
 from orchestrator.problems import Problem, read_jsonl
 from orchestrator.revision import CONTEXT
