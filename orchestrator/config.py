@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from orchestrator.budget import UNITS
 from orchestrator.errors import BadInput, one_of
-from orchestrator.revision import FORMATS
+from orchestrator.revision import FORMATS, JUDGING
 from orchestrator.selection import AGGREGATIONS
 from orchestrator.strategies import configured
 
@@ -353,6 +353,13 @@ def _check(config: Config) -> None:
         raise BadInput("generator.end_of_thinking", None, needed)
     if strategy.needs_verifier and verifier.kind != "prm":
         raise BadInput("verifier.kind", verifier.kind, f"allowed: prm ({strategy.name} goes by steps)")
+    if strategy.has_reviser and config.reviser.format in JUDGING:
+        scores = None if verifier.model is None else verifier.kind
+        if scores != "prm":
+            without = "verifier.model is null" if scores is None else f"verifier.kind is {scores}"
+            others = one_of([name for name in FORMATS if name not in JUDGING])
+            needed = f"it shows a verifier's scores of steps, and {without}; {others}"
+            raise BadInput("reviser.format", config.reviser.format, needed)
     if config.allocation.name == COMPUTE_OPTIMAL != strategy.name:
         needed = f"allowed: with strategy {COMPUTE_OPTIMAL}, whose policy it follows"
         raise BadInput("allocation.name", COMPUTE_OPTIMAL, needed)

@@ -275,6 +275,15 @@ def test_models_lengths_and_names_that_do_not_fit(capsys, overrides, key):
     assert refused(capsys, "run", LAB_CONFIG, *overrides).startswith(f"ttc: {key}: ")
 
 
+@pytest.mark.parametrize("without", ["verifier.model=null", "verifier.kind=orm"])
+def test_a_format_that_shows_scores_needs_a_verifier_of_steps(capsys, without):
+    revisions = ["strategy.name=revisions", "reviser.format=verifier_feedback"]
+    line = refused(capsys, "run", LAB_CONFIG, *revisions, without)
+    assert line.startswith("ttc: reviser.format: 'verifier_feedback' is not usable; it shows")
+    assert without.replace("=", " is ") in line
+    assert "allowed: lab, plain or self_critique" in line
+
+
 def test_labels_of_nothing(capsys, tmp_path):
     out = str(tmp_path / "labels.parquet")
     assert "ttc: --solutions: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--solutions", "0")
