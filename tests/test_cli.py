@@ -288,7 +288,16 @@ def test_labels_of_nothing(capsys, tmp_path):
     out = str(tmp_path / "labels.parquet")
     assert "ttc: --solutions: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--solutions", "0")
     assert "ttc: --chains: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--chains", "0")
+    line = refused(capsys, "verifier", "label", LAB_CONFIG, str(tmp_path))
+    assert line.startswith(f"ttc: out: '{tmp_path}' is not usable; allowed: a file")
+    assert "ttc: out: '/proc/x/y'" in refused(capsys, "verifier", "label", LAB_CONFIG, "/proc/x/y")
     assert "ttc: --resume" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--resume", "none")
+
+
+@pytest.mark.parametrize("samples", ["10", "0", "-16"])
+def test_samples_that_are_no_whole_groups(capsys, samples):
+    line = refused(capsys, "lab", "evaluate", f"--samples={samples}")
+    assert line.startswith(f"ttc: --samples: {samples} is not usable; allowed: multiples of 16")
 
 
 def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
@@ -297,9 +306,3 @@ def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
 
 def test_the_ui_without_a_store(capsys, tmp_path):
     assert "start a run first" in refused(capsys, "ui", "--runs", str(tmp_path))
-@pytest.mark.parametrize("samples", ["10", "0", "-16"])
-def test_samples_that_are_no_whole_groups(capsys, samples):
-    line = refused(capsys, "lab", "evaluate", f"--samples={samples}")
-    assert line.startswith(f"ttc: --samples: {samples} is not usable; allowed: multiples of 16")
-
-
