@@ -8,14 +8,11 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
-from orchestrator.config import to_dict
-
-if TYPE_CHECKING:
-    from orchestrator.config import Config
+from orchestrator.config import Config, to_dict
 
 HOW_FAST = frozenset(
     [

@@ -33,7 +33,10 @@ def add_parsers(commands: argparse._SubParsersAction) -> argparse.ArgumentParser
     label = own.add_parser(
         "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
     )
-    label.add_argument("config", help="a YAML file; its generator, reviser and problems are used")
+    label.add_argument(
+        "config",
+        help="a YAML file; its generator, reviser, problems, and budget in flops or tokens count",
+    )
     label.add_argument("out", type=Path, help="the Parquet file to write")
     label.add_argument("overrides", nargs="*", metavar="key=value")
     label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
