@@ -66,11 +66,12 @@ class Strategy:
 
     def _defaults(self) -> dict[str, Any]:
         """The parameters' defaults. Raises BadInput for a function that no configuration can call."""
-        first, *others = inspect.signature(self.search).parameters.values() or [None]
-        if first is None or first.kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+        arguments = list(inspect.signature(self.search).parameters.values())
+        named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+        if not arguments or arguments[0].kind in named:
             raise BadInput("strategy.name", self.name, "its first parameter must be the operations: (ops, …)")
         known = {}
-        for each in others:
+        for each in arguments[1:]:
             if each.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 continue
             if each.default is inspect.Parameter.empty:
