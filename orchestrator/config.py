@@ -6,7 +6,6 @@ said in one line (``BadInput``) that names the key, the value and what is allowe
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from yaml import YAMLError
 
 from orchestrator.budget import UNITS
 from orchestrator.errors import BadInput, one_of
-from orchestrator.revision import FORMATS
+from orchestrator.revision import FORMATS, JUDGING
 from orchestrator.selection import AGGREGATIONS
 from orchestrator.strategies import configured
 
@@ -239,17 +238,6 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
 
 
-def fingerprint(config: Config) -> str:
-    """SHA-256 of the keys that determine a run's results: not of where or how fast it runs."""
-    keys = to_dict(config)
-    for key in ("cluster", "tracking", "runs", "max_searches", "name"):
-        keys.pop(key)
-    for pool in ("generator", "verifier", "reviser"):
-        for key in ("replicas", "min_replicas", "resources", "engine"):
-            keys[pool].pop(key)
-    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
-
-
 def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     """The file's bases, the deepest first, then the file."""
     if path.resolve() in seen:
@@ -370,6 +358,13 @@ def _check(config: Config) -> None:
         raise BadInput("generator.end_of_thinking", None, needed)
     if strategy.needs_verifier and verifier.kind != "prm":
         raise BadInput("verifier.kind", verifier.kind, f"allowed: prm ({strategy.name} goes by steps)")
+    if strategy.has_reviser and config.reviser.format in JUDGING:
+        scores = None if verifier.model is None else verifier.kind
+        if scores != "prm":
+            without = "verifier.model is null" if scores is None else f"verifier.kind is {scores}"
+            others = one_of([name for name in FORMATS if name not in JUDGING])
+            needed = f"it shows a verifier's scores of steps, and {without}; {others}"
+            raise BadInput("reviser.format", config.reviser.format, needed)
     if config.allocation.name == COMPUTE_OPTIMAL != strategy.name:
         needed = f"allowed: with strategy {COMPUTE_OPTIMAL}, whose policy it follows"
         raise BadInput("allocation.name", COMPUTE_OPTIMAL, needed)

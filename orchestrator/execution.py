@@ -106,7 +106,9 @@ class Execution:
         return result, flops
 
     async def _pay_prompt(self, model: Literal["generator", "verifier", "reviser"]) -> None:
-        """The prompt is charged once a problem to each model that reads it."""
+        """The prompt is charged once a problem to each model that reads it: once where generators revise."""
+        if model == "reviser" and self._setting.reviser is self._setting.generator:
+            model = "generator"
         reader = getattr(self._setting, model)
         if model in self._prompt_paid or reader is None:
             return

@@ -260,4 +260,5 @@ class Journal:
             if isinstance(error, sqlite3.Error):
                 error.args = (f"{self.path}: {error}",)
             if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # raised here it would end this thread, and flush wait for ever
+                    self._database.execute("ROLLBACK")

@@ -14,11 +14,11 @@ from pathlib import Path
 from orchestrator.analysis.policy import read_policy, same_model
 from orchestrator.budget import Budget, Price, convert
 from orchestrator.config import COMPUTE_OPTIMAL, Config
-from orchestrator.config import fingerprint as config_fingerprint
 from orchestrator.errors import BadInput
+from orchestrator.fingerprint import fingerprint as config_fingerprint
 from orchestrator.flops import CostModel
 from orchestrator.problems import Problem, read_jsonl
-from orchestrator.revision import CONTEXT
+from orchestrator.revision import CONTEXT, FORMATS, RevisionPrompt
 from orchestrator.strategies import configured
 from orchestrator.strategies.budget_forcing import closing
 from orchestrator.text import Codec, load_tokenizer
@@ -49,7 +49,7 @@ def prepare(config: Config) -> Prepared:
     )
     verifier = _companion(config, codec, "verifier", config.verifier.model)
     reviser = None
-    if configured(config.strategy).needs_reviser:
+    if configured(config.strategy).has_reviser:
         reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
     template = config.problems.template
     prompts = [
@@ -57,7 +57,7 @@ def prepare(config: Config) -> Prepared:
         for problem in problems
     ]
     _check_writable(config)
-    _check_lengths(config, problems, prompts)
+    _check_lengths(config, problems, prompts, revision_prompt(config, codec))
     _check_thinking(config, codec)
     _check_policy(config)
     budget = _budget(config, prompts, generator, verifier)
@@ -120,11 +120,25 @@ def _check_writable(config: Config) -> None:
         ) from error
 
 
-def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]]) -> None:
-    """Every prompt and a longest solution must fit the engines' context."""
+def revision_prompt(config: Config, codec: Codec) -> RevisionPrompt:
+    """What writes the reviser's contexts."""
+    return RevisionPrompt(
+        codec, FORMATS[config.reviser.format], config.problems.template, config.generator.chat
+    )
+
+
+def _check_lengths(
+    config: Config,
+    problems: Sequence[Problem],
+    prompts: Sequence[tuple[int, ...]],
+    revision_prompt: RevisionPrompt,
+) -> None:
+    """Every prompt and a longest solution must fit the engines' context; after earlier attempts, and the
+    words that show them, where a model reads those too."""
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
     prompt, new = len(prompts[longest]), config.generator.max_tokens
     attempts = CONTEXT if configured(config.strategy).needs_reviser else 0
+    words = revision_prompt.words(problems[longest], new) if attempts else 0
     readers = {"reviser" if config.reviser.model is not None else "generator"}
     if config.verifier.kind == "orm":
         readers.add("verifier")
@@ -134,14 +148,18 @@ def _check_lengths(config: Config, problems: Sequence[Problem], prompts: Sequenc
         ("reviser", config.reviser),
     ):
         shown = attempts if name in readers else 0
-        needed = prompt + (1 + shown) * new
+        needed = prompt + (1 + shown) * new + (words if shown else 0)
         limit = pool.engine.get("max_model_len")
         if pool.model is not None and limit is not None and needed > limit:
             raise BadInput(
                 f"{name}.engine.max_model_len",
                 limit,
                 f"problem {problems[longest].id} has {prompt} prompt tokens, generator.max_tokens is {new}"
-                + (f", and {shown} earlier attempts are shown" if shown else "")
+                + (
+                    f", and {shown} earlier attempts are shown with {words} tokens around them"
+                    if shown
+                    else ""
+                )
                 + f"; allowed: {needed} or more",
             )
 

@@ -16,6 +16,10 @@ CONTEXT = 4
 """Earlier attempts that a revision sees at most: the last ones (Snell §6.1)."""
 
 
+JUDGED = 32
+"""Steps of an attempt whose judgement is shown at most, the most doubtful: what a format adds is bounded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """An earlier attempt: its steps, and the verifier's score of each (empty if not scored)."""
@@ -63,20 +67,17 @@ def self_critique(problem: str, attempts: Sequence[Attempt]) -> str:
 
 def verifier_feedback(problem: str, attempts: Sequence[Attempt]) -> str:
     """The verifier's scores of the steps are shown, the lowest one pointed out."""
-    if not attempts:
-        return problem
-    last = attempts[-1]
-    lines = [
-        f"[step {i}, judged {score:.2f}] {step.strip()}"
-        for i, (step, score) in enumerate(zip(last.steps, last.scores, strict=False), start=1)
-    ]
-    if not lines:
+    if not attempts or not attempts[-1].scores:
         return plain(problem, attempts)
-    doubtful = min(range(len(last.scores)), key=lambda i: last.scores[i]) + 1
-    judged = "\n".join(lines)
+    last = attempts[-1]
+    doubtful = sorted(range(len(last.scores)), key=lambda i: last.scores[i])[:JUDGED]
+    judged = "".join(
+        f"[step {i + 1}, judged {last.scores[i]:.2f}] {step.strip()}\n" if i in doubtful else step
+        for i, step in enumerate(last.steps)
+    ).rstrip()
     return (
         f"{problem}\n\n{_numbered(attempts[:-1])}\n\nLast attempt, each step with a verifier's judgement "
-        f"from 0 (wrong) to 1 (right):\n{judged}\n\nStep {doubtful} is the most doubtful. Solve the "
+        f"from 0 (wrong) to 1 (right):\n{judged}\n\nStep {doubtful[0] + 1} is the most doubtful. Solve the "
         "problem again, step by step, keeping the steps that are right."
     )
 
@@ -87,6 +88,8 @@ FORMATS: Mapping[str, Format] = {
     "self_critique": self_critique,
     "verifier_feedback": verifier_feedback,
 }
+JUDGING = ("verifier_feedback",)
+"""The formats that show a verifier's scores of steps."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,14 @@ class RevisionPrompt:
     def __call__(self, problem: Problem, attempts: Sequence[Attempt]) -> tuple[int, ...]:
         text = self.format(self.template.replace("{problem}", problem.prompt), attempts[-CONTEXT:])
         return self.codec.encode(text, chat=self.chat)
+
+    def words(self, problem: Problem, steps: int) -> int:
+        """How many tokens the format adds at most to the problem's prompt and to attempts of up to ``steps``
+        steps: what is there around attempts that say next to nothing."""
+        filler = "x"
+        nothing = Attempt((filler, *[""] * (steps - 1)), tuple(1 - i / steps for i in range(steps)))
+        around = len(self(problem, [nothing] * CONTEXT)) - len(self(problem, []))
+        return max(0, around - CONTEXT * len(self.codec.continuation(filler)))
 
 
 def _numbered(attempts: Sequence[Attempt]) -> str:

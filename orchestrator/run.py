@@ -28,13 +28,12 @@ from orchestrator.config import COMPUTE_OPTIMAL, Config, to_dict, to_yaml
 from orchestrator.controller import Controller, Search, SearchResult
 from orchestrator.journal import Journal, fingerprint_in
 from orchestrator.ledger import Lease
-from orchestrator.preparation import Prepared, fingerprint
+from orchestrator.preparation import Prepared, fingerprint, revision_prompt
 from orchestrator.results import Summary, summarise, write_parquet
-from orchestrator.revision import FORMATS, RevisionPrompt
 from orchestrator.selection import rules
 from orchestrator.session import Session
 from orchestrator.setting import Engine, Sampling, Setting
-from orchestrator.strategies import find
+from orchestrator.strategies import configured, find
 from orchestrator.traces import trace_of
 from orchestrator.tracking import Step, Tracker, status_of
 from orchestrator.whole import write_whole
@@ -160,12 +159,12 @@ class Run:
         write_parquet(results, self.directory / "results.parquet")
         self._tracker.artifact(self.directory / "results.parquet")
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+        await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
         self._finish(summary)
         await asyncio.to_thread(self._trace, results[: prepared.config.tracking.traces])
         return summary
 
     def _trace(self, results: Sequence[SearchResult]) -> None:
-        self._journal.flush()
         for result in results:
             recorded = self._journal.results(result.problem.id)
             decode = self.prepared.codec.decode
@@ -225,9 +224,7 @@ def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Contr
         generator=prepared.generator,
         verifier=prepared.verifier,
         reviser=prepared.reviser,
-        revision_prompt=RevisionPrompt(
-            prepared.codec, FORMATS[config.reviser.format], config.problems.template, generator.chat
-        ),
+        revision_prompt=revision_prompt(config, prepared.codec),
         sampling=Sampling(
             generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
         ),
@@ -242,7 +239,7 @@ def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Contr
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
         policy=_policy(config),
-        rules=rules(scored=prepared.verifier is not None, chains=prepared.reviser is not None),
+        rules=rules(scored=prepared.verifier is not None, chains=configured(config.strategy).needs_reviser),
         searches_at_once=config.max_searches,
     )
 

@@ -59,7 +59,7 @@ def pool_specs(config: Config) -> Pools:
     kind = {"kind": config.verifier.kind}
     verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, kind)
     revisers = None
-    if configured(config.strategy).needs_reviser:
+    if configured(config.strategy).has_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, delimiter)
         revisers = revisers or generators
     return Pools(generators, verifiers, revisers)

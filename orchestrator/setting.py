@@ -35,7 +35,8 @@ class Sampling:
 @dataclass(frozen=True)
 class Setting:
     """What all searches of a run share. ``verifier`` is None where nothing is scored, ``reviser`` and
-    ``revision_prompt`` where nothing is revised.
+    ``revision_prompt`` where nothing is revised. ``reviser`` is ``generator``, that very object, where the
+    generators revise: one model, which reads a problem's prompt once.
 
     ``verifier_kind`` ``prm`` reads a path once and scores each step; ``orm`` reads an attempt after all that
     it was written after (its context of earlier attempts), and has one score for the whole of it.

@@ -4,6 +4,7 @@ nothing started."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -194,21 +195,67 @@ def test_a_problem_file_that_is_not_there(capsys):
     )
 
 
+def of(*overrides):
+    """The fingerprint of the lab's configuration."""
+    from orchestrator.config import load
+    from orchestrator.fingerprint import fingerprint
+
+    return fingerprint(load(LAB_CONFIG, overrides))
+
+
 def test_the_fingerprint_is_of_what_determines_the_results():
-    from orchestrator.config import fingerprint, load
-
-    def of(*overrides):
-        return fingerprint(load(LAB_CONFIG, overrides))
-
-    assert of() == of("generator.replicas=9", "tracking.uri=x", "runs=elsewhere", "name=other")
+    fast = ["generator.engine.max_num_seqs=7", "verifier.engine.gpu_memory_utilization=0.5"]
+    assert of() == of("generator.replicas=9", "tracking.uri=x", "runs=elsewhere", "name=other", *fast)
     others = [
         "seed=1",
         "strategy.n=8",
         "budget.flops=1",
         "generator.temperature=0.5",
         "verifier.aggregation=min",
+        "generator.engine.max_model_len=64",
+        "generator.engine.quantization=fp8",
+        "verifier.engine.max_model_len=64",
+        "reviser.engine.max_model_len=64",
+        "verifier.model=${lab:prm-weak}",
     ]
-    assert len({of(), *(of(override) for override in others)}) == 6
+    assert len({of(), *(of(override) for override in others)}) == 1 + len(others)
+
+
+def test_what_only_says_how_fast_is_an_option_of_the_engine():
+    from dataclasses import fields
+
+    from vllm.engine.arg_utils import EngineArgs
+
+    from orchestrator.fingerprint import HOW_FAST
+
+    assert {field.name for field in fields(EngineArgs)} >= HOW_FAST
+
+
+def test_a_model_is_the_same_wherever_it_is_and_another_once_it_is_trained_anew(tmp_path):
+    for name in ("here", "elsewhere"):
+        shutil.copytree(LAB / "generator-s", tmp_path / name)
+    os.utime(tmp_path / "here" / "model.safetensors", (0, 0))
+    here, elsewhere = (f"generator.model={tmp_path / name}" for name in ("here", "elsewhere"))
+    assert of() == of(here) == of(elsewhere)
+    (tmp_path / "here" / "README").write_text("no weights")
+    assert of() == of(here)
+    weights = tmp_path / "here" / "model.safetensors"
+    contents = bytearray(weights.read_bytes())
+    contents[-1] ^= 1
+    weights.write_bytes(contents)
+    assert of() != of(here)
+    (tmp_path / "elsewhere" / "config.json").write_text("{}")
+    assert of() != of(elsewhere)
+
+
+def test_a_users_files_may_be_moved_too(tmp_path):
+    moved = []
+    for place in (tmp_path / "a", tmp_path / "b"):
+        place.mkdir()
+        shutil.copy(ROOT / "tests" / "own_strategy.py", place)
+        own = f"strategy={{name: '{place}/own_strategy.py:until_two_agree'}}"
+        moved.append(of(own, "problems.source=jsonl", f"problems.path={place}/problems.jsonl"))
+    assert moved[0] == moved[1] != of()
 
 
 @pytest.mark.parametrize(
@@ -228,11 +275,29 @@ def test_models_lengths_and_names_that_do_not_fit(capsys, overrides, key):
     assert refused(capsys, "run", LAB_CONFIG, *overrides).startswith(f"ttc: {key}: ")
 
 
+@pytest.mark.parametrize("without", ["verifier.model=null", "verifier.kind=orm"])
+def test_a_format_that_shows_scores_needs_a_verifier_of_steps(capsys, without):
+    revisions = ["strategy.name=revisions", "reviser.format=verifier_feedback"]
+    line = refused(capsys, "run", LAB_CONFIG, *revisions, without)
+    assert line.startswith("ttc: reviser.format: 'verifier_feedback' is not usable; it shows")
+    assert without.replace("=", " is ") in line
+    assert "allowed: lab, plain or self_critique" in line
+
+
 def test_labels_of_nothing(capsys, tmp_path):
     out = str(tmp_path / "labels.parquet")
     assert "ttc: --solutions: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--solutions", "0")
     assert "ttc: --chains: 0" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--chains", "0")
+    line = refused(capsys, "verifier", "label", LAB_CONFIG, str(tmp_path))
+    assert line.startswith(f"ttc: out: '{tmp_path}' is not usable; allowed: a file")
+    assert "ttc: out: '/proc/x/y'" in refused(capsys, "verifier", "label", LAB_CONFIG, "/proc/x/y")
     assert "ttc: --resume" in refused(capsys, "verifier", "label", LAB_CONFIG, out, "--resume", "none")
+
+
+@pytest.mark.parametrize("samples", ["10", "0", "-16"])
+def test_samples_that_are_no_whole_groups(capsys, samples):
+    line = refused(capsys, "lab", "evaluate", f"--samples={samples}")
+    assert line.startswith(f"ttc: --samples: {samples} is not usable; allowed: multiples of 16")
 
 
 def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):

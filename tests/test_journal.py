@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -136,6 +137,33 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
     with pytest.raises(sqlite3.OperationalError, match="full"):
         journal.record("p", "next", result(), 1)
     assert list(journal.results("p")) == ["small"]
+
+
+def test_a_rollback_that_fails_too_leaves_nobody_waiting(tmp_path: Path):
+    class Broken:
+        in_transaction = True
+
+        def execute(self, statement: str) -> None:
+            raise sqlite3.OperationalError(f"{statement}: disk I/O error")
+
+    journal = Journal(tmp_path / "j")
+    whole, journal._database = journal._database, Broken()  # type: ignore[assignment]
+    journal.record("p", "lost", result(), 1)
+    said: list[str] = []
+
+    def flush() -> None:
+        try:
+            journal.flush()
+        except sqlite3.Error as error:
+            said.append(str(error))
+
+    waiting = threading.Thread(target=flush, daemon=True)
+    waiting.start()
+    waiting.join(30)
+    assert said == [f"{tmp_path / 'j'}: BEGIN: disk I/O error"]
+    journal._database = whole
+    with pytest.raises(sqlite3.OperationalError, match="BEGIN"):
+        journal.close()
 
 
 # -- what may become of the file ------------------------------------------------------------------------

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from orchestrator import launch
 from orchestrator.answers import ANSWERS
+from orchestrator.cli import run_command
 from orchestrator.controller import Controller
 from orchestrator.errors import BadInput
 from orchestrator.ledger import Lease
-from orchestrator.prm.label import ChainLabeller, Labeller, StepLabeller, read_labels, write_labels
+from orchestrator.prm.label import (
+    ChainLabeller,
+    LabelledSolution,
+    Labeller,
+    StepLabeller,
+    read_labels,
+    write_labels,
+)
 from orchestrator.problems import Problem
-from tests.scripted import CODEC, EOS, ScriptedEngine, setting
+from tests.scripted import CODEC, EOS, GENERATOR, ScriptedEngine, setting
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "g\ng") for i in range(4)]
 PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
@@ -29,9 +40,9 @@ def write(request, text, rng):
     return first + ("g" if begun == "g" and rng.random() < 0.75 else "x") + EOS
 
 
-async def labelled(labeller: Labeller) -> ScriptedEngine:
+async def labelled(labeller: Labeller, write=write, budget: int = 10**12) -> ScriptedEngine:
     engine = ScriptedEngine(write, jitter=random.Random(1))
-    controller = Controller(replace(setting(engine), verifier=None), ANSWERS["exact"], Lease(10**12))
+    controller = Controller(replace(setting(engine), verifier=None), ANSWERS["exact"], Lease(budget))
     results = await controller.run(PROBLEMS, PROMPTS, labeller)
     assert not any(result.error for result in results)
     return engine
@@ -105,15 +116,88 @@ def test_a_file_that_holds_no_labels_is_named(tmp_path):
         read_labels([tmp_path / "empty.parquet"])
 
 
-def test_a_run_that_labels_says_so(tmp_path, monkeypatch):
-    """So that no report compares it."""
-    from rich.console import Console
+def shortest_steps(request, text, rng):
+    """The longest solution in the shortest steps; the last one fills it up."""
+    return "\n" if request.until == "step" else "x" * request.max_tokens
 
-    from orchestrator import launch
-    from orchestrator.prm.commands import label
-    from tests.analysis.stored import lab_config
 
-    asked = []
-    monkeypatch.setattr(launch, "run", lambda *given, **named: asked.append(named["role"]) or 130)
-    label(lab_config(), lambda codec, answers: None, tmp_path / "labels.parquet", True, Console())
-    assert asked == ["label"]
+def worst(labeller: Labeller) -> int:
+    """FLOPs of all problems, in ``setting``'s 32 tokens a solution."""
+    config = SimpleNamespace(
+        generator=SimpleNamespace(max_tokens=32, chat=False),
+        reviser=SimpleNamespace(format="plain"),
+        problems=SimpleNamespace(template="{problem}"),
+    )
+    prepared = SimpleNamespace(
+        config=config, generator=GENERATOR, reviser=GENERATOR, codec=CODEC, problems=PROBLEMS
+    )
+    return len(PROBLEMS) * labeller.worst(prepared, len(PROMPTS[0]))
+
+
+async def test_the_worst_case_pays_for_the_longest_rollouts_from_the_shortest_steps_and_for_no_more():
+    one = steps(solutions=1, completions=3)
+    await labelled(one, shortest_steps, worst(one))
+    assert one.unpaid == []
+    await labelled(one, shortest_steps, worst(one) - 1)
+    assert sorted(one.unpaid) == [problem.id for problem in PROBLEMS]
+
+
+@pytest.mark.parametrize(
+    "labeller",
+    [steps(solutions=4, completions=3), ChainLabeller(CODEC, ANSWERS["exact"], chains=2, length=6)],
+)
+async def test_the_worst_case_pays_for_all(labeller):
+    await labelled(labeller, shortest_steps, worst(labeller))
+    assert labeller.unpaid == []
+
+
+LAB = str(Path(__file__).parent.parent / "configs" / "lab.yaml")
+
+
+@pytest.fixture
+def label(tmp_path, monkeypatch, capsys):
+    """``ttc verifier label`` on engines that find ``rows`` rows and leave ``unpaid`` problems without: the
+    status, the configuration that was run, and what was said."""
+
+    def command(*overrides: str, rows: int = 0, unpaid: int = 0):
+        ran = []
+
+        def run(config, as_json, errors, *, run_id, make_search, role):
+            assert role == "label", "so that no report compares it"
+            labeller = make_search(CODEC)
+            labeller.rows += [LabelledSolution("p", "1", ("2",), (1.0,), (1, 2), (2,))] * rows
+            labeller.unpaid += ["p"] * unpaid
+            ran.append(config)
+            return 0
+
+        monkeypatch.setattr(launch, "run", run)
+        options = [f"runs={tmp_path}", "problems.limit=4", *overrides]
+        status = run_command(["verifier", "label", LAB, str(tmp_path / "new" / "labels.parquet"), *options])
+        return status, ran[0], capsys.readouterr().err
+
+    return command
+
+
+def test_labels_are_paid_whole_unless_a_limit_is_given(label, tmp_path):
+    status, config, said = label("budget.generations=16", "allocation.name=adaptive", rows=3)
+    assert status == 0
+    assert config.allocation.name == "uniform"
+    assert config.budget.units == ["flops"]
+    assert config.budget.flops > 5e11
+    assert f"labels cost {config.budget.flops:.3g} FLOPs at most" in said
+    assert "3 labelled solutions" in said
+    assert len(read_labels([tmp_path / "new" / "labels.parquet"])) == 3
+    assert label("budget.tokens=5e3", rows=1)[1].budget.tokens == 5e3
+
+
+def test_problems_without_labels_are_counted_and_none_at_all_is_a_failure(label, tmp_path):
+    status, config, said = label("budget.flops=2e11", rows=1, unpaid=3)
+    assert status == 0
+    assert config.budget.flops == 2e11
+    assert "warning: 3 of 4 problems are not labelled: the budget does not pay" in said
+    (tmp_path / "new" / "labels.parquet").unlink()
+    status, _, said = label("budget.flops=2e11", unpaid=4)
+    assert status == 1
+    assert "4 of 4 problems are not labelled" in said
+    assert "no solution is labelled" in said
+    assert not (tmp_path / "new" / "labels.parquet").exists()

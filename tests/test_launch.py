@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from orchestrator.config import load
 from orchestrator.journal import Journal
-from orchestrator.preparation import fingerprint, prepare
-from orchestrator.run import SUMMARY, unfinished
+from orchestrator.preparation import Prepared, fingerprint, prepare
+from orchestrator.problems import Problem
+from orchestrator.run import SUMMARY, Run, unfinished
+from tests.scripted import CODEC, GENERATOR, ScriptedEngine, flops_budget
 
 LAB = Path(__file__).parent.parent / "configs" / "lab.yaml"
 
@@ -62,3 +67,44 @@ def test_a_run_that_is_not_finished_is_found_by_its_configuration_alone(tmp_path
     (tmp_path / "lab-3" / SUMMARY).write_text("{}")
     assert unfinished(prepared) == "lab-2"
     assert unfinished(prepare(other)) is None
+
+
+class Engines(ScriptedEngine):
+    async def forget(self) -> None: ...
+
+
+class FullDisk:
+    """A database that takes no commit."""
+
+    in_transaction = True
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.close = database.close
+
+    def execute(self, statement: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.run.Tracker", MagicMock())
+    monkeypatch.setattr("orchestrator.journal.GATHER_SECONDS", 60)  # nothing is committed before it must be
+    config = load(LAB, [f"runs={tmp_path}", "strategy={name: best_of_n, n: 2}", "verifier.model=null"])
+    prompts = [CODEC.encode("1+1?")]
+    prepared = Prepared(
+        config, [Problem("p", "1+1?", "")], prompts, CODEC, GENERATOR, None, None, flops_budget(10**12)
+    )
+    session = SimpleNamespace(pools_of=lambda config: [], deployment=Engines(), startup_seconds=0.0)
+
+    async def finished(name: str, full: bool) -> bool:
+        with Run(prepared, name) as run:
+            if full:
+                run._journal._database = FullDisk(run._journal._database)
+            await run.search(session, MagicMock())
+        return (tmp_path / name / SUMMARY).is_file()
+
+    assert await finished("lab-1", full=False)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await finished("lab-2", full=True)
+    assert (tmp_path / "lab-2" / "journal.sqlite").is_file()
+    assert not (tmp_path / "lab-2" / SUMMARY).is_file()
+    assert unfinished(prepared) == "lab-2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.messages import SampleRequest
+from orchestrator.config import load
 from orchestrator.errors import BadInput
 from orchestrator.ledger import BudgetExhausted
+from orchestrator.preparation import prepare
+from orchestrator.run import controller_of
+from orchestrator.session import pool_specs
 from orchestrator.strategies import REGISTRY, find
 from tests.scripted import EOS, POLICY, SMALL, ScriptedEngine, letters, operations
 
@@ -137,6 +142,11 @@ def test_every_strategy_is_documented_and_has_defaults():
         ("rebase", {"temperature": 0}, "strategy.temperature", "above 0"),
         ("particle_filtering", {"temperature": -1.0}, "strategy.temperature", "above 0"),
         ("mcts", {"exploration": -0.1}, "strategy.exploration", "0 or more"),
+        ("mcts", {"exploration": math.nan}, "strategy.exploration", "0 or more"),
+        ("mcts", {"exploration": math.inf}, "strategy.exploration", "0 or more"),
+        ("rebase", {"temperature": math.nan}, "strategy.temperature", "above 0"),
+        ("particle_filtering", {"temperature": math.nan}, "strategy.temperature", "above 0"),
+        ("early_rejection", {"threshold": math.nan}, "strategy.threshold", "0 "),
         ("revisions", {"n": 6, "length": 4}, "strategy.n", r"multiples of strategy.length \(4\)"),
         ("dvts", {"n": 6, "width": 4}, "strategy.n", r"multiples of strategy.width \(4\)"),
         ("beam_search", {"n": 4, "width": 8}, "strategy.width", r"1 to strategy.n \(4\)"),
@@ -150,6 +160,7 @@ def test_bad_parameters_are_one_line_that_names_key_value_and_what_is_allowed(na
     assert "\n" not in str(caught.value)
 
 
+LAB = Path(__file__).parent.parent / "configs" / "lab.yaml"
 OWN = f"{Path(__file__).parent / 'own_strategy.py'}:until_two_agree"
 
 
@@ -181,3 +192,63 @@ def test_a_users_own_strategy_has_its_parameters_checked():
         find(OWN).parameters({"n": 4})
     with pytest.raises(BadInput, match="type int"):
         find(OWN).parameters({"limit": "many"})
+
+
+REVISES = """
+async def chain(ops, *, length: int = 3):
+    attempts = []
+    for _ in range(length):
+        attempts += await ops.revise([attempts])
+    return attempts
+"""
+
+
+async def test_a_users_own_strategy_may_revise_without_saying_so(tmp_path):
+    (tmp_path / "own.py").write_text(REVISES)
+    own = [f"strategy={{name: '{tmp_path}/own.py:chain'}}", f"runs={tmp_path}", "problems.limit=1"]
+
+    def prepared(*overrides):
+        config = load(LAB, [*own, *overrides])
+        return prepare(config), pool_specs(config)
+
+    generators, pools = prepared()
+    assert generators.reviser is generators.generator
+    assert pools.reviser == pools.generator
+    assert len(pools.started) == 2, "no engine more than without"
+    revisers, pools = prepared("reviser.model=${lab:reviser}")
+    assert revisers.reviser not in (None, revisers.generator)
+    assert pools.reviser is not None
+    assert pools.reviser.model.endswith("reviser")
+    plain, _ = prepared("strategy={name: best_of_n, n: 4}")
+    assert plain.reviser is None
+    assert plain.budget == generators.budget == revisers.budget
+
+    assert controller_of(generators, ScriptedEngine(), None).setting.reviser is generators.reviser
+    assert len(await find(generators.config.strategy["name"])(operations(ScriptedEngine()), length=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("signature", "given", "said"),
+    [
+        ("ops, n", {}, "its parameter n needs a default"),
+        ("ops, n, /", {"n": 1}, "its parameter n needs a default"),
+        ("ops, *, n", {"n": 1}, "its parameter n needs a default"),
+        ("", {}, r"its first parameter must be the operations: \(ops, …\)"),
+        ("*, n=1", {}, r"its first parameter must be the operations: \(ops, …\)"),
+        ("ops", {"n": 8}, "takes no parameters"),
+        ("ops, n=16", {"ops": 8}, "takes n"),
+        ("ops, n=16", {"n": "many"}, "type int"),
+    ],
+)
+def test_a_function_that_no_configuration_can_call_is_said(tmp_path, signature, given, said):
+    (tmp_path / "own.py").write_text(f"async def f({signature}): return []")
+    with pytest.raises(BadInput, match=said) as caught:
+        find(f"{tmp_path / 'own.py'}:f").parameters(given)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_users_own_parameters_need_not_be_keyword_only(tmp_path):
+    (tmp_path / "own.py").write_text("async def f(ops, n=16): return await ops.sample(ops.root, n)")
+    own = find(f"{tmp_path / 'own.py'}:f")
+    assert own.parameters({}) == {"n": 16}
+    assert len(await own(operations(ScriptedEngine()), **own.parameters({"n": 8}))) == 8

@@ -112,7 +112,10 @@ def chosen(tmp_path: Path, strategy: dict) -> str:
 
 def config(path: str, *overrides: str):
     named = ("strategy.name=compute_optimal", f"strategy.policy={path}")
-    return load(LAB, [*named, "problems.limit=4", "generator.engine.max_model_len=400", *overrides])
+    return load(
+        LAB,
+        [*named, "problems.limit=4", "reviser.format=lab", "generator.engine.max_model_len=400", *overrides],
+    )
 
 
 def test_a_policy_needs_what_its_choices_need(tmp_path):

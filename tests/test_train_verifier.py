@@ -3,9 +3,11 @@ frozen."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from orchestrator.prm.label import LabelledSolution, write_labels
 from orchestrator.prm.measures import Bin, auc, calibration_error, measure, reliability, within_problem_auc
 from orchestrator.prm.model import load_verifier, new_verifier, scores
 from orchestrator.prm.train import MEASURES_FILE, RESUME_FILE, predict, split, train
-from tests.actors.tiny_models import save_llama
+from tests.actors.tiny_models import SYMBOLS, save_llama
 
 CONFIG = TrainConfig(
     steps=40, batch=32, micro=16, lr=3e-3, warmup=5, dropout=0.1, held_out=0.25, every=10, patience=9
@@ -50,7 +52,12 @@ def rows(problems: int = 40, each: int = 6) -> list[LabelledSolution]:
                 tokens += [14, *rng.choices(range(1, 11), k=rng.randrange(3)), sign]
                 ends.append(len(tokens))
                 labels.append(0.9 if sign < 6 else 0.0)
-            found.append(LabelledSolution(f"p{problem}", "", (), tuple(labels), tuple(tokens), tuple(ends)))
+            parts = ["".join(SYMBOLS[t] for t in tokens[a:b]) for a, b in itertools.pairwise((0, 2, *ends))]
+            found.append(
+                LabelledSolution(
+                    f"p{problem}", parts[0], tuple(parts[1:]), tuple(labels), tuple(tokens), tuple(ends)
+                )
+            )
     return found
 
 
@@ -139,6 +146,21 @@ def test_inputs_can_be_changed_where_their_labels_hold(backbone: Path, tmp_path:
     train(rows(), str(backbone), tmp_path / "b", changed, log=lambda line: None)
     assert [len(tokens) for tokens in seen] == [16, 16]
     assert weights(tmp_path / "a") != weights(tmp_path / "b")
+
+
+def test_a_backbone_with_other_tokens_is_refused(backbone: Path, tmp_path: Path):
+    labels, log = rows(), lambda line: None
+    with pytest.raises(BadInput, match="it has 15 tokens, and the labels have token 99") as caught:
+        train([*labels, replace(labels[0], tokens=(1, 99))], str(backbone), tmp_path / "v", CONFIG, log=log)
+    assert caught.value.key == "--backbone"
+    other = shutil.copytree(backbone, tmp_path / "other")
+    vocabulary = json.loads((other / "tokenizer.json").read_text())
+    ids = vocabulary["model"]["vocab"]
+    ids["1"], ids["2"] = ids["2"], ids["1"]
+    (other / "tokenizer.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(BadInput, match=r"the tokens of a solution to p[0-9]+ as another text") as caught:
+        train(labels, str(other), tmp_path / "v", CONFIG, log=log)
+    assert caught.value.key == "--backbone"
 
 
 def test_a_verifier_can_be_trained_further(backbone: Path, tmp_path: Path):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from orchestrator.errors import BadInput
 from orchestrator.lab.model import load_generator
 from orchestrator.lab.sampling import sample, score
 from orchestrator.lab.task import ROW_TOKENS, STEPS, problems
@@ -47,9 +48,11 @@ def evaluate(
     seed]}} (``all``, ``Q1`` easiest to ``Q5``, and bands of blanks), ``within_auc`` and ``pooled_auc``
     [seed][step] of whether the solution so far is right, and its calibration: ``ece`` [step] and
     ``reliability`` (all steps), of scores against how the solution ended, which estimates without bias what
-    a score of steps should say. ``minutes`` are of all verifiers. ``BadInput`` if a model or split does not
-    exist.
+    a score of steps should say. ``minutes`` are of all verifiers. ``BadInput`` for other ``samples``, or if a
+    model or split does not exist.
     """
+    if samples < 1 or samples % GROUP:
+        raise BadInput("--samples", samples, f"allowed: multiples of {GROUP}")
     start = time.monotonic()
     base, prms = load_generator(generator), {path.name: load_verifier(path) for path in verifiers}
     tokenizer = build_tokenizer()
@@ -139,7 +142,6 @@ def _step_scores(scores: torch.Tensor, solutions: torch.Tensor) -> tuple[Floats,
 def _metrics(solutions: npt.NDArray[np.int64], correct: Bools, last: Floats) -> dict[str, Floats]:
     """Each metric for each problem, float64[problems]; those of 16 samples are means over disjoint groups."""
     problems_, n, _ = solutions.shape
-    assert n % GROUP == 0, "samples must be a multiple of 16"
     values = {"pass@1": correct.mean(1)}
     for size in {GROUP, n}:
         chosen: dict[str, Floats] = {rule: np.zeros((problems_, n // size)) for rule in RULES}

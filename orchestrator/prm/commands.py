@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator import launch
-from orchestrator.config import Config, load
+from orchestrator.config import BudgetConfig, Config, load
 from orchestrator.errors import BadInput
 from orchestrator.launch import say
 from orchestrator.prm.config import TrainConfig
@@ -32,7 +33,10 @@ def add_parsers(commands: argparse._SubParsersAction) -> argparse.ArgumentParser
     label = own.add_parser(
         "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
     )
-    label.add_argument("config", help="a YAML file; its generator, reviser and problems are used")
+    label.add_argument(
+        "config",
+        help="a YAML file; its generator, reviser, problems, and budget in flops or tokens count",
+    )
     label.add_argument("out", type=Path, help="the Parquet file to write")
     label.add_argument("overrides", nargs="*", metavar="key=value")
     label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
@@ -72,7 +76,9 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
     for name in ("chains", "length") if chained else ("solutions", "completions"):
         at_least(f"--{name}", getattr(options, name), 1)
     strategy = "revisions" if chained else "best_of_n"
-    config = load(options.config, [*options.overrides, "verifier.model=null", f"strategy.name={strategy}"])
+    # Equal shares: a problem that is stopped once its answer is sure would have no labels.
+    own = ["verifier.model=null", f"strategy.name={strategy}", "allocation.name=uniform"]
+    config = load(options.config, [*options.overrides, *own])
     make: Callable[[Codec, Answers], Labeller] = (
         partial(ChainLabeller, chains=options.chains, length=options.length)
         if chained
@@ -91,29 +97,61 @@ def label(
     run_id: str | None = None,
 ) -> int:
     """Run ``config`` with a labeller in its strategy's place, and write what it learns to ``out``: the exit
-    status. ``run_id`` names a run that goes on."""
+    status, 1 where no problem could be labelled. ``run_id`` names a run that goes on.
+
+    A budget in FLOPs or tokens is kept to, and how many problems it does not pay for is said. One in
+    generations, which are a search's and not rollouts, makes way for one that pays the worst case of each.
+    """
     from orchestrator.answers import ANSWERS
+    from orchestrator.preparation import prepare
     from orchestrator.prm.label import write_labels
     from orchestrator.results import LABEL
     from orchestrator.run import new_run_id
 
-    labellers: list[Labeller] = []
-
-    def labeller(codec: Codec) -> Labeller:
-        labellers.append(make(codec, ANSWERS[config.problems.answers]))
-        return labellers[0]
-
+    _check_writable(out)
+    prepared = prepare(config)
+    labeller = make(prepared.codec, ANSWERS[config.problems.answers])
+    longest = max(map(len, prepared.prompts))
+    worst = len(prepared.problems) * labeller.worst(prepared, longest)
+    worst += worst >> 52  # as a float it must not be less
+    if config.budget.units == ["generations"]:
+        config.budget = BudgetConfig(flops=float(worst), solution_tokens=config.budget.solution_tokens)
+        say(errors, f"labels cost {worst:.3g} FLOPs at most, all at full length; budget.flops sets a limit")
     config.name += "-label"
     if run_id is not None and not (Path(config.runs) / run_id).is_dir():
         raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
     run_id = run_id or new_run_id(config)
-    status = launch.run(config, as_json, errors, run_id=run_id, make_search=labeller, role=LABEL)
+    status = launch.run(
+        config, as_json, errors, run_id=run_id, make_search=lambda codec: labeller, role=LABEL
+    )
     if status == 130:
         say(errors, f"to go on: the same command with --resume {run_id}")
-    if labellers and status in (0, 1):
-        write_labels(labellers[0].rows, out)
-        say(errors, f"{len(labellers[0].rows)} labelled solutions in {out}")
+        return status
+    if labeller.unpaid:
+        dropped = f"{len(labeller.unpaid)} of {len(prepared.problems)} problems are not labelled"
+        enough = (
+            f"the budget does not pay for their rollouts; budget.flops={1.01 * worst:.3g} is enough for all"
+        )
+        say(errors, f"warning: {dropped}: {enough}", "yellow")
+    if not labeller.rows:
+        say(errors, f"no solution is labelled; {out} is not written", "bold red")
+        return 1
+    write_labels(labeller.rows, out)
+    say(errors, f"{len(labeller.rows)} labelled solutions in {out}")
     return status
+
+
+def _check_writable(out: Path) -> None:
+    """Raises BadInput where ``out`` cannot become a file."""
+    allowed = "allowed: a file that can be written"
+    if out.is_dir():
+        raise BadInput("out", str(out), f"{allowed}; this is a directory")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise BadInput("out", str(out), f"{allowed} ({error.strerror})") from error
 
 
 def _train(options: argparse.Namespace, errors: Console) -> int:

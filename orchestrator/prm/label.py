@@ -14,7 +14,10 @@ from typing import Any
 
 from orchestrator.answers import Answers
 from orchestrator.errors import BadInput
+from orchestrator.ledger import BudgetExhausted
 from orchestrator.operations import Operations
+from orchestrator.preparation import Prepared, revision_prompt
+from orchestrator.revision import CONTEXT
 from orchestrator.text import Codec
 from orchestrator.tree import Node
 
@@ -43,10 +46,24 @@ class Labeller(ABC):
     codec: Codec
     answers: Answers
     rows: list[LabelledSolution] = field(default_factory=list, kw_only=True)
+    unpaid: list[str] = field(default_factory=list, kw_only=True)
+    """The problems that have no rows because the budget did not pay for all of their rollouts."""
 
-    @abstractmethod
     async def __call__(self, ops: Operations) -> Sequence[Node]:
         """Sample and label one problem. Returns all finished solutions."""
+        try:
+            return await self.label(ops)
+        except BudgetExhausted:
+            self.unpaid.append(ops.problem.id)
+            raise
+
+    @abstractmethod
+    async def label(self, ops: Operations) -> Sequence[Node]:
+        """What a call does. Raises BudgetExhausted, with no row kept, where that cannot be paid."""
+
+    @abstractmethod
+    def worst(self, prepared: Prepared, prompt: int) -> int:
+        """FLOPs of a problem whose prompt has ``prompt`` tokens, at most: everything at full length."""
 
     def correct(self, ops: Operations, node: Node) -> bool:
         """Whether a solution has the problem's answer."""
@@ -94,7 +111,14 @@ class StepLabeller(Labeller):
     solutions: int = 16
     completions: int = 16
 
-    async def __call__(self, ops: Operations) -> Sequence[Node]:
+    def worst(self, prepared: Prepared, prompt: int) -> int:
+        cost, most = prepared.generator, prepared.config.generator.max_tokens
+        # A step has a token or more, and after each there is a token or more left to sample.
+        rollouts = sum(cost.sample(prompt + begun, most - begun) for begun in range(1, most))
+        each = cost.sample(prompt, most) + self.completions * rollouts
+        return cost.prefill(prompt) + self.solutions * each
+
+    async def label(self, ops: Operations) -> Sequence[Node]:
         labels: dict[tuple[int, ...], float] = {}
         done: list[Node] = []
         live = await ops.sample(ops.root, self.solutions, score=False)
@@ -123,7 +147,14 @@ class ChainLabeller(Labeller):
     chains: int = 4
     length: int = 5
 
-    async def __call__(self, ops: Operations) -> Sequence[Node]:
+    def worst(self, prepared: Prepared, prompt: int) -> int:
+        cost, most = prepared.reviser, prepared.config.generator.max_tokens
+        assert cost is not None
+        write = revision_prompt(prepared.config, prepared.codec)
+        context = prompt + CONTEXT * most + write.words(prepared.problems[0], most)
+        return self.chains * self.length * (cost.prefill(context) + cost.sample(context, most))
+
+    async def label(self, ops: Operations) -> Sequence[Node]:
         chains: list[list[Node]] = [[] for _ in range(self.chains)]
         for _ in range(self.length):
             for chain, attempt in zip(chains, await ops.revise(chains), strict=True):

@@ -7,7 +7,9 @@ that were held out. An outcome reward model is the same with one labelled positi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,15 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig
 
 from orchestrator.errors import BadInput
 from orchestrator.prm.config import TrainConfig
 from orchestrator.prm.label import LabelledSolution
 from orchestrator.prm.measures import Measures, cross_entropy, flat, measure, summary
 from orchestrator.prm.model import logits, new_verifier, save_verifier
+from orchestrator.text import load_tokenizer
 
 RESUME_FILE = "training.pt"
 MEASURES_FILE = "measures.json"
+COMPARED = 64
+"""Rows whose tokens are compared with their text, over all of the labels."""
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """Changes inputs (int64[n, length], padded with 0) so that their labels still hold."""
@@ -51,9 +57,11 @@ def train(
 
     A function of (rows, backbone, config) on one machine. It stops after ``minutes`` (None is returned
     then); the same call goes on, also after a kill (state is kept each minute in ``out``). Raises BadInput
-    for a backbone that does not fit, labels of too few problems, or an ``out`` of another training.
+    for a backbone that does not fit, or has other tokens than the labels; for labels of too few problems; for
+    an ``out`` of another training.
     """
     config.check()
+    check_tokens(rows, backbone)
     learn, held = split(rows, config.held_out, config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     inputs = [torch.tensor(row.tokens) for row in learn]
@@ -107,6 +115,29 @@ def train(
     (out / MEASURES_FILE).write_text(json.dumps(record, indent=1) + "\n")
     state.file.unlink(missing_ok=True)
     return measures
+
+
+def check_tokens(rows: Sequence[LabelledSolution], backbone: str) -> None:
+    """Raises BadInput that names ``--backbone`` where a row has a token that it does not, or where its
+    tokenizer reads the tokens of some rows as another text than theirs."""
+    tokenizer = load_tokenizer(backbone, key="--backbone")
+    known = AutoConfig.from_pretrained(backbone).vocab_size
+    needed = "needed: a model with the tokenizer of the generator that wrote the labels"
+    if (largest := max(max(row.tokens) for row in rows)) >= known:
+        unknown = f"it has {known} tokens, and the labels have token {largest}"
+        raise BadInput("--backbone", backbone, f"{unknown}; {needed}")
+    written = [row for row in rows if row.steps]
+    for row in written[:: math.ceil(len(written) / COMPARED) or 1]:
+        ends = itertools.pairwise((0, *row.step_ends))  # the first piece is the prompt and a step
+        read = [tokenizer.decode(list(row.tokens[a:b]), skip_special_tokens=True) for a, b in ends]
+        if _letters(read) != _letters([row.prompt, *row.steps]):
+            other = f"its tokenizer reads the tokens of a solution to {row.problem} as another text"
+            raise BadInput("--backbone", backbone, f"{other}; {needed}")
+
+
+def _letters(pieces: Sequence[str]) -> str:
+    """Without spaces: where a piece begins, decoders differ about them."""
+    return "".join("".join(pieces).split())
 
 
 def split(

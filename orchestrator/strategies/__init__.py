@@ -79,11 +79,13 @@ def configured(chosen: Mapping[str, Any]) -> Strategy:
         found,
         needs_reviser=any(each.needs_reviser for each in inner),
         needs_thinking=any(each.needs_thinking for each in inner),
+        may_revise=any(each.may_revise for each in inner),
     )
 
 
 def _from_file(name: str) -> Strategy:
-    """``async def f(ops, *, n: int = 16)`` of a Python file; a check may be added by ``@strategy``."""
+    """``async def f(ops, *, n: int = 16)`` of a Python file; ``@strategy`` may add a check, and what it
+    needs. Without that it may still revise: nobody can tell from outside."""
     path, _, attribute = name.rpartition(":")
     spec = importlib.util.spec_from_file_location(f"strategy_{Path(path).stem}", path)
     if spec is None or spec.loader is None or not Path(path).is_file():
@@ -98,4 +100,4 @@ def _from_file(name: str) -> Strategy:
         return replace(found, name=name)
     if not inspect.iscoroutinefunction(found):
         raise BadInput("strategy.name", name, f"{path} has no coroutine function (async def) {attribute}")
-    return Strategy(name, found)
+    return Strategy(name, found, may_revise=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from orchestrator.errors import BadInput
 from orchestrator.operations import Operations
 from orchestrator.strategies.definition import at_least, strategy
 from orchestrator.tree import Node
@@ -15,8 +14,7 @@ def check(n: int, width: int, exploration: float, max_rounds: int) -> None:
     at_least("strategy.n", n, 1)
     at_least("strategy.width", width, 1)
     at_least("strategy.max_rounds", max_rounds, 1)
-    if exploration < 0:
-        raise BadInput("strategy.exploration", exploration, "allowed: 0 or more")
+    at_least("strategy.exploration", exploration, 0)
 
 
 class Branch:

@@ -14,7 +14,7 @@ from orchestrator.tree import Node
 def check(n: int, temperature: float, max_rounds: int) -> None:
     at_least("strategy.n", n, 1)
     at_least("strategy.max_rounds", max_rounds, 1)
-    if temperature <= 0:
+    if not temperature > 0:  # so written, it refuses NaN too
         raise BadInput("strategy.temperature", temperature, "allowed: above 0")
 
 

@@ -1,0 +1,114 @@
+"""What a run's results depend on, as one hash: a journal goes on only with what it was begun with.
+
+No path and no time is in it, so runs, models and problems may be moved, also to another machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from orchestrator.config import Config, to_dict
+
+HOW_FAST = frozenset(
+    [
+        "async_scheduling",
+        "block_size",
+        "compilation_config",
+        "cpu_offload_gb",
+        "cudagraph_capture_sizes",
+        "data_parallel_address",
+        "data_parallel_backend",
+        "data_parallel_rpc_port",
+        "data_parallel_size",
+        "data_parallel_size_local",
+        "device_ids",
+        "disable_custom_all_reduce",
+        "disable_log_stats",
+        "distributed_executor_backend",
+        "distributed_timeout_seconds",
+        "download_dir",
+        "enable_chunked_prefill",
+        "enable_prefix_caching",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "kv_cache_memory_bytes",
+        "kv_events_config",
+        "kv_offloading_backend",
+        "kv_offloading_size",
+        "kv_transfer_config",
+        "load_format",
+        "long_prefill_token_threshold",
+        "max_cudagraph_capture_size",
+        "max_num_batched_tokens",
+        "max_num_seqs",
+        "max_parallel_loading_workers",
+        "model_loader_extra_config",
+        "num_gpu_blocks_override",
+        "numa_bind",
+        "numa_bind_cpus",
+        "numa_bind_nodes",
+        "optimization_level",
+        "performance_mode",
+        "pipeline_parallel_size",
+        "prefix_caching_hash_algo",
+        "scheduling_policy",
+        "stream_interval",
+        "tensor_parallel_size",
+        "use_tqdm_on_load",
+    ]
+)
+"""Engine options that say how much at once, how fast or where. Any other may change what is computed."""
+
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+MIB = 2**20
+
+
+def fingerprint(config: Config) -> str:
+    """SHA-256 of the keys that determine a run's results: not of where or how fast it runs. A model in a
+    directory counts by what it is and not by its path; of files that a configuration names otherwise
+    (problems, a strategy, a policy) the name counts, and ``preparation`` adds what is in them."""
+    keys = to_dict(config)
+    for key in ("cluster", "tracking", "runs", "max_searches", "name"):
+        keys.pop(key)
+    for pool in ("generator", "verifier", "reviser"):
+        for key in ("replicas", "min_replicas", "resources"):
+            keys[pool].pop(key)
+        engine = keys[pool]["engine"]
+        keys[pool]["engine"] = {name: value for name, value in engine.items() if name not in HOW_FAST}
+        keys[pool]["model"] = _model(keys[pool]["model"])
+    for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
+        if isinstance(holder.get(key), str):
+            holder[key] = Path(holder[key]).name
+    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
+
+
+def _model(model: str | None) -> Any:
+    """What a model is: a hub id itself; of a directory its configuration, and the names, sizes and ends of
+    the files of its weights."""
+    directory = Path(model).expanduser() if model is not None else None
+    if directory is None or not directory.is_dir():
+        return model
+    files = sorted(
+        file for file in directory.iterdir() if file.suffix in WEIGHTS or file.name == "config.json"
+    )
+    described = []
+    for file in files:
+        about = file.stat()
+        described.append([file.name, about.st_size, _ends(file, about.st_size, about.st_mtime_ns)])
+    return described
+
+
+@lru_cache(maxsize=256)
+def _ends(file: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file's first and last MiB: what is trained anew differs in all of it. ``size`` in bytes;
+    it and ``changed`` tell a file that was written anew since from the one that is remembered."""
+    with file.open("rb") as opened:
+        sha = hashlib.sha256(opened.read(MIB))
+        opened.seek(max(0, size - MIB))
+        sha.update(opened.read(MIB))
+    return sha.hexdigest()
