@@ -82,7 +82,9 @@ class _Member:
     """None until it is up for the first time."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     aborts: list[str] = field(default_factory=list)
+    """Nobody wants these any more; not told yet."""
     lost: list[str] = field(default_factory=list)
+    """What was in flight here when it was lost."""
     lost_at: float = 0.0
     heard: float = 0.0
     busy_since: float | None = None
@@ -249,9 +251,10 @@ class Pool(Generic[Res]):
         while True:
             try:
                 info = await member.link.call("info")
-                # If it was only out of reach it still has them; others run them now.
-                if member.lost:
-                    await member.link.call("abort", member.lost)
+                # If it was only out of reach it still has them; others run them now, or nobody wants them.
+                if ids := [*member.lost, *member.aborts]:
+                    await member.link.call("abort", ids)
+                member.lost, member.aborts = [], []
                 return info
             except Lost:
                 await asyncio.sleep(RETURN_POLL_SECONDS)
@@ -271,10 +274,11 @@ class Pool(Generic[Res]):
         while True:
             await member.wake.wait()
             member.wake.clear()
-            if member.aborts:
-                aborts, member.aborts = member.aborts, []
-                self._aborting.discard(member.name)
-                await member.link.call("abort", aborts)
+            self._aborting.discard(member.name)
+            # Until none is left: an id that comes again must not be taken before its abort was sent.
+            while count := len(member.aborts):
+                await member.link.call("abort", member.aborts[:count])
+                del member.aborts[:count]
             batch = self._router.take(member.name)
             self._mark(member)
             self._wake()
@@ -318,7 +322,6 @@ class Pool(Generic[Res]):
             away = time.monotonic() - member.lost_at
             self.on_notice(f"{member.name} is back after {away:.0f} s")
         member.info, member.heard = info, time.monotonic()
-        member.aborts.clear()
         member.limit = self._limit(info.max_num_seqs)
         self._router.join(member.name, member.limit.now)
         least = self.spec.replicas if self.spec.least is None else self.spec.least

@@ -4,8 +4,9 @@ Work is bound to a replica late, when the replica has room. Requests that share 
 ``affinity``) prefer the replica that already holds it; a replica with room and nothing of its own to
 do takes from the longest queue of another, since waiting there costs more than a prefill here.
 
-Invariant: every request is queued once, or in flight at one replica, or gone; a replica is never
-given more than its capacity; lost replicas' requests are queued again, before younger ones.
+Invariant: every request is queued once, or in flight at one replica, or gone, and then its id may come
+again; a replica is never given more than its capacity; lost replicas' requests are queued again, before
+younger ones.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Router:
         self._replicas: dict[str, _Replica] = {}
         self._shared: list[_Entry] = []
         self._homes: OrderedDict[str, str] = OrderedDict()
-        self._queued: set[str] = set()
+        self._queued: dict[str, int] = {}  # by id the arrival: an id may come again once it is gone
         self._holder: dict[str, _Replica] = {}  # by the id of what is in flight
         self._behind: set[str] = set()  # replicas with a queue of their own
         self._loads: list[tuple[float, str]] = []  # a heap; entries that are no longer true are skipped
@@ -90,12 +91,12 @@ class Router:
         if gone is None:
             return []
         self._behind.discard(replica)
-        for id in gone.in_flight:
+        for entry in filter(self._is_queued, gone.queue):
+            heapq.heappush(self._shared, entry)
+        for id, entry in gone.in_flight.items():
             del self._holder[id]
-        for entry in (*gone.queue, *gone.in_flight.values()):
-            if entry[2].id in gone.in_flight or entry[2].id in self._queued:
-                self._queued.add(entry[2].id)
-                heapq.heappush(self._shared, entry)
+            self._queued[id] = entry[1]
+            heapq.heappush(self._shared, entry)
         self._look.update(name for name, other in self._replicas.items() if other.room > 0)
         return list(gone.in_flight)
 
@@ -105,9 +106,9 @@ class Router:
         return look
 
     def put(self, request: Request) -> None:
-        """Queue a request."""
+        """Queue a request, whose id no other has that is queued or in flight."""
         entry = (request.priority, next(self._arrivals), request)
-        self._queued.add(request.id)
+        self._queued[request.id] = entry[1]
         home = self._homes.get(request.affinity, "")
         if home in self._replicas:
             self._enqueue(home, entry)
@@ -128,7 +129,7 @@ class Router:
             if entry is None:
                 break
             request = entry[2]
-            self._queued.discard(request.id)
+            del self._queued[request.id]
             me.in_flight[request.id] = entry
             self._holder[request.id] = me
             if request.affinity:
@@ -155,7 +156,7 @@ class Router:
 
     def drop(self, request_id: str) -> str | None:
         """Nobody wants the result any more. Returns the replica where it is in flight, to abort it."""
-        self._queued.discard(request_id)  # its heap entry is skipped when it comes up
+        self._queued.pop(request_id, None)  # its heap entry is skipped when it comes up
         holder = self._holder.pop(request_id, None)
         if holder is None:
             return None
@@ -210,8 +211,12 @@ class Router:
         return replica.queue[0]
 
     def _forget_dropped(self, heap: list[_Entry]) -> None:
-        while heap and heap[0][2].id not in self._queued:
+        while heap and not self._is_queued(heap[0]):
             heapq.heappop(heap)
+
+    def _is_queued(self, entry: _Entry) -> bool:
+        """False for what was dropped, also where another request has its id since."""
+        return self._queued.get(entry[2].id) == entry[1]
 
     def _idlest(self) -> str | None:
         """The replica with the most room for its size, or None if all are full."""

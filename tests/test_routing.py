@@ -11,12 +11,12 @@ from actors.routing import Router
 names = st.sampled_from(["r0", "r1", "r2"])
 
 
-def request(id: str, affinity: str = "", priority: int = 0) -> SampleRequest:
-    return SampleRequest(id, (1,), 0, 1, affinity=affinity, priority=priority)
+def request(id: str, affinity: str = "", priority: int = 0, seed: int = 0) -> SampleRequest:
+    return SampleRequest(id, (1,), seed, 1, affinity=affinity, priority=priority)
 
 
 class AnyEvents(RuleBasedStateMachine):
-    """Requests, results, losses, returns and cancellations in any order."""
+    """Requests, results, losses, returns and cancellations in any order; an id may come again when gone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class AnyEvents(RuleBasedStateMachine):
         self.alive: set[str] = set()
         self.held: dict[str, set[str]] = {}
         self.room: dict[str, int] = {}
-        self.owed: set[str] = set()
+        self.owed: dict[str, SampleRequest] = {}
         self.count = 0
 
     @rule(name=names)
@@ -47,16 +47,18 @@ class AnyEvents(RuleBasedStateMachine):
         assert set(lost) == self.held.pop(name, set())
         self.alive.discard(name)
 
-    @rule(affinity=st.sampled_from(["", "x", "y"]), priority=st.integers(0, 2))
-    def put(self, affinity: str, priority: int) -> None:
+    @rule(id=st.integers(0, 9), affinity=st.sampled_from(["", "x", "y"]), priority=st.integers(0, 2))
+    def put(self, id: int, affinity: str, priority: int) -> None:
         self.count += 1
-        self.router.put(request(str(self.count), affinity, priority))
-        self.owed.add(str(self.count))
+        if str(id) not in self.owed:
+            self.owed[str(id)] = request(str(id), affinity, priority, seed=self.count)
+            self.router.put(self.owed[str(id)])
 
     def take(self, name: str) -> None:
-        taken = [r.id for r in self.router.take(name)]
+        requests = self.router.take(name)
+        taken = [r.id for r in requests]
         assert not taken or name in self.alive
-        assert set(taken) <= self.owed
+        assert all(self.owed.get(r.id) is r for r in requests)
         assert not any(id in held for id in taken for held in self.held.values())
         if name in self.alive:
             self.held[name].update(taken)
@@ -69,7 +71,7 @@ class AnyEvents(RuleBasedStateMachine):
             assert self.router.done(name, id)
             assert not self.router.done(name, id)
             self.held[name].discard(id)
-            self.owed.discard(id)
+            del self.owed[id]
 
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
@@ -79,7 +81,7 @@ class AnyEvents(RuleBasedStateMachine):
             assert holder == next((name for name, held in self.held.items() if id in held), None)
             if holder is not None:
                 self.held[holder].discard(id)
-            self.owed.discard(id)
+            del self.owed[id]
 
     @invariant()
     def the_idlest_has_the_most_room_for_its_size(self) -> None:
@@ -124,10 +126,19 @@ class AnyEvents(RuleBasedStateMachine):
     def finish_one(self, name: str, id: str) -> None:
         assert self.router.done(name, id)
         self.held[name].discard(id)
-        self.owed.discard(id)
+        del self.owed[id]
 
 
 TestAnyEvents = AnyEvents.TestCase
+
+
+def test_a_dropped_requests_id_may_come_again_with_another_seed():
+    router = Router()
+    router.put(request("x", seed=1))
+    router.drop("x")
+    router.put(request("x", seed=2))
+    router.join("a", 9)
+    assert [r.seed for r in router.take("a")] == [2]
 
 
 def test_a_problem_stays_where_its_prefix_is_until_that_replica_is_full():

@@ -1,0 +1,126 @@
+"""Pools whose replicas fail at a chosen moment: links in this process, no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from actors.link import Lost
+from actors.messages import ReplicaInfo, SampleRequest, SampleResult
+from actors.pool import Pool, PoolSpec
+from actors.replica import Replica
+
+
+class Scripted:
+    """A replica of ``capacity`` that answers with the seed, at once; never if the seed is -1. Calls are kept
+    in ``calls``; ``before(method, argument)`` may wait, or raise what the link then raises."""
+
+    def __init__(self, name: str, capacity: int = 4) -> None:
+        self.name, self.capacity = name, capacity
+        self.calls: list[tuple[str, Any]] = []
+        self.before: Callable[[str, Any], Any] | None = None
+        self.running: set[str] = set()
+        self.ready: asyncio.Queue[SampleResult] = asyncio.Queue()
+
+    async def call(self, method: str, argument: Any = None) -> Any:
+        self.calls.append((method, argument))
+        if self.before is not None and (waiting := self.before(method, argument)) is not None:
+            await waiting
+        return await getattr(self, method)(argument)
+
+    def restart(self) -> None:
+        self.calls.append(("restart", None))
+        self.running.clear()
+
+    def kill(self) -> None:
+        self.calls.append(("kill", None))
+
+    async def info(self, _: None) -> ReplicaInfo:
+        return ReplicaInfo(self.name, "node", 0, 100, self.capacity, 1000, 0.0)
+
+    async def submit(self, requests: list[SampleRequest]) -> None:
+        for request in requests:
+            if request.id in self.running:  # as a replica does
+                continue
+            self.running.add(request.id)
+            if request.seed != -1:
+                self.ready.put_nowait(SampleResult(request.id, (request.seed,), "step", 1, self.name))
+
+    async def collect(self, _: None) -> list[SampleResult]:
+        result = await self.ready.get()
+        self.running.discard(result.id)
+        return [result]
+
+    async def abort(self, ids: list[str]) -> None:
+        self.running.difference_update(ids)
+
+    async def shutdown(self, _: None) -> None: ...
+
+    def called(self, method: str) -> list[Any]:
+        return [argument for name, argument in self.calls if name == method]
+
+
+async def started(replicas: int = 1, **values: Any) -> tuple[Pool[SampleResult], list[Scripted]]:
+    """A pool, and its replicas' links in the order of their making."""
+    links: list[Scripted] = []
+
+    def connect(_: PoolSpec, name: str) -> Scripted:
+        links.append(Scripted(name))
+        return links[-1]
+
+    pool: Pool[SampleResult] = Pool(PoolSpec("scripted", Replica, "model", replicas, **values), connect)
+    await pool.start(10)
+    return pool, links
+
+
+def request(id: str, seed: int) -> SampleRequest:
+    return SampleRequest(id, (1,), seed, 1)
+
+
+async def until(found: Callable[[], Any]) -> None:
+    for _ in range(2000):
+        if found():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen in 20 s")
+
+
+async def test_an_abort_that_did_not_arrive_is_sent_when_the_replica_is_back():
+    pool, (link,) = await started()
+    try:
+        unwanted = asyncio.create_task(pool.run(request("x", -1)))
+        await until(lambda: link.running)
+
+        def out_of_reach(method: str, _: Any) -> None:
+            if method in ("abort", "collect"):
+                link.before = None
+                raise Lost("no route")
+
+        link.before = out_of_reach
+        unwanted.cancel()
+        await until(lambda: len(link.called("info")) == 2)
+        await until(lambda: pool.up)
+        assert link.called("abort") == [["x"], ["x"]]
+        assert not link.running
+    finally:
+        await pool.close()
+
+
+async def test_an_id_that_comes_again_is_submitted_after_the_abort_of_the_one_before():
+    pool, (link,) = await started()
+    try:
+        first = {id: asyncio.create_task(pool.run(request(id, -1))) for id in "xy"}
+        await until(lambda: len(link.running) == 2)
+        release = asyncio.Event()
+        link.before = lambda method, _: release.wait() if method == "abort" else None
+        first["y"].cancel()
+        await until(lambda: link.called("abort"))
+        first["x"].cancel()  # while the abort of y is on its way
+        await asyncio.wait([first["x"]])
+        again = asyncio.create_task(pool.run(request("x", 2)))
+        await asyncio.sleep(0)
+        release.set()
+        assert (await asyncio.wait_for(again, 10)).tokens == (2,)
+    finally:
+        await pool.close()
