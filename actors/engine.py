@@ -12,13 +12,14 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from actors.gauge import Gauge
+from actors.jobs import Generated, Job, Outcome, Pooled, Refused
 from actors.messages import Load
 
 if TYPE_CHECKING:
-    import torch
     from vllm import LLMEngine
 
 log = logging.getLogger(__name__)
@@ -41,64 +42,6 @@ DEFAULTS: dict[str, Any] = {
     "scheduling_policy": "priority",
     "disable_log_stats": True,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One request as the engine sees it. ``key`` is unique for the life of the process; ``request``
-    comes back with the outcome; a lower ``priority`` is scheduled first; ``spent`` counts the tokens
-    that earlier attempts at the same request computed."""
-
-    key: str
-    prompt: list[int]
-    params: Any
-    request: Any
-    priority: int = 0
-    spent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """A finished sample: all new token ids, and vLLM's finish and stop reasons.
-
-    ``stop`` is None at the model's end-of-sequence token, else the stop token id or stop string.
-    """
-
-    job: Job
-    tokens: tuple[int, ...]
-    finish: str
-    stop: int | str | None
-    cached_tokens: int
-
-    @property
-    def computed_tokens(self) -> int:
-        """Tokens the scheduler ran: the uncached prompt, and new tokens less the last."""
-        return self.job.spent + len(self.job.prompt) - self.cached_tokens + len(self.tokens) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Pooled:
-    """Head outputs ``rows`` [len(prompt) - cached_tokens, labels], raw logits: the cached prefix of the
-    prompt has no rows."""
-
-    job: Job
-    rows: torch.Tensor
-    cached_tokens: int
-
-    @property
-    def computed_tokens(self) -> int:
-        return self.job.spent + len(self.job.prompt) - self.cached_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A request the engine will never run, and why, in one line."""
-
-    job: Job
-    error: str
-
-
-Outcome = Generated | Pooled | Refused
 
 
 def sampling_params(
@@ -199,7 +142,7 @@ class EngineThread:
     def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[Outcome]], None]) -> None:
         self.steps = 0
         """Engine steps that have ended: a number that rises is an engine that runs."""
-        self._load = Load(0, 0, 0.0, 0)
+        self._gauge = Gauge()
         self._preemptions = 0
         self._options = options
         self._on_outcomes = on_outcomes
@@ -244,10 +187,8 @@ class EngineThread:
         self._thread.join()
 
     def load(self) -> Load:
-        """What the engine holds; the use of its cache is the largest since the last call."""
-        load = self._load
-        self._load = replace(load, kv_usage=0.0)
-        return load
+        """What the engine holds, and did since the last call."""
+        return self._gauge.report()
 
     @property
     def tokenizer(self) -> Any:
@@ -360,8 +301,13 @@ class EngineThread:
         self.steps += 1
         scheduler = _scheduler(engine)
         running, waiting = scheduler.get_request_counts()
-        usage = max(self._load.kv_usage, scheduler.get_kv_cache_usage())
-        self._load = Load(running, waiting, usage, self._preemptions)
+        self._gauge.stepped(
+            running=running,
+            finished=len(stepped),  # all outputs are final ones
+            waiting=waiting,
+            kv_usage=scheduler.get_kv_cache_usage(),
+            preemptions=self._preemptions,
+        )
         for output in stepped:
             job = self._jobs.pop(output.request_id, None)
             if job is None:

@@ -96,9 +96,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a replica's engine holds, as it says with its results: requests that run and that wait for room;
-    the largest share of its KV cache in use since it last said so, in [0, 1]; and how often it has taken a
-    running request out again for want of memory, since its start."""
+    """What a replica's engine holds, as it says with its results: the most requests that one of its steps
+    since the last report ran, those that it finished included (0: there was no step); requests that wait for
+    room now; the largest share of its KV cache in use since the last report, in [0, 1]; and how often it has
+    taken a running request out again for want of memory, since its start."""
 
     running: int
     waiting: int

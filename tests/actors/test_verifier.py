@@ -11,7 +11,7 @@ import pytest
 import ray
 import torch
 
-from actors.engine import Job, Pooled
+from actors.jobs import Job, Pooled
 from actors.messages import Failure, Request, ScoreRequest, ScoreResult
 from actors.verifier import KINDS, ScoreMemo, VerifierActor, positive_probability
 from orchestrator.prm.config import TrainConfig
