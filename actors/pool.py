@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 Res = TypeVar("Res", bound=Result)
 
 MAX_LOSSES = 5
-"""A request in flight at so many lost replicas is taken to be what kills them, and fails."""
+"""A request that so many lost replicas are put down to (actors/routing.py) is what kills them, and fails."""
 
 MAX_STARTS = 3
 """So often a replica is made anew whose start raises (its predecessor may still hold the GPU's memory)
@@ -115,7 +115,6 @@ class Pool(Generic[Res]):
         self._members: dict[str, _Member] = {}
         self._aborting: set[str] = set()
         self._futures: dict[str, asyncio.Future[Any]] = {}
-        self._losses: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: PoolFailed | None = None
         self._on_ready: Callable[[ReplicaInfo], None] = lambda info: None
@@ -155,7 +154,6 @@ class Pool(Generic[Res]):
             return await future
         finally:
             del self._futures[request.id]
-            self._losses.pop(request.id, None)
             if future.cancelled() and (holder := self._router.drop(request.id)) is not None:
                 self._members[holder].aborts.append(request.id)
                 self._aborting.add(holder)
@@ -330,7 +328,7 @@ class Pool(Generic[Res]):
         self._wake()
 
     def _leave(self, member: _Member, reason: str) -> None:
-        """Give a lost replica's requests to the others; fail those that were lost too often."""
+        """Give a lost replica's requests to the others; fail one that kills its replicas."""
         log.warning("%s is lost: %s", member.name, reason)
         member.lost = self._router.leave(member.name)
         member.lost_at = time.monotonic()
@@ -338,9 +336,8 @@ class Pool(Generic[Res]):
         self.stats.lost_replicas += 1
         self.stats.retried += len(member.lost)
         for request_id in member.lost:
-            self._losses[request_id] = self._losses.get(request_id, 0) + 1
             future = self._futures.get(request_id)
-            if self._losses[request_id] >= MAX_LOSSES and future is not None and not future.done():
+            if self._router.losses(request_id) >= MAX_LOSSES and future is not None and not future.done():
                 self._router.drop(request_id)
                 future.set_exception(
                     RequestFailed(

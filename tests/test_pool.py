@@ -197,8 +197,12 @@ async def test_a_request_that_kills_every_replica_fails_and_the_others_do_not():
     pool = await started(replicas=1, seconds=0.05)
     try:
         killer = asyncio.create_task(pool.run(request(0, seed=-3)))
+        innocents = [asyncio.create_task(pool.run(request(i))) for i in range(100, 120)]
         with pytest.raises(RequestFailed, match="in flight at 5 replicas when they were lost"):
             await killer
+        assert [result.tokens for result in await asyncio.gather(*innocents)] == [
+            (i,) for i in range(100, 120)
+        ]
         assert pool.stats.lost_replicas == 5
         assert (await pool.run(request(1))).tokens == (1,)
         with pytest.raises(ValueError, match="already in flight"):

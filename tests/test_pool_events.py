@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from actors.link import Lost
-from actors.messages import ReplicaInfo, SampleRequest, SampleResult
+from actors.messages import ReplicaInfo, RequestFailed, SampleRequest, SampleResult
 from actors.pool import Pool, PoolSpec
 from actors.replica import Replica
 
@@ -122,5 +124,26 @@ async def test_an_id_that_comes_again_is_submitted_after_the_abort_of_the_one_be
         await asyncio.sleep(0)
         release.set()
         assert (await asyncio.wait_for(again, 10)).tokens == (2,)
+    finally:
+        await pool.close()
+
+
+async def test_what_travels_with_a_request_that_kills_its_replicas_is_done(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("actors.pool.RETURN_POLL_SECONDS", 0.01)
+    pool, (link,) = await started()
+
+    def die(method: str, requests: Any) -> None:
+        if method == "submit" and any(request.id == "killer" for request in requests):
+            link.running.clear()
+            raise Lost("it died")
+
+    link.before = die
+    try:
+        ids = ["killer", *map(str, range(20))]
+        work = [pool.run(request(id, seed)) for seed, id in enumerate(ids)]
+        killer, *others = await asyncio.wait_for(asyncio.gather(*work, return_exceptions=True), 20)
+        assert isinstance(killer, RequestFailed)
+        assert [result.tokens for result in others] == [(seed,) for seed in range(1, 21)]
+        assert pool.stats.lost_replicas == 5
     finally:
         await pool.close()

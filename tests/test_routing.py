@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from actors.messages import SampleRequest
-from actors.routing import Router
+from actors.routing import SUSPECT, Router
 
 names = st.sampled_from(["r0", "r1", "r2"])
 
@@ -25,6 +25,7 @@ class AnyEvents(RuleBasedStateMachine):
         self.held: dict[str, set[str]] = {}
         self.room: dict[str, int] = {}
         self.owed: dict[str, SampleRequest] = {}
+        self.losses: dict[str, int] = {}
         self.count = 0
 
     @rule(name=names)
@@ -43,8 +44,11 @@ class AnyEvents(RuleBasedStateMachine):
 
     @rule(name=names)
     def leave(self, name: str) -> None:
+        suspects = self.suspects(name)
         lost = self.router.leave(name)
         assert set(lost) == self.held.pop(name, set())
+        for id in suspects or lost:
+            self.losses[id] += 1
         self.alive.discard(name)
 
     @rule(id=st.integers(0, 9), affinity=st.sampled_from(["", "x", "y"]), priority=st.integers(0, 2))
@@ -52,6 +56,7 @@ class AnyEvents(RuleBasedStateMachine):
         self.count += 1
         if str(id) not in self.owed:
             self.owed[str(id)] = request(str(id), affinity, priority, seed=self.count)
+            self.losses[str(id)] = 0
             self.router.put(self.owed[str(id)])
 
     def take(self, name: str) -> None:
@@ -98,6 +103,14 @@ class AnyEvents(RuleBasedStateMachine):
     def has_room(self, name: str) -> bool:
         return len(self.held[name]) < self.room[name]
 
+    def suspects(self, name: str) -> set[str]:
+        return {id for id in self.held.get(name, ()) if self.losses[id] >= SUSPECT}
+
+    @invariant()
+    def a_replica_holds_one_suspect_and_a_loss_is_put_down_to_it(self) -> None:
+        assert all(len(self.suspects(name)) <= 1 for name in self.held)
+        assert all(self.router.losses(id) == self.losses[id] for id in self.owed)
+
     @invariant()
     def everything_owed_is_queued_or_in_flight(self) -> None:
         in_flight = sum(map(len, self.held.values()))
@@ -109,8 +122,10 @@ class AnyEvents(RuleBasedStateMachine):
         while woken := self.router.awake():
             for name in woken:
                 self.take(name)
-        if any(map(self.has_room, self.held)):
-            assert self.router.queued == 0
+        if roomy := set(filter(self.has_room, self.held)):
+            queued = self.owed.keys() - set().union(*self.held.values())
+            assert all(self.losses[id] >= SUSPECT for id in queued)
+            assert not queued or all(map(self.suspects, roomy))
 
     def teardown(self) -> None:
         if not self.alive:
@@ -206,3 +221,24 @@ def test_a_lost_replicas_requests_go_before_younger_ones():
     assert router.leave("a") == ["1", "2"]
     router.join("b", 9)
     assert [r.id for r in router.take("b")] == ["1", "2", "3"]
+
+
+def test_a_request_that_kills_its_replicas_fails_alone_and_those_with_it_are_done():
+    router = Router()
+    router.put(request("killer"))
+    for id in "123456":
+        router.put(request(id))
+    done, blamed = set(), []
+    while router.queued:
+        router.join("a", 4)
+        held = [r.id for r in router.take("a")]
+        if "killer" in held:
+            router.leave("a")
+            blamed.append({id: router.losses(id) for id in held})
+            if router.losses("killer") == 5:
+                router.drop("killer")
+        else:
+            done.update(id for id in held if router.done("a", id))
+    assert done == set("123456")
+    assert [max(losses.values()) for losses in blamed] == [1, 2, 3, 4, 5]
+    assert max(losses[id] for losses in blamed for id in losses.keys() - {"killer"}) == 2
