@@ -21,8 +21,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 from actors.limit import Limit
 from actors.link import Broken, Gone, Link, Lost, RayLink, cluster_resources
 from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
-from actors.replica import Replica
 from actors.routing import Router
+from actors.spec import PoolSpec
 
 log = logging.getLogger(__name__)
 Res = TypeVar("Res", bound=Result)
@@ -36,32 +36,6 @@ before the pool goes on without it."""
 
 RETURN_POLL_SECONDS = 0.5
 """How often a lost replica is asked whether it is back."""
-
-
-@dataclass(frozen=True)
-class PoolSpec:
-    """What a pool is made of. ``options`` are the replica class's keyword arguments. ``least``: replicas
-    that must be up before work begins (None: all). A replica that has said nothing for
-    ``probe_after`` seconds is asked for one token, and is replaced if it has none in ``probe_timeout``."""
-
-    name: str
-    replica: type[Replica]
-    model: str
-    replicas: int = 1
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    options: dict[str, Any] = field(default_factory=dict)
-    least: int | None = None
-    probe_after: float = 30.0
-    probe_timeout: float = 120.0
-    custom: dict[str, float] = field(default_factory=dict)
-    """Other resources, of nodes that were started with them."""
-
-    @property
-    def needs(self) -> str:
-        """What a replica asks for, in words."""
-        more = "".join(f" and {amount:g} {name}" for name, amount in self.custom.items())
-        return f"{self.num_cpus:g} CPU and {self.num_gpus:g} GPU{more}"
 
 
 @dataclass
@@ -221,7 +195,14 @@ class Pool(Generic[Res]):
         try:
             while True:
                 try:
-                    info = await self._up(member)
+                    # A first start takes as long as its caller waits, or until there is a node for it.
+                    async with asyncio.timeout(self.spec.start_timeout if member.info else None):
+                        info = await self._up(member)
+                except TimeoutError:
+                    member.link.kill()
+                    self.on_notice(f"{member.name} is not up after {self.spec.start_timeout:g} s; made anew")
+                    member.link = self._connect(self.spec, member.name)
+                    continue
                 except Gone as error:
                     member.link.kill()  # what it held, as a placement group, is free for the next
                     if not self._started.done():

@@ -10,8 +10,9 @@ import pytest
 
 from actors.link import Lost
 from actors.messages import ReplicaInfo, RequestFailed, SampleRequest, SampleResult
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
 from actors.replica import Replica
+from actors.spec import PoolSpec
 
 
 class Scripted:
@@ -145,5 +146,30 @@ async def test_what_travels_with_a_request_that_kills_its_replicas_is_done(monke
         assert isinstance(killer, RequestFailed)
         assert [result.tokens for result in others] == [(seed,) for seed in range(1, 21)]
         assert pool.stats.lost_replicas == 5
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_whose_restart_hangs_is_made_anew_as_often_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    pool, links = await started(start_timeout=0.1)
+    notices: list[str] = []
+    pool.on_notice = notices.append
+
+    def die(method: str, _: Any) -> None:
+        if method == "collect":
+            raise Lost("it died")
+
+    try:
+        monkeypatch.setattr(Scripted, "info", lambda *_: asyncio.sleep(3600))
+        links[0].before = die
+        links[0].ready.put_nowait(SampleResult("nobody's", (), "step", 1, ""))  # ends the call under way
+        await until(lambda: len(links) == 3)
+        monkeypatch.undo()
+        assert (await asyncio.wait_for(pool.run(request("x", 1)), 10)).tokens == (1,)
+        assert [len(link.called("kill")) for link in links[-2:]] == [1, 0]
+        late = [line for line in notices if "not up" in line]
+        assert late == ["scripted-0 is not up after 0.1 s; made anew"] * (len(links) - 1)
     finally:
         await pool.close()
