@@ -31,8 +31,8 @@ MAX_LOSSES = 5
 """A request that so many lost replicas are put down to (actors/routing.py) is what kills them, and fails."""
 
 MAX_STARTS = 3
-"""So often a replica is made anew whose start raises (its predecessor may still hold the GPU's memory)
-before the pool goes on without it."""
+"""So often a replica is made anew whose start raises (its predecessor may still hold the GPU's memory), or
+restarted whose methods raise with no result in between, before the pool goes on without it."""
 
 RETURN_POLL_SECONDS = 0.5
 """How often a lost replica is asked whether it is back."""
@@ -60,6 +60,8 @@ class _Member:
     lost: list[str] = field(default_factory=list)
     """What was in flight here when it was lost."""
     lost_at: float = 0.0
+    broken: int = 0
+    """How often its methods raised since its last result."""
     heard: float = 0.0
     busy_since: float | None = None
     limit: Limit = field(default_factory=lambda: Limit(1))
@@ -208,7 +210,7 @@ class Pool(Generic[Res]):
                     if not self._started.done():
                         raise PoolFailed(f"{member.name}: does not start: {error}") from error
                     if starts == MAX_STARTS:
-                        self._without(member, str(error))
+                        self._without(member, f"attempts to start it: {error}")
                         return
                     await asyncio.sleep(RETURN_POLL_SECONDS * 2**starts)
                     starts += 1
@@ -220,6 +222,10 @@ class Pool(Generic[Res]):
                     await self._exchange(member)
                 except (Lost, Gone) as error:
                     self._leave(member, str(error))
+                except Broken as error:
+                    self._leave(member, str(error))
+                    if self._is_hopeless(member, str(error)):
+                        return
         except PoolFailed as error:
             self._break(error)
         except Exception as error:
@@ -235,7 +241,9 @@ class Pool(Generic[Res]):
                     await member.link.call("abort", ids)
                 member.lost, member.aborts = [], []
                 return info
-            except Lost:
+            except (Lost, Broken) as error:
+                if isinstance(error, Broken) and member.info is None:
+                    raise
                 await asyncio.sleep(RETURN_POLL_SECONDS)
 
     async def _exchange(self, member: _Member) -> NoReturn:
@@ -273,6 +281,7 @@ class Pool(Generic[Res]):
                     member.load = answer
                     self._router.resize(member.name, member.limit.observe(answer, len(answers) - 1))
                 else:
+                    member.broken = 0
                     self._settle(member, answer)
             self._mark(member)
             self._wake()
@@ -334,12 +343,25 @@ class Pool(Generic[Res]):
             )
         self._wake()
 
+    def _is_hopeless(self, member: _Member, reason: str) -> bool:
+        """Restart a replica whose method raised, or end it for good if that has not helped."""
+        member.broken += 1
+        if member.broken < MAX_STARTS:
+            member.link.restart()
+            return False
+        member.link.kill()
+        self._without(member, f"errors without a result: {reason}")
+        return True
+
     def _without(self, member: _Member, reason: str) -> None:
-        """Go on without a replica that cannot be started any more."""
+        """Go on without a replica that cannot be had any more, after MAX_STARTS of what ``reason`` says."""
         del self._members[member.name]
-        self.on_notice(f"{member.name} is given up after {MAX_STARTS} attempts to start it: {reason}")
+        said = f"{member.name} is given up after {MAX_STARTS} {reason}"
+        self.on_notice(said)
         if not self._members:
-            raise PoolFailed(f"{self.spec.name}: no replica is left; the last one, {member.name}: {reason}")
+            raise PoolFailed(f"{self.spec.name}: no replica is left: {said}")
+        if not self._started.done():
+            raise PoolFailed(said)
 
     # -- requests ----------------------------------------------------------------------------------
 

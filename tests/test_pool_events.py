@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from actors.link import Lost
-from actors.messages import ReplicaInfo, RequestFailed, SampleRequest, SampleResult
+from actors.link import Broken, Lost
+from actors.messages import PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
 from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
@@ -171,5 +171,60 @@ async def test_a_replica_whose_restart_hangs_is_made_anew_as_often_as_it_takes(
         assert [len(link.called("kill")) for link in links[-2:]] == [1, 0]
         late = [line for line in notices if "not up" in line]
         assert late == ["scripted-0 is not up after 0.1 s; made anew"] * (len(links) - 1)
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize("method", ["submit", "collect"])
+async def test_an_exception_in_a_replica_restarts_it_and_the_others_go_on(method: str):
+    pool, links = await started(2)
+
+    def once(called: str, _: Any) -> None:
+        if called == method:
+            links[0].before = None
+            raise Broken("MemoryError")
+
+    links[0].before = once
+    try:
+        work = (pool.run(request(str(seed), seed)) for seed in range(40))
+        results = await asyncio.wait_for(asyncio.gather(*work), 20)
+        assert [result.tokens for result in results] == [(seed,) for seed in range(40)]
+        await until(lambda: len(pool.up) == 2)
+        assert [len(link.called("restart")) for link in links] == [1, 0]
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_that_only_raises_is_given_up_and_without_another_its_pool_fails():
+    pool, links = await started(2)
+    notices: list[str] = []
+    pool.on_notice = notices.append
+
+    def always(called: str, _: Any) -> None:
+        if called in ("submit", "collect"):
+            raise Broken("MemoryError")
+
+    async def all_done() -> None:
+        await asyncio.wait_for(asyncio.gather(*(pool.run(request(str(i), i)) for i in range(20))), 20)
+
+    def once(called: str, argument: Any) -> None:
+        links[0].before = None if called == "collect" else once
+        always(called, argument)
+
+    try:
+        for _ in range(4):  # with results in between it goes on
+            links[0].before = once
+            await all_done()
+            await until(lambda: len(pool.up) == 2)
+        assert len(links[0].called("restart")) >= 3
+        links[0].before = always
+        links[0].ready.put_nowait(SampleResult("nobody's", (), "step", 1, ""))  # ends the call under way
+        await until(lambda: any("given up" in line for line in notices))
+        assert notices[-1] == "scripted-0 is given up after 3 errors without a result: MemoryError"
+        await all_done()
+        links[1].before = always
+        links[1].ready.put_nowait(SampleResult("nobody's", (), "step", 1, ""))
+        with pytest.raises(PoolFailed, match=r"no replica is left: .*3 errors without a result: MemoryError"):
+            await asyncio.wait_for(pool.run(request("stuck", -1)), 20)
     finally:
         await pool.close()
