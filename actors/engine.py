@@ -148,6 +148,8 @@ class EngineThread:
         self._on_outcomes = on_outcomes
         self._inbox = _Inbox()
         self._jobs: dict[str, Job] = {}
+        self._ids: dict[str, str] = {}  # the scheduler's id of a job, by key
+        self._ran: dict[str, int] = {}  # tokens that were scheduled for a job, by the scheduler's id
         self._engine: LLMEngine | None = None
         self._build_error: BaseException | None = None
         built = threading.Event()
@@ -260,6 +262,16 @@ class EngineThread:
             preempt(*args, **kwargs)
 
         scheduler._preempt_request = counted
+        schedule = scheduler.schedule  # vLLM's num_cached_tokens knows nothing of preemptions
+
+        def summed(*args: Any, **kwargs: Any) -> Any:
+            output = schedule(*args, **kwargs)
+            for id, tokens in output.num_scheduled_tokens.items():
+                if id in self._ran:  # else it is finished
+                    self._ran[id] += tokens
+            return output
+
+        scheduler.schedule = summed
         return engine
 
     def _take_orders(self, engine: LLMEngine) -> bool:
@@ -276,7 +288,7 @@ class EngineThread:
             if order is None:
                 engine.reset_prefix_cache()
             elif isinstance(order, str):
-                if self._jobs.pop(order, None) is not None:
+                if self._pop(order) is not None:
                     engine.abort_request([order])
             elif error := self._add(engine, order):
                 refused.append(Refused(order, error))
@@ -289,11 +301,17 @@ class EngineThread:
         from vllm.inputs.engine import tokens_input
 
         try:
-            engine.add_request(job.key, tokens_input(job.prompt), job.params, priority=job.priority)
+            id = engine.add_request(job.key, tokens_input(job.prompt), job.params, priority=job.priority)
         except (VLLMClientError, ValueError, TypeError) as error:  # anything else: a broken engine
             return " ".join(str(error).split())
         self._jobs[job.key] = job
+        self._ids[job.key], self._ran[id] = id, 0
         return None
+
+    def _pop(self, key: str) -> tuple[Job, int] | None:
+        """A job that is done or dropped, and the tokens that were scheduled for it."""
+        job = self._jobs.pop(key, None)
+        return None if job is None else (job, self._ran.pop(self._ids.pop(key)))
 
     def _step(self, engine: LLMEngine) -> None:
         outcomes: list[Outcome] = []
@@ -309,17 +327,16 @@ class EngineThread:
             preemptions=self._preemptions,
         )
         for output in stepped:
-            job = self._jobs.pop(output.request_id, None)
-            if job is None:
+            if (popped := self._pop(output.request_id)) is None:
                 continue
-            cached = output.num_cached_tokens or 0
+            job, ran = popped
             if hasattr(output.outputs, "data"):
-                outcomes.append(Pooled(job, output.outputs.data, cached))
+                outcomes.append(Pooled(job, output.outputs.data, output.num_cached_tokens or 0, ran))
             else:
                 sample = output.outputs[0]
                 outcomes.append(
                     Generated(
-                        job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, cached
+                        job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, ran
                     )
                 )
         if outcomes:

@@ -34,12 +34,14 @@ class Generated:
     tokens: tuple[int, ...]
     finish: str
     stop: int | str | None
-    cached_tokens: int
+    ran: int
+    """Tokens of its steps."""
 
     @property
     def computed_tokens(self) -> int:
-        """Tokens the scheduler ran: the uncached prompt, and new tokens less the last."""
-        return self.job.spent + len(self.job.prompt) - self.cached_tokens + len(self.tokens) - 1
+        """Tokens the scheduler ran: the uncached prompt, new tokens less the last, and what was computed
+        again after a preemption (or, where steps are scheduled ahead, for nothing)."""
+        return self.job.spent + self.ran
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,13 @@ class Pooled:
     job: Job
     rows: torch.Tensor
     cached_tokens: int
+    ran: int
+    """Tokens of its steps."""
 
     @property
     def computed_tokens(self) -> int:
-        return self.job.spent + len(self.job.prompt) - self.cached_tokens
+        """Tokens the scheduler ran, also those that were computed again after a preemption."""
+        return self.job.spent + self.ran
 
 
 @dataclass(frozen=True, slots=True)

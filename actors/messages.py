@@ -47,7 +47,8 @@ class SampleResult(msgspec.Struct, frozen=True, gc=False):
     included.
 
     ``computed_tokens`` is what the engine's scheduler really ran for it: prompt tokens that were
-    not in the prefix cache, and decoded tokens less the last (which is never fed back).
+    not in the prefix cache, decoded tokens less the last (which is never fed back), and what it had to
+    compute again after a preemption.
     """
 
     id: str
