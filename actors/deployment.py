@@ -15,7 +15,8 @@ from typing import Any
 import ray
 
 from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult, ScoreRequest, ScoreResult
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
+from actors.spec import PoolSpec
 
 WORKER_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

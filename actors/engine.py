@@ -12,13 +12,14 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from actors.gauge import Gauge
+from actors.jobs import Generated, Job, Outcome, Pooled, Refused
 from actors.messages import Load
 
 if TYPE_CHECKING:
-    import torch
     from vllm import LLMEngine
 
 log = logging.getLogger(__name__)
@@ -41,64 +42,6 @@ DEFAULTS: dict[str, Any] = {
     "scheduling_policy": "priority",
     "disable_log_stats": True,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One request as the engine sees it. ``key`` is unique for the life of the process; ``request``
-    comes back with the outcome; a lower ``priority`` is scheduled first; ``spent`` counts the tokens
-    that earlier attempts at the same request computed."""
-
-    key: str
-    prompt: list[int]
-    params: Any
-    request: Any
-    priority: int = 0
-    spent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """A finished sample: all new token ids, and vLLM's finish and stop reasons.
-
-    ``stop`` is None at the model's end-of-sequence token, else the stop token id or stop string.
-    """
-
-    job: Job
-    tokens: tuple[int, ...]
-    finish: str
-    stop: int | str | None
-    cached_tokens: int
-
-    @property
-    def computed_tokens(self) -> int:
-        """Tokens the scheduler ran: the uncached prompt, and new tokens less the last."""
-        return self.job.spent + len(self.job.prompt) - self.cached_tokens + len(self.tokens) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Pooled:
-    """Head outputs ``rows`` [len(prompt) - cached_tokens, labels], raw logits: the cached prefix of the
-    prompt has no rows."""
-
-    job: Job
-    rows: torch.Tensor
-    cached_tokens: int
-
-    @property
-    def computed_tokens(self) -> int:
-        return self.job.spent + len(self.job.prompt) - self.cached_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A request the engine will never run, and why, in one line."""
-
-    job: Job
-    error: str
-
-
-Outcome = Generated | Pooled | Refused
 
 
 def sampling_params(
@@ -199,12 +142,14 @@ class EngineThread:
     def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[Outcome]], None]) -> None:
         self.steps = 0
         """Engine steps that have ended: a number that rises is an engine that runs."""
-        self._load = Load(0, 0, 0.0, 0)
+        self._gauge = Gauge()
         self._preemptions = 0
         self._options = options
         self._on_outcomes = on_outcomes
         self._inbox = _Inbox()
         self._jobs: dict[str, Job] = {}
+        self._ids: dict[str, str] = {}  # the scheduler's id of a job, by key
+        self._ran: dict[str, int] = {}  # tokens that were scheduled for a job, by the scheduler's id
         self._engine: LLMEngine | None = None
         self._build_error: BaseException | None = None
         built = threading.Event()
@@ -244,10 +189,8 @@ class EngineThread:
         self._thread.join()
 
     def load(self) -> Load:
-        """What the engine holds; the use of its cache is the largest since the last call."""
-        load = self._load
-        self._load = replace(load, kv_usage=0.0)
-        return load
+        """What the engine holds, and did since the last call."""
+        return self._gauge.report()
 
     @property
     def tokenizer(self) -> Any:
@@ -319,6 +262,16 @@ class EngineThread:
             preempt(*args, **kwargs)
 
         scheduler._preempt_request = counted
+        schedule = scheduler.schedule  # vLLM's num_cached_tokens knows nothing of preemptions
+
+        def summed(*args: Any, **kwargs: Any) -> Any:
+            output = schedule(*args, **kwargs)
+            for id, tokens in output.num_scheduled_tokens.items():
+                if id in self._ran:  # else it is finished
+                    self._ran[id] += tokens
+            return output
+
+        scheduler.schedule = summed
         return engine
 
     def _take_orders(self, engine: LLMEngine) -> bool:
@@ -338,7 +291,7 @@ class EngineThread:
                     connector.let_go()
                 engine.reset_prefix_cache()
             elif isinstance(order, str):
-                if self._jobs.pop(order, None) is not None:
+                if self._pop(order) is not None:
                     engine.abort_request([order])
             elif error := self._add(engine, order):
                 refused.append(Refused(order, error))
@@ -351,11 +304,17 @@ class EngineThread:
         from vllm.inputs.engine import tokens_input
 
         try:
-            engine.add_request(job.key, tokens_input(job.prompt), job.params, priority=job.priority)
+            id = engine.add_request(job.key, tokens_input(job.prompt), job.params, priority=job.priority)
         except (VLLMClientError, ValueError, TypeError) as error:  # anything else: a broken engine
             return " ".join(str(error).split())
         self._jobs[job.key] = job
+        self._ids[job.key], self._ran[id] = id, 0
         return None
+
+    def _pop(self, key: str) -> tuple[Job, int] | None:
+        """A job that is done or dropped, and the tokens that were scheduled for it."""
+        job = self._jobs.pop(key, None)
+        return None if job is None else (job, self._ran.pop(self._ids.pop(key)))
 
     def _step(self, engine: LLMEngine) -> None:
         outcomes: list[Outcome] = []
@@ -363,20 +322,24 @@ class EngineThread:
         self.steps += 1
         scheduler = _scheduler(engine)
         running, waiting = scheduler.get_request_counts()
-        usage = max(self._load.kv_usage, scheduler.get_kv_cache_usage())
-        self._load = Load(running, waiting, usage, self._preemptions)
+        self._gauge.stepped(
+            running=running,
+            finished=len(stepped),  # all outputs are final ones
+            waiting=waiting,
+            kv_usage=scheduler.get_kv_cache_usage(),
+            preemptions=self._preemptions,
+        )
         for output in stepped:
-            job = self._jobs.pop(output.request_id, None)
-            if job is None:
+            if (popped := self._pop(output.request_id)) is None:
                 continue
-            cached = output.num_cached_tokens or 0
+            job, ran = popped
             if hasattr(output.outputs, "data"):
-                outcomes.append(Pooled(job, output.outputs.data, cached))
+                outcomes.append(Pooled(job, output.outputs.data, output.num_cached_tokens or 0, ran))
             else:
                 sample = output.outputs[0]
                 outcomes.append(
                     Generated(
-                        job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, cached
+                        job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, ran
                     )
                 )
         if outcomes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from actors.engine import Generated, Job, Outcome, sampling_params
+from actors.engine import sampling_params
+from actors.jobs import Generated, Job, Outcome
 from actors.messages import Failure, Finish, Request, Result, SampleRequest, SampleResult, Until
 from actors.replica import Replica
 

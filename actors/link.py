@@ -14,7 +14,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 if TYPE_CHECKING:
-    from actors.pool import PoolSpec
+    from actors.spec import PoolSpec
 
 
 class Lost(Exception):

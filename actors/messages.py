@@ -47,7 +47,8 @@ class SampleResult(msgspec.Struct, frozen=True, gc=False):
     included.
 
     ``computed_tokens`` is what the engine's scheduler really ran for it: prompt tokens that were
-    not in the prefix cache, and decoded tokens less the last (which is never fed back).
+    not in the prefix cache, decoded tokens less the last (which is never fed back), and what it had to
+    compute again after a preemption.
     """
 
     id: str
@@ -96,9 +97,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a replica's engine holds, as it says with its results: requests that run and that wait for room;
-    the largest share of its KV cache in use since it last said so, in [0, 1]; and how often it has taken a
-    running request out again for want of memory, since its start."""
+    """What a replica's engine holds, as it says with its results: the most requests that one of its steps
+    since the last report ran, those that it finished included (0: there was no step); requests that wait for
+    room now; the largest share of its KV cache in use since the last report, in [0, 1]; and how often it has
+    taken a running request out again for want of memory, since its start."""
 
     running: int
     waiting: int

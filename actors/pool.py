@@ -21,47 +21,21 @@ from typing import Any, Generic, NoReturn, TypeVar
 from actors.limit import Limit
 from actors.link import Broken, Gone, Link, Lost, RayLink, cluster_resources
 from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
-from actors.replica import Replica
 from actors.routing import Router
+from actors.spec import PoolSpec
 
 log = logging.getLogger(__name__)
 Res = TypeVar("Res", bound=Result)
 
 MAX_LOSSES = 5
-"""A request in flight at so many lost replicas is taken to be what kills them, and fails."""
+"""A request that so many lost replicas are put down to (actors/routing.py) is what kills them, and fails."""
 
 MAX_STARTS = 3
-"""So often a replica is made anew whose start raises (its predecessor may still hold the GPU's memory)
-before the pool goes on without it."""
+"""So often a replica is made anew whose start raises (its predecessor may still hold the GPU's memory), or
+restarted whose methods raise with no result in between, before the pool goes on without it."""
 
 RETURN_POLL_SECONDS = 0.5
 """How often a lost replica is asked whether it is back."""
-
-
-@dataclass(frozen=True)
-class PoolSpec:
-    """What a pool is made of. ``options`` are the replica class's keyword arguments. ``least``: replicas
-    that must be up before work begins (None: all). A replica that has said nothing for
-    ``probe_after`` seconds is asked for one token, and is replaced if it has none in ``probe_timeout``."""
-
-    name: str
-    replica: type[Replica]
-    model: str
-    replicas: int = 1
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    options: dict[str, Any] = field(default_factory=dict)
-    least: int | None = None
-    probe_after: float = 30.0
-    probe_timeout: float = 120.0
-    custom: dict[str, float] = field(default_factory=dict)
-    """Other resources, of nodes that were started with them."""
-
-    @property
-    def needs(self) -> str:
-        """What a replica asks for, in words."""
-        more = "".join(f" and {amount:g} {name}" for name, amount in self.custom.items())
-        return f"{self.num_cpus:g} CPU and {self.num_gpus:g} GPU{more}"
 
 
 @dataclass
@@ -82,8 +56,12 @@ class _Member:
     """None until it is up for the first time."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     aborts: list[str] = field(default_factory=list)
+    """Nobody wants these any more; not told yet."""
     lost: list[str] = field(default_factory=list)
+    """What was in flight here when it was lost."""
     lost_at: float = 0.0
+    broken: int = 0
+    """How often its methods raised since its last result."""
     heard: float = 0.0
     busy_since: float | None = None
     limit: Limit = field(default_factory=lambda: Limit(1))
@@ -113,7 +91,6 @@ class Pool(Generic[Res]):
         self._members: dict[str, _Member] = {}
         self._aborting: set[str] = set()
         self._futures: dict[str, asyncio.Future[Any]] = {}
-        self._losses: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: PoolFailed | None = None
         self._on_ready: Callable[[ReplicaInfo], None] = lambda info: None
@@ -153,7 +130,6 @@ class Pool(Generic[Res]):
             return await future
         finally:
             del self._futures[request.id]
-            self._losses.pop(request.id, None)
             if future.cancelled() and (holder := self._router.drop(request.id)) is not None:
                 self._members[holder].aborts.append(request.id)
                 self._aborting.add(holder)
@@ -221,13 +197,20 @@ class Pool(Generic[Res]):
         try:
             while True:
                 try:
-                    info = await self._up(member)
+                    # A first start takes as long as its caller waits, or until there is a node for it.
+                    async with asyncio.timeout(self.spec.start_timeout if member.info else None):
+                        info = await self._up(member)
+                except TimeoutError:
+                    member.link.kill()
+                    self.on_notice(f"{member.name} is not up after {self.spec.start_timeout:g} s; made anew")
+                    member.link = self._connect(self.spec, member.name)
+                    continue
                 except Gone as error:
                     member.link.kill()  # what it held, as a placement group, is free for the next
                     if not self._started.done():
                         raise PoolFailed(f"{member.name}: does not start: {error}") from error
                     if starts == MAX_STARTS:
-                        self._without(member, str(error))
+                        self._without(member, f"attempts to start it: {error}")
                         return
                     await asyncio.sleep(RETURN_POLL_SECONDS * 2**starts)
                     starts += 1
@@ -239,6 +222,10 @@ class Pool(Generic[Res]):
                     await self._exchange(member)
                 except (Lost, Gone) as error:
                     self._leave(member, str(error))
+                except Broken as error:
+                    self._leave(member, str(error))
+                    if self._is_hopeless(member, str(error)):
+                        return
         except PoolFailed as error:
             self._break(error)
         except Exception as error:
@@ -249,11 +236,14 @@ class Pool(Generic[Res]):
         while True:
             try:
                 info = await member.link.call("info")
-                # If it was only out of reach it still has them; others run them now.
-                if member.lost:
-                    await member.link.call("abort", member.lost)
+                # If it was only out of reach it still has them; others run them now, or nobody wants them.
+                if ids := [*member.lost, *member.aborts]:
+                    await member.link.call("abort", ids)
+                member.lost, member.aborts = [], []
                 return info
-            except Lost:
+            except (Lost, Broken) as error:
+                if isinstance(error, Broken) and member.info is None:
+                    raise
                 await asyncio.sleep(RETURN_POLL_SECONDS)
 
     async def _exchange(self, member: _Member) -> NoReturn:
@@ -271,10 +261,11 @@ class Pool(Generic[Res]):
         while True:
             await member.wake.wait()
             member.wake.clear()
-            if member.aborts:
-                aborts, member.aborts = member.aborts, []
-                self._aborting.discard(member.name)
-                await member.link.call("abort", aborts)
+            self._aborting.discard(member.name)
+            # Until none is left: an id that comes again must not be taken before its abort was sent.
+            while count := len(member.aborts):
+                await member.link.call("abort", member.aborts[:count])
+                del member.aborts[:count]
             batch = self._router.take(member.name)
             self._mark(member)
             self._wake()
@@ -290,6 +281,7 @@ class Pool(Generic[Res]):
                     member.load = answer
                     self._router.resize(member.name, member.limit.observe(answer, len(answers) - 1))
                 else:
+                    member.broken = 0
                     self._settle(member, answer)
             self._mark(member)
             self._wake()
@@ -318,7 +310,6 @@ class Pool(Generic[Res]):
             away = time.monotonic() - member.lost_at
             self.on_notice(f"{member.name} is back after {away:.0f} s")
         member.info, member.heard = info, time.monotonic()
-        member.aborts.clear()
         member.limit = self._limit(info.max_num_seqs)
         self._router.join(member.name, member.limit.now)
         least = self.spec.replicas if self.spec.least is None else self.spec.least
@@ -327,7 +318,7 @@ class Pool(Generic[Res]):
         self._wake()
 
     def _leave(self, member: _Member, reason: str) -> None:
-        """Give a lost replica's requests to the others; fail those that were lost too often."""
+        """Give a lost replica's requests to the others; fail one that kills its replicas."""
         log.warning("%s is lost: %s", member.name, reason)
         member.lost = self._router.leave(member.name)
         member.lost_at = time.monotonic()
@@ -335,9 +326,8 @@ class Pool(Generic[Res]):
         self.stats.lost_replicas += 1
         self.stats.retried += len(member.lost)
         for request_id in member.lost:
-            self._losses[request_id] = self._losses.get(request_id, 0) + 1
             future = self._futures.get(request_id)
-            if self._losses[request_id] >= MAX_LOSSES and future is not None and not future.done():
+            if self._router.losses(request_id) >= MAX_LOSSES and future is not None and not future.done():
                 self._router.drop(request_id)
                 future.set_exception(
                     RequestFailed(
@@ -353,12 +343,25 @@ class Pool(Generic[Res]):
             )
         self._wake()
 
+    def _is_hopeless(self, member: _Member, reason: str) -> bool:
+        """Restart a replica whose method raised, or end it for good if that has not helped."""
+        member.broken += 1
+        if member.broken < MAX_STARTS:
+            member.link.restart()
+            return False
+        member.link.kill()
+        self._without(member, f"errors without a result: {reason}")
+        return True
+
     def _without(self, member: _Member, reason: str) -> None:
-        """Go on without a replica that cannot be started any more."""
+        """Go on without a replica that cannot be had any more, after MAX_STARTS of what ``reason`` says."""
         del self._members[member.name]
-        self.on_notice(f"{member.name} is given up after {MAX_STARTS} attempts to start it: {reason}")
+        said = f"{member.name} is given up after {MAX_STARTS} {reason}"
+        self.on_notice(said)
         if not self._members:
-            raise PoolFailed(f"{self.spec.name}: no replica is left; the last one, {member.name}: {reason}")
+            raise PoolFailed(f"{self.spec.name}: no replica is left: {said}")
+        if not self._started.done():
+            raise PoolFailed(said)
 
     # -- requests ----------------------------------------------------------------------------------
 

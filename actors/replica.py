@@ -14,7 +14,8 @@ from typing import Any
 
 import ray
 
-from actors.engine import EngineThread, Job, Outcome, Refused, engine_options
+from actors.engine import EngineThread, engine_options
+from actors.jobs import Job, Outcome, Refused
 from actors.messages import Failure, Load, ReplicaInfo, Request, Result
 
 PING_POLL_SECONDS = 0.1

@@ -4,8 +4,14 @@ Work is bound to a replica late, when the replica has room. Requests that share 
 ``affinity``) prefer the replica that already holds it; a replica with room and nothing of its own to
 do takes from the longest queue of another, since waiting there costs more than a prefill here.
 
-Invariant: every request is queued once, or in flight at one replica, or gone; a replica is never
-given more than its capacity; lost replicas' requests are queued again, before younger ones.
+What was in flight at a lost replica may be what killed it. At its second loss a request is a suspect: it goes
+before others, and at most one suspect is in flight at a replica at a time. A replica that is lost while it
+holds a suspect is that one's loss and nobody else's, so one request that kills its replicas does not take
+those that travel with it along. (Several at once can still cost an innocent suspect a loss.)
+
+Invariant: every request is queued once, or in flight at one replica, or gone, and then its id may come
+again; a replica is never given more than its capacity, nor a second suspect; lost replicas' requests are
+queued again, before younger ones.
 """
 
 from __future__ import annotations
@@ -20,6 +26,9 @@ from actors.messages import Request
 HOMES = 100_000
 """How many affinities are remembered; the least recently used are forgotten first."""
 
+SUSPECT = 2
+"""Losses from which on a request is a suspect. One is chance: all that was in flight has it."""
+
 _Entry = tuple[int, int, Request]  # (priority, arrival, request): a heap's order
 
 
@@ -29,6 +38,8 @@ class _Replica:
     capacity: int
     queue: list[_Entry] = field(default_factory=list)
     in_flight: dict[str, _Entry] = field(default_factory=dict)
+    suspect: str | None = None
+    """The one in flight."""
 
     @property
     def room(self) -> int:
@@ -46,8 +57,10 @@ class Router:
     def __init__(self) -> None:
         self._replicas: dict[str, _Replica] = {}
         self._shared: list[_Entry] = []
+        self._suspects: list[_Entry] = []
+        self._losses: dict[str, int] = {}  # by id, of what is queued or in flight
         self._homes: OrderedDict[str, str] = OrderedDict()
-        self._queued: set[str] = set()
+        self._queued: dict[str, int] = {}  # by id the arrival: an id may come again once it is gone
         self._holder: dict[str, _Replica] = {}  # by the id of what is in flight
         self._behind: set[str] = set()  # replicas with a queue of their own
         self._loads: list[tuple[float, str]] = []  # a heap; entries that are no longer true are skipped
@@ -90,14 +103,20 @@ class Router:
         if gone is None:
             return []
         self._behind.discard(replica)
-        for id in gone.in_flight:
+        for entry in filter(self._is_queued, gone.queue):
+            heapq.heappush(self._shared, entry)
+        for id, entry in gone.in_flight.items():
             del self._holder[id]
-        for entry in (*gone.queue, *gone.in_flight.values()):
-            if entry[2].id in gone.in_flight or entry[2].id in self._queued:
-                self._queued.add(entry[2].id)
-                heapq.heappush(self._shared, entry)
+            self._queued[id] = entry[1]
+            if gone.suspect in (id, None):
+                self._losses[id] = self.losses(id) + 1
+            heapq.heappush(self._suspects if self.losses(id) >= SUSPECT else self._shared, entry)
         self._look.update(name for name, other in self._replicas.items() if other.room > 0)
         return list(gone.in_flight)
+
+    def losses(self, request_id: str) -> int:
+        """How many lost replicas are put down to a request that is queued or in flight."""
+        return self._losses.get(request_id, 0)
 
     def awake(self) -> set[str]:
         """The replicas that should ``take`` now: they may have both room and work. Asking clears it."""
@@ -105,9 +124,9 @@ class Router:
         return look
 
     def put(self, request: Request) -> None:
-        """Queue a request."""
+        """Queue a request, whose id no other has that is queued or in flight."""
         entry = (request.priority, next(self._arrivals), request)
-        self._queued.add(request.id)
+        self._queued[request.id] = entry[1]
         home = self._homes.get(request.affinity, "")
         if home in self._replicas:
             self._enqueue(home, entry)
@@ -124,11 +143,11 @@ class Router:
         me = self._replicas.get(replica)
         taken: list[Request] = []
         while me is not None and me.room > 0:
-            entry = self._next(replica, me)
+            entry = self._next_suspect(me) or self._next(replica, me)
             if entry is None:
                 break
             request = entry[2]
-            self._queued.discard(request.id)
+            del self._queued[request.id]
             me.in_flight[request.id] = entry
             self._holder[request.id] = me
             if request.affinity:
@@ -146,20 +165,25 @@ class Router:
     def done(self, replica: str, request_id: str) -> bool:
         """A result came. False if this replica no longer owes it (aborted, or given to another)."""
         owner = self._replicas.get(replica)
-        if owner is None or owner.in_flight.pop(request_id, None) is None:
+        if owner is None or request_id not in owner.in_flight:
             return False
-        del self._holder[request_id]
-        self._moved.add(replica)
-        self._look.add(replica)
+        self._end(request_id)
         return True
 
     def drop(self, request_id: str) -> str | None:
         """Nobody wants the result any more. Returns the replica where it is in flight, to abort it."""
-        self._queued.discard(request_id)  # its heap entry is skipped when it comes up
+        self._queued.pop(request_id, None)  # its heap entry is skipped when it comes up
+        return self._end(request_id)
+
+    def _end(self, request_id: str) -> str | None:
+        """A request is gone. Returns the replica where it was in flight."""
+        self._losses.pop(request_id, None)
         holder = self._holder.pop(request_id, None)
         if holder is None:
             return None
         del holder.in_flight[request_id]
+        if holder.suspect == request_id:
+            holder.suspect = None
         self._moved.add(holder.name)
         self._look.add(holder.name)
         return holder.name
@@ -170,6 +194,15 @@ class Router:
     @property
     def queued(self) -> int:
         return len(self._queued)
+
+    def _next_suspect(self, me: _Replica) -> _Entry | None:
+        """The most urgent suspect, for a replica that holds none."""
+        self._forget_dropped(self._suspects)
+        if me.suspect is not None or not self._suspects:
+            return None
+        entry = heapq.heappop(self._suspects)
+        me.suspect = entry[2].id
+        return entry
 
     def _next(self, replica: str, me: _Replica) -> _Entry | None:
         """The most urgent of my queue and the shared one; if both are empty, of the longest other queue."""
@@ -210,8 +243,12 @@ class Router:
         return replica.queue[0]
 
     def _forget_dropped(self, heap: list[_Entry]) -> None:
-        while heap and heap[0][2].id not in self._queued:
+        while heap and not self._is_queued(heap[0]):
             heapq.heappop(heap)
+
+    def _is_queued(self, entry: _Entry) -> bool:
+        """False for what was dropped, also where another request has its id since."""
+        return self._queued.get(entry[2].id) == entry[1]
 
     def _idlest(self) -> str | None:
         """The replica with the most room for its size, or None if all are full."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.engine import Job, Outcome, Pooled, token_classify_params
+from actors.engine import token_classify_params
+from actors.jobs import Job, Outcome, Pooled
 from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
 from actors.replica import Replica
 

@@ -139,8 +139,9 @@ class BudgetConfig:
 
 @dataclass
 class ClusterConfig:
-    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster. A replica
-    that has said nothing for ``probe_after_seconds`` is asked for one token; without it in
+    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster. Engines have
+    ``start_timeout_seconds`` to be up; a lost one that is not up again by then is made anew. A replica that
+    has said nothing for ``probe_after_seconds`` is asked for one token; without it in
     ``probe_timeout_seconds`` it is taken to hang, and replaced."""
 
     address: str | None = None

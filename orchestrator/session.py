@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol
 from actors.deployment import Deployment, connect, disconnect
 from actors.generator import GeneratorActor
 from actors.messages import ReplicaInfo
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
 from actors.replica import Replica
+from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
 from orchestrator.config import ClusterConfig, Config, GeneratorConfig, ReviserConfig, VerifierConfig
 from orchestrator.strategies import configured
@@ -85,6 +86,7 @@ def _pool_spec(
         pool.min_replicas,
         cluster.probe_after_seconds,
         cluster.probe_timeout_seconds,
+        cluster.start_timeout_seconds,
         pool.resources.custom,
     )
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.gauge import Gauge
 from actors.limit import OVERCOMMIT, Limit
 from actors.messages import Load
 
@@ -73,3 +74,24 @@ def test_a_limit_is_decided_once_a_turnover_by_all_that_was_seen_in_it():
     assert limit.now == 8  # a quarter over the 5 that ran, and one
     limit.observe(Load(2, 0, 0.1, 1), 8)
     assert limit.now == 9
+
+
+def test_requests_that_end_together_have_run_although_the_scheduler_holds_none_of_them_any_more():
+    limit, gauge = Limit(16), Gauge()
+    for preemptions in range(1, 20):  # memory is short; sixteen run, until the step that finishes them all
+        for running, finished in ((16, 0), (0, 16)):
+            gauge.stepped(
+                running=running, finished=finished, waiting=4, kv_usage=0.9, preemptions=preemptions
+            )
+        limit.observe(gauge.report(), 16)
+        assert limit.now == limit.most == 20
+
+
+def test_a_report_has_the_largest_since_the_last_one():
+    gauge = Gauge()
+    gauge.stepped(running=3, finished=4, waiting=5, kv_usage=0.6, preemptions=1)
+    gauge.stepped(running=3, finished=0, waiting=2, kv_usage=0.3, preemptions=1)
+    assert gauge.report() == Load(7, 2, 0.6, 1)
+    assert gauge.report() == Load(0, 2, 0.0, 1)
+    gauge.stepped(running=0, finished=3, waiting=0, kv_usage=0.2, preemptions=1)
+    assert gauge.report() == Load(3, 0, 0.2, 1)

@@ -11,7 +11,8 @@ import pytest
 import ray
 
 from actors.messages import SampleRequest
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
+from actors.spec import PoolSpec
 from tests.processes import gone
 from tests.test_pool import Echo, request
 

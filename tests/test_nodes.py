@@ -12,7 +12,8 @@ from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group_table
 
 from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
+from actors.spec import PoolSpec
 from tests.test_pool import Echo, request
 
 
@@ -72,7 +73,7 @@ async def test_a_replica_over_two_gpus_has_both_on_one_node_and_leaves_none_behi
 
 
 async def test_a_lost_nodes_work_is_done_elsewhere_and_a_new_node_takes_its_place(cluster: Cluster):
-    pool = Pool(spec(2, 2, options={"seconds": 0.05}))
+    pool = Pool(spec(2, 2, options={"seconds": 0.05}, start_timeout=15))
     notices: list[str] = []
     pool.on_notice = notices.append
     await pool.start(60)
@@ -88,6 +89,11 @@ async def test_a_lost_nodes_work_is_done_elsewhere_and_a_new_node_takes_its_plac
         assert [info.name for info in pool.up] == ["echo-1"]
         assert any(line.startswith("echo-0 is lost") for line in notices)
 
+        for _ in range(600):  # what waits for a node is made anew, and waits again
+            if any("not up after 15 s" in line for line in notices):
+                break
+            await asyncio.sleep(0.1)
+        assert len(pool.up) == 1
         cluster.add_node(num_cpus=2, num_gpus=2)
         for _ in range(600):
             if len(pool.up) == 2:

@@ -12,7 +12,8 @@ import pytest
 import ray
 
 from actors.messages import Failure, PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
+from actors.spec import PoolSpec
 from tests.processes import alive, gone
 
 
@@ -20,8 +21,19 @@ class Echo:
     """A replica without an engine: answers with the seed, after ``seconds``; never if the seed is -1."""
 
     def __init__(
-        self, name: str, model: str, *, seconds: float = 0.0, capacity: int = 4, blocker: str = ""
+        self,
+        name: str,
+        model: str,
+        *,
+        seconds: float = 0.0,
+        capacity: int = 4,
+        blocker: str = "",
+        hang: str = "",
     ) -> None:
+        if hang and os.path.exists(hang):
+            with open(hang, "a") as file:
+                print(os.getpid(), file=file)
+            time.sleep(3600)
         if model == "broken" or (blocker and os.path.exists(blocker)):
             raise ValueError("the model does not load")
         self.name, self.seconds, self.capacity = name, seconds, capacity
@@ -70,9 +82,9 @@ def cluster():
     ray.shutdown()
 
 
-async def started(replicas: int = 2, probe_after: float = 30, **options) -> Pool:
+async def started(replicas: int = 2, probe_after: float = 30, start_timeout: float = 600, **options) -> Pool:
     spec = PoolSpec("echo", Echo, "model", replicas, options=options)
-    pool = Pool(replace(spec, probe_after=probe_after, probe_timeout=1))
+    pool = Pool(replace(spec, probe_after=probe_after, probe_timeout=1, start_timeout=start_timeout))
     await pool.start(60)
     return pool
 
@@ -197,8 +209,12 @@ async def test_a_request_that_kills_every_replica_fails_and_the_others_do_not():
     pool = await started(replicas=1, seconds=0.05)
     try:
         killer = asyncio.create_task(pool.run(request(0, seed=-3)))
+        innocents = [asyncio.create_task(pool.run(request(i))) for i in range(100, 120)]
         with pytest.raises(RequestFailed, match="in flight at 5 replicas when they were lost"):
             await killer
+        assert [result.tokens for result in await asyncio.gather(*innocents)] == [
+            (i,) for i in range(100, 120)
+        ]
         assert pool.stats.lost_replicas == 5
         assert (await pool.run(request(1))).tokens == (1,)
         with pytest.raises(ValueError, match="already in flight"):
@@ -255,8 +271,30 @@ async def test_a_replica_whose_restart_fails_is_made_anew_and_at_last_given_up(t
         waiting = asyncio.create_task(pool.run(request(2, seed=-1)))
         await asyncio.sleep(0.2)
         os.kill(pool.up[0].pid, signal.SIGKILL)
-        with pytest.raises(PoolFailed, match=r"no replica is left; the last one.*the model does not load"):
+        with pytest.raises(PoolFailed, match=r"no replica is left: .*the model does not load"):
             await asyncio.wait_for(waiting, 90)
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_that_hangs_while_it_restarts_is_made_anew(tmp_path):
+    hang = tmp_path / "the model's files do not answer"
+    pool = await started(replicas=2, start_timeout=15, hang=str(hang))
+    notices: list[str] = []
+    pool.on_notice = notices.append
+    try:
+        hang.touch()
+        os.kill(pool.infos[0].pid, signal.SIGKILL)
+        deadline = time.monotonic() + 120
+        while not (hanging := hang.read_text().split()):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        hang.unlink()
+        while len(pool.up) < 2 or not notices[-1].startswith("echo-0 is back after"):
+            assert time.monotonic() < deadline, notices
+            await asyncio.sleep(0.1)
+        assert "echo-0 is not up after 15 s; made anew" in notices
+        assert gone(list(map(int, hanging)))
     finally:
         await pool.close()
 

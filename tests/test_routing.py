@@ -6,17 +6,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from actors.messages import SampleRequest
-from actors.routing import Router
+from actors.routing import SUSPECT, Router
 
 names = st.sampled_from(["r0", "r1", "r2"])
 
 
-def request(id: str, affinity: str = "", priority: int = 0) -> SampleRequest:
-    return SampleRequest(id, (1,), 0, 1, affinity=affinity, priority=priority)
+def request(id: str, affinity: str = "", priority: int = 0, seed: int = 0) -> SampleRequest:
+    return SampleRequest(id, (1,), seed, 1, affinity=affinity, priority=priority)
 
 
 class AnyEvents(RuleBasedStateMachine):
-    """Requests, results, losses, returns and cancellations in any order."""
+    """Requests, results, losses, returns and cancellations in any order; an id may come again when gone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,8 @@ class AnyEvents(RuleBasedStateMachine):
         self.alive: set[str] = set()
         self.held: dict[str, set[str]] = {}
         self.room: dict[str, int] = {}
-        self.owed: set[str] = set()
+        self.owed: dict[str, SampleRequest] = {}
+        self.losses: dict[str, int] = {}
         self.count = 0
 
     @rule(name=names)
@@ -43,20 +44,26 @@ class AnyEvents(RuleBasedStateMachine):
 
     @rule(name=names)
     def leave(self, name: str) -> None:
+        suspects = self.suspects(name)
         lost = self.router.leave(name)
         assert set(lost) == self.held.pop(name, set())
+        for id in suspects or lost:
+            self.losses[id] += 1
         self.alive.discard(name)
 
-    @rule(affinity=st.sampled_from(["", "x", "y"]), priority=st.integers(0, 2))
-    def put(self, affinity: str, priority: int) -> None:
+    @rule(id=st.integers(0, 9), affinity=st.sampled_from(["", "x", "y"]), priority=st.integers(0, 2))
+    def put(self, id: int, affinity: str, priority: int) -> None:
         self.count += 1
-        self.router.put(request(str(self.count), affinity, priority))
-        self.owed.add(str(self.count))
+        if str(id) not in self.owed:
+            self.owed[str(id)] = request(str(id), affinity, priority, seed=self.count)
+            self.losses[str(id)] = 0
+            self.router.put(self.owed[str(id)])
 
     def take(self, name: str) -> None:
-        taken = [r.id for r in self.router.take(name)]
+        requests = self.router.take(name)
+        taken = [r.id for r in requests]
         assert not taken or name in self.alive
-        assert set(taken) <= self.owed
+        assert all(self.owed.get(r.id) is r for r in requests)
         assert not any(id in held for id in taken for held in self.held.values())
         if name in self.alive:
             self.held[name].update(taken)
@@ -69,7 +76,7 @@ class AnyEvents(RuleBasedStateMachine):
             assert self.router.done(name, id)
             assert not self.router.done(name, id)
             self.held[name].discard(id)
-            self.owed.discard(id)
+            del self.owed[id]
 
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
@@ -79,7 +86,7 @@ class AnyEvents(RuleBasedStateMachine):
             assert holder == next((name for name, held in self.held.items() if id in held), None)
             if holder is not None:
                 self.held[holder].discard(id)
-            self.owed.discard(id)
+            del self.owed[id]
 
     @invariant()
     def the_idlest_has_the_most_room_for_its_size(self) -> None:
@@ -96,6 +103,14 @@ class AnyEvents(RuleBasedStateMachine):
     def has_room(self, name: str) -> bool:
         return len(self.held[name]) < self.room[name]
 
+    def suspects(self, name: str) -> set[str]:
+        return {id for id in self.held.get(name, ()) if self.losses[id] >= SUSPECT}
+
+    @invariant()
+    def a_replica_holds_one_suspect_and_a_loss_is_put_down_to_it(self) -> None:
+        assert all(len(self.suspects(name)) <= 1 for name in self.held)
+        assert all(self.router.losses(id) == self.losses[id] for id in self.owed)
+
     @invariant()
     def everything_owed_is_queued_or_in_flight(self) -> None:
         in_flight = sum(map(len, self.held.values()))
@@ -107,8 +122,10 @@ class AnyEvents(RuleBasedStateMachine):
         while woken := self.router.awake():
             for name in woken:
                 self.take(name)
-        if any(map(self.has_room, self.held)):
-            assert self.router.queued == 0
+        if roomy := set(filter(self.has_room, self.held)):
+            queued = self.owed.keys() - set().union(*self.held.values())
+            assert all(self.losses[id] >= SUSPECT for id in queued)
+            assert not queued or all(map(self.suspects, roomy))
 
     def teardown(self) -> None:
         if not self.alive:
@@ -124,10 +141,19 @@ class AnyEvents(RuleBasedStateMachine):
     def finish_one(self, name: str, id: str) -> None:
         assert self.router.done(name, id)
         self.held[name].discard(id)
-        self.owed.discard(id)
+        del self.owed[id]
 
 
 TestAnyEvents = AnyEvents.TestCase
+
+
+def test_a_dropped_requests_id_may_come_again_with_another_seed():
+    router = Router()
+    router.put(request("x", seed=1))
+    router.drop("x")
+    router.put(request("x", seed=2))
+    router.join("a", 9)
+    assert [r.seed for r in router.take("a")] == [2]
 
 
 def test_a_problem_stays_where_its_prefix_is_until_that_replica_is_full():
@@ -195,3 +221,24 @@ def test_a_lost_replicas_requests_go_before_younger_ones():
     assert router.leave("a") == ["1", "2"]
     router.join("b", 9)
     assert [r.id for r in router.take("b")] == ["1", "2", "3"]
+
+
+def test_a_request_that_kills_its_replicas_fails_alone_and_those_with_it_are_done():
+    router = Router()
+    router.put(request("killer"))
+    for id in "123456":
+        router.put(request(id))
+    done, blamed = set(), []
+    while router.queued:
+        router.join("a", 4)
+        held = [r.id for r in router.take("a")]
+        if "killer" in held:
+            router.leave("a")
+            blamed.append({id: router.losses(id) for id in held})
+            if router.losses("killer") == 5:
+                router.drop("killer")
+        else:
+            done.update(id for id in held if router.done("a", id))
+    assert done == set("123456")
+    assert [max(losses.values()) for losses in blamed] == [1, 2, 3, 4, 5]
+    assert max(losses[id] for losses in blamed for id in losses.keys() - {"killer"}) == 2

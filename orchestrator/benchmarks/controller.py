@@ -40,7 +40,8 @@ from actors.messages import (
     ScoreRequest,
     ScoreResult,
 )
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
+from actors.spec import PoolSpec
 from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
 from orchestrator.config import load

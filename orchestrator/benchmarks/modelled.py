@@ -11,9 +11,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.gauge import Gauge
 from actors.messages import (
     Finish,
-    Load,
     ReplicaInfo,
     Request,
     Result,
@@ -115,7 +115,9 @@ class Engine:
     _ready: list[Result] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _ticking: bool = False
+    _gauge: Gauge = field(default_factory=Gauge)
     _usage: float = 0.0
+    """Of its memory, by the step that runs."""
     preemptions: int = 0
 
     async def call(self, method: str, *args: Any) -> Any:
@@ -139,8 +141,7 @@ class Engine:
             self._arrived.clear()
             await self._arrived.wait()
         ready, self._ready = self._ready, []
-        usage, self._usage = self._usage, 0.0
-        return [*ready, Load(len(self._running), len(self._waiting), usage, self.preemptions)]
+        return [*ready, self._gauge.report()]
 
     async def abort(self, ids: list[str]) -> None: ...
 
@@ -169,7 +170,7 @@ class Engine:
         computed = sum(each.step() for each in self._running)
         self.computed += computed
         self.again += again
-        self._usage = max(self._usage, held / self.memory)
+        self._usage = held / self.memory
         loop, seconds = asyncio.get_running_loop(), STEP_SECONDS + TOKEN_SECONDS * computed
         self.used.append((loop.time(), len(self._running) * seconds))
         loop.call_later(seconds, self._stepped)
@@ -177,6 +178,13 @@ class Engine:
     def _stepped(self) -> None:
         done = [each for each in self._running if each.done]
         self._running = [each for each in self._running if not each.done]
+        self._gauge.stepped(
+            running=len(self._running),
+            finished=len(done),
+            waiting=len(self._waiting),
+            kv_usage=self._usage,
+            preemptions=self.preemptions,
+        )
         self._ready += [self._answer(each.request) for each in done]
         if done:
             self._arrived.set()

@@ -24,7 +24,8 @@ from rich.table import Table
 from actors.deployment import Deployment, connect, disconnect
 from actors.limit import Limit
 from actors.messages import Load
-from actors.pool import Pool, PoolSpec
+from actors.pool import Pool
+from actors.spec import PoolSpec
 from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.modelled import DEPTH, PLACES, STEP, AtOnce, Engine, JumpingLoop

@@ -11,7 +11,7 @@ import pytest
 import ray
 import torch
 
-from actors.engine import Job, Pooled
+from actors.jobs import Job, Pooled
 from actors.messages import Failure, Request, ScoreRequest, ScoreResult
 from actors.verifier import KINDS, ScoreMemo, VerifierActor, positive_probability
 from orchestrator.prm.config import TrainConfig
@@ -169,7 +169,7 @@ def reader() -> VerifierActor:
 def test_a_score_that_is_no_number_is_a_failure(reader: VerifierActor, rows: Any, words: str) -> None:
     request = ScoreRequest("r7", (3, 4), (1, 2))
     job = Job("k", [3, 4], None, request)
-    ((key, failure),) = reader.results([Pooled(job, rows, cached_tokens=0)])
+    ((key, failure),) = reader.results([Pooled(job, rows, cached_tokens=0, ran=len(job.prompt))])
     assert key == "k"
     assert isinstance(failure, Failure)
     assert words in failure.error
