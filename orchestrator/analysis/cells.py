@@ -31,9 +31,12 @@ SETTING = (
     *("problems.template", "problems.answers"),
     *("reviser.model", "reviser.format", "reviser.dtype"),
     *("allocation.name", "allocation.confidence", "allocation.round", "allocation.parallel"),
+    *("allocation.exploration", "allocation.hopeless"),
 )
 """The keys of a configuration that its results depend on, but for seed, strategy and budget, and for which
 problems they are, which the tables of results tell."""
+ADAPTIVE = [key for key in SETTING if key.startswith("allocation.") and key != "allocation.name"]
+"""Those of the adaptive allocation alone."""
 OPTIONAL = ("reviser.", "allocation.")
 """How the keys of it begin that belong to an option: these are compared, as strategies are."""
 
@@ -91,9 +94,9 @@ class Cell:
         """What else of its configuration a run's results depend on (``SETTING``); None for a key that an
         older run did not have, and for the adaptive allocation's own keys under another."""
         found = {name: self._configured(name) for name in SETTING}
-        if found["allocation.name"] != "adaptive":
-            found |= dict.fromkeys(("allocation.confidence", "allocation.round", "allocation.parallel"))
-        return found
+        if found["allocation.name"] == "adaptive":
+            return found
+        return {name: None if name in ADAPTIVE else value for name, value in found.items()}
 
     @property
     def models(self) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from orchestrator.analysis.evidence import Group, gather
 from orchestrator.analysis.series import series
 from orchestrator.analysis.store import Experiment, load, load_directory
 from orchestrator.analysis.tables import accuracy_table, runs_table
-from orchestrator.config import fingerprint, to_dict
+from orchestrator.config import to_dict
 from orchestrator.errors import BadInput
+from orchestrator.fingerprint import fingerprint
 from orchestrator.results import write_parquet
 from orchestrator.selection import AGGREGATIONS, RULES, Candidate
 from orchestrator.tracking import local_uri
