@@ -138,7 +138,7 @@ def compute_optimal(evidence: Evidence) -> list[Part]:
 def crossover(evidence: Evidence) -> list[Part]:
     """Search less larger model at matched FLOPs, verifier included."""
     try:
-        _, matches = against_larger(evidence)
+        matches = against_larger(evidence)[-1].matches
     except NotMeasured as reason:
         return [untested("against a larger model", str(reason))]
     by = {(m.ratio, m.bin): m.difference for m in matches}

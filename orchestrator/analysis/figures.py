@@ -19,6 +19,7 @@ from orchestrator.analysis.estimators import Estimate, Floats, coverage_curve, m
 from orchestrator.analysis.evidence import Evidence
 from orchestrator.analysis.fits import coverage_fit
 from orchestrator.analysis.larger import NotMeasured, against_larger
+from orchestrator.analysis.matched import Match
 from orchestrator.analysis.pareto import pareto
 from orchestrator.analysis.series import Series, log_ratio, series
 from orchestrator.analysis.style import (
@@ -247,55 +248,55 @@ def coverage(evidence: Evidence, price: float) -> tuple[Figure, str]:
 
 def flops_matched(evidence: Evidence, price: float) -> tuple[Figure, str]:
     try:
-        size, counted = against_larger(evidence)
-        _, free = against_larger(evidence, verifier=False)
+        comparisons = against_larger(evidence)
     except NotMeasured as reason:
         raise Absent(str(reason)) from reason
-    kinds = (
-        (counted, -0.2, colour("beam_search"), "verifier's FLOPs counted"),
-        (free, 0.2, colour("lookahead"), "verifier's FLOPs left out"),
-    )
-    ratios = sorted({match.ratio for match in counted})
-    figure, panels = canvas(len(ratios), width=11, height=3.9, sharey=True)
-    for axes, ratio in zip(panels, ratios, strict=True):
-        for matches, shift, shade, _ in kinds:
-            chosen = [match for match in matches if match.ratio == ratio]
-            x = np.array([match.bin if match.bin else 0.0 for match in chosen]) + shift
-            values = np.array([match.difference.value for match in chosen])
-            low = values - [match.difference.low for match in chosen]
-            high = np.array([match.difference.high for match in chosen]) - values
-            bars = axes.bar(
-                x,
-                values,
-                0.36,
-                yerr=np.maximum(0, [low, high]),
-                color=shade,
-                error_kw={"elinewidth": 0.9, "ecolor": INK, "capsize": 0},
-            )
-            for bar, match in zip(bars, chosen, strict=True):
-                if match.reach != "measured":
-                    bar.set(hatch="////", edgecolor="white", linewidth=0)
+    kinds = {
+        "verifier's FLOPs counted": colour("beam_search"),
+        "verifier's FLOPs left out": colour("lookahead"),
+    }
+    ratios = sorted({match.ratio for match in comparisons[0].matches})
+    rows = len(comparisons)
+    figure, panels = canvas(len(ratios), rows=rows, width=11, height=0.6 + 3.3 * rows, sharey=True)
+    for index, axes in enumerate(panels):
+        one, ratio = comparisons[index // len(ratios)], ratios[index % len(ratios)]
+        for matches, shift, shade in zip((one.matches, one.free), (-0.2, 0.2), kinds.values(), strict=True):
+            _bars(axes, [match for match in matches if match.ratio == ratio], shift, shade)
         axes.axhline(0, color=INK, lw=0.9)
         axes.axvline(0.5, color=QUIET, lw=0.6, ls=DASHES[2])
-        axes.set_title(f"R = {ratio:g}")
+        axes.set_title(f"{one.name}, {one.size:.1f} ×; R = {ratio:g}")
         axes.set_xticks(range(6), ["all", *map(str, range(1, 6))])
         axes.grid(False, axis="x")
         axes.set_xlabel("difficulty bin")
-    percent_axis(panels[0], "search less larger model, accuracy")
-    panels[0].set_ylabel("search less larger model, points")
+        if index % len(ratios) == 0:
+            percent_axis(axes, "search less larger model, points")
     figure.legend(
-        [Patch(color=shade) for *_, shade, _ in kinds],
-        [label for *_, label in kinds],
-        loc="outside upper left",
-        ncols=2,
+        [Patch(color=shade) for shade in kinds.values()], list(kinds), loc="outside upper left", ncols=2
     )
     who = "the compute-optimal policy" if evidence.fit else "best-of-N"
     return figure, (
-        f"The small generator with {who} against the greedy answer of one {size:.1f} times as large, at the "
-        "same total FLOPs of training and answering; R is answered over trained tokens. Above 0 search wins. "
-        "Bars: 95 % intervals (paired bootstrap over problems). Hatched: the matched budget lies outside "
-        "what was measured, and the nearest point is shown."
+        f"The small generator with {who} against the greedy answers of larger ones (so many times as "
+        "large), at the same total FLOPs of training and answering; R is answered over trained tokens. Above "
+        "0 search wins. Bars: 95 % intervals (paired bootstrap over problems). Hatched: the matched budget "
+        "lies outside what was measured, and the nearest point is shown."
     )
+
+
+def _bars(axes: Axes, matches: Sequence[Match], shift: float, shade: str) -> None:
+    values = np.array([match.difference.value for match in matches])
+    low = values - [match.difference.low for match in matches]
+    high = np.array([match.difference.high for match in matches]) - values
+    bars = axes.bar(
+        np.array([float(match.bin) for match in matches]) + shift,
+        values,
+        0.36,
+        yerr=np.maximum(0, [low, high]),
+        color=shade,
+        error_kw={"elinewidth": 0.9, "ecolor": INK, "capsize": 0},
+    )
+    for bar, match in zip(bars, matches, strict=True):
+        if match.reach != "measured":
+            bar.set(hatch="////", edgecolor="white", linewidth=0)
 
 
 Draw = Callable[[Evidence, float], tuple[Figure, str]]

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from orchestrator.analysis.cells import Option
 from orchestrator.analysis.difficulty import estimate_flops
 from orchestrator.analysis.evidence import Evidence
-from orchestrator.analysis.matched import Curve, Match, answer_flops, flops_matched, size_ratio
+from orchestrator.analysis.matched import Answer, Curve, Match, flops_matched
+from orchestrator.analysis.tables import model
 
 
 class NotMeasured(Exception):
     """The comparison cannot be made, and why."""
 
 
-def greedy(evidence: Evidence) -> Option:
-    """The largest other generator's greedy single answers to the same problems. Raises NotMeasured."""
+@dataclass(frozen=True)
+class Comparison:
+    """The small model's search against ``name``'s greedy answers: ``size`` is M, ``matches`` by ratio and
+    bin, with the verifier's FLOPs and (``free``) without."""
+
+    name: str
+    size: float
+    matches: Sequence[Match]
+    free: Sequence[Match]
+
+
+def siblings(evidence: Evidence) -> list[Option]:
+    """Every other generator's greedy single answers to the same problems, the smallest first. Raises
+    NotMeasured where there are none."""
     main = evidence.main
     found = [
         option
@@ -28,27 +44,41 @@ def greedy(evidence: Evidence) -> Option:
         raise NotMeasured(
             "it needs a run of another generator with n = 1 at temperature 0, on the same problems"
         )
-    return max(found, key=lambda option: float(option.cost("generator_flops").mean()))
+    return sorted(found, key=lambda option: float(option.cost("generator_flops").mean()))
 
 
-def against_larger(evidence: Evidence, *, verifier: bool = True) -> tuple[float, list[Match]]:
-    """M, and the compute-optimal policy (best-of-N where none was learned) against ``greedy`` at matched
-    FLOPs, by bin. ``verifier``: whether its FLOPs count. Raises NotMeasured."""
-    other, main, difficulty = greedy(evidence), evidence.main, evidence.difficulty
+def against_larger(evidence: Evidence) -> list[Comparison]:
+    """The compute-optimal policy (best-of-N where none was learned) against each of ``siblings`` that is
+    larger, at matched FLOPs, by bin; the largest last. Raises NotMeasured."""
+    others, main, difficulty = siblings(evidence), evidence.main, evidence.difficulty
     if difficulty is None or main.bins is None:
         raise NotMeasured("it needs a difficulty run, which bins the problems and tells what an answer costs")
-    if evidence.fit is None:
-        best = main.named("best_of_n")
-        if not best:
-            raise NotMeasured("it needs best_of_n, or a policy")
-        curve = Curve.of(best, evidence.rule, verifier=verifier)
-    else:
-        samples = evidence.fit.policy.samples
-        estimate = None if verifier else estimate_flops(difficulty, samples, "generator_flops")
-        curve = Curve.of_policy(evidence.fit.validated["predicted"], evidence.options, estimate)
-    size = size_ratio(difficulty, other.cells[0])
-    if size <= 1:
+    best = main.by_n("best_of_n")
+    if evidence.fit is None and not best:
+        raise NotMeasured("it needs best_of_n, or a policy")
+    small = Answer.of({n: o.cells[0] for n, o in best.items()} or {difficulty.strategy["n"]: difficulty})
+    found = []
+    for other in others:
+        answer = Answer.of({1: other.cells[0]})
+        size = answer.per_token / small.per_token
+        if size <= 1:
+            continue
+        right = other.correct(next(r for r in (evidence.rule, "majority") if r in other.cells[0].correct))
+        counted, free = (
+            flops_matched(_curve(evidence, verifier), right, main.bins, answer=small.flops, size=size)
+            for verifier in (True, False)
+        )
+        found.append(Comparison(model(other.cells[0].setting["generator.model"]), size, counted, free))
+    if not found:
         raise NotMeasured("the other generator is no larger")
-    right = other.correct(next(r for r in (evidence.rule, "majority") if r in other.cells[0].correct))
-    matches = flops_matched(curve, right, main.bins, answer=answer_flops(difficulty), size=size)
-    return size, matches
+    return found
+
+
+def _curve(evidence: Evidence, verifier: bool) -> Curve:
+    if evidence.fit is None:
+        return Curve.of(evidence.main.named("best_of_n"), evidence.rule, verifier=verifier)
+    estimate = None
+    if not verifier:
+        assert evidence.difficulty is not None
+        estimate = estimate_flops(evidence.difficulty, evidence.fit.policy.samples, "generator_flops")
+    return Curve.of_policy(evidence.fit.validated["predicted"], evidence.options, estimate)

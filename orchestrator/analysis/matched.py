@@ -8,7 +8,7 @@ M + 3·(D_pre / D_inf)·(M − 1) times its greedy answer: little more than M wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,9 +35,32 @@ def multiplier(size: float, ratio: float) -> float:
     return size + 3 / ratio * (size - 1)
 
 
-def answer_flops(cell: Cell) -> float:
-    """The generator's FLOPs of one answer, a problem on average: of a run's first sample."""
-    return float(estimate_flops(cell, 1, "generator_flops").mean())
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one answer of a generator takes, a problem on average: its FLOPs, and the tokens of prompt and
+    answer."""
+
+    flops: float
+    tokens: float
+
+    @classmethod
+    def of(cls, runs: Mapping[int, Cell]) -> Answer:
+        """From runs of so many samples a problem: the line through their means, where it has one sample. Of
+        a single run the share that its first sample has of its tokens (``estimate_flops``): somewhat more
+        than it takes, since a prompt's token costs less than a sampled one."""
+        costs = ("generator_flops", "generator_tokens")
+        if len(runs) == 1:
+            ((n, cell),) = runs.items()
+            return cls(
+                *(float((estimate_flops(cell, 1, c) if n > 1 else cell.costs[c]).mean()) for c in costs)
+            )
+        means = [[cell.costs[cost].mean() for cost in costs] for cell in runs.values()]
+        slope, intercept = np.polyfit(list(runs), means, 1)
+        return cls(*map(float, intercept + slope))
+
+    @property
+    def per_token(self) -> float:
+        return self.flops / self.tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +125,8 @@ def flops_matched(
     """The small model's ``search`` against the ``larger`` one's greedy accuracy of each problem, at every
     ratio, over all problems and by bin.
 
-    ``answer``: FLOPs of the small model's greedy answer (``answer_flops``); ``size``: M, the ratio of
-    parameters (or of FLOPs a token, as ``size_ratio`` measures it).
+    ``answer``: FLOPs of the small model's greedy answer; ``size``: M, the ratio of parameters (or of FLOPs
+    a token, over prompt and answer of the same lengths).
     """
     greedy, numbers = np.asarray(larger, dtype=float), np.asarray(bins)
     found = []
@@ -113,14 +136,6 @@ def flops_matched(
             inside = np.flatnonzero(numbers == number) if number else np.arange(len(numbers))
             found.append(_match(search, greedy, inside, ratio, multiplier(size, ratio), number, budget, seed))
     return found
-
-
-def size_ratio(small: Cell, larger: Cell) -> float:
-    """M by what a token costs: the larger generator's FLOPs a token over the small one's."""
-    each = [
-        float(c.costs["generator_flops"].sum() / c.costs["generator_tokens"].sum()) for c in (larger, small)
-    ]
-    return each[0] / each[1]
 
 
 def _match(

@@ -73,10 +73,12 @@ def marker(strategy: str) -> str:
     return MARKERS.get(strategy, "p")
 
 
-def canvas(columns: int = 1, *, width: float = 7.4, height: float = 4.2, **how: Any) -> tuple[Figure, Any]:
-    """A figure and its axes in a row; inches."""
+def canvas(
+    columns: int = 1, *, rows: int = 1, width: float = 7.4, height: float = 4.2, **how: Any
+) -> tuple[Figure, Any]:
+    """A figure and its axes, row after row; inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, squeeze=False, **how)[0]
+    return figure, figure.subplots(rows, columns, squeeze=False, **how).ravel()
 
 
 def styled() -> AbstractContextManager[None]:

@@ -10,11 +10,10 @@ import pytest
 from orchestrator.analysis.cells import options
 from orchestrator.analysis.matched import (
     RATIOS,
+    Answer,
     Curve,
-    answer_flops,
     flops_matched,
     multiplier,
-    size_ratio,
 )
 from orchestrator.analysis.validation import Outcomes, cross_validate
 from tests.analysis.stored import cell
@@ -49,7 +48,23 @@ def test_a_multiplier_of_nothing_is_refused(size, ratio):
 
 def test_an_answer_is_the_first_sample_and_the_prompt_without_the_verifier():
     found = difficulty([0.5], n=4, prompt=10, length=5)  # 1000 FLOPs, half of them the generator's
-    assert answer_flops(found) == pytest.approx(500 * (10 + 5) / (10 + 20))
+    assert Answer.of({4: found}).flops == pytest.approx(500 * (10 + 5) / (10 + 20))
+    assert Answer.of({4: found}).tokens == pytest.approx(10 + 5)
+
+
+def test_with_runs_of_several_n_an_answer_is_one_prompt_and_one_sample_as_they_were_charged():
+    def charged(n, each=7.0):
+        costs = {
+            "generator_flops": np.array([3 * 10 + each * 5 * n]),
+            "generator_tokens": np.array([10 + 5 * n]),
+        }
+        run = cell([1], 100)
+        return replace(run, costs=run.costs | costs)
+
+    small = Answer.of({n: charged(n) for n in (4, 16, 64)})
+    assert (small.flops, small.tokens) == pytest.approx((3 * 10 + 7 * 5, 15))
+    larger = Answer.of({1: charged(1, each=7 * 14 + 26 * 3)})
+    assert larger.per_token / small.per_token == pytest.approx((30 + 5 * (7 * 14 + 26 * 3)) / (30 + 35))
 
 
 def test_search_wins_where_it_is_better_at_the_matched_budget():
@@ -96,11 +111,3 @@ def test_a_policys_curve_charges_the_estimate_with_the_verifier_and_without():
     without = Curve.of_policy(policy, found, estimate / 2)
     assert without.flops.tolist() == [[65.0, 50.0]]
     assert without.accuracy.tolist() == policy.accuracy.tolist() == [[0.0, 0.0]]
-
-
-def test_the_size_is_what_a_token_costs():
-    small, larger = cell([1], 100), cell([1], 100)
-    costs = {"generator_flops": np.array([1400.0]), "generator_tokens": np.array([10])}
-    larger = replace(larger, costs=larger.costs | costs)
-    small = replace(small, costs=small.costs | costs | {"generator_flops": np.array([100.0])})
-    assert size_ratio(small, larger) == pytest.approx(14.0)
