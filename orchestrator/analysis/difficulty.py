@@ -126,3 +126,18 @@ def _rank(cell: Cell) -> Ints:
     """The place of each solution among its problem's, from 0."""
     counts = _samples(cell)
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def independent_samples(cells: Sequence[Cell]) -> tuple[int, Floats]:
+    """How many independent samples of each problem there are, and how many are correct: of each cell as
+    many as its problem of fewest has, so that a search cut short biases nothing."""
+    total, right = 0, np.zeros(len(cells[0].problems))
+    for cell in cells:
+        index = cell.solutions.problem
+        counts = np.bincount(index, minlength=len(cell.problems))
+        least = int(counts.min())
+        rank = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
+        first = rank < least
+        right += np.bincount(index[first], cell.solutions.correct[first], len(cell.problems))
+        total += least
+    return total, right

@@ -15,7 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from orchestrator.analysis.cells import Cell, Option
-from orchestrator.analysis.estimators import Estimate, Floats, coverage_curve, mean_over_problems
+from orchestrator.analysis.difficulty import independent_samples
+from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems
 from orchestrator.analysis.evidence import Evidence
 from orchestrator.analysis.fits import coverage_fit
 from orchestrator.analysis.larger import NotMeasured, against_larger
@@ -205,7 +206,7 @@ def coverage(evidence: Evidence, price: float) -> tuple[Figure, str]:
     cells = cells or (list(by_n.values())[-1].cells if by_n else [])
     if not cells or cells[0].results is None:
         raise Absent("it needs independent samples: a difficulty run or best_of_n")
-    count, right = _samples(cells)
+    count, right = independent_samples(cells)
     if count < 2:
         raise Absent("it needs two independent samples of each problem at least")
     ks, values = coverage_curve(count, right)
@@ -345,18 +346,3 @@ def _bins(evidence: Evidence) -> np.ndarray:
     if evidence.main.bins is None:
         raise Absent("it needs a difficulty run, which bins the problems")
     return evidence.main.bins
-
-
-def _samples(cells: Sequence[Cell]) -> tuple[int, Floats]:
-    """How many independent samples of each problem there are, and how many are correct: of each cell as
-    many as its problem of fewest has, so that a search cut short biases nothing."""
-    total, right = 0, np.zeros(len(cells[0].problems))
-    for cell in cells:
-        index = cell.solutions.problem
-        counts = np.bincount(index, minlength=len(cell.problems))
-        least = int(counts.min())
-        rank = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
-        first = rank < least
-        right += np.bincount(index[first], cell.solutions.correct[first], len(cell.problems))
-        total += least
-    return total, right

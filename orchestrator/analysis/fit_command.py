@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.analysis.difficulty import independent_samples
 from orchestrator.analysis.estimators import Estimate
-from orchestrator.analysis.fit import Fit, fit, study
+from orchestrator.analysis.evidence import Group
+from orchestrator.analysis.fit import Fit, Study, fit, study
+from orchestrator.analysis.fits import LogLinear, PowerLaw, coverage_fit
 from orchestrator.analysis.policy import write_policy
+from orchestrator.analysis.series import series
 from orchestrator.analysis.store import find
 from orchestrator.errors import BadInput
 from orchestrator.launch import say
@@ -47,13 +51,19 @@ def run_fit(
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
     found = find(experiment, uri, runs)
-    learned = fit(study(found, rule, generator, verifier), samples=samples, margin=margin)
+    examined = study(found, rule, generator, verifier)
+    learned = fit(examined, samples=samples, margin=margin)
     write_policy(learned.policy, out)
-    numbers = to_dict(learned)
+    curves, coverage = laws(examined)
+    numbers = to_dict(learned) | {
+        "accuracy_fits": {name: asdict(curve) for name, curve in curves.items()},
+        "coverage_fit": None if coverage is None else asdict(coverage),
+    }
     if as_json:
         print(json.dumps({"policy": str(out), **numbers}))
     else:
         show(learned, Console())
+        show_laws(curves, coverage, Console())
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "margin": margin}
@@ -70,6 +80,35 @@ def to_dict(learned: Fit) -> dict[str, Any]:
         "charged": {name: asdict(each) for name, each in learned.charged.items()},
         "uncharged": {name: asdict(each) for name, each in learned.uncharged.items()},
     }
+
+
+def laws(examined: Study) -> tuple[dict[str, LogLinear], PowerLaw | None]:
+    """Accuracy against FLOPs of each curve of two points or more, and the coverage of the difficulty run's
+    samples (None: too few, or all or none solved)."""
+    curves = series(Group(examined.difficulty.models, examined.options))
+    fits = {curve.label: found for curve in curves if (found := curve.fit(examined.rule)) is not None}
+    try:
+        return fits, coverage_fit(*independent_samples([examined.difficulty]))
+    except ValueError:
+        return fits, None
+
+
+def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, console: Console) -> None:
+    """A table of the curves, and a line for coverage."""
+    table = Table(title="accuracy = α + β · log₂ FLOPs, in points, ± standard errors", title_justify="left")
+    for name in ("", "α", "β", "plateau"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, curve in curves.items():
+        line = (f"{100 * each.value:.1f} ± {100 * each.error:.1f}" for each in (curve.alpha, curve.beta))
+        level = (
+            curve.plateau
+            and f"{100 * curve.plateau.accuracy.value:.1f} from {2**curve.plateau.log2_flops.value:.3g}"
+        )
+        table.add_row(name, *line, level or "none")
+    console.print(table)
+    if coverage is not None:
+        a, b = (f"{each.value:.3f} ± {each.error:.3f}" for each in (coverage.a, coverage.b))
+        console.print(f"coverage of k samples = exp(a · k^b), a = {a}, b = {b}", highlight=False)
 
 
 def show(learned: Fit, console: Console) -> None:

@@ -161,12 +161,13 @@ def fits_table(evidence: Evidence) -> Table | None:
             if fit.plateau is not None:
                 turn = fit.plateau.log2_flops
                 plateau = [f"{si(2**turn.value)} ×/÷ {2**turn.error:.2f}", _percent(fit.plateau.accuracy)]
-            rows.append([curve.label, _percent(fit.beta), *plateau, f"{100 * fit.residual:.1f}"])
+            line = [_percent(fit.alpha), _percent(fit.beta)]
+            rows.append([curve.label, *line, *plateau, f"{100 * fit.residual:.1f}"])
     if not rows:
         return None
     return Table(
         "Accuracy against FLOPs, fitted",
-        ["strategy", "points a doubling", "plateau from, FLOPs", "plateau, %", "residual, points"],
+        ["strategy", "α", "β, points a doubling", "plateau from, FLOPs", "plateau, %", "residual, points"],
         rows,
         1,
         "acc = α + β·log₂ FLOPs up to a plateau, where one explains the points better (BIC); ± is a standard "

@@ -118,6 +118,15 @@ def test_the_command_writes_a_policy_and_keeps_it_in_mlflow(swept, tmp_path, cap
     assert (policy.experiment, policy.samples, len(policy.thresholds)) == ("lab", 8, 4)
     numbers = json.loads(printed.out)
     assert np.sum(numbers["agreement"]["confusion"]) == len(P)
+    lines = numbers["accuracy_fits"]
+    assert set(lines) == {"best of n", "beam search"}
+    gain = np.mean([0.5 * (1 - (1 - p) ** 8 - 1 + (1 - p) ** 2) for p in P])  # a doubling, from 2 to 8
+    assert lines["best of n"]["beta"]["value"] == pytest.approx(
+        gain, abs=3 * lines["best of n"]["beta"]["error"]
+    )
+    law = numbers["coverage_fit"]
+    assert np.exp(law["a"]["value"]) == pytest.approx(np.mean(P), abs=0.1)
+    assert law["b"]["value"] < -3 * law["b"]["error"]
 
     client = MlflowClient(local_uri(swept))
     experiment = client.get_experiment_by_name("lab")
@@ -143,6 +152,8 @@ def test_the_command_reads_a_directory_and_shows_tables(swept, tmp_path, capsys,
     printed = capsys.readouterr()
     assert "predicted, estimate charged" in printed.out
     assert "best_of_n n=8" in printed.out
+    assert "accuracy = α + β · log₂ FLOPs" in printed.out
+    assert "coverage of k samples = exp(a · k^b)" in printed.out
     assert f"strategy.policy={out}" in printed.err
 
 
