@@ -81,7 +81,7 @@ def test_the_predicted_difficulty_is_the_mean_score_of_the_first_samples_alone()
         mean_final_score(found, 4)
 
 
-@given(st.lists(st.floats(0, 1), min_size=5, max_size=40, unique=True))
+@given(st.lists(st.integers(0, 10**6).map(lambda n: n / 10**6), min_size=5, max_size=40, unique=True))
 def test_thresholds_cut_what_they_were_learned_on_into_equal_bins(scores):
     cuts = thresholds(scores)
     assert list(cuts) == sorted(cuts, reverse=True)
