@@ -275,7 +275,7 @@ def _labels(cells: Sequence[Cell]) -> list[str]:
         {
             key: value
             for key, value in (*cell.strategy.items(), *cell.extras.items())
-            if key != "allocation.name"
+            if key != "allocation.name" and not (key in ADAPTIVE and value is None)
         }
         for cell in cells
     ]

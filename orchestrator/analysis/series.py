@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from orchestrator.analysis.cells import Option, short, shown
+from orchestrator.analysis.cells import ADAPTIVE, Option, short, shown
 from orchestrator.analysis.estimators import Floats
 from orchestrator.analysis.evidence import UNIFORM, Group, allocation_of
 from orchestrator.analysis.fits import LogLinear, accuracy_fit
@@ -100,7 +100,11 @@ def _labels(curves: Sequence[Sequence[Option]]) -> list[str]:
     firsts = [curve[0] for curve in curves]
     own = [{**option.strategy, **option.cells[0].extras} for option in firsts]
     keys = {key for each in own for key in each if key not in (*SIZES, "allocation.name")}
-    told = [key for key in sorted(keys) if len({repr(each.get(key)) for each in own}) > 1]
+    told = [
+        key
+        for key in sorted(keys)
+        if len({repr(each.get(key)) for each in own if key not in ADAPTIVE or each.get(key) is not None}) > 1
+    ]
     labels = []
     for option, each in zip(firsts, own, strict=True):
         words = [str(option.strategy["name"]).rpartition("/")[2].replace("_", " ")]

@@ -161,6 +161,10 @@ def test_what_differs_in_reviser_and_allocation_is_another_option_and_says_so(se
     base = cell([1, 0], strategy={"name": "revisions", "n": 4, "length": 2})
     cells = [replace(base, config={**base.config, section: value}) for value in values]
     assert [option.label for option in options(cells)] == [f"revisions n=4 {word}" for word in words]
+    # Under another allocation its own keys say nothing.
+    uniform = replace(base, config={**base.config, "allocation": {"name": "uniform"}})
+    adaptive = replace(base, config={**base.config, "allocation": {"name": "adaptive", "confidence": 0.9}})
+    assert [option.label for option in options([uniform, adaptive])] == ["revisions n=4"] * 2
     group = Group(base.models, options(cells))
     assert [curve.label for curve in series(group)] == [
         f"revisions {word}" + (" adaptive" if section == "allocation" else "") for word in words
