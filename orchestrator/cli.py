@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--problems", type=int, default=512)
     evaluate.add_argument("--samples", type=int, default=64)
     evaluate.add_argument("--verifier", nargs="+", default=["prm", "prm-weak"], help="(default: both)")
+    evaluate.add_argument("--reviser", action="store_true", help="chains of revisions, in their place")
     evaluate.set_defaults(command=_lab_evaluate)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on the runs of this directory")
@@ -211,7 +212,11 @@ def _lab_train(options: argparse.Namespace, errors: Console) -> int:
 def _lab_evaluate(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.config import LAB
     from orchestrator.lab.evaluate import evaluate
+    from orchestrator.lab.evaluate_reviser import evaluate_reviser
 
+    if options.reviser:
+        evaluate_reviser(LAB / "generator-s", LAB / "reviser", limit=options.problems)
+        return 0
     verifiers = [LAB / name for name in options.verifier]
     evaluate(LAB / "generator-s", verifiers, limit=options.problems, samples=options.samples)
     return 0

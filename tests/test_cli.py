@@ -306,3 +306,10 @@ def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
 
 def test_the_ui_without_a_store(capsys, tmp_path):
     assert "start a run first" in refused(capsys, "ui", "--runs", str(tmp_path))
+
+
+def test_the_reviser_is_measured_by_the_command(capsys):
+    assert run_command(["lab", "evaluate", "--reviser", "--problems", "8"]) == 0
+    said = capsys.readouterr().out
+    assert "reviser over generator-s: 8 test problems" in said
+    assert "to_wrong" in said

@@ -31,7 +31,7 @@ def evaluate_reviser(
     generator: Path,
     reviser: Path,
     split: str = "test",
-    limit: int = 304,
+    limit: int = 512,
     chains: int = 2,
     seeds: tuple[int, ...] = (0, 1, 2),
     log: Callable[[str], None] = print,
