@@ -111,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         "--rule", default="weighted", help="the selection rule that counts (default: weighted)"
     )
     report.add_argument("--samples", type=int, default=4, help="of a problem, to tell its bin (default: 4)")
-    report.add_argument("--price", type=float, default=2.0, help="of an accelerator-hour (default: 2)")
+    report.add_argument(
+        "--price", type=float, help="of an accelerator-hour (default: the runs' cluster.price)"
+    )
     report.add_argument("--generator", help="which to report on (default: the one with most cells)")
     report.add_argument("--table", action="store_true", help="only print accuracy by difficulty, as Markdown")
     report.add_argument("--out", type=Path, default=Path("report.html"), help="(default: report.html)")

@@ -142,9 +142,11 @@ class ClusterConfig:
     """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster. Engines have
     ``start_timeout_seconds`` to be up; a lost one that is not up again by then is made anew. A replica that
     has said nothing for ``probe_after_seconds`` is asked for one token; without it in
-    ``probe_timeout_seconds`` it is taken to hang, and replaced."""
+    ``probe_timeout_seconds`` it is taken to hang, and replaced. ``price``: of an accelerator-hour (of a
+    CPU-hour where no replica holds an accelerator), for ``ttc report``."""
 
     address: str | None = None
+    price: float = 2.0
     start_timeout_seconds: float = 600.0
     probe_after_seconds: float = 30.0
     probe_timeout_seconds: float = 120.0
@@ -349,6 +351,7 @@ def _check(config: Config) -> None:
     for key in ("start_timeout_seconds", "probe_after_seconds", "probe_timeout_seconds"):
         _least(f"cluster.{key}", getattr(config.cluster, key), 1)
 
+    _least("cluster.price", config.cluster.price, 0)
     _least("tracking.traces", config.tracking.traces, 0)
 
     strategy = configured(config.strategy)

@@ -36,7 +36,7 @@ def run_report(
     *,
     rule: str = "weighted",
     samples: int = 4,
-    price: float = 2.0,
+    price: float | None = None,
     generator: str | None = None,
     uri: str | None = None,
     runs: str = "runs",
@@ -44,10 +44,11 @@ def run_report(
 ) -> int:
     """Write the report of an experiment (its name in MLflow, or a directory: a path with a slash) to
     ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. ``price``: of an
-    accelerator-hour. ``table`` prints the table of accuracy and does no more. Raises BadInput."""
+    accelerator-hour (None: the runs' ``cluster.price``). ``table`` prints the table of accuracy and does no
+    more. Raises BadInput."""
     if samples < 1:
         raise BadInput("--samples", samples, "allowed: 1 or more")
-    if not 0 <= price < float("inf"):
+    if price is not None and not 0 <= price < float("inf"):
         raise BadInput("--price", price, "allowed: 0 or more, of an accelerator-hour")
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
@@ -55,6 +56,8 @@ def run_report(
     if table:
         print(markdown(accuracy_table(evidence)))
         return 0
+    if price is None:
+        price = float((evidence.main.options[0].cells[0].config.get("cluster") or {}).get("price", 2.0))
     drawn, absent = draw(evidence, price)
     out.write_text(page(evidence, drawn, absent), encoding="utf-8")
     say(errors, f"report in {out}")

@@ -29,7 +29,8 @@ def stored(tmp_path_factory) -> Path:
     """Two runs of one configuration and one of other problems, in a directory and in MLflow."""
     directory = tmp_path_factory.mktemp("stored")
     for name, count in (("a", 6), ("b", 6), ("c", 5)):
-        config = lab_config("strategy.name=best_of_n", "strategy.n=4", f"budget.flops={count}e6")
+        sizes = ("strategy.n=4", f"budget.flops={count}e6")
+        config = lab_config("strategy.name=best_of_n", *sizes, "cluster.price=3.5")
         store(directory / "study" / name, local_uri(directory), config, search([0.5] * count, 4, 0))
     return directory
 
@@ -156,7 +157,7 @@ def test_the_command_keeps_the_page_in_mlflow(stored, tmp_path, capsys):
     experiment = client.get_experiment_by_name("lab")
     (run,) = client.search_runs([experiment.experiment_id], "tags.`ttc.role` = 'report'")
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert run.data.params["price"] == "2.0"
+    assert run.data.params["price"] == "3.5", "the configuration's"
 
 
 @pytest.mark.parametrize(
