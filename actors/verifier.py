@@ -154,18 +154,20 @@ class VerifierActor(Replica):
         return Job(key, tokens, self._kind.params(read_cache=True), request, request.priority)
 
     def shared(self, key: str, result: Result | Failure) -> list[tuple[str, Result | Failure]]:
-        path, others = self._waiting.pop(key, (None, []))
-        if path is not None:
-            del self._scoring[path]
-        return [(other, _again(result, id)) for other, id in others]
+        return [(other, _again(result, id)) for other, id in self._ended(key)]
 
     def unshared(self, keys: list[str]) -> list[str]:
         alone = [key for key in keys if not self._waiting.get(key, (None, []))[1]]
         for key in alone:
-            path, _ = self._waiting.pop(key, (None, []))
-            if path is not None:
-                del self._scoring[path]
+            self._ended(key)
         return alone
+
+    def _ended(self, key: str) -> list[tuple[str, str]]:
+        """A job scores its path no more. Returns the (key, id) of those that waited for it."""
+        path, others = self._waiting.pop(key, (None, []))
+        if path is not None:
+            del self._scoring[path]
+        return others
 
     async def forget(self) -> None:
         await super().forget()

@@ -350,7 +350,6 @@ def _check(config: Config) -> None:
         _least("budget.solution_tokens", config.budget.solution_tokens, 1)
     for key in ("start_timeout_seconds", "probe_after_seconds", "probe_timeout_seconds"):
         _least(f"cluster.{key}", getattr(config.cluster, key), 1)
-
     _least("cluster.price", config.cluster.price, 0)
     _least("tracking.traces", config.tracking.traces, 0)
 
