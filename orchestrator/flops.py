@@ -11,6 +11,9 @@ vocabulary V (Kaplan et al. 2020, table 1, with grouped queries, a gated MLP and
     attention   4 · L · H·h · keys(p)                   QKᵀ and AV; keys(p) = p + 1, or the sliding window
     head        2 · d · V                               tied or not; a reward head costs its own matrices
 
+Other decoders of Transformers, mixtures of experts among them, are counted by running one without weights
+(`flops_counted`), to the same convention.
+
 The common form, 2·(N_non-embedding + L·ctx·d_attn) + 2·d·V with d_attn = H·h, is this averaged over the
 positions of one sequence of length ctx. The token *at* position ctx costs twice that attention term.
 
@@ -32,8 +35,10 @@ from orchestrator.errors import BadInput, one_of
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")  # one shape: grouped-query attention + gated MLP, dense
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""The families of one shape, in closed form: grouped-query attention and a gated MLP, dense."""
 _PROCESS_LABELS = {"Qwen2ForProcessRewardModel": 2, "Qwen2ForRewardModel": 1}
+_LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _DIRECT_HEADS = ("ForTokenClassification", "ForSequenceClassification")
 
 
@@ -42,7 +47,7 @@ class CostModel:
     """What a position costs. Counts of tokens go in, FLOPs come out. Build it with `from_pretrained`."""
 
     position_flops: int  # the matrices of all layers, for one position
-    pair_flops: int  # one query attending to one key, in one layer: 4 · H·h
+    pair_flops: int  # one query attending to one key, in one layer: 4 · H·h (counted models: all as one)
     head_flops: int  # LM head or reward head, for one position
     full_layers: int  # layers that attend to every earlier position
     window_layers: int  # layers that attend to the last `window` positions, the present one included
@@ -62,11 +67,31 @@ class CostModel:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | PretrainedConfig) -> CostModel:
+        """Of a `config.json`. `BadInput` if its family, a size or its head cannot be charged."""
         c: dict[str, Any] = dict(config) if isinstance(config, Mapping) else config.to_dict()
-        kind = c.get("model_type")
-        if kind not in MODEL_TYPES:
-            raise BadInput("model_type", kind, one_of(MODEL_TYPES) + " (dense models; no mixture of experts)")
+        return cls._in_closed_form(c) if c.get("model_type") in MODEL_TYPES else cls._counted(c)
 
+    @classmethod
+    def _counted(cls, c: dict[str, Any]) -> CostModel:
+        from orchestrator.flops_counted import count_body
+
+        body = count_body(c)
+        head_matrices, head_parameters = _head(body.settings, body.width, body.vocabulary)
+        return cls(
+            position_flops=body.position_flops,
+            pair_flops=body.pair_flops,
+            head_flops=2 * head_matrices,
+            full_layers=body.full_layers,
+            window_layers=body.window_layers,
+            window=body.window,
+            n_parameters=body.parameters + head_parameters,
+            non_embedding_parameters=body.parameters - body.embedding_parameters,
+            reward=not _predicts(c["architectures"][0]),
+        )
+
+    @classmethod
+    def _in_closed_form(cls, c: dict[str, Any]) -> CostModel:
+        kind = c["model_type"]
         layers, d, f = (_size(c, k) for k in ("num_hidden_layers", "hidden_size", "intermediate_size"))
         heads, vocab = _size(c, "num_attention_heads"), _size(c, "vocab_size")
         default_heads = heads if kind == "llama" or "num_key_value_heads" in c else None
@@ -97,7 +122,7 @@ class CostModel:
             window=window,
             n_parameters=vocab * d + body + head_parameters,
             non_embedding_parameters=body,
-            reward=not str(c["architectures"][0]).endswith("ForCausalLM"),
+            reward=not _predicts(c["architectures"][0]),
         )
 
     def body(self, start: int, end: int) -> int:
@@ -134,11 +159,16 @@ def _keys(n: int, window: int = 0) -> int:
     return m * (m + 1) // 2 + (n - m) * window
 
 
+def _predicts(architecture: str) -> bool:
+    """It has a head that predicts tokens."""
+    return architecture.endswith(_LANGUAGE_HEADS)
+
+
 def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
     """(matrix weights one position multiplies, parameters beyond the embedding) of the head."""
     named = c.get("architectures")
     name = str(named[0]) if isinstance(named, list | tuple) and named else None
-    if name and name.endswith("ForCausalLM"):
+    if name and _predicts(name):
         return d * vocab, 0 if c.get("tie_word_embeddings") else d * vocab
     if name in _PROCESS_LABELS:  # Linear(d, d), ReLU, Linear(d, labels), both with a bias
         labels = _PROCESS_LABELS[name]
@@ -146,7 +176,11 @@ def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
     if name and name.endswith(_DIRECT_HEADS):
         labels = len(c["id2label"]) if c.get("id2label") else _size(c, "num_labels", 2)
         return d * labels, d * labels + (labels if name.endswith(_DIRECT_HEADS[0]) else 0)
-    heads = ["*ForCausalLM", *("*" + head for head in _DIRECT_HEADS), *_PROCESS_LABELS]
+    heads = [
+        *("*" + head for head in _LANGUAGE_HEADS),
+        *("*" + head for head in _DIRECT_HEADS),
+        *_PROCESS_LABELS,
+    ]
     raise BadInput("architectures", named, one_of(heads))
 
 

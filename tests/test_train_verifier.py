@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from orchestrator.prm.label import LabelledSolution, write_labels
 from orchestrator.prm.measures import Bin, auc, calibration_error, measure, reliability, within_problem_auc
 from orchestrator.prm.model import load_verifier, new_verifier, scores
 from orchestrator.prm.train import MEASURES_FILE, RESUME_FILE, predict, split, train
-from tests.actors.tiny_models import SYMBOLS, save_llama
+from tests.actors.tiny_models import SYMBOLS, save_family, save_llama
 
 CONFIG = TrainConfig(
     steps=40, batch=32, micro=16, lr=3e-3, warmup=5, dropout=0.1, held_out=0.25, every=10, patience=9
@@ -79,6 +80,36 @@ def test_a_verifier_learns_from_labels_and_is_saved_as_it_was_measured(backbone:
     assert not (tmp_path / "v" / RESUME_FILE).exists()
     stock = AutoModelForTokenClassification.from_pretrained(tmp_path / "v")
     assert type(stock).__name__ == "LlamaForTokenClassification"
+
+
+def test_a_verifier_of_another_family_learns_as_well(tmp_path: Path):
+    backbone = save_family(tmp_path / "phi", "phi3")
+    measures = train(rows(), str(backbone), tmp_path / "v", replace(CONFIG, freeze=1), log=lambda line: None)
+    assert measures is not None
+    assert measures.bce < measures.bce_constant - 0.05
+    layers = load_verifier(tmp_path / "v").base_model.layers
+    before = AutoModel.from_pretrained(backbone, dtype=torch.float32).layers
+    unchanged = [
+        torch.equal(a.mlp.down_proj.weight, b.mlp.down_proj.weight)
+        for a, b in zip(layers, before, strict=True)
+    ]
+    assert unchanged == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "config", "words"),
+    [
+        ("phi3", {}, replace(CONFIG, extra_layers=1), "--extra-layers: 1 is not usable; allowed: 0, or"),
+        ("gpt2", {}, CONFIG, "needed: a family whose verifiers vLLM serves"),
+        ("olmo2", {}, CONFIG, "needed: a family that Transformers has a ForTokenClassification of"),
+    ],
+)
+def test_what_a_family_cannot_be_is_one_line(
+    tmp_path: Path, kind: str, settings: dict[str, int], config: TrainConfig, words: str
+):
+    backbone = save_family(tmp_path / kind, kind, **settings)
+    with pytest.raises(BadInput, match=re.escape(words)):
+        train(rows(), str(backbone), tmp_path / "v", config, log=lambda line: None)
 
 
 def test_a_training_stopped_and_gone_on_with_is_the_same_training(backbone: Path, tmp_path: Path):

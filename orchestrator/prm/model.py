@@ -16,11 +16,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer
 from transformers.utils import logging
 
-from orchestrator.errors import BadInput
-from orchestrator.flops import CostModel
+from orchestrator.errors import BadInput, one_of
+from orchestrator.flops import MODEL_TYPES, CostModel
 
 _WRITERS = ("embed_tokens.weight", "o_proj.weight", "o_proj.bias", "down_proj.weight", "down_proj.bias")
-"""What adds to the residual stream, in the families whose cost is known (flops.MODEL_TYPES)."""
+"""What adds to the residual stream, in the families of ``flops.MODEL_TYPES``."""
 
 
 def new_verifier(
@@ -40,7 +40,8 @@ def new_verifier(
     it knew. ``dropout`` is before the head. ``examples`` are some inputs (int64[length]).
 
     The stream of activations that a language model hands from layer to layer can be far larger than what a
-    new layer adds to it, which so would hardly count. Every layer reads the stream through an RMS norm;
+    new layer adds to it, which so would hardly count. Every layer of the families of ``flops.MODEL_TYPES``,
+    which alone can be given new ones, reads the stream through an RMS norm;
     so, under new layers, it is divided by a power of two (about its root mean square) without changing what
     the old layers compute: whatever writes to it is divided, and the norms' epsilon with it, squared.
 
@@ -51,7 +52,14 @@ def new_verifier(
         raise BadInput("--extra-layers", extra_layers, "allowed: 0 where the backbone is a verifier already")
     logging.set_verbosity_error()  # that the head is new is no news
     logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(backbone)
+    config = AutoConfig.from_pretrained(backbone).get_text_config(decoder=True)
+    if type(config) not in AutoModelForTokenClassification._model_mapping:
+        needed = "needed: a family that Transformers has a ForTokenClassification of"
+        raise BadInput("--backbone", backbone, f"{needed}, which {config.model_type} is not")
+    if extra_layers and config.model_type not in MODEL_TYPES:
+        raise BadInput(
+            "--extra-layers", extra_layers, f"allowed: 0, or a backbone that is {one_of(MODEL_TYPES)}"
+        )
     own = config.num_hidden_layers
     if freeze is not None and not 0 <= freeze <= own:
         raise BadInput("--freeze", freeze, f"allowed: 0 to {own}, or all")
@@ -62,8 +70,8 @@ def new_verifier(
     )
     fixed = own if freeze is None else freeze
     if fixed:
-        model.base_model.embed_tokens.requires_grad_(False)
-    for layer in model.base_model.layers[:fixed]:
+        model.get_input_embeddings().requires_grad_(False)
+    for layer in _layers(model)[:fixed]:
         layer.requires_grad_(False)
     return model
 
@@ -82,6 +90,10 @@ def _headed(
     else:
         weights = body.state_dict()
     model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
+    if not hasattr(model, "score"):
+        raise BadInput(
+            "--backbone", backbone, "needed: a family whose verifiers vLLM serves (head in `score`)"
+        )
     model.base_model.load_state_dict(weights, strict=False)
     return model
 
@@ -117,6 +129,12 @@ def load_verifier(directory: Path, **changes: Any) -> Any:
         raise BadInput("verifier.model", str(directory), "allowed: a verifier that ttc verifier train wrote")
     model = AutoModelForTokenClassification.from_pretrained(directory, config=config, dtype=torch.float32)
     return model.eval()
+
+
+def _layers(model: Any) -> Any:
+    """Its layers in their order, whatever their family calls them."""
+    count = model.config.num_hidden_layers
+    return next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count)
 
 
 def _deepen(config: Any, extra_layers: int) -> None:

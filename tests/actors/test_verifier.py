@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from orchestrator.prm.label import LabelledSolution
 from orchestrator.prm.model import load_verifier, scores
 from orchestrator.prm.train import train
 from tests.actors.calls import answers, collect, sample, score
-from tests.actors.tiny_models import MAX_LEN, make_reward_model, save_llama
+from tests.actors.tiny_models import MAX_LEN, make_reward_model, save_family, save_llama
 
 ENDS = (20, 50, 70, 100, 131, 150)
 
@@ -39,16 +40,25 @@ def test_scores_are_hugging_faces(verifier: Any) -> None:
     assert len(set(reference)) > 100  # a model that says the same everywhere tests nothing
 
 
-def test_a_verifier_trained_from_a_llama_scores_as_plain_torch_does(cluster: Any, tmp_path: Path) -> None:
+def _mixture(path: Path) -> Path:
+    return save_family(path, "mixtral", num_local_experts=4, num_experts_per_tok=2, head_dim=32)
+
+
+@pytest.mark.parametrize(
+    ("save", "layers"), [(save_llama, {"extra_layers": 1, "freeze": -1}), (_mixture, {"freeze": 1})]
+)
+def test_a_verifier_trained_from_any_language_model_scores_as_plain_torch_does(
+    cluster: Any, tmp_path: Path, save: Callable[[Path], Path], layers: dict[str, int]
+) -> None:
     rows = [LabelledSolution(f"p{seed}", "", (), (seed % 2,) * 6, path(seed), ENDS) for seed in range(8)]
-    config = TrainConfig(steps=3, batch=8, lr=1e-2, warmup=0, held_out=0.4, extra_layers=1, freeze=-1)
-    backbone = save_llama(tmp_path / "llama")
+    config = TrainConfig(steps=3, batch=8, lr=1e-2, warmup=0, held_out=0.4, **layers)
+    backbone = save(tmp_path / "backbone")
     assert train(rows, str(backbone), tmp_path / "verifier", config, log=lambda line: None) is not None
     paths = [path(seed) for seed in range(20, 24)]
     with torch.inference_mode():
         expected = scores(load_verifier(tmp_path / "verifier"), torch.tensor(paths)).numpy()
     assert np.ptp(expected) > 0.1
-    actor = ray.remote(VerifierActor).remote("llama", str(tmp_path / "verifier"))
+    actor = ray.remote(VerifierActor).remote("trained", str(tmp_path / "verifier"))
     try:
         cold = answers(actor, [score(tokens[: ENDS[2]], *ENDS[:3]) for tokens in paths])
         warm = answers(actor, [score(tokens, *ENDS) for tokens in paths])

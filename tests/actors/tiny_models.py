@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -40,6 +43,25 @@ def save_llama(path: Path) -> Path:
         initializer_range=0.3,
     )
     LlamaForCausalLM(config).float().save_pretrained(path)
+    _save_tokenizer(path)
+    return path
+
+
+def save_family(path: Path, kind: str, **settings: Any) -> Path:
+    """A random language model of another family of Transformers: one whose cost has no closed form."""
+    torch.manual_seed(4)
+    shape = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": MAX_LEN,
+        "initializer_range": 0.3,
+    }
+    tokens = {"bos_token_id": None, "eos_token_id": EOS, "pad_token_id": EOS}
+    config = AutoConfig.for_model(kind, vocab_size=len(SYMBOLS), **tokens, **shape | settings)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(path)
     _save_tokenizer(path)
     return path
 
