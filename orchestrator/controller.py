@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -60,6 +62,7 @@ class SearchResult:
     """What one search found. ``selected`` is the answer by each selection rule; FLOPs in ``usage``.
 
     ``exhausted``: the lease ended the search early. ``error``: what broke it, then nothing is found.
+    ``seconds``: from its start, beside the other searches, to its answer; NaN where it was not measured.
     """
 
     problem: Problem
@@ -69,6 +72,7 @@ class SearchResult:
     usage: Usage
     exhausted: bool = False
     error: str | None = None
+    seconds: float = math.nan
 
     @property
     def covered(self) -> bool:
@@ -171,6 +175,11 @@ class Controller:
         return result
 
     async def _search(self, ops: Operations, search: Search) -> SearchResult:
+        started = time.monotonic()
+        result = await self._searched(ops, search)
+        return replace(result, seconds=time.monotonic() - started)
+
+    async def _searched(self, ops: Operations, search: Search) -> SearchResult:
         judge = partial(self._judged, ops.problem, len(ops.prompt), ops.usage)
         try:
             try:

@@ -178,6 +178,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),
         ("throughput", f"{s.tokens_per_second:,.0f} generated tokens/s"),
         ("utilisation", ", ".join(f"{name} {percent(u)}" for name, u in s.utilisation.items())),
+        ("latency", f"{s.latency['p50']:.1f} s a problem (median), {s.latency['p95']:.1f} s (95 %)"),
         ("time", f"{s.seconds:.1f} s of search after {s.startup_seconds:.1f} s of start-up"),
     ]
     if s.replayed:

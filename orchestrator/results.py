@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
 from orchestrator.budget import Budget
 from orchestrator.controller import SearchResult, Solution
@@ -37,7 +39,8 @@ class Summary:
     ``budget``: what was asked for, in FLOPs, and what that buys (``Budget.to_dict``).
     ``pass_at_k``: by k, over attempts that are independent; empty where there are none (``pass_at_k``
     below). ``distinct_answers``: different answers a problem, on average.
-    ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``utilisation`` is the
+    ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``latency``: seconds from a
+    search's start to its answer, the median (``p50``) and ``p95`` of problems. ``utilisation`` is the
     share of the search in which a pool's replicas had work, on average. ``flips``: of the correct
     attempts that were revised, the share whose revision is incorrect; None where nothing was revised.
     ``allocation``: rounds in which the budget was moved between problems, and how many problems were
@@ -62,6 +65,7 @@ class Summary:
     tokens_per_second: float
     seconds: float
     startup_seconds: float
+    latency: dict[str, float]
     utilisation: dict[str, float]
     allocation: dict[str, int]
     operations: int
@@ -114,6 +118,7 @@ def summarise(
         tokens_per_second=usage.fresh_tokens / seconds,
         seconds=seconds,
         startup_seconds=startup_seconds,
+        latency={f"p{q}": float(np.percentile([r.seconds for r in results], q)) for q in (50, 95)},
         utilisation=utilisation,
         allocation=allocation or {},
         operations=usage.operations,
@@ -198,6 +203,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             "verifier_flops": r.usage.verifier_flops,
             "generator_tokens": r.usage.generator_tokens,
             "verifier_tokens": r.usage.verifier_tokens,
+            "seconds": r.seconds,
             "solutions": [asdict(solution) for solution in r.solutions],
         }
         for r in results
@@ -234,6 +240,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
                     "verifier_tokens",
                 )
             ),
+            ("seconds", pa.float64()),
             ("solutions", pa.list_(solution)),
         ]
     )

@@ -205,6 +205,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         "tokens_per_second": summary.tokens_per_second,
         "seconds": summary.seconds,
         "startup_seconds": summary.startup_seconds,
+        **{f"latency/{name}": value for name, value in summary.latency.items()},
         **{f"utilisation/{name}": value for name, value in summary.utilisation.items()},
         **{f"allocation/{name}": float(value) for name, value in summary.allocation.items()},
         "problems/total": float(summary.problems),

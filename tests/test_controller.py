@@ -7,6 +7,7 @@ import random
 import sqlite3
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,6 +56,15 @@ async def test_the_same_solutions_whatever_the_timing_and_the_number_of_searches
     for at_once in (1, 3):
         again = await run(ScriptedEngine(letters(3), jitter=random.Random(at_once)), at_once=at_once)
         assert digest(again) == digest(expected)
+
+
+async def test_a_searchs_seconds_are_its_own_and_not_its_wait_for_a_slot(monkeypatch):
+    engine = ScriptedEngine(letters(3))
+    clock = SimpleNamespace(monotonic=lambda: len(engine.samples) + len(engine.scores))
+    monkeypatch.setattr("orchestrator.controller.time", clock)  # a request is a second
+    results = await run(engine, at_once=1)
+    assert all(result.seconds > 0 for result in results)
+    assert sum(result.seconds for result in results) == clock.monotonic()
 
 
 async def test_the_digest_tells_different_solutions_apart():

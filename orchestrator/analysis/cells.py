@@ -64,8 +64,9 @@ class Cell:
 
     ``role``: ``cell``, or ``difficulty`` for the run whose samples serve only to bin the problems.
     ``budget``: FLOPs a problem that it was given. ``correct``: by selection rule. ``costs``: FLOPs and
-    tokens charged, by the names in ``COSTS``. ``results``: its table of solutions (Parquet). ``seconds``:
-    wall time of the search, all problems together; NaN where it is not known.
+    tokens charged, by the names in ``COSTS``. ``latency``: seconds from a problem's start to its answer,
+    beside the others. ``results``: its table of solutions (Parquet). ``seconds``: wall time of all problems
+    together. Both are NaN where they are not known.
     """
 
     run_id: str
@@ -77,6 +78,7 @@ class Cell:
     covered: Bools
     exhausted: Bools
     costs: Mapping[str, Ints]
+    latency: Floats
     results: Path | None = None
     seconds: float = float("nan")
 
@@ -142,7 +144,8 @@ def read_cell(
 
     file = pq.ParquetFile(results)
     names = [name for name in file.schema_arrow.names if name.startswith("correct_")]
-    table = file.read(columns=["problem", "covered", "exhausted", *COSTS, *names])
+    timed = [name for name in file.schema_arrow.names if name == "seconds"]  # not in the runs of before
+    table = file.read(columns=["problem", "covered", "exhausted", *COSTS, *timed, *names])
     columns = {name: table[name].to_numpy() for name in table.column_names if name != "problem"}
     return Cell(
         run_id,
@@ -154,6 +157,7 @@ def read_cell(
         columns["covered"],
         columns["exhausted"],
         {name: columns[name] for name in COSTS},
+        columns["seconds"] if timed else np.full(len(table), np.nan),
         results,
         seconds,
     )

@@ -16,21 +16,24 @@ from orchestrator.analysis.tables import name
 
 
 def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
-    timed = [o for o in evidence.main.options if all(np.isfinite(cell.seconds) for cell in o.cells)]
+    def known(cell: Cell) -> bool:
+        return bool(np.isfinite(cell.latency).all()) and bool(np.isfinite(cell.seconds))
+
+    timed = [option for option in evidence.main.options if all(known(cell) for cell in option.cells)]
     if len(timed) < 2:
-        raise Absent("it needs the seconds of two configurations at least")
+        raise Absent("it needs two configurations at least whose searches were timed")
     unit = "accelerator" if any(accelerators(cell, "num_gpus") for o in timed for cell in o.cells) else "CPU"
     resource = "num_gpus" if unit == "accelerator" else "num_cpus"
 
-    def seconds(option: Option) -> float:
-        return float(np.mean([cell.seconds / len(cell.problems) for cell in option.cells]))
+    def latency(option: Option) -> float:
+        return float(np.mean([np.median(cell.latency) for cell in option.cells]))
 
     def cost(option: Option) -> float:
         held = [accelerators(c, resource) * c.seconds / len(c.problems) for c in option.cells]
         return 1000 * price * float(np.mean(held)) / 3600
 
     figure, panels = canvas(2, width=11, height=4.4, sharey=True)
-    measured = [(panels[0], seconds, "wall seconds a problem (run time / problems)")]
+    measured = [(panels[0], latency, "seconds from a search's start to its answer, median of problems")]
     measured.append((panels[1], cost, f"cost of 1,000 problems, at {price:g} a {unit}-hour"))
     for axes, measure, label in measured:
         _front(axes, timed, [measure(option) for option in timed], evidence.rule)
@@ -45,9 +48,9 @@ def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(unique.values(), unique, loc="outside upper left", ncols=min(7, len(unique)), fontsize=8.5)
     return figure, (
-        "Each point is a strategy at one budget; the line joins those that none beats in both. Time is a "
-        "run's search without start-up, over its problems, which run at once: it compares runs of one "
-        f"machine and of as many problems. Cost counts every {unit} that the replicas hold."
+        "Each point is a strategy at one budget; the line joins those that none beats in both. A search's "
+        "time is beside the run's others, with which it shares the engines: it compares runs of one machine "
+        f"and of as many problems at once. Cost counts every {unit} that the replicas hold during a search."
     )
 
 

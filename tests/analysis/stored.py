@@ -46,7 +46,9 @@ def cell(
     }
     problems = tuple(f"p{i}" for i in range(len(right)))
     none = np.zeros(len(right), dtype=bool)
-    return Cell(f"r{seed}", role, config, budget, problems, {rule: right}, right, none, costs)
+    return Cell(
+        f"r{seed}", role, config, budget, problems, {rule: right}, right, none, costs, np.ones(len(right))
+    )
 
 
 def solution(
@@ -56,7 +58,9 @@ def solution(
     return Solution(str(index), "text", 3, found, correct, steps[-1], tuple(steps), "end")
 
 
-def result(problem: str, solutions: Sequence[Solution], usage: Usage | None = None) -> SearchResult:
+def result(
+    problem: str, solutions: Sequence[Solution], usage: Usage | None = None, seconds: float = 1.0
+) -> SearchResult:
     """What the controller would make of these solutions; every wrong answer is another one."""
     candidates = [Candidate(s.answer, s.score, s.path.partition(".")[0]) for s in solutions]
     selected = {name: rule(candidates) for name, rule in RULES.items()}
@@ -68,7 +72,9 @@ def result(problem: str, solutions: Sequence[Solution], usage: Usage | None = No
         generator_tokens=1 + 3 * len(solutions),
         verifier_tokens=1 + 3 * len(solutions),
     )
-    return SearchResult(Problem(problem, "?", "right"), tuple(solutions), selected, correct, usage)
+    return SearchResult(
+        Problem(problem, "?", "right"), tuple(solutions), selected, correct, usage, seconds=seconds
+    )
 
 
 def sampled(p: Sequence[float], n: int, seed: int, *, sharpness: float = 2.0) -> list[SearchResult]:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from orchestrator.analysis.evidence import gather
 from orchestrator.analysis.figures import FIGURES, coverage, pictures
-from orchestrator.analysis.pareto import accelerators, front
+from orchestrator.analysis.pareto import accelerators, front, pareto
 from orchestrator.analysis.series import log_ratio, series
-from orchestrator.analysis.style import COLOURS, MARKERS, styled, svg
+from orchestrator.analysis.style import COLOURS, MARKERS, Absent, styled, svg
 from orchestrator.strategies import REGISTRY
 from tests.analysis.swept import sweep
 
@@ -50,6 +50,24 @@ def test_accuracy_is_drawn_where_it_was_measured(evidence, drawn):
     for option in evidence.main.named("dvts"):
         assert (option.cost().mean(), option.accuracy("weighted").value) in points
     assert axes.get_xscale() == "log"
+
+
+def test_latency_is_the_searches_own_and_not_the_runs(evidence, drawn):
+    axes, _ = drawn["pareto"].figure.axes
+    drawn_at = {x for line in axes.lines if line.get_linestyle() == "None" for x in line.get_xdata()}
+    for option in evidence.main.options:
+        n = option.strategy["n"]
+        assert any(x == pytest.approx((1 + n / 3) * (0.5 + 29.5 / 60)) for x in drawn_at)  # of 60
+
+
+def test_runs_whose_searches_were_not_timed_have_no_latency(evidence):
+    def untimed(option):
+        nothing = np.full(len(option.cells[0].problems), np.nan)
+        return replace(option, cells=tuple(replace(cell, latency=nothing) for cell in option.cells))
+
+    main = replace(evidence.main, options=[untimed(option) for option in evidence.main.options])
+    with pytest.raises(Absent, match="timed"):
+        pareto(replace(evidence, groups=[main]), 2.0)
 
 
 def test_a_figure_without_its_data_is_left_out_by_name(evidence):
