@@ -115,7 +115,13 @@ def _parser() -> argparse.ArgumentParser:
         "--price", type=float, help="of an accelerator-hour (default: the runs' cluster.price)"
     )
     report.add_argument("--generator", help="which to report on (default: the one with most cells)")
-    report.add_argument("--table", action="store_true", help="only print accuracy by difficulty, as Markdown")
+    report.add_argument(
+        "--table",
+        nargs="?",
+        const="accuracy",
+        metavar="NAME",
+        help="only print a table, as Markdown: accuracy by difficulty, or savings, matched, fits, …",
+    )
     report.add_argument("--out", type=Path, default=Path("report.html"), help="(default: report.html)")
     report.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
     report.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")

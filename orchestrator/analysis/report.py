@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +12,10 @@ from rich.console import Console
 
 from orchestrator.analysis.claims import findings
 from orchestrator.analysis.evidence import Evidence, gather
+from orchestrator.analysis.larger import matched_table
 from orchestrator.analysis.store import find
 from orchestrator.analysis.tables import (
+    Table,
     accuracy_table,
     fits_table,
     markdown,
@@ -22,11 +24,22 @@ from orchestrator.analysis.tables import (
     savings_table,
     search_table,
 )
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, one_of
 from orchestrator.launch import say
 from orchestrator.tracking import Tracker, passing
 
 ROLE = "report"
+
+TABLES: Mapping[str, Callable[[Evidence], Table | None]] = {
+    "accuracy": accuracy_table,
+    "runs": runs_table,
+    "search": search_table,
+    "savings": savings_table,
+    "matched": matched_table,
+    "fits": fits_table,
+    "policy": policy_table,
+}
+"""The page's tables in their order; None from one that there is no data for."""
 
 
 def run_report(
@@ -40,21 +53,26 @@ def run_report(
     generator: str | None = None,
     uri: str | None = None,
     runs: str = "runs",
-    table: bool = False,
+    table: str | None = None,
 ) -> int:
     """Write the report of an experiment (its name in MLflow, or a directory: a path with a slash) to
     ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. ``price``: of an
-    accelerator-hour (None: the runs' ``cluster.price``). ``table`` prints the table of accuracy and does no
-    more. Raises BadInput."""
+    accelerator-hour (None: the runs' ``cluster.price``). ``table`` (a key of ``TABLES``): only that one is
+    printed. Raises BadInput."""
     if samples < 1:
         raise BadInput("--samples", samples, "allowed: 1 or more")
     if price is not None and not 0 <= price < float("inf"):
         raise BadInput("--price", price, "allowed: 0 or more, of an accelerator-hour")
+    if table is not None and table not in TABLES:
+        raise BadInput("--table", table, one_of(TABLES))
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
     evidence = gather(find(experiment, uri, runs), rule, generator=generator, samples=samples)
-    if table:
-        print(markdown(accuracy_table(evidence)))
+    if table is not None:
+        found = TABLES[table](evidence)
+        if found is None:
+            raise BadInput("--table", table, f"the experiment {experiment} has no data for it")
+        print(markdown(found))
         return 0
     if price is None:
         price = float((evidence.main.options[0].cells[0].config.get("cluster") or {}).get("price", 2.0))
@@ -98,17 +116,9 @@ def page(evidence: Evidence, drawn: Sequence[Drawn], absent: Sequence[str]) -> s
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     absent = [*absent, *evidence.left_out]
-    policy = policy_table(evidence)
-    if policy is None:
+    if evidence.fit is None:
         absent.append(f"The compute-optimal policy: {evidence.policy}")
-    tables = [
-        accuracy_table(evidence),
-        runs_table(evidence),
-        search_table(evidence),
-        savings_table(evidence),
-        fits_table(evidence),
-        policy,
-    ]
+    tables = [table(evidence) for table in TABLES.values()]
     environment = Environment(
         loader=PackageLoader("orchestrator.analysis", ""), autoescape=True, undefined=StrictUndefined
     )

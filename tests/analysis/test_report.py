@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis.evidence import gather
+from orchestrator.analysis.larger import against_larger, matched_table
 from orchestrator.analysis.report import draw, page
 from orchestrator.analysis.series import series
 from orchestrator.analysis.store import load_directory
@@ -64,6 +65,34 @@ def test_savings_are_of_every_curve_but_best_of_n_at_each_of_its_sizes(evidence)
     assert len(names) == len(set(names)) == len({c.label for c in series(evidence.main)} - {"best of n"}) + 1
     factor = evidence.fit.charged["predicted"].savings[-1].factor.value
     assert table.rows[0][-1].removeprefix("≥ ").startswith(f"{factor:.2f} [")
+
+
+def test_the_matched_table_says_what_the_bars_show(evidence):
+    (one,) = against_larger(evidence)
+    table = matched_table(evidence)
+    assert list(table.columns) == [
+        "larger model",
+        "R",
+        "verifier's FLOPs",
+        "all",
+        *(f"bin {b}" for b in range(1, 6)),
+    ]
+    assert len(table.rows) == 6
+    for row in table.rows:
+        matches = one.matches if row[2] == "counted" else one.free
+        for number, word in enumerate(row[3:]):
+            (match,) = (m for m in matches if m.bin == number and f"{m.ratio:g}" == row[1])
+            assert word.startswith(f"{100 * match.difference.value:.0f} [")
+            assert word.endswith("]") == (match.reach == "measured")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"), [("bars", "allowed: accuracy, runs,"), ("matched", "has no data for it")]
+)
+def test_a_table_that_is_not_there_is_one_line(stored, capsys, monkeypatch, table, words):
+    monkeypatch.chdir(stored)
+    assert run_command(["report", "./study", "--table", table]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
 
 
 def test_groups_are_of_the_same_models(evidence):
