@@ -3,6 +3,7 @@ script really runs, with two Ray nodes on this machine."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -16,12 +17,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from orchestrator.cli import _parsed
 from orchestrator.config import load
+from tests.kuberay import SCHEMAS
 from tests.processes import MARK, left_behind
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +89,27 @@ def containers(cluster: dict) -> list[dict]:
 def test_the_manifests_are_of_the_kinds_that_the_operator_knows():
     found = {kind: manifest["apiVersion"] for kind, manifest in manifests().items()}
     assert found == {"PersistentVolumeClaim": "v1", "RayCluster": "ray.io/v1", "RayJob": "ray.io/v1"}
+
+
+def test_the_manifests_have_the_fields_that_the_operator_reads_and_no_other():
+    for kind, schema in SCHEMAS.items():
+        jsonschema.validate(manifests()[kind], schema)
+        spoilt = copy.deepcopy(manifests()[kind])
+        spoilt["spec"]["entrypiont"] = "ttc"
+        with pytest.raises(jsonschema.ValidationError, match="entrypiont"):
+            jsonschema.validate(spoilt, schema)
+
+
+def test_the_pods_and_the_disk_are_what_kubernetes_takes():
+    newest = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(manifests()["PersistentVolumeClaim"], newest, strict=True)
+    cluster = manifests()["RayCluster"]["spec"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {}, "template": group["template"]}
+        kubernetes_validate.validate(pod, newest, strict=True)
+        del group["template"]["spec"]["containers"][0]["name"]
+        with pytest.raises(kubernetes_validate.ValidationError, match="'name' is a required property"):
+            kubernetes_validate.validate(pod, newest, strict=True)
 
 
 def test_the_kubernetes_cluster_asks_for_the_token_and_is_not_reached_from_outside():
