@@ -8,7 +8,10 @@ from functools import partial
 
 import pytest
 
+from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.answers import ANSWERS
+from orchestrator.benchmarks.allocation import Samples, replay
+from orchestrator.benchmarks.allocation import accuracy as allocated_accuracy
 from orchestrator.benchmarks.chaos.tables import outcomes, recoveries
 from orchestrator.benchmarks.chaos.trials import End, Fault, compared, plan
 from orchestrator.benchmarks.controller import Case, measure, sharded
@@ -20,6 +23,7 @@ from orchestrator.controller import Controller
 from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
 from orchestrator.results import digest
+from orchestrator.selection import Candidate
 from orchestrator.strategies import find
 from tests.scripted import CODEC, ScriptedEngine, letters, setting
 
@@ -161,3 +165,17 @@ def test_the_tables_count_faults_what_was_left_and_recoveries():
         "generator, killed": ["2", "2", "15.0", "20.0", "20.0"],
         "verifier, stopped": ["1", "1", "30.0", "30.0", "30.0"],
     }
+
+
+def test_a_replayed_allocation_spends_no_more_than_its_budget_and_stops_what_is_solved():
+    easy = Samples([Candidate("a", 0.99)] * 16, "a")
+    hard = Samples([Candidate(f"w{i}", 0.01) for i in range(15)] + [Candidate("a", 0.99)], "a")
+    problems = [easy, hard] * 8
+    for budget in (0, 1, 40, 1000):
+        given = replay(Adaptive(parallel=1, hopeless=0.0), problems, budget)
+        assert sum(given) <= budget
+        assert all(count <= 16 for count in given)
+    assert given == [2, 16] * 8 or given == [1, 16] * 8
+    assert allocated_accuracy(problems, given) == 1.0
+    assert allocated_accuracy(problems, [1] * 16) == 0.5
+    assert [problem.chance for problem in problems[:2]] == [1.0, 1 / 16]
