@@ -142,7 +142,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--problems", type=int, default=512)
     evaluate.add_argument("--samples", type=int, default=64)
     evaluate.add_argument("--verifier", nargs="+", default=["prm", "prm-weak"], help="(default: both)")
-    evaluate.add_argument("--reviser", action="store_true", help="chains of revisions, in their place")
+    evaluate.add_argument(
+        "--reviser",
+        nargs="?",
+        const="reviser",
+        help="chains of revisions by it (default: reviser), in their place",
+    )
     evaluate.set_defaults(command=_lab_evaluate)
 
     ui = commands.add_parser("ui", help="open the MLflow UI on the runs of this directory")
@@ -222,8 +227,8 @@ def _lab_evaluate(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.lab.evaluate import evaluate
     from orchestrator.lab.evaluate_reviser import evaluate_reviser
 
-    if options.reviser:
-        evaluate_reviser(LAB / "generator-s", LAB / "reviser", limit=options.problems)
+    if options.reviser is not None:
+        evaluate_reviser(LAB / "generator-s", LAB / options.reviser, limit=options.problems)
         return 0
     verifiers = [LAB / name for name in options.verifier]
     evaluate(LAB / "generator-s", verifiers, limit=options.problems, samples=options.samples)

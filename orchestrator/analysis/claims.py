@@ -78,8 +78,8 @@ CLAIMS = (
     ),
     Claim(
         7,
-        "About 38 % of correct attempts flip to incorrect in the next revision; "
-        "selection over the chain recovers them",
+        "About 38 % of correct attempts flip to incorrect in the next revision, of a reviser that saw no "
+        "correct attempts in its training; selection over the chain recovers them",
         "Snell",
         selection.flips,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -23,11 +23,6 @@ from orchestrator.analysis.verdicts import (
     untested,
 )
 from orchestrator.selection import Candidate, weighted
-
-TRAINED = (
-    "(it depends on how the reviser was trained: the paper's saw no correct attempts in its context, "
-    "the lab's does)"
-)
 
 
 def last_step_best(evidence: Evidence) -> list[Part]:
@@ -57,17 +52,23 @@ def weighted_against_plain(evidence: Evidence) -> list[Part]:
 
 
 def flips(evidence: Evidence) -> list[Part]:
-    """Over all chains of two attempts at least: how often a correct attempt's revision is incorrect, and
-    how much more often weighted selection within a chain is right than its last attempt.
+    """For each reviser, over all its chains of two attempts at least: how often a correct attempt's revision
+    is incorrect, and how much more often weighted selection within a chain is right than its last attempt.
 
     The share depends on the reviser's training: one that never saw a correct attempt in its context, as the
     paper's, learned always to change the answer.
     """
-    options = [o for o in evidence.main.revisions if o.strategy["length"] > 1]
-    cells = [cell for option in options for cell in option.cells if cell.results is not None]
-    if not cells:
-        return [untested("flips", "it needs revisions with length > 1")]
-    problems = len(evidence.main.problems)
+    parts = []
+    for options in evidence.main.by_reviser:
+        cells = [c for o in options if o.strategy["length"] > 1 for c in o.cells if c.results is not None]
+        if cells:
+            parts += _flips_of(cells, "weighted" in evidence.main.rules)
+    return parts or [untested("flips", "it needs revisions with length > 1")]
+
+
+def _flips_of(cells: Sequence[Cell], scored: bool) -> list[Part]:
+    """Of one reviser's runs, on the same problems."""
+    problems = len(cells[0].problems)
     kept, lost, gain, chains = (np.zeros(problems) for _ in range(4))
     for cell in cells:
         for problem, attempts in _chains(cell):
@@ -78,8 +79,10 @@ def flips(evidence: Evidence) -> list[Part]:
             picked = any(c for c, candidate in attempts if candidate.answer == answer and answer is not None)
             gain[problem] += picked - right[-1]
             chains[problem] += 1
-    share_of = f"share of correct attempts that flip {TRAINED}"
-    recovered = "selection over the chain less its last attempt"
+    reviser = cells[0].extras["reviser.model"]
+    who = "the generator" if reviser is None else model(reviser)
+    share_of = f"share of correct attempts that flip, {who}"
+    recovered = f"selection over the chain less its last attempt, {who}"
     weights = np.vstack([np.full(problems, 1 / problems), resamples(problems)])
     revised = weights @ (kept + lost)
     parts = []
@@ -88,7 +91,7 @@ def flips(evidence: Evidence) -> list[Part]:
     else:
         share = of_resamples((weights @ lost) / revised)
         parts.append(near(share_of, share, 0.38, 0.10, points=False))
-    if "weighted" not in evidence.main.rules:  # without scores the choice is no choice
+    if not scored:  # without scores the choice is no choice
         return [*parts, untested(recovered, "nothing is scored: it needs a verifier")]
     gains = gain[chains > 0] / chains[chains > 0]
     return [*parts, above(recovered, over_problems(gains))]

@@ -64,10 +64,15 @@ class Group:
     @property
     def revisions(self) -> list[Option]:
         """Chains of one reviser, shown its attempts in one way: of several those with most options."""
-        by_reviser: dict[str, list[Option]] = {}
+        return max(self.by_reviser, key=len, default=[])
+
+    @property
+    def by_reviser(self) -> list[list[Option]]:
+        """Chains of each reviser, shown its attempts in one way."""
+        found: dict[str, list[Option]] = {}
         for option in self.named("revisions"):
-            by_reviser.setdefault(repr(option.cells[0].extras), []).append(option)
-        return max(by_reviser.values(), key=len, default=[])
+            found.setdefault(repr(option.cells[0].extras), []).append(option)
+        return list(found.values())
 
     def inside(self, *numbers: int) -> Floats | None:
         """1 for each problem of these bins, else 0; None where the bins are not known, or empty."""

@@ -143,6 +143,23 @@ def chained(flipped: float, score: float) -> Evidence:
     return evidence(run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2))
 
 
+def test_each_reviser_has_its_own_share_of_flips():
+    runs = []
+    for reviser, flipped in (("careful", 0.1), ("hasty", 0.4)):
+        lost = np.arange(P) < flipped * P
+        chains = [[("r", True, 0.9, ()), ("w" if x else "r", not x, 0.5, ())] for x in lost]
+        made = {"reviser": {"model": reviser}}
+        solutions = sampled(chains, chain=True)
+        runs.append(run("revisions", 2, right(0.5), solutions=solutions, config=made, length=2))
+    shares = {
+        str(p).split(":")[0]: p.estimate.value for p in findings(evidence(*runs))[6].parts if "flip" in str(p)
+    }
+    assert shares == {
+        "share of correct attempts that flip, careful": pytest.approx(0.1),
+        "share of correct attempts that flip, hasty": pytest.approx(0.4),
+    }
+
+
 def plateau(selection: float, coverage: float) -> Evidence:
     return evidence(
         run("best_of_n", 4, right(0.5), covered=right(0.5)),
@@ -297,7 +314,7 @@ def test_a_chain_without_a_verifier_has_nothing_to_select_by():
     found = replace(evidence(made), rule="majority")
     share, selection = findings(found)[6].parts
     assert share.verdict == "holds"
-    assert "how the reviser was trained" in str(share)
+    assert "flip, the generator: " in str(share)
     assert selection.verdict == "not tested"
     assert "verifier" in selection.why
 
