@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test test-hosts lint ui public-model bench bench-controller bench-pipelines chaos clean
+.PHONY: setup run test test-hosts lint ui public-model bench bench-engines bench-controller bench-pipelines bench-public \
+  chaos clean
 
 setup: .venv/.ready
 
@@ -49,16 +50,25 @@ build/public/problems.jsonl: .venv/.ready
 chaos: setup
 	$(BIN)/python -m orchestrator.benchmarks.chaos
 
+# Every benchmark, one after the other: about half an hour on two cores.
+bench: bench-engines bench-controller bench-pipelines
+
+bench-engines: setup
+	$(BIN)/python -m orchestrator.benchmarks.offline
+	$(BIN)/python -m orchestrator.benchmarks.lockstep
+	$(BIN)/python -m orchestrator.benchmarks.recomputation
+
 bench-controller: setup
 	$(BIN)/python -m orchestrator.benchmarks.controller
 
 bench-pipelines: setup
 	$(BIN)/python -m orchestrator.benchmarks.pipelines
 
-bench: setup
-	$(BIN)/python -m orchestrator.benchmarks.offline
-	$(BIN)/python -m orchestrator.benchmarks.lockstep
-	$(BIN)/python -m orchestrator.benchmarks.recomputation
+# The same with a language model of 135 million parameters.
+bench-public: public-model
+	$(BIN)/python -m orchestrator.benchmarks.offline --config configs/public.yaml --problems 8 --n 8 --rounds 3
+	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public.yaml --problems 8 --n 8 --rounds 3 --batches 8
+	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public.yaml --problems 4 --n 8
 
 clean:
 	rm -rf .venv build *.egg-info
