@@ -16,7 +16,7 @@ from orchestrator.problems import Problem
 from orchestrator.strategies import find
 from tests.scripted import CODEC, ScriptedEngine, letters, setting
 
-SLACK = 1.15
+SLACK = 1.25
 """An operation of a run four times as large may take so many times the calls: logarithms, and start and end.
 With a loop over all problems, paths or leases in each operation it would be far more."""
 
