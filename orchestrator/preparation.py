@@ -13,7 +13,8 @@ from pathlib import Path
 
 from orchestrator.analysis.policy import read_policy, same_model
 from orchestrator.budget import Budget, Price, convert
-from orchestrator.config import COMPUTE_OPTIMAL, Config
+from orchestrator.config import Config
+from orchestrator.config_checks import COMPUTE_OPTIMAL
 from orchestrator.errors import BadInput
 from orchestrator.fingerprint import fingerprint as config_fingerprint
 from orchestrator.flops import CostModel

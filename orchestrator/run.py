@@ -24,7 +24,8 @@ from orchestrator.allocation.compute_optimal import ComputeOptimal
 from orchestrator.allocation.rounds import Policy
 from orchestrator.analysis.policy import read_policy
 from orchestrator.answers import ANSWERS
-from orchestrator.config import COMPUTE_OPTIMAL, Config, to_dict, to_yaml
+from orchestrator.config import Config, to_dict, to_yaml
+from orchestrator.config_checks import COMPUTE_OPTIMAL
 from orchestrator.controller import Controller, Search, SearchResult
 from orchestrator.journal import Journal, fingerprint_in
 from orchestrator.ledger import Lease

@@ -31,7 +31,7 @@ from orchestrator.analysis.validation import (
     compare,
     cross_validate,
 )
-from orchestrator.config import COMPUTE_OPTIMAL
+from orchestrator.config_checks import COMPUTE_OPTIMAL
 from orchestrator.errors import BadInput, one_of
 
 """The strategy that uses a policy: no option of one."""
