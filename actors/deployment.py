@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.pool import Pool
@@ -65,7 +66,7 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
             _own.append(session)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:  # of a token: AuthenticationError
         said = str(error).splitlines()[0]
         if address is not None:
             said += " (is it up? With a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH)"

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -131,6 +132,10 @@ class _Inbox:
     stopping: bool = False
 
 
+class EngineClosed(RuntimeError):
+    """It was stopped, and takes no more."""
+
+
 class EngineThread:
     """Owns an ``LLMEngine``: builds it, steps it and closes it, all in one background thread.
 
@@ -160,8 +165,13 @@ class EngineThread:
             raise self._build_error
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs; each has exactly one outcome unless it is aborted first."""
+        """Queue jobs; each has exactly one outcome unless it is aborted first. Raises EngineClosed."""
         self._order(jobs)
+
+    def add_again(self, jobs: Sequence[Job]) -> None:
+        """``add`` by ``on_outcomes``: an engine that is being closed lets them go, as all it has."""
+        with suppress(EngineClosed):
+            self._order(jobs)
 
     def abort(self, keys: Sequence[str]) -> None:
         """Drop jobs: those not finished yet have no outcome. Unknown keys are ignored."""
@@ -226,7 +236,7 @@ class EngineThread:
     def _order(self, orders: Sequence[Job | str | None]) -> None:
         with self._inbox.changed:
             if self._inbox.stopping:
-                raise RuntimeError("the engine is shut down")
+                raise EngineClosed("the engine is shut down")
             self._inbox.orders.extend(orders)
             self._inbox.changed.notify()
 

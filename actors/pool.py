@@ -296,6 +296,9 @@ class Pool(Generic[Res]):
                 continue
             try:
                 await asyncio.wait_for(member.link.call("ping"), spec.probe_timeout)
+                info = await member.link.call("info")
+                if member.info is not None and (info.node, info.pid) != (member.info.node, member.info.pid):
+                    raise Lost("it has been restarted, and knows nothing of its requests")
                 member.heard = time.monotonic()
             except (TimeoutError, Broken) as error:
                 member.link.restart()
@@ -332,7 +335,7 @@ class Pool(Generic[Res]):
                 future.set_exception(
                     RequestFailed(
                         f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
-                        f"the last one, {member.name}: {reason}"
+                        f"the last one, {member.name}: {reason} (a resumed run tries it again)"
                     )
                 )
         self.on_notice(f"{member.name} is lost ({reason}); its {len(member.lost)} requests are done again")

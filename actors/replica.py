@@ -83,7 +83,10 @@ class Replica(ABC):
         """The cheapest job that really runs the model."""
 
     async def info(self) -> ReplicaInfo:
-        """Where this replica runs and what its engine holds."""
+        """Where this replica runs and what its engine holds. Who asks begins anew: a ``collect`` that still
+        waits here is of a caller that is out of reach, and must not take what comes next."""
+        self._collects += 1
+        self._arrived.set()
         return ReplicaInfo(
             name=self.name,
             node=ray.get_runtime_context().get_node_id() if ray.is_initialized() else platform.node(),

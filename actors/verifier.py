@@ -196,7 +196,7 @@ class VerifierActor(Replica):
                 cold = self._kind.params(read_cache=False)
                 again.append(replace(outcome.job, params=cold, spent=outcome.computed_tokens))
         if again:
-            self._engine.add(again)
+            self._engine.add_again(again)
         return done
 
     def _read(self, outcome: Pooled) -> dict[int, float] | Failure:

@@ -69,7 +69,6 @@ until head_is_up; do
 done
 
 # Replicas start as their nodes join. "auto" is RAY_ADDRESS, so it is right also for a resume by another job.
-[[ "$1" == resume ]] || set -- "$@" cluster.address=auto
-ttc "$@" &
+ttc "$@" cluster.address=auto &
 ttc=$!
 wait "$ttc"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.budget import UNITS
+from orchestrator.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, one_of
 from orchestrator.revision import FORMATS, JUDGING
 from orchestrator.selection import AGGREGATIONS
@@ -26,6 +28,17 @@ KINDS = ("prm", "orm")
 COMPUTE_OPTIMAL = "compute_optimal"
 """A strategy, and the allocation that follows its policy."""
 ALLOCATIONS = ("uniform", COMPUTE_OPTIMAL, "adaptive")
+RAYS_OWN = ("CPU", "GPU", "memory", "object_store_memory")
+"""Resources that have keys of their own, or that Ray keeps for itself."""
+OWNED = {
+    "model": "the FLOPs that are charged are {pool}.model's: set that",
+    "tokenizer": "allowed: {pool}.model's own tokenizer, in its directory",
+    "dtype": "set {pool}.dtype",
+    "runner": "the pool decides how its engine runs",
+    "pooler_config": "the pool decides what its engine returns",
+    "speculative_config": "a draft model's FLOPs would not be charged",
+}
+"""Engine options that are not a user's, and why."""
 
 
 def check(config: Config) -> None:
@@ -64,6 +77,11 @@ def _pools(config: Config) -> None:
         _least(f"{name}.replicas", pool.replicas, 1)
         for resource, held in pool.resources.custom.items():
             _least(f"{name}.resources.custom.{resource}", held, 0)
+            if resource in RAYS_OWN:
+                others = f"allowed: other names than {', '.join(RAYS_OWN)}"
+                raise BadInput(f"{name}.resources.custom.{resource}", held, others)
+            _whole_above_1(f"{name}.resources.custom.{resource}", held)
+        _engine(name, pool.engine)
         ranks = _ranks(name, pool.engine)
         if pool.resources.num_gpus > 0 and ranks != max(1, pool.resources.num_gpus):
             allowed = f"allowed: {ranks}, a GPU for each of {name}.engine's tensor × pipeline parallel ranks"
@@ -74,8 +92,7 @@ def _pools(config: Config) -> None:
         _choice(f"{name}.dtype", pool.dtype, DTYPES)
         for resource, held in (("num_cpus", pool.resources.num_cpus), ("num_gpus", pool.resources.num_gpus)):
             _least(f"{name}.resources.{resource}", held, 0)
-            if held > 1 and held != int(held):
-                raise BadInput(f"{name}.resources.{resource}", held, "allowed: whole numbers above 1")
+            _whole_above_1(f"{name}.resources.{resource}", held)
     _choice("reviser.format", config.reviser.format, tuple(FORMATS))
     _choice("verifier.kind", config.verifier.kind, KINDS)
     _choice("verifier.aggregation", config.verifier.aggregation, tuple(AGGREGATIONS))
@@ -148,6 +165,26 @@ def _strategy(config: Config) -> None:
         raise BadInput("allocation.name", "adaptive", needed)
     given = {str(key): value for key, value in config.strategy.items() if key != "name"}
     config.strategy = {"name": strategy.name, **strategy.parameters(given)}
+
+
+def _engine(name: str, engine: Mapping[str, Any]) -> None:
+    known = engine_arguments()
+    for option, value in engine.items():
+        key = f"{name}.engine.{option}"
+        if option in OWNED:
+            raise BadInput(key, value, OWNED[option].format(pool=name))
+        if known and option not in known:
+            close = get_close_matches(option, known)
+            meant = f", as {' or '.join(close)}" if close else ""
+            raise BadInput(key, value, f"allowed: vLLM's engine arguments{meant}")
+    longest = engine.get("max_model_len")
+    if longest is not None and (not isinstance(longest, int) or isinstance(longest, bool) or longest < 1):
+        raise BadInput(f"{name}.engine.max_model_len", longest, "allowed: a whole number, 1 or more, or null")
+
+
+def _whole_above_1(key: str, held: float) -> None:
+    if held > 1 and held != int(held):
+        raise BadInput(key, held, "allowed: whole numbers above 1")
 
 
 def _ranks(name: str, engine: Mapping[str, Any]) -> int:

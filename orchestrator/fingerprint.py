@@ -65,7 +65,10 @@ HOW_FAST = frozenset(
 """Engine options that say how much at once, how fast or where. Any other may change what is computed."""
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 MIB = 2**20
+PIECES = 16
+"""So many MiB of a file of weights are read, evenly over it: some layers may be as they were."""
 
 
 def fingerprint(config: Config) -> str:
@@ -88,27 +91,28 @@ def fingerprint(config: Config) -> str:
 
 
 def _model(model: str | None) -> Any:
-    """What a model is: a hub id itself; of a directory its configuration, and the names, sizes and ends of
-    the files of its weights."""
+    """What a model is: a hub id itself; of a directory the names, sizes and contents (``_pieces``) of its
+    weights, its configuration and its tokenizer."""
     directory = Path(model).expanduser() if model is not None else None
     if directory is None or not directory.is_dir():
         return model
-    files = sorted(
-        file for file in directory.iterdir() if file.suffix in WEIGHTS or file.name == "config.json"
-    )
+    files = sorted(file for file in directory.iterdir() if file.suffix in WEIGHTS or file.name in BESIDE)
     described = []
     for file in files:
         about = file.stat()
-        described.append([file.name, about.st_size, _ends(file, about.st_size, about.st_mtime_ns)])
+        described.append([file.name, about.st_size, _pieces(file, about.st_size, about.st_mtime_ns)])
     return described
 
 
 @lru_cache(maxsize=256)
-def _ends(file: Path, size: int, changed: int) -> str:
-    """SHA-256 of a file's first and last MiB: what is trained anew differs in all of it. ``size`` in bytes;
-    it and ``changed`` tell a file that was written anew since from the one that is remembered."""
+def _pieces(file: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, or of ``PIECES`` MiB of it from the first to the last. ``size`` in bytes; it and
+    ``changed`` tell a file that was written anew since from the one that is remembered."""
+    sha = hashlib.sha256()
     with file.open("rb") as opened:
-        sha = hashlib.sha256(opened.read(MIB))
-        opened.seek(max(0, size - MIB))
-        sha.update(opened.read(MIB))
+        if size <= PIECES * MIB:
+            sha.update(opened.read())
+        for piece in range(PIECES if size > PIECES * MIB else 0):
+            opened.seek((size - MIB) * piece // (PIECES - 1))
+            sha.update(opened.read(MIB))
     return sha.hexdigest()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sqlite3
 import threading
 import zlib
@@ -91,7 +92,8 @@ def file_system(path: Path, mounts: str) -> str:
     found, longest = "", -1
     for mount in mounts.splitlines():
         about, _, source = mount.partition(" - ")
-        point = about.split()[4].encode().decode("unicode_escape")  # a space is \040 there
+        # A space is \040 there.
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), about.split()[4])
         if path.is_relative_to(point) and len(point) >= longest:  # what is mounted later covers it
             found, longest = source.split()[0], len(point)
     return found

@@ -34,9 +34,11 @@ def run(
     run_id: str | None = None,
     make_search: Callable[[Codec], Search] | None = None,
     role: str = "cell",
+    instead: str = "",
 ) -> int:
     """One run: its exit status. ``run_id`` names a run that goes on; ``make_search`` replaces the
-    configured strategy, in a run of this ``role`` (``Summary.role``)."""
+    configured strategy, in a run of this ``role`` (``Summary.role``), by what ``instead`` names, parameters
+    and all: a journal goes on with no other."""
     from orchestrator.budget import described
     from orchestrator.display import Display, summary_table
     from orchestrator.preparation import prepare
@@ -60,7 +62,7 @@ def run(
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
-        with Run(prepared, name, role=role) as record:
+        with Run(prepared, name, role=role, instead=instead) as record:
             async with session(pool_specs(config), config.cluster, display) as engines:
                 summary = await record.search(engines, display, search)
         return summary, record.untracked
@@ -165,7 +167,12 @@ async def _until_terminated(work: Coroutine[Any, Any, Any]) -> Any:
     is in a shell's background job."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    signal.signal(signal.SIGTERM, lambda number, frame: loop.call_soon_threadsafe(task.cancel))
+
+    def terminate(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the end short
+        loop.call_soon_threadsafe(task.cancel)
+
+    signal.signal(signal.SIGTERM, terminate)
     return await work
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+
+WITHOUT_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP])
+"""What a file system says that has no locks."""
 
 
 def lock(descriptor: int) -> bool:
@@ -12,6 +16,7 @@ def lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
     return True

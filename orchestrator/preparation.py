@@ -197,10 +197,11 @@ def _check_policy(config: Config) -> None:
         raise BadInput("verifier.aggregation", config.verifier.aggregation, fitted + policy.aggregation)
 
 
-def fingerprint(prepared: Prepared) -> str:
+def fingerprint(prepared: Prepared, instead: str = "") -> str:
     """Of all that determines the results: configuration, problems, and the file that a strategy names (its
-    source, or its policy)."""
+    source, or its policy). ``instead``: what is done in the strategy's place, with its parameters."""
     sha = hashlib.sha256(config_fingerprint(prepared.config).encode())
+    sha.update(instead.encode())
     for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
     path, separator, _ = str(prepared.config.strategy["name"]).rpartition(":")

@@ -83,10 +83,12 @@ class Run:
         *,
         title: str | None = None,
         role: str = "cell",
+        instead: str = "",
         tags: Mapping[str, str] | None = None,
         parent: Tracker | None = None,
     ) -> None:
-        """``role``: ``Summary.role``. ``title`` (the run id unless given) and ``tags`` are MLflow's;
+        """``role``: ``Summary.role``. ``instead``: what is done in the strategy's place, with its parameters.
+        ``title`` (the run id unless given) and ``tags`` are MLflow's;
         ``parent`` is the MLflow run that this one is nested in. Raises JournalMismatch where the run was
         begun with another configuration."""
         config = prepared.config
@@ -96,7 +98,7 @@ class Run:
         self.untracked: str | None = None
         self._role = role
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared))
+        self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared, instead))
         write_whole(self.directory / "config.yaml", to_yaml(config))
         self._tracker = Tracker(
             config.runs,

@@ -118,5 +118,7 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: Observer) -> A
         await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
         yield Session(deployment, time.monotonic() - began)
     finally:
-        await deployment.close()
-        disconnect()
+        try:
+            await deployment.close()
+        finally:
+            disconnect()

@@ -128,8 +128,12 @@ class Spool:
 
     @property
     def done(self) -> int:
-        """Bytes that the store has acknowledged."""
-        return int(self._done_path.read_text()) if self._done_path.is_file() else 0
+        """Bytes that the store has acknowledged. None where a machine that went down left no number: what is
+        written again is there once."""
+        try:
+            return int(self._done_path.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def mark(self, position: int) -> None:
         """The store has all that is before ``position``."""
@@ -153,7 +157,9 @@ class Spool:
     def hold(self) -> None:
         """Become the one that writes the entries to the store, until ``release``. Raises Held."""
         if self._lock is None:
-            descriptor = os.open(self._path, os.O_RDONLY)
+            # For writing, since NFS locks no other; and not the entries' own file, which on SMB this process
+            # could then not append to.
+            descriptor = os.open(self.directory / "tracking.lock", os.O_RDWR | os.O_CREAT, 0o644)
             if not lock(descriptor):
                 os.close(descriptor)
                 raise Held(f"another process writes {self._path}")

@@ -163,7 +163,10 @@ class Sweep:
             )
         if not (directory / SUMMARY).is_file():
             return None
-        summary: dict[str, Any] = json.loads((directory / SUMMARY).read_text())
+        try:
+            summary: dict[str, Any] = json.loads((directory / SUMMARY).read_text())
+        except ValueError:  # the machine went down as it was written
+            return None
         return summary if summary["failed"] < summary["problems"] else None
 
     def _run_id(self, cell: Cell) -> str:

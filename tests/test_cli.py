@@ -13,6 +13,7 @@ import ray
 
 from orchestrator.cli import run_command
 from orchestrator.config import LAB
+from orchestrator.engine_arguments import engine_arguments
 
 ROOT = Path(__file__).parent.parent
 LAB_CONFIG = str(ROOT / "configs" / "lab.yaml")
@@ -51,6 +52,33 @@ def refused(capsys, *arguments: str) -> str:
         ("generator.step_delimiter=''", "generator.step_delimiter", "''", "one or more characters"),
         ("generator.max_tokens=500", "generator.engine.max_model_len", "128", "542 or more"),
         ("generator.engine.max_model_len=10", "generator.engine.max_model_len", "10", "90 or more"),
+        ("generator.engine.max_model_len=abc", "generator.engine.max_model_len", "abc", "a whole number"),
+        (
+            "verifier.engine.max_num_seq=8",
+            "verifier.engine.max_num_seq",
+            "8",
+            "engine arguments, as max_num_seqs",
+        ),
+        ("generator.engine.model=other", "generator.engine.model", "other", "are generator.model's"),
+        ("generator.engine.dtype=float16", "generator.engine.dtype", "float16", "set generator.dtype"),
+        (
+            "generator.engine.speculative_config={}",
+            "generator.engine.speculative_config",
+            "{}",
+            "would not be charged",
+        ),
+        (
+            "generator.resources.custom.CPU=1",
+            "generator.resources.custom.CPU",
+            "1.0",
+            "other names than CPU, GPU",
+        ),
+        (
+            "generator.resources.custom.big=1.5",
+            "generator.resources.custom.big",
+            "1.5",
+            "whole numbers above 1",
+        ),
         ("strategy.name=beam", "strategy.name", "beam", "beam_search, best_of_n"),
         ("strategy.n=10", "strategy.n", "10", "multiples of strategy.width (4)"),
         ("strategy.width=32", "strategy.width", "32", "1 to strategy.n (16)"),
@@ -241,11 +269,32 @@ def test_a_model_is_the_same_wherever_it_is_and_another_once_it_is_trained_anew(
     assert of() == of(here)
     weights = tmp_path / "here" / "model.safetensors"
     contents = bytearray(weights.read_bytes())
-    contents[-1] ^= 1
+    contents[len(contents) // 2] ^= 1
     weights.write_bytes(contents)
     assert of() != of(here)
     (tmp_path / "elsewhere" / "config.json").write_text("{}")
     assert of() != of(elsewhere)
+
+
+def test_a_large_model_whose_middle_was_trained_anew_is_another(tmp_path):
+    shutil.copytree(LAB / "generator-s", tmp_path / "large")
+    large, weights = f"generator.model={tmp_path}/large", tmp_path / "large" / "model.safetensors"
+    found = set()
+    for changed in (0, 1):
+        with weights.open("wb") as file:  # 40 MiB, nearly all of it a hole
+            file.truncate(40 << 20)
+            file.seek(20 << 20)
+            file.write(bytes([changed]) * (4 << 20))
+        found.add(of(large))
+    assert len(found) == 2
+
+
+def test_the_engine_arguments_that_are_read_are_those_of_the_engine():
+    from dataclasses import fields
+
+    from vllm.engine.arg_utils import EngineArgs
+
+    assert engine_arguments() == {field.name for field in fields(EngineArgs)}
 
 
 def test_a_users_files_may_be_moved_too(tmp_path):

@@ -269,6 +269,7 @@ NETWORK_MOUNTS = """\
 42 22 0:37 / /scratch rw - lustre mgs@tcp:/scratch rw,flock
 43 42 0:38 / /scratch rw - ext4 /dev/sdc rw
 44 22 0:39 / /cloud rw - fuse.sshfs host:/ rw
+45 22 0:40 / /données rw - nfs server:/données rw
 """
 
 
@@ -281,6 +282,7 @@ NETWORK_MOUNTS = """\
         ("/home/my runs/j", "xfs"),
         ("/scratch/j", "ext4"),  # what was mounted there later
         ("/cloud/runs/j", "fuse.sshfs"),
+        ("/données/j", "nfs"),
     ],
 )
 def test_the_file_system_of_a_path_is_that_of_the_innermost_mount(path: str, kind: str):

@@ -12,9 +12,11 @@ import pytest
 from orchestrator import launch
 from orchestrator.answers import ANSWERS
 from orchestrator.cli import run_command
+from orchestrator.config import load
 from orchestrator.controller import Controller
 from orchestrator.errors import BadInput
 from orchestrator.ledger import Lease
+from orchestrator.preparation import fingerprint, prepare
 from orchestrator.prm.label import (
     ChainLabeller,
     LabelledSolution,
@@ -116,6 +118,18 @@ def test_a_file_that_holds_no_labels_is_named(tmp_path):
         read_labels([tmp_path / "empty.parquet"])
 
 
+def test_a_labelling_goes_on_with_its_own_parameters_alone():
+    answers = ANSWERS["exact"]
+    made = [
+        StepLabeller(CODEC, answers, solutions=4, completions=4),
+        StepLabeller(CODEC, answers, solutions=4, completions=5),
+        ChainLabeller(CODEC, answers, chains=4, length=4),
+    ]
+    prepared = prepare(load("configs/lab.yaml", ["problems.limit=2"]))
+    assert len({fingerprint(prepared), *(fingerprint(prepared, each.name) for each in made)}) == 4
+    assert made[0].name == StepLabeller(CODEC, answers, solutions=4, completions=4, rows=[]).name
+
+
 def shortest_steps(request, text, rng):
     """The longest solution in the shortest steps; the last one fills it up."""
     return "\n" if request.until == "step" else "x" * request.max_tokens
@@ -162,7 +176,7 @@ def label(tmp_path, monkeypatch, capsys):
     def command(*overrides: str, rows: int = 0, unpaid: int = 0):
         ran = []
 
-        def run(config, as_json, errors, *, run_id, make_search, role):
+        def run(config, as_json, errors, *, run_id, make_search, role, instead):
             assert role == "label", "so that no report compares it"
             labeller = make_search(CODEC)
             labeller.rows += [LabelledSolution("p", "1", ("2",), (1.0,), (1, 2), (2,))] * rows

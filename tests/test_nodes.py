@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray.exceptions import AuthenticationError, RayError
 from ray.util.placement_group import placement_group_table
 
+from actors import deployment
 from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult
 from actors.pool import Pool
 from actors.spec import PoolSpec
@@ -134,3 +138,13 @@ async def test_a_custom_resource_keeps_a_pool_to_its_nodes(cluster: Cluster):
     with pytest.raises(PoolFailed, match=r"each needs 1 CPU and 2 GPU and 1 verifiers"):
         await crowded.start(2)
     await crowded.close()
+
+
+@pytest.mark.parametrize("error", [RayError("no token"), AuthenticationError("no token")])
+def test_what_ray_says_of_a_missing_token_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception):
+    def refused(options: dict[str, Any]) -> Path:
+        raise error
+
+    monkeypatch.setattr(deployment, "_init", refused)
+    with pytest.raises(PoolFailed, match=r"cluster.address=head:6379: .*no token.* set RAY_AUTH_MODE=token"):
+        deployment.connect("head:6379", [])

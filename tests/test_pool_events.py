@@ -20,7 +20,7 @@ class Scripted:
     in ``calls``; ``before(method, argument)`` may wait, or raise what the link then raises."""
 
     def __init__(self, name: str, capacity: int = 4) -> None:
-        self.name, self.capacity = name, capacity
+        self.name, self.capacity, self.pid = name, capacity, 1
         self.calls: list[tuple[str, Any]] = []
         self.before: Callable[[str, Any], Any] | None = None
         self.running: set[str] = set()
@@ -40,7 +40,7 @@ class Scripted:
         self.calls.append(("kill", None))
 
     async def info(self, _: None) -> ReplicaInfo:
-        return ReplicaInfo(self.name, "node", 0, 100, self.capacity, 1000, 0.0)
+        return ReplicaInfo(self.name, "node", self.pid, 100, self.capacity, 1000, 0.0)
 
     async def submit(self, requests: list[SampleRequest]) -> None:
         for request in requests:
@@ -57,6 +57,9 @@ class Scripted:
 
     async def abort(self, ids: list[str]) -> None:
         self.running.difference_update(ids)
+
+    async def ping(self, _: None) -> float:
+        return 0.0
 
     async def shutdown(self, _: None) -> None: ...
 
@@ -106,6 +109,20 @@ async def test_an_abort_that_did_not_arrive_is_sent_when_the_replica_is_back():
         await until(lambda: pool.up)
         assert link.called("abort") == [["x"], ["x"]]
         assert not link.running
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_that_was_restarted_unseen_gets_its_requests_again():
+    pool, (link,) = await started(probe_after=0.05)
+    try:
+        asked = asyncio.create_task(pool.run(request("x", -1)))
+        await until(lambda: link.running)
+        link.running.clear()
+        link.pid = 2  # another process, which answers pings
+        await until(lambda: len(link.called("submit")) == 2)
+        assert pool.stats.lost_replicas == 1
+        asked.cancel()
     finally:
         await pool.close()
 

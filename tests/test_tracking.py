@@ -178,6 +178,13 @@ def test_another_process_that_writes_a_spool_is_left_to_it(tmp_path: Path):
     assert "another process" in each.away
 
 
+def test_a_mark_that_a_machine_left_empty_as_it_went_down_is_none(tmp_path: Path):
+    spool = Spool(tmp_path / "r")
+    spool.append([Begin("e", "r", {}, "t", None, None, 0)])
+    (tmp_path / "r" / "tracking.done").write_text("")
+    assert (spool.done, spool.waiting()) == (0, 1)
+
+
 def test_a_store_that_cannot_be_had_costs_a_run_nothing(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0.2)
     (tmp_path / "file").write_text("not a directory")

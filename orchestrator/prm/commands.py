@@ -122,7 +122,13 @@ def label(
         raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
     run_id = run_id or new_run_id(config)
     status = launch.run(
-        config, as_json, errors, run_id=run_id, make_search=lambda codec: labeller, role=LABEL
+        config,
+        as_json,
+        errors,
+        run_id=run_id,
+        make_search=lambda codec: labeller,
+        role=LABEL,
+        instead=labeller.name,
     )
     if status == 130:
         say(errors, f"to go on: the same command with --resume {run_id}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,13 @@ class Labeller(ABC):
     rows: list[LabelledSolution] = field(default_factory=list, kw_only=True)
     unpaid: list[str] = field(default_factory=list, kw_only=True)
     """The problems that have no rows because the budget did not pay for all of their rollouts."""
+
+    @property
+    def name(self) -> str:
+        """What is labelled, and how: its kind and its parameters."""
+        shared = {field.name for field in fields(Labeller)}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+        return f"{type(self).__name__} {own}"
 
     async def __call__(self, ops: Operations) -> Sequence[Node]:
         """Sample and label one problem. Returns all finished solutions."""

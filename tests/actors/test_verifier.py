@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -164,6 +166,24 @@ def reader() -> VerifierActor:
     reader.name, reader.model = "judge", "model"
     reader._kind, reader._memo = KINDS["prm"], ScoreMemo(1 << 20)
     return reader
+
+
+async def test_results_go_to_who_asked_last_and_not_to_a_caller_that_is_out_of_reach(
+    reader: VerifierActor,
+) -> None:
+    reader._collects, reader._arrived, reader._ready = 0, asyncio.Event(), []
+    reader._start_seconds = 0.0
+    reader._engine = SimpleNamespace(  # type: ignore[assignment]
+        max_model_len=8, max_num_seqs=1, kv_cache_tokens=8, load=lambda: "load"
+    )
+    lost = asyncio.create_task(reader.collect())
+    await asyncio.sleep(0.01)
+    await reader.info()  # the pool has the replica back
+    reader._ready.append(ScoreResult("a", (0.5,), 0, "judge"))  # submitted, and known already
+    reader._arrived.set()
+    await asyncio.sleep(0.01)
+    assert await lost == []
+    assert [each.id for each in (await reader.collect())[:-1]] == ["a"]
 
 
 @pytest.mark.parametrize(
