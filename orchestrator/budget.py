@@ -26,10 +26,15 @@ class Price:
     solution: int
 
     @classmethod
-    def of(cls, prompt: int, new: int, generator: CostModel, verifier: CostModel | None) -> Price:
-        """Of a prompt of ``prompt`` tokens and solutions of ``new`` more."""
+    def of(
+        cls, prompt: int, new: int, generator: CostModel, verifier: CostModel | None, kind: str = "prm"
+    ) -> Price:
+        """Of a prompt of ``prompt`` tokens and solutions of ``new`` more. A verifier of ``kind`` orm reads
+        the prompt again with each solution."""
         once, each = generator.prefill(prompt), generator.sample(prompt, new)
-        if verifier is not None:
+        if verifier is not None and kind == "orm":
+            each += verifier.score(0, prompt + new)
+        elif verifier is not None:
             once += verifier.prefill(prompt)
             each += verifier.score(prompt, prompt + new)
         return cls(once, each)

@@ -167,7 +167,8 @@ class Controller:
 
     def _price(self, prompt: tuple[int, ...]) -> Price:
         longest = self.setting.sampling.max_tokens
-        return Price.of(len(prompt), longest, self.setting.generator, self.setting.verifier)
+        setting = self.setting
+        return Price.of(len(prompt), longest, setting.generator, setting.verifier, setting.verifier_kind)
 
     def _done(self, result: SearchResult) -> SearchResult:
         self.usage += result.usage

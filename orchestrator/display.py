@@ -154,7 +154,7 @@ def summary_table(summary: Summary) -> Table:
 
 
 def _moved(allocation: dict[str, int]) -> str:
-    return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} stopped as solved"
+    return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
 
 
 def _rows(s: Summary) -> list[tuple[str, str]]:

@@ -77,7 +77,7 @@ def _budget(
 ) -> Budget:
     (unit,) = config.budget.units
     new = config.budget.solution_tokens or config.generator.max_tokens
-    prices = [Price.of(len(prompt), new, generator, verifier) for prompt in prompts]
+    prices = [Price.of(len(prompt), new, generator, verifier, config.verifier.kind) for prompt in prompts]
     return convert(unit, getattr(config.budget, unit), prices, new)
 
 

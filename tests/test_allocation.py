@@ -38,6 +38,16 @@ def perfect(right: bool, rng: random.Random) -> float:
     return 0.97 if right else 0.02
 
 
+@given(st.integers(1, 40), st.floats(0.05, 1))
+def test_short_solutions_count_as_whole_ones(n, share):
+    """Of the longest solution's cost they take a share: a problem that failed n times has failed n times."""
+    wrong = [Candidate(f"w{i}", 0.1) for i in range(n)]
+    belief = Adaptive.belief(wrong)
+    spent = [int(COST * n * part) for part in (share, 1)]
+    short, long = (Adaptive()._gain(Asking(wrong, COST, COST, each), belief, 0) for each in spent)
+    assert short == pytest.approx(long)
+
+
 def play(
     policy: Policy, p: Sequence[float], solutions: int, seed: int, judge: Callable = perfect
 ) -> tuple[int, list[int]]:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.allocation.compute_optimal import NOTHING, ComputeOptimal
+from orchestrator.allocation.rounds import REFUSED, Asking
 from orchestrator.analysis.policy import Choice, Policy, Row, read_policy
 from orchestrator.answers import ANSWERS
 from orchestrator.config import load
@@ -20,6 +21,7 @@ from orchestrator.errors import BadInput
 from orchestrator.ledger import Lease
 from orchestrator.problems import Problem
 from orchestrator.results import digest
+from orchestrator.selection import Candidate
 from orchestrator.strategies import find
 from tests.scripted import CODEC, POLICY, ScriptedEngine, letters, setting
 
@@ -84,6 +86,35 @@ def test_a_bin_that_nothing_was_measured_for_gets_its_estimate_alone():
     assert policy([(nan, nan, OTHER)], [(0.5, 10.0, OTHER)]).plan([1, 2], 100) == [NOTHING, 0]
 
 
+def test_what_is_granted_makes_each_problem_run_the_row_that_was_planned_for_it():
+    each = 10  # FLOPs of a solution
+    sizes, gains = (4, 8, 16, 32), {1: (0.9, 0.92, 0.93, 0.94), 2: (0.1, 0.3, 0.5, 0.6)}
+    rows = tuple(
+        Row(
+            n * each,
+            tuple(Choice({"name": "best_of_n", "n": n}, gains[b][i], n * each, 9) for b in (1, 2)),
+        )
+        for i, n in enumerate(sizes)
+    )
+    allocation = ComputeOptimal(Policy("t", "weighted", "g", "v", "last", 4, (0.5,), 4 * each, rows))
+    bins = [1] * 10 + [2] * 10
+    asking = [Asking([Candidate("a", 1.0 if b == 1 else 0.0)] * 4, each, each, 4 * each) for b in bins]
+    for left in (900, 1500, 4000):
+        plan = allocation.plan(bins, left)
+        assert max(plan) > 0
+        for b, one, row, grant in zip(bins, asking, plan, allocation(asking, left), strict=True):
+            funds = (grant or 0) * each
+            run = allocation.learned.choice(float(b == 1), funds, one.spent)
+            assert run == rows[max(row, 0)].bins[b - 1]
+            assert grant is None if row == 0 else grant == sizes[row] - 4
+
+
+def test_a_problem_whose_estimate_cannot_be_paid_is_refused_and_not_told_as_done():
+    allocation = policy([(0.5, 10.0, OTHER)])
+    poor = [Asking([], 8, 8, 0)] * 3
+    assert allocation(poor, 20) == [2, REFUSED, REFUSED]
+
+
 # The test policy's thresholds are .3 and .2 of the scripted scores: a problem's letters make its bin.
 EASY, MEDIUM = "a" * 3, "b" * 3
 PROBLEMS = [Problem(f"p{i}", f"{EASY if i % 2 else MEDIUM}{i}?", "aaa\nbbb\nccc") for i in range(6)]
@@ -117,6 +148,8 @@ async def test_the_budget_is_kept_and_every_search_ends(budget):
     assert control.budget.settled == control.usage.flops <= budget
     assert control.budget.reserved == 0
     assert [result.error for result in results] == [None] * 6
+    unpaid = [result for result in results if not result.solutions]
+    assert all(result.exhausted for result in unpaid), "refused for want of money, which is said"
 
 
 def test_it_needs_the_strategy_whose_policy_it_follows():

@@ -27,6 +27,11 @@ def prices(lengths: list[int], verifier=VERIFIER, new: int = FULL) -> list[Price
     return [Price.of(length, new, GENERATOR, verifier) for length in lengths]
 
 
+def test_an_orm_reads_the_prompt_with_each_solution():
+    once, each = GENERATOR.prefill(40), GENERATOR.sample(40, FULL)
+    assert Price.of(40, FULL, GENERATOR, VERIFIER, "orm") == Price(once, each + VERIFIER.score(0, 40 + FULL))
+
+
 @given(prompts, verifiers, st.integers(1, 200), st.integers(1, 200))
 def test_more_generations_are_more_flops_for_every_problem(lengths, verifier, n, more):
     few, many = (convert("generations", k, prices(lengths, verifier), FULL) for k in (n, n + more))

@@ -5,8 +5,8 @@ What is believed of a problem comes from its solutions' answers and scores, with
 - *Which answer is right.* At most one is. An answer that k solutions gave, with mean score s, has weight
   (s/(1−s))^SHARPNESS · k^AGREEMENT, against a weight of 1 for "none of them".
 - *The chance that a next solution gives the right one.* Beta(a, b) a problem: after n solutions that
-  failed it is a/(a+b+n) (PAPER §3), where n counts what was spent, in solutions, so that those given up
-  half-way count for what they cost. Likely successes and the mean score are added to a.
+  failed it is a/(a+b+n) (PAPER §3), where n also counts what was spent, in longest solutions, so that those
+  given up half-way count for what they cost. Likely successes and the mean score are added to a.
 
 The gain of one more solution = (1 − chance that the selected answer is right) · chance that the next is.
 A problem stops when it is solved, and when that gain is too little to hope for.
@@ -98,7 +98,7 @@ class Adaptive:
                 continue
             spent += cost
             grants[i] = given + 1
-            if given + 1 < max(1.0, one.spent / one.each):
+            if given + 1 < max(1.0, self._tried(one)):
                 gain = self._gain(one, beliefs[i], given + 1)
                 heapq.heappush(heap, (-gain / self._cost(one, given + 1), i))
         return grants
@@ -126,10 +126,15 @@ class Adaptive:
     def _gain(self, one: Asking, belief: Belief, failed: int) -> float:
         """Of a next solution after ``failed`` more, in solved problems."""
         a, b = PRIOR
-        total = a + b + one.spent / one.each + failed
+        total = a + b + self._tried(one) + failed
         mean = min(1.0, (a + belief.hits) / total)
         spread = math.sqrt(mean * (1 - mean) / (total + 1))
         return (1 - belief.right) * min(1.0, mean + self.exploration * spread)
+
+    @staticmethod
+    def _tried(one: Asking) -> float:
+        """Solutions so far: the finished ones, or, where that is more, what was spent in longest ones."""
+        return max(len(one.candidates), one.spent / one.each)
 
     @staticmethod
     def _cost(one: Asking, failed: int) -> int:

@@ -5,8 +5,8 @@ bin at each of its budgets (accuracy and FLOPs, as measured by ``ttc fit``) make
 budget a problem, the sum of the accuracies greatest within what is left. The steps up a bin's concave
 hull, the steepest first, solve it but for the last step (Dantzig 1957).
 
-Planned is with the FLOPs that were measured, granted is the worst case of the row's budget: a problem that
-the grants leave nothing for waits for what the others give back.
+Planned is with the FLOPs that were measured, granted is the worst case of what the row's budget has beyond
+the estimate: a problem that the grants leave nothing for waits for what the others give back.
 
 Pure: no clock, no randomness, no I/O.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from orchestrator.allocation.rounds import Asking
+from orchestrator.allocation.rounds import REFUSED, Asking
 from orchestrator.analysis.policy import SAMPLES, Choice, Policy
 
 NOTHING = -1
@@ -57,13 +57,23 @@ class ComputeOptimal:
         grants: list[int | None] = [0] * len(asking)
         for i, (one, row) in enumerate(zip(asking, rows, strict=True)):
             for affordable in range(row, NOTHING, -1):
-                solutions = math.ceil(self.learned.rows[affordable].budget / one.each)
+                beyond = self._granted(affordable, bins[i], one)
+                if beyond <= 0:  # the estimate's samples are all of it: as planned, or for want of money
+                    grants[i] = None if affordable == row else 0
+                    break
+                solutions = math.ceil(beyond / one.each)
                 cost = one.first + (solutions - 1) * one.each
                 if cost <= left:
                     left -= cost
                     grants[i] = solutions
                     break
         return grants
+
+    def _granted(self, row: int, number: int, one: Asking) -> float:
+        """FLOPs that a row is run with after the estimate, whose samples are the first of best-of-N."""
+        learned = self.learned.rows[row]
+        samples = learned.bins[number - 1].strategy["name"] == SAMPLES
+        return learned.budget - (one.spent if samples else 0)
 
     def _estimates(self, asking: Sequence[Asking], left: int) -> list[int | None]:
         """A problem that has its estimate waits; one whose estimate was begun and could not be finished, or
@@ -74,7 +84,7 @@ class ComputeOptimal:
             if len(one.candidates) >= self.learned.samples:
                 grants.append(0)
             elif one.spent or cost > left:
-                grants.append(None)
+                grants.append(REFUSED)
             else:
                 left -= cost
                 grants.append(self.learned.samples)

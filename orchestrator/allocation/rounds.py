@@ -34,7 +34,10 @@ class Asking:
 
 Policy = Callable[[Sequence[Asking], int], Sequence[int | None]]
 """From the problems that wait, and the FLOPs that are left for all of them, to the number of solutions
-that each is now given funds for: 0 lets it wait, None ends it. Their costs must not exceed what is left."""
+that each is now given funds for: 0 lets it wait; None ends it, since it needs no more; ``REFUSED`` ends it
+for want of money. Their costs must not exceed what is left."""
+
+REFUSED = -1
 
 
 class Rounds:
@@ -103,7 +106,7 @@ class Rounds:
             grants = [None] * len(problems)
         for i, one, solutions in zip(problems, asking, grants, strict=True):
             lease = self._problems[i][0]
-            if solutions is None:
+            if solutions is None or solutions == REFUSED:
                 lease.end_growth()
             elif solutions and lease.dry:
                 lease.extend(one.first + (solutions - 1) * one.each)

@@ -38,6 +38,15 @@ def findings(evidence: Evidence) -> list[Finding]:
     return [Finding(c.number, c.statement, c.source, parts, c.verdict(parts)) for c, parts in tested]
 
 
+def _of_one_reviser(parts: Sequence[Part]) -> Verdict:
+    """The claim is about revisers of one kind of training, which no configuration tells: it holds if both of
+    its parts do for one of those that were run."""
+    revisers = [together(parts[i : i + 2]) for i in range(0, len(parts), 2)]
+    if "holds" in revisers:
+        return "holds"
+    return revisers[0] if len(set(revisers)) == 1 else "not decided"
+
+
 search, selection = claims_of_search, claims_of_selection
 CLAIMS = (
     Claim(
@@ -82,6 +91,7 @@ CLAIMS = (
         "correct attempts in its training; selection over the chain recovers them",
         "Snell",
         selection.flips,
+        _of_one_reviser,
     ),
     Claim(
         8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -113,6 +114,9 @@ def sequential_share(evidence: Evidence) -> list[Part]:
         top = means >= means.max(axis=1, keepdims=True) - 1e-12
         return (top @ share) / top.sum(axis=1)
 
+    for inside, word in ((easy, "1–2"), (hard, "4–5")):
+        if np.ptp(right[:, inside > 0].mean(axis=1)) < 1e-12:
+            return [untested(what, f"on bins {word} all lengths are equally accurate (n={n})")]
     gap = of_resamples(best(easy, 0) - best(hard, 1))
     return [above(f"{what} (n={n}, {len(options)} lengths)", gap, points=False)]
 
@@ -127,7 +131,10 @@ def compute_optimal(evidence: Evidence) -> list[Part]:
     for paid, comparison in (("charged", fit.charged), ("free, as Snell counts", fit.uncharged)):
         saving = max(comparison["predicted"].savings, key=lambda each: each.baseline_flops)
         what = f"best-of-N's FLOPs over the policy's at {saving.baseline}, estimate {paid}"
-        parts.append(above(what, saving.factor, 2.0, points=False))
+        part = above(f"{what} (at least)" if saving.at_least else what, saving.factor, 2.0, points=False)
+        if saving.at_least and part.verdict == "does not hold":  # it may be more
+            part = replace(part, verdict="not decided")
+        parts.append(part)
     oracle, predicted = fit.validated["oracle"], fit.validated["predicted"]
     low = max(1, len(oracle.levels) // 2)
     gaps = (predicted.accuracy - oracle.accuracy)[:low].mean(axis=0)
@@ -251,7 +258,7 @@ def _dearest(group: Group) -> dict[str, Option]:
         if allocation_of(option) == UNIFORM:
             fixed = {key: value for key, value in option.strategy.items() if key != "n"}
             found.setdefault(words(fixed), []).append(option)
-    most = min(max(option.budget for option in options) for options in found.values())
+    most = min((max(option.budget for option in options) for options in found.values()), default=0.0)
     return {
         name: max(fits, key=lambda option: (option.budget, option.strategy.get("n", 0)))
         for name, options in found.items()

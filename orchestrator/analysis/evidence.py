@@ -132,8 +132,9 @@ def gather(
     difficulty = _difficulty(experiment.difficulty, found[0])
     if difficulty is not None:
         number = dict(zip(difficulty.problems, oracle_bins(difficulty), strict=True))
-        found = [_binned(group, number) for group in found]
-        if found[0].bins is None:
+        if set(number) == set(found[0].problems):
+            found = [_binned(group, number) for group in found]
+        else:
             left_out.append(f"difficulty run {difficulty.run_id}: it has other problems than the cells")
             difficulty = None
     learned: Study | None = None
@@ -161,8 +162,10 @@ def apart(groups: Sequence[Group]) -> list[str]:
 
 
 def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
-    """The run that bins a group's problems: of its models, or else of its generator at least, whose scores
-    then tell nothing about the group's verifier."""
+    """The run that bins a group's problems: of the group's models, or else of its generator at least, whose
+    scores then tell nothing about the group's verifier. One of other problems only where there is no
+    better."""
+    runs = sorted(runs, key=lambda run: set(run.problems) != set(group.problems))  # the sort is stable
     alike = [run for run in runs if run.models == group.models]
     name = group.models["generator.model"]
     return next(iter([*alike, *(r for r in runs if same_model(r.setting["generator.model"], name))]), None)

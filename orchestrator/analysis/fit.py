@@ -34,8 +34,6 @@ from orchestrator.analysis.validation import (
 from orchestrator.config_checks import COMPUTE_OPTIMAL
 from orchestrator.errors import BadInput, one_of
 
-"""The strategy that uses a policy: no option of one."""
-
 
 @dataclass(frozen=True, eq=False)
 class Study:
@@ -78,6 +76,9 @@ def study(
     (difficulty,) = runs
     if difficulty.setting["verifier.model"] is None:
         raise BadInput("experiment", experiment.name, "its difficulty run has no verifier, so no scores")
+    if len(difficulty.problems) < 2 * BINS:
+        needed = f"it has {len(difficulty.problems)} problems; needed: {2 * BINS} at least, two of each bin"
+        raise BadInput("experiment", experiment.name, needed)
     cells = [
         cell
         for cell in experiment.cells

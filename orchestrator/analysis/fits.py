@@ -6,6 +6,7 @@ coverage    log c = a · k^b with a, b < 0 (Brown et al. 2024, Large Language Mo
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -133,14 +134,17 @@ def power_law(k: npt.ArrayLike, coverage: npt.ArrayLike, errors: npt.ArrayLike |
         (a, b), covariance = (-np.exp(log_a), b), np.full((2, 2), np.nan)
     else:
         with np.errstate(over="ignore"):  # an exponent tried on the way may be absurd: that is a bad fit
-            (a, b), covariance = curve_fit(
-                lambda x, a, b: np.exp(a * x**b),
-                x,
-                y,
-                p0=(-np.exp(log_a), b),
-                sigma=errors,
-                absolute_sigma=errors is not None,
-            )
+            try:
+                (a, b), covariance = curve_fit(
+                    lambda x, a, b: np.exp(a * x**b),
+                    x,
+                    y,
+                    p0=(-np.exp(log_a), b),
+                    sigma=errors,
+                    absolute_sigma=errors is not None,
+                )
+            except RuntimeError as endless:  # it came to no end
+                raise ValueError(f"no coverage law fits these points ({endless})") from endless
     residual = np.sqrt(np.mean((y - np.exp(a * x**b)) ** 2))
     error = np.sqrt(np.diag(covariance))
     return PowerLaw(
@@ -156,7 +160,12 @@ def coverage_fit(n: int, correct: npt.ArrayLike, seed: int = 0) -> PowerLaw:
     fit = power_law(ks, values.mean(axis=0))
     means = resamples(len(values), seed, FITS) @ values
     inside = ((means > 0) & (means < 1)).sum(axis=1) >= 2
-    drawn = [power_law(ks, mean) for mean in means[inside]]
+    drawn = []
+    for mean in means[inside]:
+        with suppress(ValueError):  # a resample of few problems may have no law
+            drawn.append(power_law(ks, mean))
+    if len(drawn) < 2:
+        raise ValueError("too few problems for a coverage law's errors")
     a, b = (float(np.std([getattr(law, name).value for law in drawn], ddof=1)) for name in ("a", "b"))
     return PowerLaw(Coefficient(fit.a.value, a), Coefficient(fit.b.value, b), fit.residual)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.analysis.cells import Cell, Option, short, shown
 from orchestrator.analysis.difficulty import BINS
-from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.estimators import Estimate, mean_over_problems
 from orchestrator.analysis.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.analysis.fits import Coefficient
 from orchestrator.analysis.policy import SAMPLES, known_as
@@ -66,10 +66,11 @@ def accuracy_table(evidence: Evidence) -> Table:
         rule = evidence.rule_of(group)
         models = [_model_and_rule(key, group, rule, evidence.rule) for key in told]
         for option in in_order(group):
-            cells = [option.accuracy(rule)]
-            cells += [option.accuracy(rule, main.bins == b) for b in bins if main.bins is not None]
-            spent = si(option.cost().mean())
-            rows.append([name(option), *models, budget(option), spent, *map(percent, cells)])
+            cells = [percent(option.accuracy(rule))]
+            for b in bins:
+                inside = main.bins == b
+                cells.append(percent(option.accuracy(rule, inside)) if np.any(inside) else MISSING)
+            rows.append([name(option), *models, budget(option), si(option.cost().mean()), *cells])
     return Table(
         f"Accuracy ({evidence.rule}) by strategy, budget and difficulty, %",
         [
@@ -260,8 +261,6 @@ def budget(option: Option) -> str:
 
 
 def covered(option: Option) -> Estimate:
-    from orchestrator.analysis.estimators import mean_over_problems
-
     return mean_over_problems(option.covered)
 
 

@@ -53,12 +53,12 @@ def above(what: str, estimate: Estimate, bound: float = 0.0, *, points: bool = T
 
 
 def at_least(what: str, estimate: Estimate) -> Part:
-    """Whether a difference is no less than 0, to within SLACK; it is not where all of it is below 0."""
+    """Whether a difference is no less than 0, to within SLACK: the whole interval has to be, or not."""
     verdict: Verdict = "not decided"
-    if estimate.high < 0:
-        verdict = "does not hold"
-    elif estimate.low > -SLACK:
+    if estimate.low > -SLACK:
         verdict = "holds"
+    elif estimate.high <= -SLACK:
+        verdict = "does not hold"
     return Part(what, verdict, estimate, f"no less than 0, to within {100 * SLACK:g} points")
 
 

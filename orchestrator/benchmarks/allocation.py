@@ -86,6 +86,11 @@ def replay(policy: Policy, problems: Sequence[Samples], budget: int) -> list[int
     return given
 
 
+def capped(problems: Sequence[Samples], given: Sequence[int]) -> list[int]:
+    """No more of a problem than are stored."""
+    return [min(count, len(problem.candidates)) for problem, count in zip(problems, given, strict=True)]
+
+
 def accuracy(problems: Sequence[Samples], given: Sequence[int]) -> float:
     return float(np.mean([p.right_after(n) for p, n in zip(problems, given, strict=True)]))
 
@@ -95,7 +100,12 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="results.parquet of a best_of_n run with a verifier")
     parser.add_argument("--budgets", type=int, nargs="+", default=[4, 8, 12], help="solutions a problem")
     options = parser.parse_args()
-    stored = samples_of(read_solutions(options.results))
+    if not options.results.is_file():
+        parser.error(f"{options.results}: there is no such file")
+    solutions = read_solutions(options.results)
+    if np.isnan(solutions.score).any():
+        parser.error(f"{options.results}: its solutions are not scored; needed: a run with a verifier")
+    stored = samples_of(solutions)
     orders = [
         [p.shuffled(np.random.default_rng([order, i])) for i, p in enumerate(stored)]
         for order in range(ORDERS)
@@ -110,9 +120,9 @@ def main() -> None:
     def row(name: str, give: Give) -> None:
         words = []
         for budget in options.budgets:
-            runs = [(problems, give(problems, budget * len(problems))) for problems in orders]
-            right = float(np.mean([accuracy(*run) for run in runs]))
-            unspent = budget - float(np.mean([sum(given) for _, given in runs])) / len(stored)
+            given = [capped(problems, give(problems, budget * len(problems))) for problems in orders]
+            right = float(np.mean([accuracy(*each) for each in zip(orders, given, strict=True)]))
+            unspent = budget - float(np.mean([sum(each) for each in given])) / len(stored)
             words.append(f"{100 * right:.2f} % ({unspent:.1f})")
         table.add_row(name, *words)
 

@@ -13,7 +13,15 @@ from orchestrator.analysis.larger import against_larger, matched_table
 from orchestrator.analysis.report import draw, page
 from orchestrator.analysis.series import series
 from orchestrator.analysis.store import load_directory
-from orchestrator.analysis.tables import Table, accuracy_table, markdown, savings_table, search_table, si
+from orchestrator.analysis.tables import (
+    MISSING,
+    Table,
+    accuracy_table,
+    markdown,
+    savings_table,
+    search_table,
+    si,
+)
 from orchestrator.cli import run_command
 from orchestrator.tracking import local_uri
 from tests.analysis.stored import lab_config, store
@@ -93,6 +101,33 @@ def test_a_table_that_is_not_there_is_one_line(stored, capsys, monkeypatch, tabl
     monkeypatch.chdir(stored)
     assert run_command(["report", "./study", "--table", table]) == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("problems", [1, 3, 8])
+def test_few_problems_are_reported_without_what_they_cannot_tell(tmp_path, problems):
+    found = sweep(tmp_path / "few", problems=problems, seeds=1, sizes=(4,))
+    few = gather(found)
+    assert few.fit is None
+    assert "problems; needed: 10 at least" in few.policy
+    assert any(MISSING in row for row in accuracy_table(few).rows) == (problems < 5)
+    assert "needed: 10 at least" in page(few, [], [])
+
+
+def test_the_difficulty_run_of_the_reported_problems_is_taken_whichever_came_first(tmp_path):
+    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+    other = sweep(tmp_path / "other", problems=20, seeds=1, sizes=(4,)).difficulty
+    assert gather(replace(found, difficulty=[*other, *found.difficulty])).main.bins is not None
+    alone = gather(replace(found, difficulty=other))
+    assert alone.main.bins is None
+    assert any("other problems than the cells" in line for line in alone.left_out)
+    assert page(alone, *draw(alone, 2.0))
+
+
+def test_a_verifier_that_was_only_run_under_another_allocation_breaks_no_claim(tmp_path):
+    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+    cell = next(c for c in found.cells if c.strategy["name"] == "best_of_n")
+    config = {**cell.config, "verifier": {"model": "another"}, "allocation": {"name": "adaptive"}}
+    assert page(gather(replace(found, cells=[*found.cells, replace(cell, config=config)])), [], [])
 
 
 def test_groups_are_of_the_same_models(evidence):
