@@ -91,17 +91,30 @@ def fingerprint(config: Config) -> str:
 
 
 def _model(model: str | None) -> Any:
-    """What a model is: a hub id itself; of a directory the names, sizes and contents (``_pieces``) of its
-    weights, its configuration and its tokenizer."""
-    directory = Path(model).expanduser() if model is not None else None
-    if directory is None or not directory.is_dir():
-        return model
+    """What a model is: a hub id, and the commit of it that is here; of a directory the names, sizes and
+    contents (``_pieces``) of its weights, its configuration and its tokenizer."""
+    if model is None:
+        return None
+    directory = Path(model).expanduser()
+    if not directory.is_dir():
+        return [model, _commit(model)]
     files = sorted(file for file in directory.iterdir() if file.suffix in WEIGHTS or file.name in BESIDE)
     described = []
     for file in files:
         about = file.stat()
         described.append([file.name, about.st_size, _pieces(file, about.st_size, about.st_mtime_ns)])
     return described
+
+
+def _commit(model: str) -> str | None:
+    """The hub's commit of which this machine's copy of a model's configuration is; None where it has none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(model, "config.json")
+    except ValueError:  # no hub id either
+        return None
+    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 @lru_cache(maxsize=256)

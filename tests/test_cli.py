@@ -289,6 +289,15 @@ def test_a_large_model_whose_middle_was_trained_anew_is_another(tmp_path):
     assert len(found) == 2
 
 
+def test_a_hub_models_commit_counts(tmp_path, monkeypatch):
+    found = []
+    for commit in ("a" * 40, "b" * 40, None):
+        cached = None if commit is None else str(tmp_path / "snapshots" / commit / "config.json")
+        monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, cached=cached: cached)
+        found.append(of("generator.model=owner/name"))
+    assert len(set(found)) == 3
+
+
 def test_the_engine_arguments_that_are_read_are_those_of_the_engine():
     from dataclasses import fields
 
