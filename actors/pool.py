@@ -295,15 +295,16 @@ class Pool(Generic[Res]):
                 await asyncio.sleep(spec.probe_after - silent)
                 continue
             try:
-                await asyncio.wait_for(member.link.call("ping"), spec.probe_timeout)
-                info = await member.link.call("info")
-                if member.info is not None and (info.node, info.pid) != (member.info.node, member.info.pid):
-                    raise Lost("it has been restarted, and knows nothing of its requests")
-                member.heard = time.monotonic()
+                async with asyncio.timeout(spec.probe_timeout):
+                    await member.link.call("ping")
+                    info = await member.link.call("info")
             except (TimeoutError, Broken) as error:
                 member.link.restart()
                 said = str(error) or f"no token in {spec.probe_timeout:g} s"
                 raise Lost(f"silent for {silent:.0f} s, then {said}") from None
+            if member.info is not None and (info.node, info.pid) != (member.info.node, member.info.pid):
+                raise Lost("it has been restarted, and knows nothing of its requests")
+            member.heard = time.monotonic()
 
     def _join(self, member: _Member, info: ReplicaInfo) -> None:
         if member.info is None:

@@ -166,8 +166,8 @@ class Controller:
         return [task.result() for task in tasks]
 
     def _price(self, prompt: tuple[int, ...]) -> Price:
-        longest = self.setting.sampling.max_tokens
         setting = self.setting
+        longest = setting.sampling.max_tokens
         return Price.of(len(prompt), longest, setting.generator, setting.verifier, setting.verifier_kind)
 
     def _done(self, result: SearchResult) -> SearchResult:

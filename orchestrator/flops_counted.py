@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 _LENGTHS = (8, 16, 24, 40)  # two give a and b; that they hold at the others is checked
-_LAYERS = {
-    "full_attention",
-    "sliding_attention",
-    "chunked_attention",
-}  # a chunk is charged as the whole context
+_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+"""What layers may be. A chunk is charged as the whole context is: too much, if anything."""
 
 
 @dataclass(frozen=True)
