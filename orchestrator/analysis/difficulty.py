@@ -133,11 +133,9 @@ def independent_samples(cells: Sequence[Cell]) -> tuple[int, Floats]:
     many as its problem of fewest has, so that a search cut short biases nothing."""
     total, right = 0, np.zeros(len(cells[0].problems))
     for cell in cells:
-        index = cell.solutions.problem
-        counts = np.bincount(index, minlength=len(cell.problems))
-        least = int(counts.min())
-        rank = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
-        first = rank < least
-        right += np.bincount(index[first], cell.solutions.correct[first], len(cell.problems))
+        least = int(_samples(cell).min())
+        first = _rank(cell) < least
+        index, correct = cell.solutions.problem[first], cell.solutions.correct[first]
+        right += np.bincount(index, correct, len(cell.problems))
         total += least
     return total, right
