@@ -50,7 +50,7 @@ build/public/problems.jsonl: .venv/.ready
 chaos: setup
 	$(BIN)/python -m orchestrator.benchmarks.chaos
 
-# Every benchmark, one after the other: about half an hour on two cores.
+# Every benchmark, one after the other.
 bench: bench-engines bench-controller bench-pipelines
 
 bench-engines: setup

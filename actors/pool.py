@@ -333,12 +333,9 @@ class Pool(Generic[Res]):
             future = self._futures.get(request_id)
             if self._router.losses(request_id) >= MAX_LOSSES and future is not None and not future.done():
                 self._router.drop(request_id)
-                future.set_exception(
-                    RequestFailed(
-                        f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
-                        f"the last one, {member.name}: {reason} (a resumed run tries it again)"
-                    )
-                )
+                said = f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
+                said += f"the last one, {member.name}: {reason} (a resumed run tries it again)"
+                future.set_exception(RequestFailed(said))
         self.on_notice(f"{member.name} is lost ({reason}); its {len(member.lost)} requests are done again")
         if not self._router.replicas:
             self.on_notice(

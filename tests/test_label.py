@@ -179,6 +179,7 @@ def label(tmp_path, monkeypatch, capsys):
         def run(config, as_json, errors, *, run_id, make_search, role, instead):
             assert role == "label", "so that no report compares it"
             labeller = make_search(CODEC)
+            assert instead == labeller.name, "its journal goes on with no other"
             labeller.rows += [LabelledSolution("p", "1", ("2",), (1.0,), (1, 2), (2,))] * rows
             labeller.unpaid += ["p"] * unpaid
             ran.append(config)

@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from orchestrator.config import load
-from orchestrator.journal import Journal
+from orchestrator.journal import Journal, JournalMismatch
 from orchestrator.preparation import Prepared, fingerprint, prepare
 from orchestrator.problems import Problem
 from orchestrator.run import SUMMARY, Run, unfinished
@@ -108,3 +108,15 @@ async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_pat
     assert (tmp_path / "lab-2" / "journal.sqlite").is_file()
     assert not (tmp_path / "lab-2" / SUMMARY).is_file()
     assert unfinished(prepared) == "lab-2"
+
+
+def test_a_run_goes_on_only_with_what_is_done_in_its_strategys_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.run.Tracker", MagicMock())
+    prepared = prepare(load(LAB, [f"runs={tmp_path}", "problems.limit=1"]))
+    for _ in range(2):
+        with Run(prepared, "lab-1", instead="labels, 4 completions"):
+            pass
+    for other in ("labels, 5 completions", ""):
+        with pytest.raises(JournalMismatch):
+            Run(prepared, "lab-1", instead=other)
+    assert unfinished(prepared) is None

@@ -97,17 +97,15 @@ def test_a_verifier_of_another_family_learns_as_well(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "config", "words"),
+    ("kind", "config", "words"),
     [
-        ("phi3", {}, replace(CONFIG, extra_layers=1), "--extra-layers: 1 is not usable; allowed: 0, or"),
-        ("gpt2", {}, CONFIG, "needed: a family whose verifiers vLLM serves"),
-        ("olmo2", {}, CONFIG, "needed: a family that Transformers has a ForTokenClassification of"),
+        ("phi3", replace(CONFIG, extra_layers=1), "--extra-layers: 1 is not usable; allowed: 0, or"),
+        ("gpt2", CONFIG, "needed: a family whose verifiers vLLM serves"),
+        ("olmo2", CONFIG, "needed: a family that Transformers has a ForTokenClassification of"),
     ],
 )
-def test_what_a_family_cannot_be_is_one_line(
-    tmp_path: Path, kind: str, settings: dict[str, int], config: TrainConfig, words: str
-):
-    backbone = save_family(tmp_path / kind, kind, **settings)
+def test_what_a_family_cannot_be_is_one_line(tmp_path: Path, kind: str, config: TrainConfig, words: str):
+    backbone = save_family(tmp_path / kind, kind)
     with pytest.raises(BadInput, match=re.escape(words)):
         train(rows(), str(backbone), tmp_path / "v", config, log=lambda line: None)
 
