@@ -1,8 +1,9 @@
 """How many operations one controller sustains, against engines that only wait.
 
-Everything is real but the engines: searches, ledger, journal, pools and routing. A modelled replica answers
-after a delay, with a step of the lab's length; it lives in the controller's process, so that its cost is in
-the figures and Ray's messages are not. Each case is a process of its own. Run with ``make bench-controller``.
+Everything is real but the engines: searches, ledger, journal, pools and routing. A replica answers after a
+delay, with a step of the lab's length. In most cases it lives in the controller's process, so that its cost
+is in the figures and Ray's messages are not; in others it is a Ray actor, as a real one. Each case is a
+process of its own. Run with ``make bench-controller``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 import itertools
 import json
 import math
-import os
 import random
 import resource
 import statistics
@@ -30,20 +30,14 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from actors.messages import (
-    Finish,
-    ReplicaInfo,
-    Request,
-    Result,
-    SampleRequest,
-    SampleResult,
-    ScoreRequest,
-    ScoreResult,
-)
+from actors.deployment import connect, disconnect
+from actors.link import Link, RayLink
+from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.pool import Pool
 from actors.spec import PoolSpec
 from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.delayed import STEP, Delayed
 from orchestrator.config import load
 from orchestrator.controller import Controller, Search
 from orchestrator.journal import Journal
@@ -55,10 +49,8 @@ from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.tree import Node
 
-SLOTS = 256
-"""Requests that a modelled engine runs at once."""
-STEP = 7
-"""Tokens of a step."""
+REPLICAS, RAY_REPLICAS = (8, 64, 512, 1000), (8, 32)
+"""Each of the latter a process beside the controller's, on the same cores."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,8 @@ class Case:
     """``problems`` searches on so many replicas, a quarter of them verifiers: ``at_once`` of them in flight,
     or, with ``a_second``, beginning by chance at so many a second, whatever is in flight. An answer takes
     ``seconds``, give or take half of that. Search over ``n`` paths of ``depth`` steps, by beams or, where
-    ``whole``, one sample a path. ``flops``: the lease of the searches."""
+    ``whole``, one sample a path. ``flops``: the lease of the searches. ``ray``: the replicas are Ray
+    actors."""
 
     replicas: int = 64
     problems: int = 400
@@ -77,88 +70,25 @@ class Case:
     whole: bool = False
     a_second: float | None = None
     flops: int = 10**18
-
-
-class Engines:
-    """The cost of all modelled replicas, which is not the controller's: processor seconds."""
-
-    def __init__(self) -> None:
-        self.busy = 0.0
-
-
-class Modelled:
-    """A replica without an engine. ``took``: how long the request of an id was with it, in seconds."""
-
-    def __init__(self, name: str, case: Case, prompt: int, took: dict[str, float], all_: Engines) -> None:
-        self.name, self._prompt, self._took, self._all = name, prompt, took, all_
-        self._seconds, self._end = case.seconds, STEP * case.depth
-        self._random = random.Random(name)
-        steps = [tuple(3 + (i >> bit) % 6 for bit in range(STEP)) for i in range(64)]
-        self._written = {"step": steps, "end": [step * case.depth for step in steps]}
-        self._ready: list[Result] = []
-        self._arrived = asyncio.Event()
-
-    async def call(self, method: str, *args: Any) -> Any:
-        return await getattr(self, method)(*args)
-
-    def restart(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-    async def info(self) -> ReplicaInfo:
-        return ReplicaInfo(self.name, "modelled", os.getpid(), 10**6, SLOTS, 10**9, 0.0)
-
-    async def submit(self, requests: list[Request]) -> None:
-        began = time.thread_time()
-        seconds = self._seconds * (0.5 + self._random.random())
-        self._took.update(dict.fromkeys((request.id for request in requests), seconds))
-        done = [self._answer(request) for request in requests]
-        asyncio.get_running_loop().call_later(seconds, self._finish, done)
-        self._all.busy += time.thread_time() - began
-
-    async def collect(self) -> list[Result]:
-        while not self._ready:
-            self._arrived.clear()
-            await self._arrived.wait()
-        ready, self._ready = self._ready, []
-        return ready
-
-    async def abort(self, ids: list[str]) -> None: ...
-
-    async def ping(self) -> float:
-        return 0.0
-
-    async def forget(self) -> None: ...
-
-    async def shutdown(self) -> None: ...
-
-    def _finish(self, results: list[Result]) -> None:
-        self._ready += results
-        self._arrived.set()
-
-    def _answer(self, request: Request) -> Result:
-        if isinstance(request, ScoreRequest):
-            scores = tuple(request.tokens[end - 1] / 16 for end in request.step_ends)
-            return ScoreResult(request.id, scores, STEP, self.name)
-        tokens = self._written[request.until][request.seed % 64]
-        finish: Finish = "end" if len(request.prompt) - self._prompt + len(tokens) >= self._end else "step"
-        return SampleResult(request.id, tokens, finish, STEP, self.name)
+    ray: bool = False
 
 
 @dataclass
 class Timed:
-    """The pools; ``added``: when each operation was asked for, and the seconds that it took beyond the
-    engine's own."""
+    """The pools, and how long each operation took: when it was asked for, and the seconds beyond the
+    replica's own (``added``), or, where those are not known here, all of them (``whole``, by id)."""
 
     generator: Pool[SampleResult]
     verifier: Pool[ScoreResult]
-    took: dict[str, float]
+    here: dict[str, Delayed]
+    """Replicas in this process, by name."""
     added: list[tuple[float, float]] = field(default_factory=list)
+    whole: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         began = time.perf_counter()
         result = await self.generator.run(request)
-        self.added.append((began, time.perf_counter() - began - self.took.pop(request.id)))
+        self._note(began, result)
         return result
 
     async def revise(self, request: SampleRequest) -> SampleResult:
@@ -167,8 +97,19 @@ class Timed:
     async def score(self, request: ScoreRequest) -> ScoreResult:
         began = time.perf_counter()
         result = await self.verifier.run(request)
-        self.added.append((began, time.perf_counter() - began - self.took.pop(request.id)))
+        self._note(began, result)
         return result
+
+    def _note(self, began: float, result: Result) -> None:
+        seconds = time.perf_counter() - began
+        if (replica := self.here.get(result.replica)) is not None:
+            self.added.append((began, seconds - replica.took.pop(result.id)))
+        else:
+            self.whole[result.id] = (began, seconds)
+
+    def told(self, took: Mapping[str, float]) -> None:
+        """What the operations took at replicas that are not here."""
+        self.added += [(began, seconds - took[id]) for id, (began, seconds) in self.whole.items()]
 
 
 def spread(search: Search, a_second: float, problems: int) -> tuple[Search, float, float]:
@@ -189,19 +130,27 @@ def spread(search: Search, a_second: float, problems: int) -> tuple[Search, floa
 async def measure(case: Case, journal: Path) -> dict[str, float]:
     """One run: operations/s, processor time and added latency an operation, peak memory in bytes."""
     prepared = prepare(load(LAB, ["problems.limit=1"]))
-    prompt, took, modelled = prepared.prompts[0], dict[str, float](), Engines()
+    prompt, links, here = prepared.prompts[0], list[Link](), dict[str, Delayed]()
 
-    def connect(spec: PoolSpec, name: str) -> Any:
-        return Modelled(name, case, len(prompt), took, modelled)
+    def link(spec: PoolSpec, name: str) -> Link:
+        if not case.ray:
+            here[name] = Delayed(name, spec.model, **spec.options)
+        links.append(RayLink(spec, name) if case.ray else here[name])
+        return links[-1]
 
     verifiers = max(1, case.replicas // 4)
-    pools = [
-        Pool[Any](PoolSpec(name, Modelled, "modelled", count), connect)  # type: ignore[arg-type]
-        for name, count in (("generator", case.replicas - verifiers), ("verifier", verifiers))
+    sizes = {"generator": case.replicas - verifiers, "verifier": verifiers}
+    options = {"seconds": case.seconds, "depth": case.depth, "prompt": len(prompt)}
+    specs = [
+        PoolSpec(name, Delayed, "delayed", count, num_cpus=0.0, options=options)  # type: ignore[arg-type]
+        for name, count in sizes.items()
     ]
+    if case.ray:
+        connect(None, specs)
+    pools = [Pool[Any](spec, link) for spec in specs]
     for pool in pools:
-        await pool.start(60)
-    engines, recorder = Timed(pools[0], pools[1], took), Journal(journal)
+        await pool.start(300)
+    engines, recorder = Timed(pools[0], pools[1], here), Journal(journal)
     setting = Setting(
         engines,
         prepared.codec,
@@ -225,8 +174,13 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     ended, busy = time.time(), time.process_time() - cpu
     memory = peak() - before
     recorder.close()
+    times = [await each.call("times") for each in links]
+    answering = 0.0 if case.ray else sum(seconds for seconds, _ in times)  # of this process
+    engines.told({id: seconds for _, took in times for id, seconds in took.items()})
     for pool in pools:
         await pool.close()
+    if case.ray:
+        disconnect()
     operations = controller.usage.operations
     added = sorted(beyond for asked, beyond in engines.added if since <= asked <= until)
     return {
@@ -235,8 +189,8 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         "began": began,
         "ended": ended,
         "rate": operations / (ended - began),
-        "cpu_us": 1e6 * (busy - modelled.busy) / operations,
-        "engines_us": 1e6 * modelled.busy / operations,
+        "cpu_us": 1e6 * (busy - answering) / operations,
+        "engines_us": 1e6 * answering / operations,
         "p50_ms": 1e3 * statistics.median(added),
         "p99_ms": 1e3 * added[int(0.99 * len(added))],
         "bytes": memory,
@@ -337,14 +291,15 @@ def main() -> None:
     def each(cases: Mapping[str, Case], repeat: int = options.repeat) -> dict[str, dict[str, float]]:
         return {name: apart(case, repeat) for name, case in cases.items()}
 
-    fast = each({str(n): Case(n) for n in (8, 64, 512, 1000)})
-    show("as fast as it can, 6,400 paths in flight", "replicas", fast)
-    searches = {name: row["rate"] / 2 / (row["operations"] / Case.problems) for name, row in fast.items()}
-    half = {
-        name: Case(int(name), int(15 * often), seconds=0.3, a_second=often)
-        for name, often in searches.items()
-    }
-    show("searches beginning by chance, at half that rate", "replicas", each(half))
+    for ray, replicas, where in ((False, REPLICAS, ""), (True, RAY_REPLICAS, ", replicas as Ray actors")):
+        fast = each({str(n): Case(n, ray=ray) for n in replicas})
+        show(f"as fast as it can, 6,400 paths in flight{where}", "replicas", fast)
+        searches = {name: row["rate"] / 2 / (row["operations"] / Case.problems) for name, row in fast.items()}
+        half = {
+            name: Case(int(name), int(15 * often), seconds=0.3, a_second=often, ray=ray)
+            for name, often in searches.items()
+        }
+        show(f"searches beginning by chance, at half that rate{where}", "replicas", each(half))
     at_once = {f"{16 * n:,}": Case(1000, n, n, 3.0, whole=True) for n in (250, 1000, 4000)}
     show("by operations in flight at once", "in flight", each(at_once))
     shards = {str(n): sharded(Case(1000, 800, 800), n) for n in (1, 2)}

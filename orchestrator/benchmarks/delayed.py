@@ -1,0 +1,92 @@
+"""A replica without an engine: it answers after a delay, in its caller's process or as a Ray actor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from typing import Any
+
+from actors.messages import (
+    Finish,
+    ReplicaInfo,
+    Request,
+    Result,
+    SampleResult,
+    ScoreRequest,
+    ScoreResult,
+)
+
+SLOTS = 256
+"""Requests that it runs at once."""
+STEP = 7
+"""Tokens of a step."""
+
+
+class Delayed:
+    """Answers in ``seconds``, give or take half of that: solutions of ``depth`` steps after a prompt of so
+    many tokens. It is a link to itself, for a pool in the same process."""
+
+    def __init__(self, name: str, model: str, *, seconds: float, depth: int, prompt: int) -> None:
+        self.name, self._prompt = name, prompt
+        self._seconds, self._end = seconds, STEP * depth
+        self._random = random.Random(name)
+        steps = [tuple(3 + (i >> bit) % 6 for bit in range(STEP)) for i in range(64)]
+        self._written = {"step": steps, "end": [step * depth for step in steps]}
+        self._ready: list[Result] = []
+        self._arrived = asyncio.Event()
+        self.took: dict[str, float] = {}
+        """How long the request of an id was here, in seconds."""
+        self.busy = 0.0
+        """Processor seconds of the answers themselves, which are not the controller's."""
+
+    async def call(self, method: str, *args: Any) -> Any:
+        return await getattr(self, method)(*args)
+
+    def restart(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    async def info(self) -> ReplicaInfo:
+        return ReplicaInfo(self.name, "delayed", os.getpid(), 10**6, SLOTS, 10**9, 0.0)
+
+    async def submit(self, requests: list[Request]) -> None:
+        began = time.thread_time()
+        seconds = self._seconds * (0.5 + self._random.random())
+        self.took.update(dict.fromkeys((request.id for request in requests), seconds))
+        done = [self._answer(request) for request in requests]
+        asyncio.get_running_loop().call_later(seconds, self._finish, done)
+        self.busy += time.thread_time() - began
+
+    async def collect(self) -> list[Result]:
+        while not self._ready:
+            self._arrived.clear()
+            await self._arrived.wait()
+        ready, self._ready = self._ready, []
+        return ready
+
+    async def abort(self, ids: list[str]) -> None: ...
+
+    async def ping(self) -> float:
+        return 0.0
+
+    async def forget(self) -> None: ...
+
+    async def shutdown(self) -> None: ...
+
+    async def times(self) -> tuple[float, dict[str, float]]:
+        """``busy`` and ``took``."""
+        return self.busy, self.took
+
+    def _finish(self, results: list[Result]) -> None:
+        self._ready += results
+        self._arrived.set()
+
+    def _answer(self, request: Request) -> Result:
+        if isinstance(request, ScoreRequest):
+            scores = tuple(request.tokens[end - 1] / 16 for end in request.step_ends)
+            return ScoreResult(request.id, scores, STEP, self.name)
+        tokens = self._written[request.until][request.seed % 64]
+        finish: Finish = "end" if len(request.prompt) - self._prompt + len(tokens) >= self._end else "step"
+        return SampleResult(request.id, tokens, finish, STEP, self.name)
