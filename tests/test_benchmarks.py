@@ -111,6 +111,12 @@ def test_modelled_pipelines_are_a_function_of_their_numbers_and_short_of_memory_
     assert fixed["limits"]["generator"] == 20 > adaptive["limits"]["generator"]
 
 
+def test_modelled_searches_in_lockstep_do_the_same_work_in_more_time():
+    free, batch, single = (run_pipelines(Pipelines(5, problems=4, lockstep=at_once)) for at_once in (0, 4, 1))
+    assert free["computed"] == batch["computed"] == single["computed"] > 0
+    assert 1.2 * free["seconds"] < batch["seconds"] < single["seconds"]
+
+
 def test_a_trials_faults_are_a_function_of_its_number():
     plans = [plan(number, controller=False) for number in range(200)]
     assert plans == [plan(number, controller=False) for number in range(200)]

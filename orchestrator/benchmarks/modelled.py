@@ -17,6 +17,7 @@ from actors.messages import (
     ReplicaInfo,
     Request,
     Result,
+    SampleRequest,
     SampleResult,
     ScoreRequest,
     ScoreResult,
@@ -24,7 +25,7 @@ from actors.messages import (
 
 PLACES = 16
 STEP, DEPTH = 32, 6
-"""Tokens of a step, steps of a solution."""
+"""The most tokens of a step; steps of a solution."""
 STEP_SECONDS, TOKEN_SECONDS = 4e-3, 15e-5
 """What an engine step takes, and each token in it."""
 TURNAROUND = 1e-4
@@ -66,6 +67,11 @@ class AtOnce(Executor):
         return done
 
 
+def length(seed: int) -> int:
+    """Tokens of a step, by chance: from a quarter of the most."""
+    return STEP // 4 + seed % (STEP - STEP // 4 + 1)
+
+
 @dataclass
 class Running:
     request: Request
@@ -85,7 +91,13 @@ class Running:
     def done(self) -> bool:
         if isinstance(self.request, ScoreRequest):
             return True
-        return self.written == (STEP if self.request.until == "step" else STEP * DEPTH)
+        return self.written == self.most
+
+    @property
+    def most(self) -> int:
+        """Tokens that it is to sample."""
+        assert isinstance(self.request, SampleRequest)
+        return length(self.request.seed) * (1 if self.request.until == "step" else DEPTH)
 
     def step(self) -> int:
         """Take a step; the tokens that it computes."""
@@ -103,7 +115,6 @@ class Engine:
     out, what was admitted last is taken out again, and later all of its tokens are computed once more."""
 
     name: str
-    prompt: int
     memory: int
     used: list[tuple[float, float]] = field(default_factory=list)
     """When a step began, and the places that it used times the seconds that it took."""
@@ -197,8 +208,8 @@ class Engine:
         if isinstance(request, ScoreRequest):
             scores = tuple(request.tokens[end - 1] / 16 for end in request.step_ends)
             return ScoreResult(request.id, scores, STEP, self.name)
-        tokens = tuple(3 + (request.seed >> i) % 6 for i in range(STEP)) * (
-            1 if request.until == "step" else DEPTH
-        )
-        finish: Finish = "end" if len(request.prompt) - self.prompt + len(tokens) >= STEP * DEPTH else "step"
-        return SampleResult(request.id, tokens, finish, STEP, self.name)
+        step = tuple(3 + (request.seed >> i) % 6 for i in range(length(request.seed)))
+        if request.until == "end":
+            return SampleResult(request.id, step * DEPTH, "end", len(step) * DEPTH, self.name)
+        finish: Finish = "end" if request.id.count(".") == DEPTH - 1 else "step"  # its path is in its id
+        return SampleResult(request.id, step, finish, len(step), self.name)

@@ -28,6 +28,7 @@ from actors.pool import Pool
 from actors.spec import PoolSpec
 from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.lockstep import Lockstep
 from orchestrator.benchmarks.modelled import DEPTH, PLACES, STEP, AtOnce, Engine, JumpingLoop
 from orchestrator.config import load
 from orchestrator.controller import Controller
@@ -49,7 +50,8 @@ SERIES = 40
 @dataclass(frozen=True)
 class Case:
     """``generators`` of the replicas, the others verify. An engine's memory holds ``memory`` tokens. Limits
-    follow the engine's load where ``adaptive``; else they are what its places allow."""
+    follow the engine's load where ``adaptive``; else they are what its places allow. So many problems a batch
+    in ``lockstep``; 0: none waits for another."""
 
     generators: int
     memory: int = 10**9
@@ -57,6 +59,7 @@ class Case:
     whole: bool = False
     problems: int = 24
     n: int = 16
+    lockstep: int = 0
 
 
 class Fixed(Limit):
@@ -74,7 +77,7 @@ async def measure(case: Case) -> dict[str, Any]:
     engines: dict[str, list[Engine]] = {"generator": [], "verifier": []}
 
     def connect(spec: PoolSpec, name: str) -> Any:
-        engines[spec.name].append(Engine(name, len(prompt), case.memory))
+        engines[spec.name].append(Engine(name, case.memory))
         return engines[spec.name][-1]
 
     sizes = {"generator": case.generators, "verifier": REPLICAS - case.generators}
@@ -93,22 +96,27 @@ async def measure(case: Case) -> dict[str, Any]:
         sample = revise = staticmethod(pools["generator"].run)
         score = staticmethod(pools["verifier"].run)
 
+    lockstep = Lockstep(Pools()) if case.lockstep else None
     setting = Setting(
-        Pools(),
+        lockstep or Pools(),
         prepared.codec,
         prepared.generator,
         prepared.verifier,
         sampling=Sampling(1.0, 1.0, STEP, STEP * DEPTH),
     )
-    controller = Controller(setting, ANSWERS["exact"], Lease(10**18))
-    controller._judge = AtOnce()
     loop = asyncio.get_running_loop()
     problems = [Problem(f"p{i}", "", "") for i in range(case.problems)]
     began = loop.time()
     strategy, params = ("best_of_n", {}) if case.whole else ("beam_search", {"width": 4})
     search = partial(find(strategy).search, n=case.n, **params)
-    await controller.run(problems, [prompt] * case.problems, search)
+    at_once = case.lockstep or case.problems
+    for batch in (problems[start : start + at_once] for start in range(0, case.problems, at_once)):
+        controller = Controller(setting, ANSWERS["exact"], Lease(10**18))
+        controller._judge = AtOnce()
+        await controller.run(batch, [prompt] * len(batch), search)
     seconds = loop.time() - began
+    if lockstep is not None:
+        await lockstep.close()
     limits = {name: statistics.fmean(limit for limit, _ in pool.loads) for name, pool in pools.items()}
     for pool in pools.values():
         await pool.close()
@@ -117,6 +125,7 @@ async def measure(case: Case) -> dict[str, Any]:
     return {
         "seconds": seconds,
         **{name: sum(each for _, each in used[name]) / (seconds * PLACES * sizes[name]) for name in used},
+        "computed": sum(each.computed for each in every),
         "twice": sum(each.again for each in every) / sum(each.computed for each in every),
         "preemptions": sum(each.preemptions for each in every),
         "limits": limits,
@@ -192,6 +201,29 @@ def engines_table(blocks: int, rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def against_lockstep(console: Console) -> list[dict[str, Any]]:
+    """Beam search against the same in lockstep, all problems at once and one after the other."""
+    table = Table(title="beam search, 48 problems, 8 replicas, against lockstep", title_justify="left")
+    for column in ("generators", "problems a batch", "seconds", "times as long", "generator", "verifier"):
+        table.add_column(column, justify="right")
+    rows: list[dict[str, Any]] = []
+    for generators in (4, 5, 6):
+        cases = [Case(generators, problems=48, lockstep=batch) for batch in (0, 48, 12, 1)]
+        of_split = [{**asdict(case), **run(case)} for case in cases]
+        for row in of_split:
+            table.add_row(
+                f"{generators} of {REPLICAS}",
+                f"{row['lockstep'] or 'no lockstep'}",
+                f"{row['seconds']:.1f}",
+                f"{row['seconds'] / of_split[0]['seconds']:.2f}",
+                f"{row['generator']:.2f}",
+                f"{row['verifier']:.2f}",
+            )
+        rows += of_split
+    console.print(table)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("build/pipelines.json"))
@@ -240,6 +272,7 @@ def main() -> None:
         rows += of_memory
     console.print(table)
     found["modelled"] = rows
+    found["lockstep"] = against_lockstep(console)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=2))
 
