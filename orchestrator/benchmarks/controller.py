@@ -142,7 +142,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     sizes = {"generator": case.replicas - verifiers, "verifier": verifiers}
     options = {"seconds": case.seconds, "depth": case.depth, "prompt": len(prompt)}
     specs = [
-        PoolSpec(name, Delayed, "delayed", count, num_cpus=0.0, options=options)  # type: ignore[arg-type]
+        PoolSpec(name, Delayed, "delayed", count, options=options)  # type: ignore[arg-type]
         for name, count in sizes.items()
     ]
     if case.ray:
@@ -213,7 +213,7 @@ def found_by(process: subprocess.Popen[str]) -> dict[str, float]:
     out, _ = process.communicate()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    return json.loads(out)
+    return json.loads(out.splitlines()[-1])  # Ray's own processes may say something before
 
 
 def apart(case: Case, repeat: int = 1) -> dict[str, float]:
