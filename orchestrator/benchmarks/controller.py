@@ -37,7 +37,7 @@ from actors.pool import Pool
 from actors.spec import PoolSpec
 from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
-from orchestrator.benchmarks.delayed import STEP, Delayed
+from orchestrator.benchmarks.delayed import SLOTS, STEP, Delayed
 from orchestrator.config import load
 from orchestrator.controller import Controller, Search
 from orchestrator.journal import Journal
@@ -48,6 +48,9 @@ from orchestrator.problems import Problem
 from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.tree import Node
+
+HALF_SECONDS = 0.3
+"""What an answer takes at half the rate."""
 
 REPLICAS, RAY_REPLICAS = (8, 64, 512, 1000), (8, 32)
 """Each of the latter a process beside the controller's, on the same cores."""
@@ -198,6 +201,12 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     }
 
 
+def holds(replicas: int, rate: float) -> bool:
+    """Whether the verifiers of so many replicas have places for their half of ``rate`` operations/s: else
+    what waits there would be taken for the controller's doing."""
+    return rate / 2 * HALF_SECONDS < SLOTS * max(1, replicas // 4)
+
+
 def peak() -> int:
     """The most memory that this process has had, in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -296,8 +305,9 @@ def main() -> None:
         show(f"as fast as it can, 6,400 paths in flight{where}", "replicas", fast)
         searches = {name: row["rate"] / 2 / (row["operations"] / Case.problems) for name, row in fast.items()}
         half = {
-            name: Case(int(name), int(15 * often), seconds=0.3, a_second=often, ray=ray)
+            name: Case(int(name), int(15 * often), seconds=HALF_SECONDS, a_second=often, ray=ray)
             for name, often in searches.items()
+            if holds(int(name), fast[name]["rate"] / 2)
         }
         show(f"searches beginning by chance, at half that rate{where}", "replicas", each(half))
     at_once = {f"{16 * n:,}": Case(1000, n, n, 3.0, whole=True) for n in (250, 1000, 4000)}
