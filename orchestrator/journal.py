@@ -55,6 +55,9 @@ GATHER_SECONDS = 0.05
 DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLite's codes for a file that is not as it was written: neither structure, nor tables, nor text (None)."""
 
+UNREADABLE = (sqlite3.Error, TypeError, UnicodeDecodeError)
+"""What Python raises for such a file; the last where SQLite's message quotes text that is none."""
+
 MOUNTS = Path("/proc/self/mountinfo")
 LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "overlay", "tmpfs", "ramfs"}
 """File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with another."""
@@ -82,7 +85,7 @@ def fingerprint_in(path: Path) -> str | None:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
         try:
             row = database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
-        except sqlite3.DatabaseError:  # killed before its first line, or damaged since
+        except UNREADABLE:  # killed before its first line, or damaged since
             return None
     return row[0] if row else None
 
@@ -147,7 +150,7 @@ class Journal:
         except BaseException as error:
             self._database.close()
             self._held.close()
-            if isinstance(error, sqlite3.Error | TypeError) and _code(error) in DAMAGE:
+            if isinstance(error, UNREADABLE) and _code(error) in DAMAGE:
                 raise self._damaged(str(error)) from error
             raise
         # Its own connection, since one that is shared would make a search wait for a commit.

@@ -252,6 +252,13 @@ def test_a_digit_that_another_took_the_place_of_is_noticed(tmp_path: Path, writt
     assert reopened(tmp_path, closed.replace(b"[0,1,2,3,4]", b"[0,1,2,3,7]")) is None
 
 
+def test_tables_whose_names_are_no_text_any_more_are_noticed(tmp_path: Path, written):
+    closed, *_ = written
+    statement = b"CREATE TABLE operations"
+    assert closed.count(statement) == 1
+    assert reopened(tmp_path, closed.replace(statement, b"CREATE TABLE \x80 erations")) is None
+
+
 def test_a_journal_of_an_earlier_version_is_refused(tmp_path: Path):
     old = sqlite3.connect(tmp_path / "j")
     old.executescript(SCHEMA.replace("checksum INTEGER NOT NULL,", ""))
