@@ -35,10 +35,9 @@ FATAL = (sqlite3.Error, PoolFailed)
 
 COLLECTIONS = (1_000_000, 1000, 1000)
 """How rarely Python's cycle collector runs while searches do, in its own thresholds: when there are a million
-objects more than at its last run. A search leaves no cycles (none in 38,400 operations), but a user's own
-strategy may. At the usual thresholds the collector looks through all live nodes again and again, which takes
-half of a controller's time; at 5,000 it takes 15 % of it, and stops it for 40 ms at a time: it counts what is
-new less what is gone, and so looks at far more than it counts."""
+objects more than at its last run. A search leaves no cycles, but a user's own strategy may. At the usual
+thresholds the collector looks through all live nodes again and again, and stops the searches meanwhile; at
+thousands too, since it counts what is new less what is gone, and looks at far more than it counts."""
 
 Search = Callable[[Operations], Awaitable[Sequence[Node]]]
 """A strategy with its parameters."""

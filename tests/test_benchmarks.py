@@ -14,7 +14,7 @@ from orchestrator.benchmarks.allocation import Samples, replay
 from orchestrator.benchmarks.allocation import accuracy as allocated_accuracy
 from orchestrator.benchmarks.chaos.tables import outcomes, recoveries
 from orchestrator.benchmarks.chaos.trials import End, Fault, compared, plan
-from orchestrator.benchmarks.controller import Case, apart, holds, measure, sharded
+from orchestrator.benchmarks.controller import Case, apart, measure, sharded
 from orchestrator.benchmarks.leftovers import Left
 from orchestrator.benchmarks.lockstep import Lockstep
 from orchestrator.benchmarks.pipelines import Case as Pipelines
@@ -87,8 +87,9 @@ async def test_searches_that_begin_by_chance_are_measured_where_the_load_is_stea
 
 
 def test_replicas_that_cannot_hold_what_comes_are_not_asked_at_half_the_rate():
-    assert holds(64, 8000)
-    assert not holds(8, 7000)  # 2 verifiers of 256 places, and 3,500 scores a second of 0.3 s each
+    assert Case(64, seconds=0.3, a_second=8000 / 192).holds
+    # 2 verifiers of 256 places, and 3,500 scores a second of 0.3 s each
+    assert not Case(8, seconds=0.3, a_second=7000 / 192).holds
 
 
 def test_operations_on_ray_actors_take_longer_than_these_say_that_they_did():

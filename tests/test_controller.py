@@ -50,6 +50,15 @@ async def test_searches_leave_no_cycles_so_that_the_collector_may_rest_and_is_it
     assert (gc.get_threshold(), gc.get_freeze_count()) == (usual, 0)
 
 
+async def test_the_collector_does_not_stop_the_searches_of_many_live_nodes():
+    problems = [Problem(f"p{i}", "1+?", "aaa") for i in range(100)]
+    control, seen = controller(ScriptedEngine(letters(3))), set()
+    control.searches_at_once = 20  # so that some end while others have yet to begin
+    control.on_result = lambda result: seen.add(sum(each["collections"] for each in gc.get_stats()))
+    await control.run(problems, PROMPTS[:1] * 100, BEAM)
+    assert len(seen) == 1
+
+
 async def test_the_same_solutions_whatever_the_timing_and_the_number_of_searches_at_once():
     expected = await run(ScriptedEngine(letters(3)))
     assert [result.problem.id for result in expected] == [problem.id for problem in PROBLEMS]

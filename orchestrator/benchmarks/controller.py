@@ -49,9 +49,6 @@ from orchestrator.setting import Sampling, Setting
 from orchestrator.strategies import find
 from orchestrator.tree import Node
 
-HALF_SECONDS = 0.3
-"""What an answer takes at half the rate."""
-
 REPLICAS, RAY_REPLICAS = (8, 64, 512, 1000), (8, 32)
 """Each of the latter a process beside the controller's, on the same cores."""
 
@@ -74,6 +71,17 @@ class Case:
     a_second: float | None = None
     flops: int = 10**18
     ray: bool = False
+
+    @property
+    def verifiers(self) -> int:
+        return max(1, self.replicas // 4)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the verifiers have places for what comes by chance: else what waits there would be taken
+        for the controller's doing."""
+        scores = (self.a_second or 0) * self.n * self.depth
+        return scores * self.seconds < SLOTS * self.verifiers
 
 
 @dataclass
@@ -141,8 +149,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         links.append(RayLink(spec, name) if case.ray else here[name])
         return links[-1]
 
-    verifiers = max(1, case.replicas // 4)
-    sizes = {"generator": case.replicas - verifiers, "verifier": verifiers}
+    sizes = {"generator": case.replicas - case.verifiers, "verifier": case.verifiers}
     options = {"seconds": case.seconds, "depth": case.depth, "prompt": len(prompt)}
     specs = [
         PoolSpec(name, Delayed, "delayed", count, options=options)  # type: ignore[arg-type]
@@ -199,12 +206,6 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         "bytes": memory,
         "in_flight": case.n * min(case.at_once, case.problems),
     }
-
-
-def holds(replicas: int, rate: float) -> bool:
-    """Whether the verifiers of so many replicas have places for their half of ``rate`` operations/s: else
-    what waits there would be taken for the controller's doing."""
-    return rate / 2 * HALF_SECONDS < SLOTS * max(1, replicas // 4)
 
 
 def peak() -> int:
@@ -305,11 +306,11 @@ def main() -> None:
         show(f"as fast as it can, 6,400 paths in flight{where}", "replicas", fast)
         searches = {name: row["rate"] / 2 / (row["operations"] / Case.problems) for name, row in fast.items()}
         half = {
-            name: Case(int(name), int(15 * often), seconds=HALF_SECONDS, a_second=often, ray=ray)
+            name: Case(int(name), int(15 * often), seconds=0.3, a_second=often, ray=ray)
             for name, often in searches.items()
-            if holds(int(name), fast[name]["rate"] / 2)
         }
-        show(f"searches beginning by chance, at half that rate{where}", "replicas", each(half))
+        held = {name: case for name, case in half.items() if case.holds}
+        show(f"searches beginning by chance, at half that rate{where}", "replicas", each(held))
     at_once = {f"{16 * n:,}": Case(1000, n, n, 3.0, whole=True) for n in (250, 1000, 4000)}
     show("by operations in flight at once", "in flight", each(at_once))
     shards = {str(n): sharded(Case(1000, 800, 800), n) for n in (1, 2)}
