@@ -26,9 +26,11 @@ import sqlite3
 import threading
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -51,6 +53,10 @@ KINDS: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
 KIND_OF = {result: kind for kind, result in KINDS.items()}
 GATHER_SECONDS = 0.05
 """How long a commit waits for more results to join it: the most that a crash makes a run redo."""
+
+STATEMENT_ROWS = 1000
+"""The most rows of one statement. While SQLite runs it the searches have the interpreter, and after it the
+writer waits for it: with a statement for each row it would fall behind a busy run by seconds of results."""
 
 DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLite's codes for a file that is not as it was written: neither structure, nor tables, nor text (None)."""
@@ -144,7 +150,12 @@ class Journal:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._held = hold(self.path.with_suffix(".lock"))
-        self._database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+        self._database = sqlite3.connect(
+            self.path,
+            check_same_thread=False,
+            isolation_level=None,
+            cached_statements=4,  # those of many rows are large, and of nearly as many lengths as commits
+        )
         try:
             self._open(fingerprint)
         except BaseException as error:
@@ -153,6 +164,7 @@ class Journal:
             if isinstance(error, UNREADABLE) and _code(error) in DAMAGE:
                 raise self._damaged(str(error)) from error
             raise
+        self._rows = min(STATEMENT_ROWS, self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // 6)
         # Its own connection, since one that is shared would make a search wait for a commit.
         self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._error: Exception | None = None
@@ -254,11 +266,11 @@ class Journal:
                 (problem, key, KIND_OF[type(result)], flops, msgspec.json.encode(result))
                 for problem, key, result, flops in operations
             ]
+            # In the order of the table: its pages are looked up once for all rows of a problem.
             sealed = [(*row, checksum(*row)) for row in sorted(rows)]
             self._database.execute("BEGIN")
-            # A plain INSERT: a second result for one operation is a defect, not an update. In the order of
-            # the table: its pages are looked up once for all rows of a problem.
-            self._database.executemany("INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?)", sealed)
+            for first in range(0, len(sealed), self._rows):
+                self._insert(sealed[first : first + self._rows])
             self._database.execute("COMMIT")
         except Exception as error:  # whatever it is, the next call must hear of it
             self._error = error
@@ -267,3 +279,8 @@ class Journal:
             if self._database.in_transaction:
                 with suppress(sqlite3.Error):  # raised here it would end this thread, and flush wait for ever
                     self._database.execute("ROLLBACK")
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Plainly: a second result for one operation is a defect, not an update."""
+        places = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        self._database.execute(f"INSERT INTO operations VALUES {places}", tuple(chain(*rows)))

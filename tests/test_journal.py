@@ -19,6 +19,7 @@ from orchestrator.journal import (
     LOCAL,
     MOUNTS,
     SCHEMA,
+    STATEMENT_ROWS,
     Journal,
     JournalDamaged,
     JournalInUse,
@@ -336,3 +337,19 @@ def test_what_is_recorded_is_committed_soon_whatever_the_writer_is_doing(tmp_pat
         while len(journal) < 12_000 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert len(journal) == 12_000
+
+
+def test_many_results_are_written_by_few_statements_and_none_is_lost_between_them(tmp_path: Path) -> None:
+    """A statement for each leaves the writer behind a busy run: after each it waits for the interpreter."""
+    journal = Journal(tmp_path / "j.sqlite")
+    statements: list[str] = []
+    journal._database.set_trace_callback(statements.append)
+    count = 2 * STATEMENT_ROWS + 1
+    for i in range(count):
+        journal.record(f"p{i % 7}", str(i), SampleResult(str(i), (i,), "end", 1, "r"), i)
+    journal.close()
+    inserts = sum(statement.startswith("INSERT") for statement in statements)
+    with closing(Journal(tmp_path / "j.sqlite")) as reopened:
+        found = {key: flops for p in range(7) for key, (_, flops) in reopened.results(f"p{p}").items()}
+    assert found == {str(i): i for i in range(count)}
+    assert 3 <= inserts <= 5  # 3, or more where a commit began before all were recorded
