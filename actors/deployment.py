@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,15 +133,15 @@ class Deployment:
             await self.close()
             raise
 
-    async def sample(self, request: SampleRequest) -> SampleResult:
-        return await self.generator.run(request)
+    def sample(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        return self.generator.run(request)
 
-    async def revise(self, request: SampleRequest) -> SampleResult:
-        return await self.reviser.run(request)
+    def revise(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        return self.reviser.run(request)
 
-    async def score(self, request: ScoreRequest) -> ScoreResult:
+    def score(self, request: ScoreRequest) -> Awaitable[ScoreResult]:
         assert self.verifier is not None, "this deployment has no verifier"
-        return await self.verifier.run(request)
+        return self.verifier.run(request)
 
     async def forget(self) -> None:
         """Empty the caches of all engines."""

@@ -89,7 +89,6 @@ class Pool(Generic[Res]):
         self._limit = limit
         self._router = Router()
         self._members: dict[str, _Member] = {}
-        self._aborting: set[str] = set()
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: PoolFailed | None = None
@@ -101,7 +100,8 @@ class Pool(Generic[Res]):
         spec = self.spec
         if on_ready is not None:
             self._on_ready = on_ready
-        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._started: asyncio.Future[None] = self._loop.create_future()
         for name in (f"{spec.name}-{i}" for i in range(spec.replicas)):
             self._members[name] = _Member(name, self._connect(spec, name))
         self._tasks = [asyncio.create_task(self._life(member)) for member in self._members.values()]
@@ -121,7 +121,7 @@ class Pool(Generic[Res]):
             raise self._broken
         if request.id in self._futures:
             raise ValueError(f"request {request.id} is already in flight")
-        future: asyncio.Future[Res] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Res] = self._loop.create_future()
         self._futures[request.id] = future
         self.stats.requests += 1
         self._router.put(request)
@@ -132,7 +132,7 @@ class Pool(Generic[Res]):
             del self._futures[request.id]
             if future.cancelled() and (holder := self._router.drop(request.id)) is not None:
                 self._members[holder].aborts.append(request.id)
-                self._aborting.add(holder)
+                self._members[holder].wake.set()
                 self._wake()
 
     async def forget(self) -> None:
@@ -261,7 +261,6 @@ class Pool(Generic[Res]):
         while True:
             await member.wake.wait()
             member.wake.clear()
-            self._aborting.discard(member.name)
             # Until none is left: an id that comes again must not be taken before its abort was sent.
             while count := len(member.aborts):
                 await member.link.call("abort", member.aborts[:count])
@@ -378,7 +377,7 @@ class Pool(Generic[Res]):
             future.set_result(result)
 
     def _wake(self) -> None:
-        for name in self._router.awake() | self._aborting:
+        for name in self._router.awake():
             if name in self._members:
                 self._members[name].wake.set()
 

@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from actors.messages import Result, SampleResult
+from actors.messages import Request, Result, SampleResult
 from orchestrator.ledger import BudgetExhausted, Lease, Reservation
 from orchestrator.problems import Problem
 from orchestrator.setting import Setting, Usage
 from orchestrator.tree import Node
 
+Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Result)
 
 Keep = Literal["always", "cut", "never"]
@@ -89,21 +90,24 @@ class Execution:
         return done
 
     async def _once(
-        self, key: str, run: Callable[[], Awaitable[R]], cost: Callable[[R], int]
+        self, request: Q, run: Callable[[Q], Awaitable[R]], cost: Callable[[R], int]
     ) -> tuple[R, int]:
-        """The operation's result and its charge in FLOPs: from the journal, or run and journaled."""
-        self.usage.operations += 1
+        """The request's result and its charge in FLOPs: from the journal, or run and journaled. Whatever
+        ``cost`` raises of a result, that is neither recorded nor charged."""
+        key, usage = request.id, self.usage
+        usage.operations += 1
         recorded = self._recorded.get(key)
         if recorded is not None:
-            self.usage.replayed += 1
+            usage.replayed += 1
             return recorded  # type: ignore[return-value]
-        result = await run()
-        self.usage.fresh_tokens += len(result.tokens) if isinstance(result, SampleResult) else 0
+        result = await run(request)
+        if isinstance(result, SampleResult):
+            usage.fresh_tokens += len(result.tokens)
         flops = cost(result)
-        self._recorded[key] = (result, flops)
+        self._recorded[key] = done = (result, flops)
         if self._setting.journal is not None:
             self._setting.journal.record(self.problem.id, key, result, flops)
-        return result, flops
+        return done
 
     async def _pay_prompt(self, model: Literal["generator", "verifier", "reviser"]) -> None:
         """The prompt is charged once a problem to each model that reads it: once where generators revise."""

@@ -129,7 +129,8 @@ class CostModel:
         """FLOPs to run positions start … end-1 through the layers, without the head."""
         if not 0 <= start <= end:
             raise ValueError(f"positions {start}..{end}: need 0 <= start <= end")
-        pairs = self.full_layers * (_keys(end) - _keys(start))
+        # Of layers that attend to every earlier position: Σ_{start<=p<end} p+1.
+        pairs = self.full_layers * ((end - start) * (start + end + 1) // 2)
         if self.window_layers:
             pairs += self.window_layers * (_keys(end, self.window) - _keys(start, self.window))
         return self.position_flops * (end - start) + self.pair_flops * pairs
@@ -153,9 +154,9 @@ class CostModel:
         return self.body(context, end) + self.head(end - context)
 
 
-def _keys(n: int, window: int = 0) -> int:
-    """Keys that the first n positions attend to, in sum: Σ_{p<n} min(p+1, window); window 0 is none."""
-    m = min(n, window) if window else n
+def _keys(n: int, window: int) -> int:
+    """Keys that the first n positions attend to, in sum: Σ_{p<n} min(p+1, window)."""
+    m = min(n, window)
     return m * (m + 1) // 2 + (n - m) * window
 
 

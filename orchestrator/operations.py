@@ -11,7 +11,9 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -90,9 +92,9 @@ class Operations(Execution):
         counts = [n] * len(nodes) if isinstance(n, int) else list(n)
         verify = score and self._setting.verifier is not None
         jobs = [
-            self._growth(parent, until, temperature, verify)
+            job
             for parent, count in zip(nodes, counts, strict=True)
-            for _ in range(count)
+            for job in self._growth(parent, count, until, temperature, verify)
         ]
         await self._pay_prompt("generator")
         if verify:
@@ -142,10 +144,16 @@ class Operations(Execution):
     # -- the kinds of operation -------------------------------------------------------------------
 
     def _growth(
-        self, parent: Node, until: Until, temperature: float | None, verify: bool, limit: int | None = None
-    ) -> Job:
-        """The next child of ``parent``: its sample and, right behind it, its score. ``limit``: tokens after
-        the prompt that sampling goes to at most."""
+        self,
+        parent: Node,
+        count: int,
+        until: Until,
+        temperature: float | None,
+        verify: bool,
+        limit: int | None = None,
+    ) -> list[Job]:
+        """The next ``count`` children of ``parent``: of each its sample and, right behind it, its score.
+        ``limit``: tokens after the prompt that sampling goes to at most."""
         sampling, generator = self._setting.sampling, self._setting.generator
         written = len(parent.tokens) - len(self.prompt)
         room = sampling.max_tokens - written
@@ -154,10 +162,14 @@ class Operations(Execution):
             most = min(most, limit - written)
         if parent.finished or most <= 0:
             raise ValueError(f"{self.problem.id}: path {parent.key} is finished and cannot be continued")
-        path = self._next(parent)
-        request = self._request("sample", path, parent.tokens, most, until, temperature)
-        cost = Cost(lambda new: generator.sample(len(request.prompt), new), generator)
-        return self._attempt(request, cost, self._setting.engine.sample, parent, path, room, verify)
+        kind = Kind("sample", generator, partial(generator.sample, len(parent.tokens)), room, verify)
+        worst = self._worst(kind, parent, most)
+        jobs = []
+        for _ in range(count):
+            path = self._next(parent)
+            request = self._request(kind.name, path, parent.tokens, most, until, temperature)
+            jobs.append(Job(worst, partial(self._attempt, kind, request, parent, path)))
+        return jobs
 
     def _drafting(self, start: Node, author: Author, suppressed: int, verify: bool) -> Job:
         """A path that ``author`` writes."""
@@ -171,7 +183,8 @@ class Operations(Execution):
 
         async def write(reservation: Reservation) -> Node:
             def grow(node: Node, until: Until, limit: int | None) -> Awaitable[Node]:
-                return self._growth(node, until, None, False, limit).run(reservation)
+                (job,) = self._growth(node, 1, until, None, False, limit)
+                return job.run(reservation)
 
             def give(node: Node, kept: int, tokens: tuple[int, ...]) -> Node:
                 return self._given(node, kept, tokens, reservation)
@@ -211,13 +224,12 @@ class Operations(Execution):
             raise ValueError("this run has no reviser")
         context = write(self.problem, [self._shown(node) for node in chain])
         room = self._setting.sampling.max_tokens
-        parent = chain[-1] if chain else self.root
-        path = self._next(parent)
-        request = self._request("revise", path, context, room, "end", None)
+        path = self._next(chain[-1] if chain else self.root)
         read = reviser.prefill(len(context)) if chain else 0
-        cost = Cost(lambda new: read + reviser.sample(len(context), new), reviser)
+        kind = Kind("revise", reviser, lambda new: read + reviser.sample(len(context), new), room, verify)
+        request = self._request(kind.name, path, context, room, "end", None)
         start = replace(self.root, context=context)
-        return self._attempt(request, cost, self._setting.engine.revise, start, path, room, verify)
+        return Job(self._worst(kind, start, room), partial(self._attempt, kind, request, start, path))
 
     def _shown(self, node: Node) -> Attempt:
         """A finished attempt as a reviser is shown it."""
@@ -253,65 +265,55 @@ class Operations(Execution):
         child = self._children[parent.path] = self._children.get(parent.path, -1) + 1
         return (*parent.path, child)
 
-    def _attempt(
+    def _worst(self, kind: Kind, parent: Node, most: int) -> int:
+        """FLOPs of an attempt that samples ``most`` tokens after ``parent``."""
+        worst = kind.cost(most)
+        return worst + self._score_cost(parent, len(parent.tokens) + most) if kind.verify else worst
+
+    async def _attempt(
         self,
+        kind: Kind,
         request: SampleRequest,
-        cost: Cost,
-        run: Callable[[SampleRequest], Awaitable[SampleResult]],
         parent: Node,
         path: tuple[int, ...],
-        room: int,
-        verify: bool,
-    ) -> Job:
+        reservation: Reservation,
+    ) -> Node:
         """``parent`` grown to ``path`` by what ``request`` samples: the sample and, right behind it, the
-        score. ``room``: new tokens at which the path is cut."""
-        start = len(parent.tokens)
-        worst = cost.of(request.max_tokens)
-        if verify:
-            worst += self._score_cost(parent, start + request.max_tokens)
-
-        async def grow(reservation: Reservation) -> Node:
-            sample = await self._sampled(request, cost, run, reservation)
-            tokens = parent.tokens + sample.tokens
-            one_step = request.until == "step"
-            # Given text belongs to the step that is sampled after it.
-            begin = parent.step_ends[-1] if parent.step_ends else len(self.prompt)
-            ends = (len(tokens),) if one_step else self._setting.codec.step_ends(tokens, begin)
-            # A sequence that ends while it thinks has no answer yet (s1 suppresses that end too).
-            done = sample.finish == "end" and request.until != "thought"
-            node = replace(
-                parent,
-                path=path,
-                tokens=tokens,
-                step_ends=parent.step_ends + ends,
-                finish=sample.finish,
-                finished=done or len(sample.tokens) >= room,
-            )
-            return await self._verified(node, reservation) if verify else node
-
-        return Job(worst, grow)
+        score."""
+        engine = self._setting.engine
+        run = engine.sample if kind.name == "sample" else engine.revise
+        sample, flops = await self._once(request, run, lambda sample: kind.cost(len(sample.tokens)))
+        reservation.settle(flops)
+        self._count_sample(request, sample, flops, kind.model)
+        tokens = parent.tokens + sample.tokens
+        one_step = request.until == "step"
+        # Given text belongs to the step that is sampled after it.
+        begin = parent.step_ends[-1] if parent.step_ends else len(self.prompt)
+        ends = (len(tokens),) if one_step else self._setting.codec.step_ends(tokens, begin)
+        # A sequence that ends while it thinks has no answer yet (s1 suppresses that end too).
+        done = sample.finish == "end" and request.until != "thought"
+        node = replace(
+            parent,
+            path=path,
+            tokens=tokens,
+            step_ends=parent.step_ends + ends,
+            finish=sample.finish,
+            finished=done or len(sample.tokens) >= kind.room,
+        )
+        return await self._verified(node, reservation) if kind.verify else node
 
     def _scoring(self, node: Node) -> Job:
         return Job(self._score_cost(node, len(node.tokens)), lambda paid: self._verified(node, paid))
 
-    async def _sampled(
-        self,
-        request: SampleRequest,
-        cost: Cost,
-        run: Callable[[SampleRequest], Awaitable[SampleResult]],
-        reservation: Reservation,
-    ) -> SampleResult:
-        sample, flops = await self._once(
-            request.id, lambda: run(request), lambda sample: cost.of(len(sample.tokens))
-        )
-        reservation.settle(flops)
-        new, model = len(sample.tokens), cost.model
+    def _count_sample(
+        self, request: SampleRequest, sample: SampleResult, flops: int, model: CostModel
+    ) -> None:
+        new, usage = len(sample.tokens), self.usage
         fed = len(request.prompt) + new - 1
-        self.usage.generator_flops += flops
-        self.usage.generator_tokens += new
-        self.usage.computed_generator_tokens += sample.computed_tokens
-        self.usage.computed_flops += model.body(fed - sample.computed_tokens, fed) + model.head(new)
-        return sample
+        usage.generator_flops += flops
+        usage.generator_tokens += new
+        usage.computed_generator_tokens += sample.computed_tokens
+        usage.computed_flops += model.body(fed - sample.computed_tokens, fed) + model.head(new)
 
     async def _verified(self, node: Node, reservation: Reservation) -> Node:
         verifier = self._setting.verifier
@@ -326,30 +328,19 @@ class Operations(Execution):
             affinity=self.problem.id,
             priority=self._priority,
         )
-        score, flops = await self._once(
-            request.id,
-            lambda: self._scored(request),
-            lambda score: verifier.score(start, end),
-        )
-        reservation.settle(flops)
-        self.usage.verifier_flops += flops
-        self.usage.verifier_tokens += end - start
-        self.usage.computed_verifier_tokens += score.computed_tokens
-        # More than ``end`` tokens: the verifier had to run its input once more (actors/verifier.py).
-        again, new = divmod(score.computed_tokens, end)
-        self.usage.computed_flops += again * verifier.score(0, end) + verifier.score(end - new, end)
-        return replace(node, scores=score.scores, judged=len(node.tokens))
 
-    async def _scored(self, request: ScoreRequest) -> ScoreResult:
-        """Raises RequestFailed unless every step has its score: what is recorded is believed for ever."""
-        result = await self._setting.engine.score(request)
-        steps = len(request.step_ends)
-        if len(result.scores) != steps or not all(0 <= score <= 1 for score in result.scores):  # NaN too
-            raise RequestFailed(
-                f"{result.replica}, request {request.id}: the scores of {steps} steps are {result.scores}; "
-                f"needed: as many, each from 0 to 1"
-            )
-        return result
+        def cost(result: ScoreResult) -> int:
+            check(result, request)
+            return verifier.score(start, end)
+
+        score, flops = await self._once(request, self._setting.engine.score, cost)
+        reservation.settle(flops)
+        usage = self.usage
+        usage.verifier_flops += flops
+        usage.verifier_tokens += end - start
+        usage.computed_verifier_tokens += score.computed_tokens
+        usage.computed_flops += _computed(verifier, score.computed_tokens, end)
+        return replace(node, scores=score.scores, judged=len(node.tokens))
 
     def _score_cost(self, node: Node, end: int) -> int:
         """FLOPs to score ``node``'s path up to ``end``."""
@@ -375,11 +366,33 @@ class Operations(Execution):
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a sample is charged, in FLOPs, by its number of new tokens; and the model that writes it."""
+class Kind:
+    """What attempts have in common: the operation's name, the model that writes and what it is charged for so
+    many new tokens, in FLOPs; ``room``, the new tokens at which the path is cut; and whether it is scored."""
 
-    of: Callable[[int], int]
+    name: Literal["sample", "revise"]
     model: CostModel
+    cost: Callable[[int], int]
+    room: int
+    verify: bool
+
+
+def check(result: ScoreResult, request: ScoreRequest) -> None:
+    """Raises RequestFailed unless every step has its score: what is recorded is believed for ever."""
+    steps = len(request.step_ends)
+    if len(result.scores) != steps or not all(0 <= score <= 1 for score in result.scores):  # NaN too
+        raise RequestFailed(
+            f"{result.replica}, request {request.id}: the scores of {steps} steps are {result.scores}; "
+            f"needed: as many, each from 0 to 1"
+        )
+
+
+def _computed(verifier: CostModel, tokens: int, end: int) -> int:
+    """FLOPs of a verifier that ran so many tokens to score a path of ``end``: its last ones, and where that
+    is more than there are, all of them once more (actors/verifier.py)."""
+    again, new = divmod(tokens, end)
+    last = verifier.score(end - new, end)
+    return last + again * verifier.score(0, end) if again else last
 
 
 def _operation(problem: str, kind: str, path: Sequence[int]) -> str:

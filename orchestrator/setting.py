@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
@@ -15,11 +16,11 @@ from orchestrator.text import Codec
 class Engine(Protocol):
     """Where the work is done: pools of replicas, or a scripted stand-in in tests."""
 
-    async def sample(self, request: SampleRequest) -> SampleResult: ...
+    def sample(self, request: SampleRequest) -> Awaitable[SampleResult]: ...
 
-    async def score(self, request: ScoreRequest) -> ScoreResult: ...
+    def score(self, request: ScoreRequest) -> Awaitable[ScoreResult]: ...
 
-    async def revise(self, request: SampleRequest) -> SampleResult: ...
+    def revise(self, request: SampleRequest) -> Awaitable[SampleResult]: ...
 
 
 @dataclass(frozen=True, slots=True)
