@@ -141,8 +141,10 @@ class Router:
     def take(self, replica: str) -> list[Request]:
         """The requests that this replica is to run now: as many as it has room for."""
         me = self._replicas.get(replica)
+        if me is None:
+            return []
         taken: list[Request] = []
-        while me is not None and me.room > 0:
+        for _ in range(me.room):
             entry = self._next_suspect(me) or self._next(replica, me)
             if entry is None:
                 break
@@ -150,15 +152,12 @@ class Router:
             del self._queued[request.id]
             me.in_flight[request.id] = entry
             self._holder[request.id] = me
-            if request.affinity:
-                self._homes[request.affinity] = replica
-                self._homes.move_to_end(request.affinity)
-                if len(self._homes) > HOMES:
-                    self._homes.popitem(last=False)
+            if request.affinity and (not taken or request.affinity != taken[-1].affinity):
+                self._is_home(replica, request.affinity)
             taken.append(request)
-        if taken and me is not None:
+        if taken:
             self._moved.add(replica)
-        if me is not None and (me.queue or self._shared) and (idlest := self._idlest()) is not None:
+        if (me.queue or self._shared) and (idlest := self._idlest()) is not None:
             self._look.add(idlest)  # what I cannot hold is another's to take
         return taken
 
@@ -195,9 +194,16 @@ class Router:
     def queued(self) -> int:
         return len(self._queued)
 
+    def _is_home(self, replica: str, affinity: str) -> None:
+        self._homes[affinity] = replica
+        self._homes.move_to_end(affinity)
+        if len(self._homes) > HOMES:
+            self._homes.popitem(last=False)
+
     def _next_suspect(self, me: _Replica) -> _Entry | None:
         """The most urgent suspect, for a replica that holds none."""
-        self._forget_dropped(self._suspects)
+        if self._suspects:
+            self._forget_dropped(self._suspects)
         if me.suspect is not None or not self._suspects:
             return None
         entry = heapq.heappop(self._suspects)
@@ -207,7 +213,8 @@ class Router:
     def _next(self, replica: str, me: _Replica) -> _Entry | None:
         """The most urgent of my queue and the shared one; if both are empty, of the longest other queue."""
         while True:
-            self._forget_dropped(self._shared)
+            if self._shared:
+                self._forget_dropped(self._shared)
             if self._first(me) is not None and (not self._shared or me.queue[0] < self._shared[0]):
                 return self._dequeue(me)
             if not self._shared:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from actors.messages import Request, Result, SampleResult
 from orchestrator.ledger import BudgetExhausted, Lease, Reservation
@@ -29,10 +29,12 @@ Keep = Literal["always", "cut", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An operation that has not been paid for: its worst case in FLOPs, and how to run it."""
+    """An operation that has not been paid for: its worst case in FLOPs, and how to run it, by
+    ``run(*args, reservation)``. There is one for each operation in flight, so it is kept small."""
 
     worst: int
-    run: Callable[[Reservation], Awaitable[Node]]
+    run: Callable[..., Awaitable[Node]]
+    args: tuple[Any, ...] = ()
 
 
 class Execution:
@@ -66,7 +68,8 @@ class Execution:
 
     async def _all(self, jobs: Sequence[Job], *, keep: Keep = "always") -> list[Node]:
         """Ask for the funds of every job, in order, before any of them runs; run what is granted."""
-        decisions = [self._lease.ask(job.worst) for job in jobs]
+        lease = self._lease
+        decisions = [lease.grant(job.worst) or lease.ask(job.worst) for job in jobs]
         tasks = [asyncio.create_task(_paid(*each)) for each in zip(jobs, decisions, strict=True)]
         self._running |= dict.fromkeys(tasks, keep != "never")
         try:
@@ -137,21 +140,28 @@ class Execution:
         reservation.close()
 
 
-async def _paid(job: Job, decision: asyncio.Future[Reservation | None]) -> Node | None:
+Decision = Reservation | asyncio.Future[Reservation | None]
+"""Of a request for funds: granted at once, or to be waited for."""
+
+
+async def _paid(job: Job, decision: Decision) -> Node | None:
     """Run the job once its funds are granted; None if they are refused."""
-    reservation = await decision
+    reservation = decision if isinstance(decision, Reservation) else await decision
     if reservation is None:
         return None
-    node = await job.run(reservation)
+    node = await job.run(*job.args, reservation)
     reservation.close()
     return node
 
 
-def _give_back(decisions: Sequence[asyncio.Future[Reservation | None]]) -> None:
+def _give_back(decisions: Sequence[Decision]) -> None:
     """Withdraw what was not decided, then release what the jobs did not settle: in this order, so that a
     call that has failed asks for no more funds as it ends."""
     for decision in decisions:
-        decision.cancel()
+        if isinstance(decision, asyncio.Future):
+            decision.cancel()
     for decision in decisions:
-        if not decision.cancelled() and (granted := decision.result()) is not None:
+        if isinstance(decision, Reservation):
+            decision.close()
+        elif not decision.cancelled() and (granted := decision.result()) is not None:
             granted.close()

@@ -118,6 +118,14 @@ class Lease:
         self._drop_withdrawn()
         return max(0, self._waiting[0].amount - self.left) if self._waiting else 0
 
+    def grant(self, amount: int) -> Reservation | None:
+        """``amount`` FLOPs at once; None where they do not fit now or another request waits. Most fit, and
+        need not be waited for."""
+        if self.closed or amount < 0 or self._waiting or amount > self.left:
+            return None
+        self.reserved += amount
+        return Reservation(self, amount)
+
     def request(self, amount: int, decide: Decide, withdrawn: Callable[[], bool] = _never) -> None:
         """Ask for ``amount`` FLOPs; ``decide`` is called once, now or later, with the reservation,
         or with None if it is refused. It may not be called if it is ``withdrawn`` by then."""
@@ -125,10 +133,6 @@ class Lease:
             raise RuntimeError(f"{self.name}: the lease is closed")
         if amount < 0:
             raise ValueError(f"{self.name}: cannot reserve a negative amount ({amount:,} FLOPs)")
-        if amount <= self.left and not self._waiting:  # as nearly all are: granted at once
-            self.reserved += amount
-            decide(Reservation(self, amount))
-            return
         self._waiting.append(_Request(amount, decide, withdrawn))
         self._advance()
 
@@ -148,7 +152,7 @@ class Lease:
 
     async def reserve(self, amount: int) -> Reservation:
         """Wait for ``amount`` FLOPs. Raises BudgetExhausted if they can never be had."""
-        reservation = await self.ask(amount)
+        reservation = self.grant(amount) or await self.ask(amount)
         if reservation is None:
             raise BudgetExhausted(self.name, amount, self.limit - self.settled)
         return reservation

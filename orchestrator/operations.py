@@ -8,11 +8,11 @@ caches did. How it is paid for, run once and recorded is ``execution``'s.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
+from random import Random
 from typing import Literal
 
 from msgspec.structs import replace
@@ -43,10 +43,13 @@ class Operations(Execution):
     ) -> None:
         super().__init__(problem, prompt, lease, setting)
         self.root = Node((), prompt)
-        self.random = random.Random(seed_of(setting.seed, problem.id, ()))
-        """The strategy's own chance: the same in every run of this seed and problem."""
         self._priority = priority
         self._children: dict[tuple[int, ...], int] = {}
+
+    @cached_property
+    def random(self) -> Random:
+        """The strategy's own chance: the same in every run of this seed and problem."""
+        return Random(seed_of(self._setting.seed, self.problem.id, ()))
 
     @property
     def end_of_thinking(self) -> str:
@@ -163,12 +166,12 @@ class Operations(Execution):
         if parent.finished or most <= 0:
             raise ValueError(f"{self.problem.id}: path {parent.key} is finished and cannot be continued")
         kind = Kind("sample", generator, partial(generator.sample, len(parent.tokens)), room, verify)
-        worst = self._worst(kind, parent, most)
+        worst, run = self._worst(kind, parent, most), self._attempt
         jobs = []
         for _ in range(count):
             path = self._next(parent)
             request = self._request(kind.name, path, parent.tokens, most, until, temperature)
-            jobs.append(Job(worst, partial(self._attempt, kind, request, parent, path)))
+            jobs.append(Job(worst, run, (kind, request, parent, path)))
         return jobs
 
     def _drafting(self, start: Node, author: Author, suppressed: int, verify: bool) -> Job:
@@ -184,7 +187,7 @@ class Operations(Execution):
         async def write(reservation: Reservation) -> Node:
             def grow(node: Node, until: Until, limit: int | None) -> Awaitable[Node]:
                 (job,) = self._growth(node, 1, until, None, False, limit)
-                return job.run(reservation)
+                return job.run(*job.args, reservation)
 
             def give(node: Node, kept: int, tokens: tuple[int, ...]) -> Node:
                 return self._given(node, kept, tokens, reservation)
@@ -229,7 +232,7 @@ class Operations(Execution):
         kind = Kind("revise", reviser, lambda new: read + reviser.sample(len(context), new), room, verify)
         request = self._request(kind.name, path, context, room, "end", None)
         start = replace(self.root, context=context)
-        return Job(self._worst(kind, start, room), partial(self._attempt, kind, request, start, path))
+        return Job(self._worst(kind, start, room), self._attempt, (kind, request, start, path))
 
     def _shown(self, node: Node) -> Attempt:
         """A finished attempt as a reviser is shown it."""
@@ -282,7 +285,7 @@ class Operations(Execution):
         score."""
         engine = self._setting.engine
         run = engine.sample if kind.name == "sample" else engine.revise
-        sample, flops = await self._once(request, run, lambda sample: kind.cost(len(sample.tokens)))
+        sample, flops = await self._once(request, run, kind.charge)
         reservation.settle(flops)
         self._count_sample(request, sample, flops, kind.model)
         tokens = parent.tokens + sample.tokens
@@ -303,7 +306,7 @@ class Operations(Execution):
         return await self._verified(node, reservation) if kind.verify else node
 
     def _scoring(self, node: Node) -> Job:
-        return Job(self._score_cost(node, len(node.tokens)), lambda paid: self._verified(node, paid))
+        return Job(self._score_cost(node, len(node.tokens)), self._verified, (node,))
 
     def _count_sample(
         self, request: SampleRequest, sample: SampleResult, flops: int, model: CostModel
@@ -375,6 +378,9 @@ class Kind:
     cost: Callable[[int], int]
     room: int
     verify: bool
+
+    def charge(self, sample: SampleResult) -> int:
+        return self.cost(len(sample.tokens))
 
 
 def check(result: ScoreResult, request: ScoreRequest) -> None:

@@ -29,6 +29,11 @@ class Interleavings(RuleBasedStateMachine):
     def ask(self, which: int, amount: int) -> None:
         self.leases[which].request(amount, lambda granted: granted and self.held.append(granted))
 
+    @rule(which=st.integers(0, 1), amount=amounts)
+    def ask_at_once(self, which: int, amount: int) -> None:
+        if granted := self.leases[which].grant(amount):
+            self.held.append(granted)
+
     @rule(data=st.data())
     def settle_part(self, data: st.DataObject) -> None:
         if self.held:
@@ -260,3 +265,20 @@ async def test_a_cancelled_request_holds_nothing_back():
     held.close()
     assert (await next_) is not None
     assert lease.reserved == 4
+
+
+async def test_what_is_granted_at_once_fits_and_comes_before_nothing_that_waits():
+    lease = Lease(10)
+    assert lease.grant(11) is None
+    held = lease.grant(8)
+    assert held is not None
+    assert (lease.reserved, lease.grant(3)) == (8, None)
+    waiting = lease.ask(5)
+    assert lease.grant(1) is None  # it would fit, but another asked first
+    held.close()
+    assert await waiting is not None
+    rest = lease.grant(5)
+    assert rest is not None
+    assert lease.left == 0
+    with pytest.raises(ValueError, match="negative"):
+        lease.grant(-1) or lease.ask(-1)
