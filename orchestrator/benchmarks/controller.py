@@ -87,17 +87,22 @@ class Case:
 @dataclass
 class Timed:
     """The pools, and how long each operation took: when it was asked for, and the seconds beyond the
-    replica's own (``added``), or, where those are not known here, all of them (``whole``, by id)."""
+    replica's own (``added``), or, where those are not known here, all of them (``whole``, by id).
+    ``held``: the memory of this process when a result came for the first time while ``most`` operations were
+    in flight, in bytes; None if that never was."""
 
     generator: Pool[SampleResult]
     verifier: Pool[ScoreResult]
     here: dict[str, Delayed]
     """Replicas in this process, by name."""
+    most: int
+    held: int | None = None
     added: list[tuple[float, float]] = field(default_factory=list)
     whole: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _in_flight: int = 0
 
     async def sample(self, request: SampleRequest) -> SampleResult:
-        began = time.perf_counter()
+        began = self._begun()
         result = await self.generator.run(request)
         self._note(began, result)
         return result
@@ -106,12 +111,19 @@ class Timed:
         return await self.sample(request)
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
-        began = time.perf_counter()
+        began = self._begun()
         result = await self.verifier.run(request)
         self._note(began, result)
         return result
 
+    def _begun(self) -> float:
+        self._in_flight += 1
+        return time.perf_counter()
+
     def _note(self, began: float, result: Result) -> None:
+        if self._in_flight == self.most and self.held is None:
+            self.held = peak()
+        self._in_flight -= 1
         seconds = time.perf_counter() - began
         if (replica := self.here.get(result.replica)) is not None:
             self.added.append((began, seconds - replica.took.pop(result.id)))
@@ -139,7 +151,8 @@ def spread(search: Search, a_second: float, problems: int) -> tuple[Search, floa
 
 
 async def measure(case: Case, journal: Path) -> dict[str, float]:
-    """One run: operations/s, processor time and added latency an operation, peak memory in bytes."""
+    """One run: operations/s, processor time and added latency an operation; memory in bytes: at its peak, and
+    an operation when all were in flight."""
     prepared = prepare(load(LAB, ["problems.limit=1"]))
     prompt, links, here = prepared.prompts[0], list[Link](), dict[str, Delayed]()
 
@@ -160,7 +173,8 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     pools = [Pool[Any](spec, link) for spec in specs]
     for pool in pools:
         await pool.start(300)
-    engines, recorder = Timed(pools[0], pools[1], here), Journal(journal)
+    most = case.n * min(case.at_once, case.problems)
+    engines, recorder = Timed(pools[0], pools[1], here, most), Journal(journal)
     setting = Setting(
         engines,
         prepared.codec,
@@ -204,7 +218,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         "p50_ms": 1e3 * statistics.median(added),
         "p99_ms": 1e3 * added[int(0.99 * len(added))],
         "bytes": memory,
-        "in_flight": case.n * min(case.at_once, case.problems),
+        **({"held": (engines.held - before) / most} if engines.held is not None else {}),
     }
 
 
@@ -252,15 +266,16 @@ def sharded(case: Case, shards: int) -> dict[str, float]:
         lease.request(int(each["spent"]), lambda paid, spent=int(each["spent"]): paid.settle(spent))  # type: ignore
         lease.close()
     assert budget.settled == sum(each["spent"] for each in found)
-    mean = {name: statistics.fmean(each[name] for each in found) for name in found[0]}
+    told = [name for name in found[0] if all(name in each for each in found)]
+    mean = {name: statistics.fmean(each[name] for each in found) for name in told}
     seconds = max(each["ended"] for each in found) - min(each["began"] for each in found)
-    total = {name: sum(each[name] for each in found) for name in ("operations", "bytes", "in_flight")}
+    total = {name: sum(each[name] for each in found) for name in ("operations", "bytes")}
     return {**mean, **total, "rate": total["operations"] / seconds}
 
 
 def table(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
     shown = Table(title=title, title_justify="left")
-    columns = (first, "operations", "a second", "CPU µs", "engines'", "added ms p50", "p99", "KB", "a path")
+    columns = (first, "operations", "a second", "CPU µs", "engines'", "added ms p50", "p99", "MB", "KB held")
     for column in columns:
         shown.add_column(column, justify="right")
     for name, row in rows.items():
@@ -272,8 +287,8 @@ def table(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Ta
             f"{row['engines_us']:.1f}",
             f"{row['p50_ms']:.1f}",
             f"{row['p99_ms']:.1f}",
-            f"{row['bytes'] / row['operations'] / 1024:.2f}",
-            f"{row['bytes'] / row['in_flight'] / 1024:.2f}",
+            f"{row['bytes'] / 2**20:.0f}",
+            f"{row['held'] / 1024:.2f}" if "held" in row else "-",
         )
     return shown
 
@@ -311,7 +326,7 @@ def main() -> None:
         }
         held = {name: case for name, case in half.items() if case.holds}
         show(f"searches beginning by chance, at half that rate{where}", "replicas", each(held))
-    at_once = {f"{16 * n:,}": Case(1000, n, n, 3.0, whole=True) for n in (250, 1000, 4000)}
+    at_once = {f"{16 * n:,}": Case(1000, n, n, 8.0, whole=True) for n in (250, 1000, 4000)}
     show("by operations in flight at once", "in flight", each(at_once))
     shards = {str(n): sharded(Case(1000, 800, 800), n) for n in (1, 2)}
     show("by controller processes (a core each)", "shards", shards)

@@ -55,8 +55,7 @@ class Delayed:
         began = time.thread_time()
         seconds = self._seconds * (0.5 + self._random.random())
         self.took.update(dict.fromkeys((request.id for request in requests), seconds))
-        done = [self._answer(request) for request in requests]
-        asyncio.get_running_loop().call_later(seconds, self._finish, done)
+        asyncio.get_running_loop().call_later(seconds, self._finish, requests)
         self.busy += time.thread_time() - began
 
     async def collect(self) -> list[Result]:
@@ -79,9 +78,11 @@ class Delayed:
         """``busy`` and ``took``."""
         return self.busy, self.took
 
-    def _finish(self, results: list[Result]) -> None:
-        self._ready += results
+    def _finish(self, requests: list[Request]) -> None:
+        began = time.thread_time()
+        self._ready += [self._answer(request) for request in requests]
         self._arrived.set()
+        self.busy += time.thread_time() - began
 
     def _answer(self, request: Request) -> Result:
         if isinstance(request, ScoreRequest):
