@@ -97,6 +97,7 @@ class Operations(Execution):
         jobs = [
             job
             for parent, count in zip(nodes, counts, strict=True)
+            if count
             for job in self._growth(parent, count, until, temperature, verify)
         ]
         await self._pay_prompt("generator")
@@ -380,6 +381,7 @@ class Kind:
     verify: bool
 
     def charge(self, sample: SampleResult) -> int:
+        """FLOPs."""
         return self.cost(len(sample.tokens))
 
 

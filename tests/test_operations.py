@@ -197,6 +197,7 @@ async def test_a_step_cut_at_its_length_goes_on_and_a_solution_cut_at_its_length
     assert node.finish == "length"
     with pytest.raises(ValueError, match="cannot be continued"):
         await ops.sample(node, 1)
+    assert await ops.sample([node, ops.root], [0, 0]) == []  # what is not asked to go on need not
 
 
 async def test_what_a_refused_request_left_running_is_finished_and_kept():
