@@ -88,8 +88,8 @@ class Case:
 class Timed:
     """The pools, and how long each operation took: when it was asked for, and the seconds beyond the
     replica's own (``added``), or, where those are not known here, all of them (``whole``, by id).
-    ``held``: the memory of this process when a result came for the first time while ``most`` operations were
-    in flight, in bytes; None if that never was."""
+    ``held``: the memory of this process when the first result came, in bytes, if all of ``most`` operations
+    were in flight then."""
 
     generator: Pool[SampleResult]
     verifier: Pool[ScoreResult]
@@ -100,6 +100,7 @@ class Timed:
     added: list[tuple[float, float]] = field(default_factory=list)
     whole: dict[str, tuple[float, float]] = field(default_factory=dict)
     _in_flight: int = 0
+    _results: int = 0
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         began = self._begun()
@@ -121,8 +122,9 @@ class Timed:
         return time.perf_counter()
 
     def _note(self, began: float, result: Result) -> None:
-        if self._in_flight == self.most and self.held is None:
+        if not self._results and self._in_flight == self.most:
             self.held = peak()
+        self._results += 1
         self._in_flight -= 1
         seconds = time.perf_counter() - began
         if (replica := self.here.get(result.replica)) is not None:
@@ -274,8 +276,11 @@ def sharded(case: Case, shards: int) -> dict[str, float]:
 
 
 def table(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """Of each case, beside its operations: the controller's processor time an operation and that of the
+    replicas in its process, what an operation took beyond its replica, the memory by which the process grew,
+    and that of an operation while all were in flight."""
     shown = Table(title=title, title_justify="left")
-    columns = (first, "operations", "a second", "CPU µs", "engines'", "added ms p50", "p99", "MB", "KB held")
+    columns = (first, "ops", "ops/s", "CPU µs", "engines'", "ms p50", "ms p99", "MB", "KB held")
     for column in columns:
         shown.add_column(column, justify="right")
     for name, row in rows.items():
