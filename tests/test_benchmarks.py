@@ -79,10 +79,10 @@ async def test_the_controller_is_measured_over_the_operations_of_its_searches(tm
     assert whole["operations"] == 7 * 2
 
 
-async def test_memory_is_that_of_operations_which_are_all_in_flight(tmp_path):
-    found = await measure(Case(4, 125, 125, 1.0, n=16, whole=True), tmp_path / "held")
+def test_memory_is_that_of_operations_which_are_all_in_flight():
+    found = apart(Case(4, 125, 125, 3.0, n=16, whole=True))
     assert 1000 < found["held"] < 8000  # bytes; 16 tasks of a search, each with its coroutines and request
-    never = await measure(Case(4, 8, 8, 0.01, n=2, a_second=10), tmp_path / "few")
+    never = apart(Case(4, 8, 8, 0.01, n=2, a_second=10))
     assert "held" not in never
 
 

@@ -123,7 +123,7 @@ class Timed:
 
     def _note(self, began: float, result: Result) -> None:
         if not self._results and self._in_flight == self.most:
-            self.held = peak()
+            self.held = resident()
         self._results += 1
         self._in_flight -= 1
         seconds = time.perf_counter() - began
@@ -189,7 +189,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     strategy, params = ("best_of_n", {}) if case.whole else ("beam_search", {"width": 4})
     search: Search = partial(find(strategy).search, n=case.n, **params)
     at_once, since, until = case.at_once, 0.0, math.inf
-    before = peak()
+    before, most_before = resident(), peak()
     began, cpu = time.time(), time.process_time()
     if case.a_second is not None:
         search, since, until = spread(search, case.a_second, case.problems)
@@ -198,7 +198,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     await controller.run(problems, [prompt] * case.problems, search)
     recorder.flush()
     ended, busy = time.time(), time.process_time() - cpu
-    memory = peak() - before
+    memory = peak() - most_before
     recorder.close()
     times = [await each.call("times") for each in links]
     answering = 0.0 if case.ray else sum(seconds for seconds, _ in times)  # of this process
@@ -222,6 +222,11 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         "bytes": memory,
         **({"held": (engines.held - before) / most} if engines.held is not None else {}),
     }
+
+
+def resident() -> int:
+    """The memory that this process has now, in bytes."""
+    return resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
 
 
 def peak() -> int:
