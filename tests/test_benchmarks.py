@@ -80,16 +80,15 @@ async def test_the_controller_is_measured_over_the_operations_of_its_searches(tm
 
 
 def test_memory_is_that_of_operations_which_are_all_in_flight():
-    found = apart(Case(4, 125, 125, 3.0, n=16, whole=True))
+    found = apart(Case(8, 50, 50, 2.0, n=16, whole=True))
     assert 1000 < found["held"] < 8000  # bytes; 16 tasks of a search, each with its coroutines and request
-    never = apart(Case(4, 8, 8, 0.01, n=2, a_second=10))
-    assert "held" not in never
 
 
 async def test_searches_that_begin_by_chance_are_measured_where_the_load_is_steady(tmp_path):
     found = await measure(Case(4, 40, seconds=0.001, n=4, depth=2, a_second=100), tmp_path / "beam")
     assert found["operations"] == 40 * 4 * 2 * 2
     assert found["ended"] - found["began"] > 0.25  # 40 arrivals at 100 a second
+    assert "held" not in found  # there never were all in flight
     assert 0 < found["p50_ms"] <= found["p99_ms"]
 
 
