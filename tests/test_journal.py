@@ -352,4 +352,4 @@ def test_many_results_are_written_by_few_statements_and_none_is_lost_between_the
     with closing(Journal(tmp_path / "j.sqlite")) as reopened:
         found = {key: flops for p in range(7) for key, (_, flops) in reopened.results(f"p{p}").items()}
     assert found == {str(i): i for i in range(count)}
-    assert 3 <= inserts <= 5  # 3, or more where a commit began before all were recorded
+    assert 3 <= inserts < count // 50  # 3, and one more for each commit that began before all were recorded
