@@ -125,5 +125,15 @@ class RequestFailed(RuntimeError):
     """A replica refused the request for good; the message names replica, input and reason."""
 
 
+def check_scores(result: ScoreResult, request: ScoreRequest) -> None:
+    """Raises RequestFailed unless every step has its score: what is recorded is believed for ever."""
+    steps = len(request.step_ends)
+    if len(result.scores) != steps or not all(0 <= score <= 1 for score in result.scores):  # NaN too
+        raise RequestFailed(
+            f"{result.replica}, request {request.id}: the scores of {steps} steps are {result.scores}; "
+            f"needed: as many, each from 0 to 1"
+        )
+
+
 class PoolFailed(RuntimeError):
     """Replicas could not be started, or all of them are gone for good."""

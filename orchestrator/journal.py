@@ -58,6 +58,9 @@ STATEMENT_ROWS = 1000
 """The most rows of one statement. While SQLite runs it the searches have the interpreter, and after it the
 writer waits for it: with a statement for each row it would fall behind a busy run by seconds of results."""
 
+PLACES = "(?, ?, ?, ?, ?, ?)"
+"""Of one row in a statement."""
+
 DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLite's codes for a file that is not as it was written: neither structure, nor tables, nor text (None)."""
 
@@ -164,7 +167,8 @@ class Journal:
             if isinstance(error, UNREADABLE) and _code(error) in DAMAGE:
                 raise self._damaged(str(error)) from error
             raise
-        self._rows = min(STATEMENT_ROWS, self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // 6)
+        places = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        self._rows = min(STATEMENT_ROWS, places // PLACES.count("?"))
         # Its own connection, since one that is shared would make a search wait for a commit.
         self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._error: Exception | None = None
@@ -282,5 +286,5 @@ class Journal:
 
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Plainly: a second result for one operation is a defect, not an update."""
-        places = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        places = ", ".join([PLACES] * len(rows))
         self._database.execute(f"INSERT INTO operations VALUES {places}", tuple(chain(*rows)))

@@ -17,7 +17,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from actors.messages import RequestFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until
+from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until, check_scores
 from orchestrator.draft import Author, Draft
 from orchestrator.execution import Execution, Job, Keep
 from orchestrator.flops import CostModel
@@ -334,7 +334,7 @@ class Operations(Execution):
         )
 
         def cost(result: ScoreResult) -> int:
-            check(result, request)
+            check_scores(result, request)
             return verifier.score(start, end)
 
         score, flops = await self._once(request, self._setting.engine.score, cost)
@@ -383,16 +383,6 @@ class Kind:
     def charge(self, sample: SampleResult) -> int:
         """FLOPs."""
         return self.cost(len(sample.tokens))
-
-
-def check(result: ScoreResult, request: ScoreRequest) -> None:
-    """Raises RequestFailed unless every step has its score: what is recorded is believed for ever."""
-    steps = len(request.step_ends)
-    if len(result.scores) != steps or not all(0 <= score <= 1 for score in result.scores):  # NaN too
-        raise RequestFailed(
-            f"{result.replica}, request {request.id}: the scores of {steps} steps are {result.scores}; "
-            f"needed: as many, each from 0 to 1"
-        )
 
 
 def _computed(verifier: CostModel, tokens: int, end: int) -> int:
