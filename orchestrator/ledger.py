@@ -121,7 +121,7 @@ class Lease:
     def grant(self, amount: int) -> Reservation | None:
         """``amount`` FLOPs at once; None where they do not fit now or another request waits. Most fit, and
         need not be waited for."""
-        if self.closed or amount < 0 or self._waiting or amount > self.left:
+        if self.closed or amount < 0 or not self._fits(amount):
             return None
         self.reserved += amount
         return Reservation(self, amount)
@@ -207,9 +207,13 @@ class Lease:
             held.close()
 
     def _cut(self, amount: int) -> None:
-        if self._waiting or amount > self.left:
+        if not self._fits(amount):
             raise BudgetExhausted(self.name, amount, self.left)
         self.reserved += amount
+
+    def _fits(self, amount: int) -> bool:
+        """Whether it can be had now without overtaking another request."""
+        return not self._waiting and amount <= self.left
 
     def _spend(self, amount: int) -> None:
         lease: Lease | None = self
