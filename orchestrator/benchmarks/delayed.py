@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import time
-from typing import Any
 
 from actors.messages import (
     Finish,
@@ -15,8 +14,8 @@ from actors.messages import (
     Result,
     SampleResult,
     ScoreRequest,
-    ScoreResult,
 )
+from orchestrator.benchmarks.in_process import InProcess
 
 SLOTS = 256
 """Requests that it runs at once."""
@@ -24,9 +23,9 @@ STEP = 7
 """Tokens of a step."""
 
 
-class Delayed:
+class Delayed(InProcess):
     """Answers in ``seconds``, give or take half of that: solutions of ``depth`` steps after a prompt of so
-    many tokens. It is a link to itself, for a pool in the same process."""
+    many tokens."""
 
     def __init__(self, name: str, model: str, *, seconds: float, depth: int, prompt: int) -> None:
         self.name, self._prompt = name, prompt
@@ -40,13 +39,6 @@ class Delayed:
         """How long the request of an id was here, in seconds."""
         self.busy = 0.0
         """Processor seconds of the answers themselves, which are not the controller's."""
-
-    async def call(self, method: str, *args: Any) -> Any:
-        return await getattr(self, method)(*args)
-
-    def restart(self) -> None: ...
-
-    def kill(self) -> None: ...
 
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo(self.name, "delayed", os.getpid(), 10**6, SLOTS, 10**9, 0.0)
@@ -65,15 +57,6 @@ class Delayed:
         ready, self._ready = self._ready, []
         return ready
 
-    async def abort(self, ids: list[str]) -> None: ...
-
-    async def ping(self) -> float:
-        return 0.0
-
-    async def forget(self) -> None: ...
-
-    async def shutdown(self) -> None: ...
-
     async def times(self) -> tuple[float, dict[str, float]]:
         """``busy`` and ``took``."""
         return self.busy, self.took
@@ -86,8 +69,7 @@ class Delayed:
 
     def _answer(self, request: Request) -> Result:
         if isinstance(request, ScoreRequest):
-            scores = tuple(request.tokens[end - 1] / 16 for end in request.step_ends)
-            return ScoreResult(request.id, scores, STEP, self.name)
+            return self.scored(request, STEP)
         tokens = self._written[request.until][request.seed % 64]
         finish: Finish = "end" if len(request.prompt) - self._prompt + len(tokens) >= self._end else "step"
         return SampleResult(request.id, tokens, finish, STEP, self.name)

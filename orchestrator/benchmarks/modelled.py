@@ -20,8 +20,8 @@ from actors.messages import (
     SampleRequest,
     SampleResult,
     ScoreRequest,
-    ScoreResult,
 )
+from orchestrator.benchmarks.in_process import InProcess
 
 PLACES = 16
 STEP, DEPTH = 32, 6
@@ -110,8 +110,8 @@ class Running:
 
 
 @dataclass
-class Engine:
-    """A link to an engine as vLLM is one: it runs what its places and its memory hold; where memory runs
+class Engine(InProcess):
+    """An engine as vLLM is one: it runs what its places and its memory hold; where memory runs
     out, what was admitted last is taken out again, and later all of its tokens are computed once more."""
 
     name: str
@@ -131,13 +131,6 @@ class Engine:
     """Of its memory, by the step that runs."""
     preemptions: int = 0
 
-    async def call(self, method: str, *args: Any) -> Any:
-        return await getattr(self, method)(*args)
-
-    def restart(self) -> None: ...
-
-    def kill(self) -> None: ...
-
     async def info(self) -> ReplicaInfo:
         return ReplicaInfo(self.name, "modelled", os.getpid(), 10**6, PLACES, self.memory, 0.0)
 
@@ -153,15 +146,6 @@ class Engine:
             await self._arrived.wait()
         ready, self._ready = self._ready, []
         return [*ready, self._gauge.report()]
-
-    async def abort(self, ids: list[str]) -> None: ...
-
-    async def ping(self) -> float:
-        return 0.0
-
-    async def forget(self) -> None: ...
-
-    async def shutdown(self) -> None: ...
 
     def _tick(self) -> None:
         """Decide on the next step and take it; what it finishes is ready when it ends."""
@@ -206,8 +190,7 @@ class Engine:
 
     def _answer(self, request: Request) -> Result:
         if isinstance(request, ScoreRequest):
-            scores = tuple(request.tokens[end - 1] / 16 for end in request.step_ends)
-            return ScoreResult(request.id, scores, STEP, self.name)
+            return self.scored(request, STEP)
         step = tuple(3 + (request.seed >> i) % 6 for i in range(length(request.seed)))
         if request.until == "end":
             return SampleResult(request.id, step * DEPTH, "end", len(step) * DEPTH, self.name)
