@@ -121,7 +121,7 @@ class Router:
     def awake(self) -> set[str]:
         """The replicas that should ``take`` now: they may have both room and work. Asking clears it."""
         look, self._look = self._look, set()
-        return look
+        return look if self._queued else set()
 
     def put(self, request: Request) -> None:
         """Queue a request, whose id no other has that is queued or in flight."""

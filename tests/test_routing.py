@@ -242,3 +242,19 @@ def test_a_request_that_kills_its_replicas_fails_alone_and_those_with_it_are_don
     assert done == set("123456")
     assert [max(losses.values()) for losses in blamed] == [1, 2, 3, 4, 5]
     assert max(losses[id] for losses in blamed for id in losses.keys() - {"killer"}) == 2
+
+
+def test_a_result_wakes_no_replica_while_nothing_is_queued():
+    router = Router()
+    router.join("a", 1)
+    router.put(request("x"))
+    assert router.awake() == {"a"}
+    router.take("a")
+    router.done("a", "x")
+    assert router.awake() == set()
+    router.put(request("y"))
+    assert router.awake() == {"a"}
+    router.take("a")
+    router.put(request("z"))
+    router.done("a", "y")
+    assert router.awake() == {"a"}, "it has room for what waits"
