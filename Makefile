@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test test-hosts lint ui public-model bench bench-engines bench-controller bench-pipelines bench-public \
-  chaos clean
+.PHONY: setup run test test-hosts lint ui public-model bench bench-engines bench-paced bench-controller bench-pipelines \
+  bench-public chaos clean
 
 setup: .venv/.ready
 
@@ -51,12 +51,19 @@ chaos: setup
 	$(BIN)/python -m orchestrator.benchmarks.chaos
 
 # Every benchmark, one after the other.
-bench: bench-engines bench-controller bench-pipelines
+bench: bench-engines bench-paced bench-controller bench-pipelines
 
 bench-engines: setup
 	$(BIN)/python -m orchestrator.benchmarks.offline
 	$(BIN)/python -m orchestrator.benchmarks.lockstep
 	$(BIN)/python -m orchestrator.benchmarks.recomputation
+
+# Each engine as if it were a model of 7.6 billion parameters on a device of its own.
+bench-paced: setup
+	$(BIN)/python -m orchestrator.benchmarks.offline --paced 7.6e9 --problems 32 --rounds 5 \
+	  --out build/offline-paced.json
+	$(BIN)/python -m orchestrator.benchmarks.lockstep --paced 7.6e9 7.6e9 --problems 32 --rounds 3 \
+	  --batches 32 16 1 --out build/lockstep-paced.json
 
 bench-controller: setup
 	$(BIN)/python -m orchestrator.benchmarks.controller
@@ -66,9 +73,12 @@ bench-pipelines: setup
 
 # The same with a language model of 135 million parameters.
 bench-public: public-model
-	$(BIN)/python -m orchestrator.benchmarks.offline --config configs/public.yaml --problems 8 --n 8 --rounds 3
-	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public.yaml --problems 8 --n 8 --rounds 3 --batches 8
-	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public.yaml --problems 4 --n 8
+	$(BIN)/python -m orchestrator.benchmarks.offline --config configs/public.yaml --problems 8 --n 8 --rounds 3 \
+	  --out build/offline-public.json
+	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public.yaml --problems 8 --n 8 --rounds 3 --batches 8 \
+	  --out build/lockstep-public.json
+	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public.yaml --problems 4 --n 8 \
+	  --out build/recomputation-public.json
 
 clean:
 	rm -rf .venv build *.egg-info

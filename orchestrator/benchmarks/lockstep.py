@@ -29,6 +29,7 @@ from rich.table import Table
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.paced import PACED, paced
 from orchestrator.benchmarks.recomputation import BY_BLOCK
 from orchestrator.config import load
 from orchestrator.journal import Journal
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 32, 16, 1])
     parser.add_argument("--cores", type=int, default=2, help="all processes are held to so many cores")
+    parser.add_argument("--paced", nargs=2, **PACED)
     parser.add_argument("--out", type=Path, default=Path("build/lockstep.json"))
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
@@ -168,6 +170,7 @@ def main() -> None:
         f"problems.limit={options.problems}",
         f"strategy.n={options.n}",
         "budget.flops=1e18",
+        *paced(*options.paced),
     ]
     ours, peers = (prepare(load(options.config, [*overrides, *more])) for more in ([], BY_BLOCK))
     seconds = asyncio.run(run(ours, peers, options.batches, options.rounds))

@@ -25,6 +25,8 @@ from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest
 from actors.offline import OfflineActor
 from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.paced import PACED, paced
+from orchestrator.benchmarks.recomputation import BY_BLOCK
 from orchestrator.config import load
 from orchestrator.journal import Journal
 from orchestrator.operations import seed_of
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument(
         "--cores", type=int, default=1, help="all processes together are held to so many cores"
     )
+    parser.add_argument("--paced", nargs=1, **PACED)
     parser.add_argument("--out", type=Path, default=Path("build/offline.json"))
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
@@ -117,6 +120,9 @@ def main() -> None:
             "generator.replicas=1",
             f"problems.limit={options.problems}",
             "budget.flops=1e18",
+            *paced(*options.paced),
+            # On a device a sibling's prompt costs more than the orchestrator does, and offline has no tails.
+            *(BY_BLOCK[:1] if options.paced else ()),
         ],
     )
     rates = asyncio.run(run(prepare(config), options.n, options.rounds))

@@ -1,0 +1,65 @@
+"""A paced engine says what its model says, and takes the device's time for it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors.generator import GeneratorActor
+from actors.verifier import VerifierActor
+from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.paced import A10G, Device, paced
+from orchestrator.config import load
+from tests.actors.calls import answers, sample, score
+
+PARAMETERS = 24e9
+STEP_SECONDS = 0.1
+"""Of A10G at that size, for few tokens."""
+
+
+def test_a_step_takes_what_is_longer_reading_the_weights_or_computing() -> None:
+    device = Device("", flops=1e12, bandwidth=1e9)
+    assert device.seconds(5e8, 1) == device.seconds(5e8, 1000) == 1.0
+    assert device.seconds(5e8, 3000) == 3.0
+    assert A10G.seconds(PARAMETERS, 8) == pytest.approx(STEP_SECONDS)
+
+
+def paced_engine(pool: str) -> dict[str, Any]:
+    """The engine's options of the pool in a benchmark's configuration."""
+    engine = getattr(load(LAB, paced(PARAMETERS, PARAMETERS)), pool).engine
+    return {name: engine[name] for name in ("worker_cls", "additional_config")}
+
+
+def timed(actor: Any, requests: list[Any]) -> tuple[list[Any], float]:
+    """The answers of a replica that is up, and the seconds until all were here; it is closed then."""
+    ray.get(actor.info.remote())
+    began = time.perf_counter()
+    found = answers(actor, requests)
+    seconds = time.perf_counter() - began
+    ray.get(actor.shutdown.remote())
+    ray.kill(actor)
+    return found, seconds
+
+
+def test_a_paced_generator_samples_the_same_in_the_devices_time(generator: Any, generator_path: Path) -> None:
+    requests = [sample((1, 2, 3, 4), seed, 6, until="end") for seed in range(3)]
+    expected = answers(generator, requests)
+    actor = ray.remote(GeneratorActor).remote(
+        "paced", str(generator_path), step_delimiter="\n", engine=paced_engine("generator")
+    )
+    found, seconds = timed(actor, requests)
+    assert [result.tokens for result in found] == [result.tokens for result in expected]
+    assert seconds >= STEP_SECONDS * max(len(result.tokens) for result in found)
+
+
+def test_a_paced_verifier_scores_the_same_in_the_devices_time(verifier: Any, verifier_path: Path) -> None:
+    requests = [score((1, 2, 3, 4, 5), 3, 5)]
+    (expected,) = answers(verifier, requests)
+    actor = ray.remote(VerifierActor).remote("paced", str(verifier_path), engine=paced_engine("verifier"))
+    (found,), seconds = timed(actor, requests)
+    assert found.scores == pytest.approx(expected.scores, abs=1e-6)
+    assert seconds >= STEP_SECONDS
