@@ -78,7 +78,7 @@ bench-public: public-model
 	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public.yaml --problems 8 --n 8 --rounds 3 --batches 8 \
 	  --out build/lockstep-public.json
 	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public.yaml --problems 4 --n 8 \
-	  --out build/recomputation-public.json
+	  --strategies beam_search best_of_n --out build/recomputation-public.json
 
 clean:
 	rm -rf .venv build *.egg-info

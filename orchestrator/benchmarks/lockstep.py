@@ -6,7 +6,8 @@ searches on engines as vLLM makes them (batched, prefix caching and incremental 
 problems in a batch as it is told, one batch after the other; one problem a batch is the per-question form.
 Both sides reach their engines by the same messages, a batch of them at a time. The orchestrator runs on its
 own engines, which reuse by the token (``actors/tails.py``), and on the peers', which reuse by the block. All
-sides find the same solutions, in turn; the figures are ratios of wall time. Run with ``make bench``.
+sides find the same solutions, in turn; the figures are ratios of wall time. With ``--paced`` the engines take
+the time of a device (``paced``). Run with ``make bench``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Both engines live in one Ray session on the same cores, run the same requests (same prompts, same seeds)
 in turn, and the figure is the ratio of each pair: what is measured is the orchestrator's cost and not
-the machine's mood. Run with ``make bench``.
+the machine's mood. With ``--paced`` the engines take the time of a device (``paced``). Run with
+``make bench``.
 """
 
 from __future__ import annotations

@@ -44,15 +44,11 @@ PACED: Final[dict[str, Any]] = {
 
 
 def paced(generator: float | None = None, verifier: float | None = None) -> list[str]:
-    """The configuration's overrides for engines of models of so many parameters;
-    None: as they are."""
-    return [
-        override
-        for pool, parameters in (("generator", generator), ("verifier", verifier))
-        if parameters is not None
-        for override in (
-            f"{pool}.engine.worker_cls={WORKER}",
-            f"{pool}.engine.additional_config="
-            f"{{parameters: {parameters}, flops: {A10G.flops}, bandwidth: {A10G.bandwidth}}}",
-        )
-    ]
+    """The configuration's overrides for engines of models of so many parameters; None: as they are."""
+    overrides: list[str] = []
+    for pool, parameters in (("generator", generator), ("verifier", verifier)):
+        if parameters is not None:
+            model = f"parameters: {parameters}, flops: {A10G.flops}, bandwidth: {A10G.bandwidth}"
+            overrides.append(f"{pool}.engine.worker_cls={WORKER}")
+            overrides.append(f"{pool}.engine.additional_config={{{model}}}")
+    return overrides
