@@ -317,7 +317,7 @@ class Operations(Execution):
         usage.generator_flops += flops
         usage.generator_tokens += new
         usage.computed_generator_tokens += sample.computed_tokens
-        usage.computed_flops += model.body(fed - sample.computed_tokens, fed) + model.head(new)
+        usage.computed_flops += _computed(model.body, sample.computed_tokens, fed) + model.head(new)
 
     async def _verified(self, node: Node, reservation: Reservation) -> Node:
         verifier = self._setting.verifier
@@ -343,7 +343,7 @@ class Operations(Execution):
         usage.verifier_flops += flops
         usage.verifier_tokens += end - start
         usage.computed_verifier_tokens += score.computed_tokens
-        usage.computed_flops += _computed(verifier, score.computed_tokens, end)
+        usage.computed_flops += _computed(verifier.score, score.computed_tokens, end)
         return replace(node, scores=score.scores, judged=len(node.tokens))
 
     def _score_cost(self, node: Node, end: int) -> int:
@@ -385,12 +385,14 @@ class Kind:
         return self.cost(len(sample.tokens))
 
 
-def _computed(verifier: CostModel, tokens: int, end: int) -> int:
-    """FLOPs of a verifier that ran so many tokens to score a path of ``end``: its last ones, and where that
-    is more than there are, all of them once more (actors/verifier.py)."""
+def _computed(cost: Callable[[int, int], int], tokens: int, end: int) -> int:
+    """FLOPs of a model that ran so many tokens for an input of ``end``, where positions ``start`` to ``end``
+    take ``cost(start, end)``: its last ones, and where that is more than there are (an engine short of memory
+    computes again), all of them once more."""
+    if tokens <= end:
+        return cost(end - tokens, end)
     again, new = divmod(tokens, end)
-    last = verifier.score(end - new, end)
-    return last + again * verifier.score(0, end) if again else last
+    return cost(end - new, end) + again * cost(0, end)
 
 
 def _operation(problem: str, kind: str, path: Sequence[int]) -> str:

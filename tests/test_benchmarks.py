@@ -18,6 +18,7 @@ from orchestrator.benchmarks.controller import Case, apart, measure, sharded
 from orchestrator.benchmarks.leftovers import Left
 from orchestrator.benchmarks.lockstep import Lockstep
 from orchestrator.benchmarks.pipelines import Case as Pipelines
+from orchestrator.benchmarks.pipelines import on_engines
 from orchestrator.benchmarks.pipelines import run as run_pipelines
 from orchestrator.controller import Controller
 from orchestrator.ledger import Lease
@@ -121,6 +122,13 @@ def test_modelled_pipelines_are_a_function_of_their_numbers_and_short_of_memory_
     fixed, adaptive = (run_pipelines(Pipelines(6, 1200, on, problems=16)) for on in (False, True))
     assert fixed["twice"] > adaptive["twice"] > 0
     assert fixed["limits"]["generator"] == 20 > adaptive["limits"]["generator"]
+
+
+async def test_a_real_engine_short_of_memory_computes_again_and_finds_the_same_under_any_limit():
+    rows = await on_engines(40, 1)  # raises where a search fails or finds something else
+    fixed, adaptive = sorted(rows, key=lambda row: row["adaptive"])
+    assert fixed["preemptions"] > adaptive["preemptions"]
+    assert fixed["computed"] > 1
 
 
 def test_modelled_searches_in_lockstep_do_the_same_work_in_more_time():

@@ -165,6 +165,20 @@ async def test_a_verifier_that_had_to_run_a_path_twice_is_counted_and_not_an_err
     assert ops.usage.computed_flops - sampled == VERIFIER.score(0, end) + VERIFIER.score(end - 3, end)
 
 
+async def test_a_generator_that_had_to_compute_again_is_counted_and_not_an_error():
+    class Preempted(ScriptedEngine):
+        async def sample(self, request):
+            result = await super().sample(request)
+            fed = len(request.prompt) + len(result.tokens) - 1
+            return structs.replace(result, computed_tokens=2 * fed + 1)
+
+    ops = operations(Preempted(letters(3)))
+    (node,) = await ops.sample(ops.root, 1, score=False)
+    fed = len(node.tokens) - 1
+    twice_and_one = 2 * GENERATOR.body(0, fed) + GENERATOR.body(fed - 1, fed)
+    assert ops.usage.computed_flops == twice_and_one + GENERATOR.head(len(node.tokens) - len(ops.prompt))
+
+
 async def test_what_a_strategy_leaves_running_is_waited_for_and_paid():
     ops = operations(ScriptedEngine(letters(3), jitter=random.Random(3)))
     left = asyncio.ensure_future(ops.sample(ops.root, 4))

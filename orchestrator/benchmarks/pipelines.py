@@ -170,6 +170,8 @@ async def on_engines(blocks: int, rounds: int) -> list[dict[str, Any]]:
                     prepared.problems, prepared.prompts, search_of(prepared.config)
                 )
                 seconds = time.perf_counter() - began
+                if errors := [result.error for result in results if result.error]:
+                    raise RuntimeError(f"{len(errors)} searches failed: {errors[0]}")
                 same.add(digest(results))
                 journal.close()
                 usage = controller.usage
