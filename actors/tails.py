@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 WORTH_WAITING = 4
 """Tokens. A request that would find so many more of its own computed once the engine step in the making has
-run is held back for that step, and for no second one: so siblings share the prefill of the first."""
+run is held back for that step, and for another one only if that promises more than any before: so siblings
+share the prefill of the first, which may itself have waited for what all prompts begin with."""
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Tails(KVConnectorBase_V1):
         self._start: _Start | None = None  # of the request that is being admitted
         self._admitted: list[tuple[Request, int, Sequence[KVCacheBlock]]] = []
         self._copies = Copies()
-        self._waited: set[str] = set()
+        self._promised: dict[str, int] = {}  # of what was held back: the tokens that it waited for
         self._known: dict[str, int] = {}  # request -> how many of its tokens are in ``_held``
         self._pinned: list[KVCacheBlock] = []
         # The worker's side.
@@ -110,8 +111,10 @@ class Tails(KVConnectorBase_V1):
         end = min(num_computed_tokens + self._block_size, request.num_tokens - 1)
         wanted, parent = request.all_token_ids[num_computed_tokens:end], _parent(request, place)
         source, length = self._held.longest(parent, wanted)
-        if id not in self._waited and self._coming.longest(parent, wanted)[1] - length >= WORTH_WAITING:
-            self._waited.add(id)
+        coming = self._coming.longest(parent, wanted)[1]
+        promise = num_computed_tokens + coming
+        if coming - length >= WORTH_WAITING and promise > self._promised.get(id, 0):
+            self._promised[id] = promise
             return None, False
         self._start = _Start(id, place, source if length else None)
         return length, False
@@ -129,7 +132,7 @@ class Tails(KVConnectorBase_V1):
             assert start.source is not None
             self._copies.sources.append(start.source)
             self._copies.targets.append(mine[start.place].block_id)
-        self._waited.discard(request.request_id)
+        self._promised.pop(request.request_id, None)
         self._admitted.append((request, start.place, mine))
         self._note(self._coming, request, mine, start.place, request.num_tokens)
 
@@ -147,7 +150,7 @@ class Tails(KVConnectorBase_V1):
         """Keep what it has computed since it was admitted; of an aborted one too, since that is how vLLM ends
         what it finds a stop string in. vLLM reuses an unfilled block first of all, so that is held until the
         request has let go of it, and then put behind all others."""
-        self._waited.discard(request.request_id)
+        self._promised.pop(request.request_id, None)
         known = self._known.pop(request.request_id, None)
         if known is not None and self._pool is not None:
             blocks = [self._pool.blocks[id] for id in block_ids]

@@ -74,6 +74,16 @@ def test_a_tree_is_computed_once_and_to_the_same_tokens(generator: Any, others: 
     assert max(len(request.prompt) for request in requests) > 3 * BLOCK
 
 
+def test_siblings_share_a_prefill_that_waited_itself_for_what_all_prompts_begin_with(generator: Any) -> None:
+    ray.get(generator.forget.remote())
+    stem, ends = prompt(25, 40), [(i, *prompt(26 + i, 34)) for i in range(1, 4)]
+    requests = [sample((*stem, *end), 100 * i + k, 5) for i, end in enumerate(ends) for k in range(4)]
+    results = answers(generator, requests)
+    new = sum(len(result.tokens) - 1 for result in results)
+    siblings = 3 * len(ends)  # each computes its prompt's last token, which has to be
+    assert sum(result.computed_tokens for result in results) == new + 40 + 35 * len(ends) + siblings
+
+
 def test_a_prompt_that_leaves_another_within_a_block_reuses_it_up_to_there(generator: Any) -> None:
     ray.get(generator.forget.remote())
     stem, ends = prompt(20, 45), ((1, 2, 3) * 15, (4, 5, 6) * 15, ())
