@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +38,7 @@ from actors.spec import PoolSpec
 from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.delayed import SLOTS, STEP, Delayed
+from orchestrator.benchmarks.narrow import narrow_table
 from orchestrator.config import load
 from orchestrator.controller import Controller, Search
 from orchestrator.journal import Journal
@@ -285,7 +285,7 @@ def table(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Ta
     """Of each case, beside its operations: the controller's processor time an operation and that of the
     replicas in its process, what an operation took beyond its replica, the memory by which the process grew,
     and that of an operation while all were in flight."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    shown = narrow_table(title)
     columns = (first, "ops", "ops/s", "CPU µs", "engines'", "ms p50", "ms p99", "MB", "KB held")
     for column in columns:
         shown.add_column(column, justify="right")

@@ -30,6 +30,7 @@ from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.lockstep import Lockstep
 from orchestrator.benchmarks.modelled import DEPTH, PLACES, STEP, AtOnce, Engine, JumpingLoop
+from orchestrator.benchmarks.narrow import narrow_table
 from orchestrator.config import load
 from orchestrator.controller import Controller
 from orchestrator.journal import Journal
@@ -236,11 +237,11 @@ def main() -> None:
     if options.rounds:
         found["engines"] = asyncio.run(on_engines(options.blocks, options.rounds))
         console.print(engines_table(options.blocks, found["engines"]))
-    memories = {"ample": 10**9, "a half": PLACES * 150 // 2, "a quarter": PLACES * 150 // 4}
+    memories = {"ample": 10**9, "half": PLACES * 150 // 2, "quarter": PLACES * 150 // 4}
     rows: list[dict[str, Any]] = []
-    table = Table(title="beam search, 24 problems, 8 replicas", title_justify="left")
+    table = narrow_table(f"beam search, 24 problems, by how many of {REPLICAS} replicas generate")
     columns = (
-        "generators",
+        f"of {REPLICAS}",
         "memory",
         "limits",
         "seconds",
@@ -261,7 +262,7 @@ def main() -> None:
         best = min(row["seconds"] for row in of_memory)
         for row in of_memory:
             table.add_row(
-                f"{row['generators']} of {REPLICAS}",
+                f"{row['generators']}",
                 memory,
                 "adaptive" if row["adaptive"] else "fixed",
                 f"{row['seconds']:.1f}",

@@ -25,6 +25,7 @@ from actors.deployment import Deployment, connect, disconnect
 from actors.messages import ScoreRequest, ScoreResult
 from actors.pool import Pool
 from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.narrow import narrow_table
 from orchestrator.benchmarks.processes import cpu_seconds
 from orchestrator.config import load
 from orchestrator.journal import Journal
@@ -124,7 +125,7 @@ async def run(runs: Sequence[tuple[str, Prepared, Prepared]]) -> dict[str, dict[
 
 
 def table(found: dict[str, dict[str, dict[str, float]]], title: str) -> Table:
-    shown = Table(title=title, title_justify="left")
+    shown = narrow_table(title)
     for column in ("", "by", "generator", "verifier", "FLOPs", "CPU s: generator", "verifier", "wall s"):
         shown.add_column(column, justify="left" if column in ("", "by") else "right")
     for name, kinds in found.items():
