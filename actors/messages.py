@@ -128,7 +128,8 @@ class RequestFailed(RuntimeError):
 def check_scores(result: ScoreResult, request: ScoreRequest) -> None:
     """Raises RequestFailed unless every step has its score: what is recorded is believed for ever."""
     steps = len(request.step_ends)
-    if len(result.scores) != steps or not all(0 <= score <= 1 for score in result.scores):  # NaN too
+    good = [0 <= score <= 1 for score in result.scores]  # NaN is not
+    if len(good) != steps or False in good:
         raise RequestFailed(
             f"{result.replica}, request {request.id}: the scores of {steps} steps are {result.scores}; "
             f"needed: as many, each from 0 to 1"

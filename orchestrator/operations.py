@@ -29,9 +29,9 @@ from orchestrator.setting import Setting
 from orchestrator.tree import Node
 
 
-def seed_of(run_seed: int, problem: str, path: Sequence[int]) -> int:
-    """A 63-bit seed from (run seed, problem, path) and from nothing else."""
-    name = f"{run_seed}\0{problem}\0{'.'.join(map(str, path))}"
+def seed_of(run_seed: int, problem: str, key: str) -> int:
+    """A 63-bit seed from (run seed, problem, a path's key) and from nothing else."""
+    name = f"{run_seed}\0{problem}\0{key}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
 
 
@@ -42,14 +42,14 @@ class Operations(Execution):
         self, problem: Problem, prompt: tuple[int, ...], lease: Lease, setting: Setting, *, priority: int = 0
     ) -> None:
         super().__init__(problem, prompt, lease, setting)
-        self.root = Node((), prompt)
+        self.root = Node("", prompt)
         self._priority = priority
-        self._children: dict[tuple[int, ...], int] = {}
+        self._children: dict[str, int] = {}
 
     @cached_property
     def random(self) -> Random:
         """The strategy's own chance: the same in every run of this seed and problem."""
-        return Random(seed_of(self._setting.seed, self.problem.id, ()))
+        return Random(seed_of(self._setting.seed, self.problem.id, ""))
 
     @property
     def end_of_thinking(self) -> str:
@@ -114,7 +114,7 @@ class Operations(Execution):
         Returns the last nodes of the drafts. Raises as ``sample`` does.
         """
         verify = self._setting.verifier is not None
-        starts = [replace(self.root, path=self._next(self.root)) for _ in range(n)]
+        starts = [replace(self.root, key=self._next(self.root)) for _ in range(n)]
         jobs = [self._drafting(start, author, suppressed, verify) for start in starts]
         await self._pay_prompt("generator")
         if verify:
@@ -139,11 +139,11 @@ class Operations(Execution):
 
     async def score(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes scored; those that are already, as they are. Raises as ``sample``."""
-        unscored = {node.path: node for node in nodes if not node.scored}
+        unscored = {node.key: node for node in nodes if not node.scored}
         await self._pay_verifiers_prompt()
         scored = await self._all([self._scoring(node) for node in unscored.values()])
-        by_path = {node.path: node for node in scored}
-        return [by_path.get(node.path, node) for node in nodes]
+        by_key = {node.key: node for node in scored}
+        return [by_key.get(node.key, node) for node in nodes]
 
     # -- the kinds of operation -------------------------------------------------------------------
 
@@ -170,9 +170,9 @@ class Operations(Execution):
         worst, run = self._worst(kind, parent, most), self._attempt
         jobs = []
         for _ in range(count):
-            path = self._next(parent)
-            request = self._request(kind.name, path, parent.tokens, most, until, temperature)
-            jobs.append(Job(worst, run, (kind, request, parent, path)))
+            key = self._next(parent)
+            request = self._request(kind.name, key, parent.tokens, most, until, temperature)
+            jobs.append(Job(worst, run, (kind, request, parent, key)))
         return jobs
 
     def _drafting(self, start: Node, author: Author, suppressed: int, verify: bool) -> Job:
@@ -213,7 +213,7 @@ class Operations(Execution):
         ends = tuple(end for end in node.step_ends if end <= kept)
         return replace(
             node,
-            path=self._next(node),
+            key=self._next(node),
             tokens=node.tokens[:kept] + tokens,
             step_ends=ends,
             scores=node.scores[: len(ends)],
@@ -228,12 +228,12 @@ class Operations(Execution):
             raise ValueError("this run has no reviser")
         context = write(self.problem, [self._shown(node) for node in chain])
         room = self._setting.sampling.max_tokens
-        path = self._next(chain[-1] if chain else self.root)
+        key = self._next(chain[-1] if chain else self.root)
         read = reviser.prefill(len(context)) if chain else 0
         kind = Kind("revise", reviser, lambda new: read + reviser.sample(len(context), new), room, verify)
-        request = self._request(kind.name, path, context, room, "end", None)
+        request = self._request(kind.name, key, context, room, "end", None)
         start = replace(self.root, context=context)
-        return Job(self._worst(kind, start, room), self._attempt, (kind, request, start, path))
+        return Job(self._worst(kind, start, room), self._attempt, (kind, request, start, key))
 
     def _shown(self, node: Node) -> Attempt:
         """A finished attempt as a reviser is shown it."""
@@ -244,18 +244,18 @@ class Operations(Execution):
     def _request(
         self,
         kind: str,
-        path: tuple[int, ...],
+        key: str,
         prompt: tuple[int, ...],
         max_tokens: int,
         until: Until,
         temperature: float | None,
     ) -> SampleRequest:
-        """The request for the node of this path."""
+        """The request for the node of this key."""
         sampling = self._setting.sampling
         return SampleRequest(
-            id=_operation(self.problem.id, kind, path),
+            id=_operation(self.problem.id, kind, key),
             prompt=prompt,
-            seed=seed_of(self._setting.seed, self.problem.id, path),
+            seed=seed_of(self._setting.seed, self.problem.id, key),
             max_tokens=max_tokens,
             until=until,
             temperature=sampling.temperature if temperature is None else temperature,
@@ -264,10 +264,10 @@ class Operations(Execution):
             priority=self._priority,
         )
 
-    def _next(self, parent: Node) -> tuple[int, ...]:
-        """The path of the next child of ``parent``."""
-        child = self._children[parent.path] = self._children.get(parent.path, -1) + 1
-        return (*parent.path, child)
+    def _next(self, parent: Node) -> str:
+        """The key of the next child of ``parent``."""
+        child = self._children[parent.key] = self._children.get(parent.key, -1) + 1
+        return f"{parent.key}.{child}" if parent.key else str(child)
 
     def _worst(self, kind: Kind, parent: Node, most: int) -> int:
         """FLOPs of an attempt that samples ``most`` tokens after ``parent``."""
@@ -279,10 +279,10 @@ class Operations(Execution):
         kind: Kind,
         request: SampleRequest,
         parent: Node,
-        path: tuple[int, ...],
+        key: str,
         reservation: Reservation,
     ) -> Node:
-        """``parent`` grown to ``path`` by what ``request`` samples: the sample and, right behind it, the
+        """``parent`` grown to ``key`` by what ``request`` samples: the sample and, right behind it, the
         score."""
         engine = self._setting.engine
         run = engine.sample if kind.name == "sample" else engine.revise
@@ -298,7 +298,7 @@ class Operations(Execution):
         done = sample.finish == "end" and request.until != "thought"
         node = replace(
             parent,
-            path=path,
+            key=key,
             tokens=tokens,
             step_ends=parent.step_ends + ends,
             finish=sample.finish,
@@ -326,7 +326,7 @@ class Operations(Execution):
         start, end = self._read(node, len(node.tokens))
         whole = self._setting.verifier_kind == "orm"
         request = ScoreRequest(
-            id=_operation(self.problem.id, "score", node.path),
+            id=_operation(self.problem.id, "score", node.key),
             tokens=self._before(node) + node.tokens[len(self.prompt) :] if whole else node.tokens,
             step_ends=(end,) if whole else node.step_ends,
             affinity=self.problem.id,
@@ -395,5 +395,5 @@ def _computed(cost: Callable[[int, int], int], tokens: int, end: int) -> int:
     return cost(end - new, end) + again * cost(0, end)
 
 
-def _operation(problem: str, kind: str, path: Sequence[int]) -> str:
-    return f"{problem}/{kind}/{'.'.join(map(str, path))}"
+def _operation(problem: str, kind: str, key: str) -> str:
+    return f"{problem}/{kind}/{key}"

@@ -10,7 +10,8 @@ from actors.messages import Finish
 class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A path from the prompt to here.
 
-    ``path``      child indices from the root: the node's identity within its problem.
+    ``key``       child indices from the root, as ``0.3.1``: the node's identity within its problem; the
+                  root's is empty.
     ``tokens``    token ids of the prompt and every step of the path.
     ``step_ends`` exclusive end position of each step in ``tokens``.
     ``scores``    the verifier's score of each step in [0, 1], or its one score of all; empty until scored.
@@ -21,7 +22,7 @@ class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
     ``judged``    how much of ``tokens`` the scores speak of: all that is before this position.
     """
 
-    path: tuple[int, ...]
+    key: str
     tokens: tuple[int, ...]
     step_ends: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
@@ -36,6 +37,6 @@ class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self.judged == len(self.tokens)
 
     @property
-    def key(self) -> str:
-        """``path`` in words: ``0.3.1``; the root is the empty string."""
-        return ".".join(map(str, self.path))
+    def path(self) -> tuple[int, ...]:
+        """``key`` in numbers."""
+        return tuple(map(int, self.key.split("."))) if self.key else ()

@@ -67,14 +67,14 @@ async def test_children_are_numbered_across_calls_and_seeds_depend_on_the_path_a
     one = await ops.sample(ops.root, 2)
     two = await ops.sample(ops.root, 1)
     assert [node.path for node in (*one, *two)] == [(0,), (1,), (2,)]
-    assert [r.seed for r in engine.samples] == [seed_of(0, "p", (i,)) for i in range(3)]
+    assert [r.seed for r in engine.samples] == [seed_of(0, "p", str(i)) for i in range(3)]
     assert (
         len(
             {
-                seed_of(0, "p", (1, 2)),
-                seed_of(0, "p", (12,)),
-                seed_of(1, "p", (1, 2)),
-                seed_of(0, "q", (1, 2)),
+                seed_of(0, "p", "1.2"),
+                seed_of(0, "p", "12"),
+                seed_of(1, "p", "1.2"),
+                seed_of(0, "q", "1.2"),
             }
         )
         == 4
@@ -93,7 +93,7 @@ async def test_equal_child_indices_under_other_parents_have_other_seeds():
 async def test_a_paths_value_is_under_the_configured_aggregation(aggregation, value):
     ops = operations(ScriptedEngine())
     ops._setting = replace(ops._setting, aggregation=aggregation)
-    assert ops.value(Node((0,), (1,), (1,), (0.5, 0.25, 0.5))) == value
+    assert ops.value(Node("0", (1,), (1,), (0.5, 0.25, 0.5))) == value
 
 
 def history_reader(engine: ScriptedEngine, **options) -> Operations:

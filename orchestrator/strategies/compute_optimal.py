@@ -57,5 +57,5 @@ async def compute_optimal(ops: Operations, *, policy: str = "policy.yaml") -> Se
     if name == SAMPLES:
         params["n"] = max(0, params["n"] - len(estimate))
     found = await find(name)(ops, **params)
-    sampled = {node.path for node in estimate}  # a strategy may return all that is finished
-    return [*estimate, *(node for node in found if node.path not in sampled)]
+    sampled = {node.key for node in estimate}  # a strategy may return all that is finished
+    return [*estimate, *(node for node in found if node.key not in sampled)]
