@@ -28,9 +28,8 @@ import zlib
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
@@ -51,15 +50,19 @@ CREATE TABLE IF NOT EXISTS operations (
 """
 KINDS: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
 KIND_OF = {result: kind for kind, result in KINDS.items()}
+encode = msgspec.json.Encoder().encode
 GATHER_SECONDS = 0.05
 """How long a commit waits for more results to join it: the most that a crash makes a run redo."""
 
-STATEMENT_ROWS = 1000
-"""The most rows of one statement. While SQLite runs it the searches have the interpreter, and after it the
-writer waits for it: with a statement for each row it would fall behind a busy run by seconds of results."""
-
-PLACES = "(?, ?, ?, ?, ?, ?)"
-"""Of one row in a statement."""
+INSERT = """
+INSERT INTO operations
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+       json_extract(value, '$[3]'), CAST(json_extract(value, '$[4]') AS BLOB), json_extract(value, '$[5]')
+FROM json_each(?) ORDER BY 1, 2
+"""
+"""All rows of a commit, as one JSON array. While SQLite reads it the searches have the interpreter; with a
+value of Python for each column the writer would wait for it again and again, and the searches for the writer.
+In the order of the table: its pages are looked up once for all rows of a problem."""
 
 DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLite's codes for a file that is not as it was written: neither structure, nor tables, nor text (None)."""
@@ -71,8 +74,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "overlay", "tmpfs", "ramfs"}
 """File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with another."""
 
-_Item = tuple[str, str, Result, int] | threading.Event | None
-"""An operation to record, a flush to acknowledge, or the end."""
+_Item = bytes | threading.Event | None
+"""An operation's row, a flush to acknowledge, or the end."""
 
 
 class JournalMismatch(Exception):
@@ -138,6 +141,12 @@ def _code(error: BaseException) -> int | None:
     return None if code is None else code & 0xFF
 
 
+def row(problem: str, key: str, result: Result, flops: int) -> bytes:
+    """An operation as ``INSERT`` reads it."""
+    kind, blob = KIND_OF[type(result)], encode(result)
+    return encode((problem, key, kind, flops, blob.decode(), checksum(problem, key, kind, flops, blob)))
+
+
 def checksum(problem: str, key: str, kind: str, flops: int, result: bytes) -> int:
     """Of a row's contents."""
     return zlib.crc32(result, zlib.crc32(f"{problem}\0{key}\0{kind}\0{flops}".encode()))
@@ -153,12 +162,7 @@ class Journal:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._held = hold(self.path.with_suffix(".lock"))
-        self._database = sqlite3.connect(
-            self.path,
-            check_same_thread=False,
-            isolation_level=None,
-            cached_statements=4,  # those of many rows are large, and of nearly as many lengths as commits
-        )
+        self._database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         try:
             self._open(fingerprint)
         except BaseException as error:
@@ -167,8 +171,6 @@ class Journal:
             if isinstance(error, UNREADABLE) and _code(error) in DAMAGE:
                 raise self._damaged(str(error)) from error
             raise
-        places = self._database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        self._rows = min(STATEMENT_ROWS, places // PLACES.count("?"))
         # Its own connection, since one that is shared would make a search wait for a commit.
         self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._error: Exception | None = None
@@ -212,7 +214,7 @@ class Journal:
     def record(self, problem: str, key: str, result: Result, flops: int) -> None:
         """Queue one result. Raises what the writer met (a full disk) since the last call."""
         self._raise()
-        self._queue.append((problem, key, result, flops))
+        self._queue.append(row(problem, key, result, flops))
         if len(self._queue) == 1:  # else the writer knows: waking it for each would stop this thread
             self._due.set()
 
@@ -256,35 +258,19 @@ class Journal:
             items: list[_Item] = []
             while self._queue:  # until it is empty: only the next one then wakes this thread
                 items.append(self._queue.popleft())
-            operations = [item for item in items if isinstance(item, tuple)]
-            if operations and self._error is None:
-                self._commit(operations)
+            rows = [item for item in items if isinstance(item, bytes)]
+            if rows and self._error is None:
+                self._commit(rows)
             for item in items:
                 if isinstance(item, threading.Event):
                     item.set()
             open_ = None not in items
 
-    def _commit(self, operations: list[tuple[str, str, Result, int]]) -> None:
+    def _commit(self, rows: Sequence[bytes]) -> None:
+        """Plainly: a second result for one operation is a defect, not an update."""
         try:
-            rows = [
-                (problem, key, KIND_OF[type(result)], flops, msgspec.json.encode(result))
-                for problem, key, result, flops in operations
-            ]
-            # In the order of the table: its pages are looked up once for all rows of a problem.
-            sealed = [(*row, checksum(*row)) for row in sorted(rows)]
-            self._database.execute("BEGIN")
-            for first in range(0, len(sealed), self._rows):
-                self._insert(sealed[first : first + self._rows])
-            self._database.execute("COMMIT")
+            self._database.execute(INSERT, ((b"[" + b",".join(rows) + b"]").decode(),))
         except Exception as error:  # whatever it is, the next call must hear of it
             self._error = error
             if isinstance(error, sqlite3.Error):
                 error.args = (f"{self.path}: {error}",)
-            if self._database.in_transaction:
-                with suppress(sqlite3.Error):  # raised here it would end this thread, and flush wait for ever
-                    self._database.execute("ROLLBACK")
-
-    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Plainly: a second result for one operation is a defect, not an update."""
-        places = ", ".join([PLACES] * len(rows))
-        self._database.execute(f"INSERT INTO operations VALUES {places}", tuple(chain(*rows)))

@@ -63,4 +63,6 @@ def _problem(line: str, name: str, where: str) -> Problem:
     difficulty = entry.get("difficulty")
     if difficulty is not None and (isinstance(difficulty, bool) or not isinstance(difficulty, int | float)):
         raise BadInput(f"{where}: difficulty", difficulty, "allowed: a number, or leave it out")
-    return Problem(str(entry.get("id", name)), entry["problem"], entry["answer"], difficulty)
+    if "\0" in (id := str(entry.get("id", name))):
+        raise BadInput(f"{where}: id", id, "allowed: text without a NUL character")
+    return Problem(id, entry["problem"], entry["answer"], difficulty)

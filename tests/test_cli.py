@@ -208,6 +208,7 @@ def test_a_verifier_with_another_vocabulary(capsys, tmp_path):
             ":2: id: 'a'",
         ),
         ('{"problem": "1", "answer": "1", "difficulty": "hard"}\n', ":1: difficulty: 'hard'"),
+        ('{"id": "a\\u0000b", "problem": "1", "answer": "1"}\n', "text without a NUL"),
     ],
 )
 def test_a_malformed_problem_file(capsys, tmp_path, text, said):
