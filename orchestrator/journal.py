@@ -4,8 +4,8 @@ An operation is named by its problem and its key (kind and node path), never by 
 so the record of a search does not depend on the order in which its operations finished. A result
 is recorded once; asked again (a resumed run), the journal answers instead of the engines.
 
-Writing is off the critical path: ``record`` queues, one thread commits what has gathered. What a
-crash loses of the queue was not lost twice over: the operation is redone with the same seed and is
+Writing is off the critical path: ``record`` makes a row and queues it, one thread commits what has gathered.
+What a crash loses of the queue was not lost twice over: the operation is redone with the same seed and is
 charged in a ledger that starts from the journal.
 
 A torn write to the log is cut off by SQLite (its frames have checksums), and what it held is redone. What
