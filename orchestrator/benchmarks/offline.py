@@ -43,7 +43,7 @@ def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:
         SampleRequest(
             f"{problem.id}/{i}",
             prompt,
-            seed_of(seed, problem.id, (i,)),
+            seed_of(seed, problem.id, str(i)),
             generator.max_tokens,
             "end",
             generator.temperature,
