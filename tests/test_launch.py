@@ -76,12 +76,10 @@ class Engines(ScriptedEngine):
 class FullDisk:
     """A database that takes no commit."""
 
-    in_transaction = True
-
     def __init__(self, database: sqlite3.Connection) -> None:
         self.close = database.close
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, rows: tuple[str]) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
 
