@@ -44,7 +44,10 @@ scores = st.builds(
     st.just("r"),
 )
 entries = st.dictionaries(
-    st.tuples(st.sampled_from(["p1", "p\"2'"]), st.text(st.characters(exclude_characters="\0"), max_size=6)),
+    st.tuples(
+        st.sampled_from(["p1", "p\"2'"]),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6),
+    ),
     st.tuples(samples | scores, st.integers(0, 2**63 - 1)),
     max_size=30,
 )
