@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,10 @@ def _problem(line: str, name: str, where: str) -> Problem:
     difficulty = entry.get("difficulty")
     if difficulty is not None and (isinstance(difficulty, bool) or not isinstance(difficulty, int | float)):
         raise BadInput(f"{where}: difficulty", difficulty, "allowed: a number, or leave it out")
-    if "\0" in (id := str(entry.get("id", name))):
+    id = str(entry.get("id", name))
+    for key, text in (("id", id), ("problem", entry["problem"]), ("answer", entry["answer"])):
+        if not text.isascii() and re.search("[\ud800-\udfff]", text):  # JSON's escapes can hold a half
+            raise BadInput(f"{where}: {key}", text, "allowed: text without half a surrogate pair")
+    if "\0" in id:
         raise BadInput(f"{where}: id", id, "allowed: text without a NUL character")
     return Problem(id, entry["problem"], entry["answer"], difficulty)

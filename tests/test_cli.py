@@ -209,6 +209,8 @@ def test_a_verifier_with_another_vocabulary(capsys, tmp_path):
         ),
         ('{"problem": "1", "answer": "1", "difficulty": "hard"}\n', ":1: difficulty: 'hard'"),
         ('{"id": "a\\u0000b", "problem": "1", "answer": "1"}\n', "text without a NUL"),
+        ('{"id": "a\\ud800", "problem": "1", "answer": "1"}\n', "half a surrogate pair"),
+        ('{"problem": "1", "answer": "\\udc00"}\n', "half a surrogate pair"),
     ],
 )
 def test_a_malformed_problem_file(capsys, tmp_path, text, said):
