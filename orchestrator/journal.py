@@ -4,13 +4,13 @@ An operation is named by its problem and its key (kind and node path), never by 
 so the record of a search does not depend on the order in which its operations finished. A result
 is recorded once; asked again (a resumed run), the journal answers instead of the engines.
 
-Writing is off the critical path: ``record`` makes a row and queues it, one thread commits what has gathered.
-What a crash loses of the queue was not lost twice over: the operation is redone with the same seed and is
-charged in a ledger that starts from the journal.
+Writing is off the critical path: ``record`` encodes a result and queues it, one thread commits what has
+gathered, the results of a problem together. What a crash loses of the queue was not lost twice over: the
+operation is redone with the same seed and is charged in a ledger that starts from the journal.
 
 A torn write to the log is cut off by SQLite (its frames have checksums), and what it held is redone. What
 else became of the file is found when it is opened: by SQLite's own check of its structure, and by a checksum
-that each row has of its contents.
+that each row has of its contents; and no operation may have two results.
 
 The write-ahead log needs memory that is shared between the processes which have the file open, so it does not
 work on network file systems (https://sqlite.org/wal.html); there the journal has a rollback journal instead,
@@ -28,6 +28,8 @@ import zlib
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
@@ -38,31 +40,34 @@ from orchestrator.lock import lock
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS header (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS operations (
-    problem TEXT NOT NULL,
-    key     TEXT NOT NULL,
-    kind    TEXT NOT NULL,
-    flops   INTEGER NOT NULL,
-    result  BLOB NOT NULL,
-    checksum INTEGER NOT NULL,
-    PRIMARY KEY (problem, key)
-) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commits (
+    problem    TEXT NOT NULL,
+    operations TEXT NOT NULL,
+    checksum   INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS commits_by_problem ON commits (problem);
+CREATE VIEW IF NOT EXISTS operations AS
+SELECT problem,
+       json_extract(value, '$[0]') AS key,
+       json_extract(value, '$[1]') AS kind,
+       json_extract(value, '$[2]') AS flops,
+       json_extract(value, '$[3]') AS result
+FROM commits, json_each(commits.operations);
 """
+"""A row holds what one commit records of one problem, as a JSON array. A row an operation, in the order of
+their names, would cost five times as much to write: almost each would be on a page of its own. The view is
+for who reads the file with SQL."""
+
 KINDS: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
 KIND_OF = {result: kind for kind, result in KINDS.items()}
 encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(list[tuple[str, str, int, msgspec.Raw]]).decode
+"""Of the operations in a row: key, kind, FLOPs and result of each."""
 GATHER_SECONDS = 0.05
 """How long a commit waits for more results to join it: the most that a crash makes a run redo."""
 
-INSERT = """
-INSERT INTO operations
-SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-       json_extract(value, '$[3]'), CAST(json_extract(value, '$[4]') AS BLOB), json_extract(value, '$[5]')
-FROM json_each(?) ORDER BY 1, 2
-"""
-"""All rows of a commit, as one JSON array. While SQLite reads it the searches have the interpreter; with a
-value of Python for each column the writer would wait for it again and again, and the searches for the writer.
-In the order of the table: its pages are looked up once for all rows of a problem."""
+ROWS_A_STATEMENT = 1000
+"""SQLite takes up to 32,766 values in one, of which a row has three."""
 
 DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLite's codes for a file that is not as it was written: neither structure, nor tables, nor text (None)."""
@@ -74,8 +79,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "overlay", "tmpfs", "ramfs"}
 """File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with another."""
 
-_Item = bytes | threading.Event | None
-"""An operation's row, a flush to acknowledge, or the end."""
+_Item = tuple[str, bytes] | threading.Event | None
+"""A problem and one of its operations, a flush to acknowledge, or the end."""
 
 
 class JournalMismatch(Exception):
@@ -141,15 +146,9 @@ def _code(error: BaseException) -> int | None:
     return None if code is None else code & 0xFF
 
 
-def row(problem: str, key: str, result: Result, flops: int) -> bytes:
-    """An operation as ``INSERT`` reads it."""
-    kind, blob = KIND_OF[type(result)], encode(result)
-    return encode((problem, key, kind, flops, blob.decode(), checksum(problem, key, kind, flops, blob)))
-
-
-def checksum(problem: str, key: str, kind: str, flops: int, result: bytes) -> int:
+def checksum(problem: str, operations: bytes) -> int:
     """Of a row's contents."""
-    return zlib.crc32(result, zlib.crc32(f"{problem}\0{key}\0{kind}\0{flops}".encode()))
+    return zlib.crc32(operations, zlib.crc32(f"{problem}\0".encode()))
 
 
 class Journal:
@@ -183,17 +182,23 @@ class Journal:
         mode = journal_mode(self.path)
         self._database.execute(f"PRAGMA journal_mode={mode}")
         self._database.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'WAL' else 'FULL'}")
-        ((structure,), *_) = self._database.execute("PRAGMA quick_check(1)").fetchall()
+        ((structure,), *_) = self._database.execute("PRAGMA integrity_check(1)").fetchall()
         if structure != "ok":
             raise self._damaged(structure.splitlines()[-1])
-        self._database.executescript(SCHEMA)
-        columns = [column for _, column, *_ in self._database.execute("PRAGMA table_info(operations)")]
-        if "checksum" not in columns:
+        named = self._database.execute("SELECT type FROM sqlite_master WHERE name='operations'").fetchone()
+        if named == ("table",):
             raise JournalMismatch(f"{self.path} was begun by an earlier version of ttc")
-        rows = self._database.execute("SELECT problem, key, kind, flops, result, checksum FROM operations")
-        for *contents, recorded in rows:
-            if checksum(*contents) != recorded:
-                raise self._damaged(f"the contents of {contents[1]} are not what was written")
+        self._database.executescript(SCHEMA)
+        rows = self._database.execute("SELECT problem, operations, checksum FROM commits ORDER BY problem")
+        for problem, its in groupby(rows, itemgetter(0)):
+            keys: set[str] = set()
+            for _, operations, recorded in its:
+                if checksum(problem, operations.encode()) != recorded:
+                    raise self._damaged(f"the results of {problem} are not what was written")
+                for key, *_ in decode(operations):
+                    if key in keys:
+                        raise self._damaged(f"{key} of {problem} has two results")
+                    keys.add(key)
         self._database.execute("INSERT OR IGNORE INTO header VALUES ('fingerprint', ?)", (fingerprint,))
         (begun,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
         if begun != fingerprint:
@@ -206,15 +211,17 @@ class Journal:
 
     def results(self, problem: str) -> dict[str, tuple[Result, int]]:
         """All committed results of a problem: key → (result, FLOPs charged)."""
-        rows = self._reader.execute(
-            "SELECT key, kind, flops, result FROM operations WHERE problem = ?", (problem,)
-        )
-        return {key: (msgspec.json.decode(blob, type=KINDS[kind]), flops) for key, kind, flops, blob in rows}
+        rows = self._reader.execute("SELECT operations FROM commits WHERE problem = ?", (problem,))
+        return {
+            key: (msgspec.json.decode(result, type=KINDS[kind]), flops)
+            for (operations,) in rows
+            for key, kind, flops, result in decode(operations)
+        }
 
     def record(self, problem: str, key: str, result: Result, flops: int) -> None:
         """Queue one result. Raises what the writer met (a full disk) since the last call."""
         self._raise()
-        self._queue.append(row(problem, key, result, flops))
+        self._queue.append((problem, encode((key, KIND_OF[type(result)], flops, result))))
         if len(self._queue) == 1:  # else the writer knows: waking it for each would stop this thread
             self._due.set()
 
@@ -258,18 +265,29 @@ class Journal:
             items: list[_Item] = []
             while self._queue:  # until it is empty: only the next one then wakes this thread
                 items.append(self._queue.popleft())
-            rows = [item for item in items if isinstance(item, bytes)]
-            if rows and self._error is None:
-                self._commit(rows)
+            done = [item for item in items if isinstance(item, tuple)]
+            if done and self._error is None:
+                self._commit(done)
             for item in items:
                 if isinstance(item, threading.Event):
                     item.set()
             open_ = None not in items
 
-    def _commit(self, rows: Sequence[bytes]) -> None:
-        """Plainly: a second result for one operation is a defect, not an update."""
+    def _commit(self, done: Sequence[tuple[str, bytes]]) -> None:
+        """In few statements: at each step of one SQLite gives the interpreter back, and then waits for the
+        searches to have it anew."""
+        by_problem: dict[str, list[bytes]] = {}
+        for problem, operation in done:
+            by_problem.setdefault(problem, []).append(operation)
+        values: list[str | int] = []
+        for problem, its in by_problem.items():
+            operations = b"[%b]" % b",".join(its)
+            values += [problem, operations.decode(), checksum(problem, operations)]
         try:
-            self._database.execute(INSERT, ((b"[" + b",".join(rows) + b"]").decode(),))
+            for start in range(0, len(values), 3 * ROWS_A_STATEMENT):
+                part = values[start : start + 3 * ROWS_A_STATEMENT]
+                places = ",".join(["(?,?,?)"] * (len(part) // 3))
+                self._database.execute(f"INSERT INTO commits VALUES {places}", part)
         except Exception as error:  # whatever it is, the next call must hear of it
             self._error = error
             if isinstance(error, sqlite3.Error):

@@ -18,7 +18,6 @@ from actors.messages import SampleResult, ScoreResult
 from orchestrator.journal import (
     LOCAL,
     MOUNTS,
-    SCHEMA,
     Journal,
     JournalDamaged,
     JournalInUse,
@@ -46,9 +45,9 @@ scores = st.builds(
 entries = st.dictionaries(
     st.tuples(
         st.sampled_from(["p1", "p\"2'"]),
-        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6),
+        st.text(st.characters(codec="utf-8"), max_size=6),
     ),
-    st.tuples(samples | scores, st.integers(0, 2**63 - 1)),
+    st.tuples(samples | scores, st.integers(0, 2**66)),
     max_size=30,
 )
 
@@ -72,14 +71,13 @@ def result(tokens: tuple[int, ...] = (1,)) -> SampleResult:
     return SampleResult("id", tokens, "step", 1, "r")
 
 
-def test_a_second_result_for_one_operation_is_an_error_and_the_first_stays(tmp_path: Path):
-    journal = Journal(tmp_path / "j")
-    journal.record("p", "k", result((1,)), 5)
-    journal.flush()
-    journal.record("p", "k", result((2,)), 7)
-    with pytest.raises(sqlite3.IntegrityError):
-        journal.flush()
-    assert journal.results("p") == {"k": (result((1,)), 5)}
+def test_a_second_result_for_one_operation_is_noticed(tmp_path: Path):
+    with closing(Journal(tmp_path / "j")) as journal:
+        for problem, tokens in (("p", (1,)), ("another", (1,)), ("p", (2,))):
+            journal.record(problem, "k", result(tokens), 5)
+            journal.flush()
+    with pytest.raises(JournalDamaged, match="k of p has two results"):
+        Journal(tmp_path / "j")
 
 
 def test_flushed_results_survive_a_process_that_never_closes(tmp_path: Path):
@@ -97,7 +95,7 @@ def test_reading_waits_for_no_commit_and_sees_only_what_is_committed(tmp_path: P
     journal.record("p", "k", result(), 5)
     journal.flush()
     journal._database.execute("BEGIN IMMEDIATE")
-    journal._database.execute("DELETE FROM operations")
+    journal._database.execute("DELETE FROM commits")
     assert journal.results("p") == {"k": (result(), 5)}
     assert len(journal) == 1
     journal._database.execute("ROLLBACK")
@@ -255,13 +253,13 @@ def test_a_digit_that_another_took_the_place_of_is_noticed(tmp_path: Path, writt
 
 def test_tables_whose_names_are_no_text_any_more_are_noticed(tmp_path: Path, written):
     closed, *_ = written
-    assert closed.count(b"tableoperations") == 1
-    assert reopened(tmp_path, closed.replace(b"tableoperations", b"table\x80perations")) is None
+    assert closed.count(b"tablecommits") == 1
+    assert reopened(tmp_path, closed.replace(b"tablecommits", b"table\x80ommits")) is None
 
 
 def test_a_journal_of_an_earlier_version_is_refused(tmp_path: Path):
     old = sqlite3.connect(tmp_path / "j")
-    old.executescript(SCHEMA.replace("checksum INTEGER NOT NULL,", ""))
+    old.execute("CREATE TABLE operations (problem TEXT, key TEXT, kind TEXT, flops INTEGER, result BLOB)")
     old.close()
     with pytest.raises(JournalMismatch, match="earlier version"):
         Journal(tmp_path / "j")
@@ -339,7 +337,7 @@ def test_what_is_recorded_is_committed_soon_whatever_the_writer_is_doing(tmp_pat
         assert len(journal) == 12_000
 
 
-def test_a_commit_is_one_statement_and_loses_none_of_its_results(tmp_path: Path) -> None:
+def test_a_commit_takes_few_statements_and_loses_none_of_its_results(tmp_path: Path) -> None:
     """A statement for each leaves the writer behind a busy run: after each it waits for the interpreter."""
     journal = Journal(tmp_path / "j.sqlite")
     statements: list[str] = []
