@@ -20,11 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 from rich.console import Console
@@ -32,7 +32,7 @@ from rich.table import Table
 
 from actors.deployment import connect, disconnect
 from actors.link import Link, RayLink
-from actors.messages import Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from actors.messages import Request, Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.pool import Pool
 from actors.spec import PoolSpec
 from orchestrator.answers import ANSWERS
@@ -52,6 +52,12 @@ from orchestrator.tree import Node
 
 REPLICAS, RAY_REPLICAS = (8, 64, 512, 1000), (8, 32)
 """Each of the latter a process beside the controller's, on the same cores."""
+
+TIMED = 7
+"""One operation in so many is timed, for the stopwatch not to be in the figures. Sixteen come together: no
+divisor of that, so that none of their places is left out."""
+
+Res = TypeVar("Res", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -87,51 +93,43 @@ class Case:
 
 @dataclass
 class Timed:
-    """The pools, and how long each operation took: when it was asked for, and the seconds beyond the
-    replica's own (``added``), or, where those are not known here, all of them (``whole``, by id).
-    ``held``: the memory of this process when the first result came, in bytes, if all of ``most`` operations
-    were in flight then."""
+    """The pools, and how long one in ``TIMED`` of their operations took: when it was asked for, and the
+    seconds beyond the replica's own (``added``), or, where those are not known here, all of them (``whole``,
+    by id)."""
 
     generator: Pool[SampleResult]
     verifier: Pool[ScoreResult]
     here: dict[str, Delayed]
     """Replicas in this process, by name."""
-    most: int
-    held: int | None = None
+    timed: set[str]
+    """Ids of the operations in flight that are timed; the replicas here note these."""
     added: list[tuple[float, float]] = field(default_factory=list)
     whole: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _in_flight: int = 0
-    _results: int = 0
+    _turn: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(TIMED)))
 
-    async def sample(self, request: SampleRequest) -> SampleResult:
-        began = self._begun()
-        result = await self.generator.run(request)
-        self._note(began, result)
-        return result
+    def sample(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        return self._run(self.generator, request)
 
-    async def revise(self, request: SampleRequest) -> SampleResult:
-        return await self.sample(request)
+    def revise(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        return self._run(self.generator, request)
 
-    async def score(self, request: ScoreRequest) -> ScoreResult:
-        began = self._begun()
-        result = await self.verifier.run(request)
-        self._note(began, result)
-        return result
+    def score(self, request: ScoreRequest) -> Awaitable[ScoreResult]:
+        return self._run(self.verifier, request)
 
-    def _begun(self) -> float:
-        self._in_flight += 1
-        return time.perf_counter()
+    def _run(self, pool: Pool[Res], request: Request) -> Awaitable[Res]:
+        return pool.run(request) if next(self._turn) else self._timed(pool, request)
 
-    def _note(self, began: float, result: Result) -> None:
-        if not self._results and self._in_flight == self.most:
-            self.held = resident()
-        self._results += 1
-        self._in_flight -= 1
+    async def _timed(self, pool: Pool[Res], request: Request) -> Res:
+        self.timed.add(request.id)
+        began = time.perf_counter()
+        result = await pool.run(request)
         seconds = time.perf_counter() - began
+        self.timed.remove(request.id)
         if (replica := self.here.get(result.replica)) is not None:
             self.added.append((began, seconds - replica.took.pop(result.id)))
         else:
             self.whole[result.id] = (began, seconds)
+        return result
 
     def told(self, took: Mapping[str, float]) -> None:
         """What the operations took at replicas that are not here."""
@@ -157,11 +155,11 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     """One run: operations/s, processor time and added latency an operation; memory in bytes: at its peak, and
     an operation when all were in flight."""
     prepared = prepare(load(LAB, ["problems.limit=1"]))
-    prompt, links, here = prepared.prompts[0], list[Link](), dict[str, Delayed]()
+    prompt, links, here, timed = prepared.prompts[0], list[Link](), dict[str, Delayed](), set[str]()
 
     def link(spec: PoolSpec, name: str) -> Link:
         if not case.ray:
-            here[name] = Delayed(name, spec.model, **spec.options)
+            here[name] = Delayed(name, spec.model, timed=timed, **spec.options)
         links.append(RayLink(spec, name) if case.ray else here[name])
         return links[-1]
 
@@ -177,7 +175,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
     for pool in pools:
         await pool.start(300)
     most = case.n * min(case.at_once, case.problems)
-    engines, recorder = Timed(pools[0], pools[1], here, most), Journal(journal)
+    engines, recorder = Timed(pools[0], pools[1], here, timed), Journal(journal)
     setting = Setting(
         engines,
         prepared.codec,
@@ -196,6 +194,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         search, since, until = spread(search, case.a_second, case.problems)
         at_once = case.problems
     controller = Controller(setting, ANSWERS["exact"], Lease(case.flops), searches_at_once=at_once)
+    holding = asyncio.create_task(resident_with(pools[0], most))
     await controller.run(problems, [prompt] * case.problems, search)
     recorder.flush()
     ended, busy = time.time(), time.process_time() - cpu
@@ -221,8 +220,16 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         "p50_ms": 1e3 * statistics.median(added),
         "p99_ms": 1e3 * added[int(0.99 * len(added))],
         "bytes": memory,
-        **({"held": (engines.held - before) / most} if engines.held is not None else {}),
+        **({"held": (held - before) / most} if (held := await holding) is not None else {}),
     }
+
+
+async def resident_with(pool: Pool[Any], operations: int) -> int | None:
+    """The memory of this process, in bytes, once it has asked ``pool`` for so many; None if some have been
+    answered by then."""
+    while pool.stats.requests < operations:  # noqa: ASYNC110 - nothing tells of a request
+        await asyncio.sleep(0.01)
+    return resident() if pool.in_flight + pool.queued == operations else None
 
 
 def resident() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import Container
 
 from actors.messages import (
     Finish,
@@ -25,10 +26,19 @@ STEP = 7
 
 class Delayed(InProcess):
     """Answers in ``seconds``, give or take half of that: solutions of ``depth`` steps after a prompt of so
-    many tokens."""
+    many tokens. ``timed``: ids whose time is noted; None: all."""
 
-    def __init__(self, name: str, model: str, *, seconds: float, depth: int, prompt: int) -> None:
-        self.name, self._prompt = name, prompt
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        seconds: float,
+        depth: int,
+        prompt: int,
+        timed: Container[str] | None = None,
+    ) -> None:
+        self.name, self._prompt, self._timed = name, prompt, timed
         self._seconds, self._end = seconds, STEP * depth
         self._random = random.Random(name)
         steps = [tuple(3 + (i >> bit) % 6 for bit in range(STEP)) for i in range(64)]
@@ -46,7 +56,9 @@ class Delayed(InProcess):
     async def submit(self, requests: list[Request]) -> None:
         began = time.thread_time()
         seconds = self._seconds * (0.5 + self._random.random())
-        self.took.update(dict.fromkeys((request.id for request in requests), seconds))
+        for request in requests:
+            if self._timed is None or request.id in self._timed:
+                self.took[request.id] = seconds
         asyncio.get_running_loop().call_later(seconds, self._finish, requests)
         self.busy += time.thread_time() - began
 
