@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.benchmarks.chaos.controllers import recorded
 from orchestrator.benchmarks.leftovers import Footprint, socket_files
 
 ROOT = Path(__file__).parent.parent
@@ -157,71 +158,28 @@ def test_the_summary_is_kept_beside_the_results(undisturbed):
     assert json.loads((cwd / "runs" / outcome.run_id / "summary.json").read_text()) == outcome.summary
 
 
-def test_another_number_of_replicas_finds_the_same_solutions(undisturbed, tmp_path):
-    one = ttc(
-        tmp_path, "run", CONFIG, "--json", *SMALL, "generator.replicas=1", "generator.engine.max_num_seqs=3"
-    )
-    assert one.summary["solutions_sha256"] == undisturbed[1].summary["solutions_sha256"]
-    assert one.summary["flops"]["spent"] == undisturbed[1].summary["flops"]["spent"]
-
-
-def wait_for_operations(process: subprocess.Popen[str], cwd: Path, count: int) -> str:
-    """Until the journal of the run in ``cwd`` holds that many; returns the run id."""
+def wait_for_operations(process: subprocess.Popen[str], runs: Path, count: int) -> int:
+    """Until the journal of the only run there holds so many; returns how many it holds then."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        for journal in cwd.glob("runs/*/journal.sqlite"):
-            try:
-                (held,) = sqlite3.connect(journal).execute("SELECT count(*) FROM operations").fetchone()
-            except sqlite3.OperationalError:  # not yet created
-                continue
-            if held >= count:
-                return journal.parent.name
+        if (held := max(map(recorded, runs.glob("*/journal.sqlite")), default=0)) >= count:
+            return held
         time.sleep(0.02)
     pytest.fail(f"no operation was journaled; status {process.poll()}: {process.stderr.read()}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_says_how_to_go_on_and_goes_on_to_the_same_end(undisturbed, tmp_path, number):
-    # A few requests at a time: on a busy machine a faster run may end before this test sees it begin.
-    slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
-    process = Command(tmp_path, "run", CONFIG, "--json", *SMALL, *slow)
-    run_id = wait_for_operations(process, tmp_path, 20)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as Ctrl-C does: to every process of the terminal's group
-    else:
-        process.kill()  # and its engines must notice by themselves
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), err
-    assert out == ""
-    assert "Traceback" not in err
-    assert run_id in err
-    assert number == signal.SIGKILL or f"ttc resume {run_id}" in err
-    # Ray's agents look once a minute whether their raylet is there.
-    killed = number == signal.SIGKILL
-    process.must_leave_nothing(within=90 if killed else 15, killed=killed)
-
-    # Where it runs may change.
-    resumed = ttc(tmp_path, "resume", run_id, "--json", "generator.engine.max_num_seqs=16").summary
-    expected = undisturbed[1].summary
-    assert resumed["replayed"] >= 20
-    assert resumed["solutions_sha256"] == expected["solutions_sha256"]
-    assert resumed["flops"]["spent"] == expected["flops"]["spent"]
-    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
-    (tracked,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
-    assert tracked.info.status == "FINISHED", "a run that goes on is the same MLflow run"
-
-
 @pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A file system of its own, of 64 MB."""
+def small_disk(tmp_path) -> Iterator[tuple[Path, str]]:
+    """A directory on a file system of its own, of 64 MB; where that is not to be had, one on any, and why."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "ttc-test", str(disk)]
     mounted = shutil.which("mount") and subprocess.run(command, capture_output=True, text=True)
     if not mounted or mounted.returncode:
-        pytest.skip(f"no file system of its own: {mounted.stderr.strip() if mounted else 'no mount command'}")
+        yield disk, f"no file system of its own: {mounted.stderr.strip() if mounted else 'no mount command'}"
+        return
     try:
-        yield disk
+        yield disk, ""
     finally:
         # Ray's agents work in there, and look once a minute whether their node lives.
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
@@ -238,32 +196,61 @@ def fill(disk: Path) -> Path:
                 return filler
 
 
-def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on_once_there_is_room(
+def stopped(command: Command, status: int, within: float = 60) -> str:
+    """What it said, once it has ended with this status and printed no result."""
+    out, err = command.communicate(timeout=within)
+    assert (command.returncode, out) == (status, ""), err
+    assert "Traceback" not in err
+    return err
+
+
+def test_a_run_that_is_interrupted_killed_and_out_of_disk_goes_on_to_the_same_end(
     undisturbed, tmp_path, small_disk
 ):
-    runs = str(small_disk / "runs")
+    """One misfortune after the other, on another number of replicas than the run that nothing disturbed."""
+    disk, not_small = small_disk
+    runs = disk / "runs"
+    # A few requests at a time: on a busy machine a faster run may end before this test sees it begin.
     slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
-    process = Command(tmp_path, "run", CONFIG, "--json", *SMALL, *slow, f"runs={runs}")
-    run_id = wait_for_operations(process, small_disk, 20)
-    filler = fill(small_disk)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (1, ""), err
-    assert "Traceback" not in err
-    (said,) = [line for line in err.splitlines() if line.startswith("ttc: ")]
-    assert "journal.sqlite: database or disk is full" in said
-    assert f"ttc resume {run_id} --runs {runs}" in err
-    process.must_leave_nothing()
+    interrupted = Command(tmp_path, "run", CONFIG, "--json", *SMALL, *slow, f"runs={runs}")
+    held = wait_for_operations(interrupted, runs, 20)
+    (run_id,) = (path.parent.name for path in runs.glob("*/journal.sqlite"))
+    os.killpg(interrupted.pid, signal.SIGINT)  # as Ctrl-C does: to every process of the terminal's group
+    assert f"ttc resume {run_id} --runs {runs}" in stopped(interrupted, 130)
+    interrupted.must_leave_nothing()
 
-    again = ttc(tmp_path, "resume", run_id, "--runs", runs)  # still full: nothing is made worse
-    assert again.status == 1
-    assert f"No space left on device: '{runs}/{run_id}/config.yaml'" in again.err
+    resume = ("resume", run_id, "--runs", str(runs), "--json")
+    killed = Command(tmp_path, *resume)
+    held = wait_for_operations(killed, runs, held + 20)
+    killed.kill()  # its engines must notice by themselves, and the next run does not wait for that
+    stopped(killed, -signal.SIGKILL)
 
-    filler.unlink()
-    resumed = ttc(tmp_path, "resume", run_id, "--runs", runs, "--json").summary
+    if not not_small:
+        full = Command(tmp_path, *resume)
+        held = wait_for_operations(full, runs, held + 20)
+        filler = fill(disk)
+        err = stopped(full, 1, within=120)
+        (said,) = [line for line in err.splitlines() if line.startswith("ttc: ")]
+        assert "journal.sqlite: database or disk is full" in said
+        assert f"ttc resume {run_id} --runs {runs}" in err
+        full.must_leave_nothing()
+        again = ttc(tmp_path, *resume)  # still full: nothing is made worse
+        assert again.status == 1
+        assert f"No space left on device: '{runs}/{run_id}/config.yaml'" in again.err
+        filler.unlink()
+
+    resumed = ttc(tmp_path, *resume, "generator.engine.max_num_seqs=16").summary  # where it runs may change
     expected = undisturbed[1].summary
-    assert resumed["replayed"] >= 20
+    assert resumed["replayed"] >= held
     assert resumed["solutions_sha256"] == expected["solutions_sha256"]
     assert resumed["flops"]["spent"] == expected["flops"]["spent"]
+    client = MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
+    assert tracked.info.status == "FINISHED", "a run that goes on is the same MLflow run"
+    # Ray's agents look once a minute whether their raylet is there.
+    killed.must_leave_nothing(within=90, killed=True)
+    if not_small:
+        pytest.skip(f"all but a full disk: {not_small}")
 
 
 def test_a_budget_far_too_small_ends_cleanly_and_says_how_much_was_covered(tmp_path):

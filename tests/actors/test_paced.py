@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,32 +35,38 @@ def paced_engine(pool: str) -> dict[str, Any]:
     return {name: engine[name] for name in ("worker_cls", "additional_config")}
 
 
+@pytest.fixture(scope="module")
+def paced_actors(cluster: Any, generator_path: Path, verifier_path: Path) -> Iterator[tuple[Any, Any]]:
+    """A generator and a verifier, started together."""
+    generator = ray.remote(GeneratorActor).remote(
+        "paced", str(generator_path), step_delimiter="\n", engine=paced_engine("generator")
+    )
+    verifier = ray.remote(VerifierActor).remote("paced", str(verifier_path), engine=paced_engine("verifier"))
+    yield generator, verifier
+    for actor in (generator, verifier):
+        ray.get(actor.shutdown.remote())
+        ray.kill(actor)
+
+
 def timed(actor: Any, requests: list[Any]) -> tuple[list[Any], float]:
-    """The answers of a replica that is up, and the seconds until all were here; it is closed then."""
+    """The answers of a replica once it is up, and the seconds until all were here."""
     ray.get(actor.info.remote())
     began = time.perf_counter()
     found = answers(actor, requests)
-    seconds = time.perf_counter() - began
-    ray.get(actor.shutdown.remote())
-    ray.kill(actor)
-    return found, seconds
+    return found, time.perf_counter() - began
 
 
-def test_a_paced_generator_samples_the_same_in_the_devices_time(generator: Any, generator_path: Path) -> None:
+def test_a_paced_generator_samples_the_same_in_the_devices_time(generator: Any, paced_actors: Any) -> None:
     requests = [sample((1, 2, 3, 4), seed, 6, until="end") for seed in range(3)]
     expected = answers(generator, requests)
-    actor = ray.remote(GeneratorActor).remote(
-        "paced", str(generator_path), step_delimiter="\n", engine=paced_engine("generator")
-    )
-    found, seconds = timed(actor, requests)
+    found, seconds = timed(paced_actors[0], requests)
     assert [result.tokens for result in found] == [result.tokens for result in expected]
     assert seconds >= STEP_SECONDS * max(len(result.tokens) for result in found)
 
 
-def test_a_paced_verifier_scores_the_same_in_the_devices_time(verifier: Any, verifier_path: Path) -> None:
+def test_a_paced_verifier_scores_the_same_in_the_devices_time(verifier: Any, paced_actors: Any) -> None:
     requests = [score((1, 2, 3, 4, 5), 3, 5)]
     (expected,) = answers(verifier, requests)
-    actor = ray.remote(VerifierActor).remote("paced", str(verifier_path), engine=paced_engine("verifier"))
-    (found,), seconds = timed(actor, requests)
+    (found,), seconds = timed(paced_actors[1], requests)
     assert found.scores == pytest.approx(expected.scores, abs=1e-6)
     assert seconds >= STEP_SECONDS

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,27 +46,42 @@ def _mixture(path: Path) -> Path:
     return save_family(path, "mixtral", num_local_experts=4, num_experts_per_tok=2, head_dim=32)
 
 
-@pytest.mark.parametrize(
-    ("save", "layers"), [(save_llama, {"extra_layers": 1, "freeze": -1}), (_mixture, {"freeze": 1})]
-)
-def test_a_verifier_trained_from_any_language_model_scores_as_plain_torch_does(
-    cluster: Any, tmp_path: Path, save: Callable[[Path], Path], layers: dict[str, int]
-) -> None:
+TRAINED: dict[str, tuple[Callable[[Path], Path], dict[str, int]]] = {
+    "llama": (save_llama, {"extra_layers": 1, "freeze": -1}),
+    "mixtral": (_mixture, {"freeze": 1}),
+}
+"""By family: how its language model is made, and how a verifier is trained from it."""
+
+
+@pytest.fixture(scope="module")
+def trained(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Path, Any]]]:
+    """Of each family a verifier's directory, and the replica that serves it; started together."""
     rows = [LabelledSolution(f"p{seed}", "", (), (seed % 2,) * 6, path(seed), ENDS) for seed in range(8)]
-    config = TrainConfig(steps=3, batch=8, lr=1e-2, warmup=0, held_out=0.4, **layers)
-    backbone = save(tmp_path / "backbone")
-    assert train(rows, str(backbone), tmp_path / "verifier", config, log=lambda line: None) is not None
-    paths = [path(seed) for seed in range(20, 24)]
-    with torch.inference_mode():
-        expected = scores(load_verifier(tmp_path / "verifier"), torch.tensor(paths)).numpy()
-    assert np.ptp(expected) > 0.1
-    actor = ray.remote(VerifierActor).remote("trained", str(tmp_path / "verifier"))
-    try:
-        cold = answers(actor, [score(tokens[: ENDS[2]], *ENDS[:3]) for tokens in paths])
-        warm = answers(actor, [score(tokens, *ENDS) for tokens in paths])
-    finally:
+    found: dict[str, tuple[Path, Any]] = {}
+    for family, (save, layers) in TRAINED.items():
+        directory = tmp_path_factory.mktemp(family)
+        config = TrainConfig(steps=3, batch=8, lr=1e-2, warmup=0, held_out=0.4, **layers)
+        backbone = save(directory / "backbone")
+        assert train(rows, str(backbone), directory / "verifier", config, log=lambda line: None) is not None
+        actor = ray.remote(VerifierActor).remote(family, str(directory / "verifier"))
+        found[family] = directory / "verifier", actor
+    yield found
+    for _, actor in found.values():
         ray.get(actor.shutdown.remote())
         ray.kill(actor)
+
+
+@pytest.mark.parametrize("family", TRAINED)
+def test_a_verifier_trained_from_any_language_model_scores_as_plain_torch_does(
+    trained: dict[str, tuple[Path, Any]], family: str
+) -> None:
+    directory, actor = trained[family]
+    paths = [path(seed) for seed in range(20, 24)]
+    with torch.inference_mode():
+        expected = scores(load_verifier(directory), torch.tensor(paths)).numpy()
+    assert np.ptp(expected) > 0.1
+    cold = answers(actor, [score(tokens[: ENDS[2]], *ENDS[:3]) for tokens in paths])
+    warm = answers(actor, [score(tokens, *ENDS) for tokens in paths])
     for result, row in zip(cold, expected, strict=True):
         assert result.scores == pytest.approx([row[end - 1] for end in ENDS[:3]], abs=1e-4)
     for result, row in zip(warm, expected, strict=True):
