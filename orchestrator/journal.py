@@ -54,9 +54,9 @@ SELECT problem,
        json_extract(value, '$[3]') AS result
 FROM commits, json_each(commits.operations);
 """
-"""A row holds what one commit records of one problem, as a JSON array. A row an operation, in the order of
-their names, would cost five times as much to write: almost each would be on a page of its own. The view is
-for who reads the file with SQL."""
+"""A row holds what one commit records of one problem, as a JSON array. Of rows of one operation each, in the
+order of their names, almost each would be on a page of its own, which SQLite writes whole. The view is for
+who reads the file with SQL."""
 
 KINDS: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
 KIND_OF = {result: kind for kind, result in KINDS.items()}
@@ -185,10 +185,18 @@ class Journal:
         ((structure,), *_) = self._database.execute("PRAGMA integrity_check(1)").fetchall()
         if structure != "ok":
             raise self._damaged(structure.splitlines()[-1])
-        named = self._database.execute("SELECT type FROM sqlite_master WHERE name='operations'").fetchone()
-        if named == ("table",):
+        earlier = "SELECT * FROM sqlite_master WHERE type = 'table' AND name = 'operations'"
+        if self._database.execute(earlier).fetchone():
             raise JournalMismatch(f"{self.path} was begun by an earlier version of ttc")
         self._database.executescript(SCHEMA)
+        self._check()
+        self._database.execute("INSERT OR IGNORE INTO header VALUES ('fingerprint', ?)", (fingerprint,))
+        (begun,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
+        if begun != fingerprint:
+            raise JournalMismatch(f"{self.path} records a run of another configuration ({begun[:12]}…)")
+
+    def _check(self) -> None:
+        """Raises JournalDamaged where a row is not what was written, or an operation has two results."""
         rows = self._database.execute("SELECT problem, operations, checksum FROM commits ORDER BY problem")
         for problem, its in groupby(rows, itemgetter(0)):
             keys: set[str] = set()
@@ -199,10 +207,6 @@ class Journal:
                     if key in keys:
                         raise self._damaged(f"{key} of {problem} has two results")
                     keys.add(key)
-        self._database.execute("INSERT OR IGNORE INTO header VALUES ('fingerprint', ?)", (fingerprint,))
-        (begun,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
-        if begun != fingerprint:
-            raise JournalMismatch(f"{self.path} records a run of another configuration ({begun[:12]}…)")
 
     def _damaged(self, what: str) -> JournalDamaged:
         return JournalDamaged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from actors.messages import SampleResult, ScoreResult
 from orchestrator.journal import (
     LOCAL,
     MOUNTS,
+    ROWS_A_STATEMENT,
     Journal,
     JournalDamaged,
     JournalInUse,
@@ -251,6 +253,17 @@ def test_a_digit_that_another_took_the_place_of_is_noticed(tmp_path: Path, writt
     assert reopened(tmp_path, closed.replace(b"[0,1,2,3,4]", b"[0,1,2,3,7]")) is None
 
 
+def test_an_index_that_leads_elsewhere_is_noticed(tmp_path: Path):
+    """Else what it no longer leads to would be done, and recorded, once more."""
+    with closing(Journal(tmp_path / "j", fingerprint="f")) as journal:
+        journal.record("the problem", "k", result(), 5)
+    closed = (tmp_path / "j").read_bytes()
+    places = [place.start() for place in re.finditer(b"the problem", closed)]
+    assert len(places) == 2, "in the table and in its index"
+    for place in places:
+        assert reopened(tmp_path, closed[:place] + b"theproblems" + closed[place + 11 :]) is None
+
+
 def test_tables_whose_names_are_no_text_any_more_are_noticed(tmp_path: Path, written):
     closed, *_ = written
     assert closed.count(b"tablecommits") == 1
@@ -337,17 +350,22 @@ def test_what_is_recorded_is_committed_soon_whatever_the_writer_is_doing(tmp_pat
         assert len(journal) == 12_000
 
 
-def test_a_commit_takes_few_statements_and_loses_none_of_its_results(tmp_path: Path) -> None:
+@pytest.mark.parametrize("problems", [7, 2 * ROWS_A_STATEMENT + 1])
+def test_a_commit_takes_few_statements_and_loses_none_of_its_results(
+    tmp_path: Path, monkeypatch, problems: int
+) -> None:
     """A statement for each leaves the writer behind a busy run: after each it waits for the interpreter."""
+    monkeypatch.setattr("orchestrator.journal.GATHER_SECONDS", 60)  # all are in one commit
     journal = Journal(tmp_path / "j.sqlite")
+    journal._database.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 3 * ROWS_A_STATEMENT)
     statements: list[str] = []
     journal._database.set_trace_callback(statements.append)
     count = 2001
     for i in range(count):
-        journal.record(f"p{i % 7}", str(i), SampleResult(str(i), (i,), "end", 1, "r"), i)
+        journal.record(f"p{i % problems}", str(i), SampleResult(str(i), (i,), "end", 1, "r"), i)
     journal.close()
     inserts = sum("INSERT" in statement for statement in statements)
     with closing(Journal(tmp_path / "j.sqlite")) as reopened:
-        found = {key: flops for p in range(7) for key, (_, flops) in reopened.results(f"p{p}").items()}
+        found = {key: flops for p in range(problems) for key, (_, flops) in reopened.results(f"p{p}").items()}
     assert found == {str(i): i for i in range(count)}
     assert 1 <= inserts < count // 50  # 1, and one more for each commit that began before all were recorded
