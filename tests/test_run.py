@@ -212,18 +212,18 @@ def test_a_run_that_is_interrupted_killed_and_out_of_disk_goes_on_to_the_same_en
     runs = disk / "runs"
     # A few requests at a time: on a busy machine a faster run may end before this test sees it begin.
     slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
-    interrupted = Command(tmp_path, "run", CONFIG, "--json", *SMALL, *slow, f"runs={runs}")
+    interrupted = Command(disk, "run", CONFIG, "--json", *SMALL, *slow)
     held = wait_for_operations(interrupted, runs, 20)
     (run_id,) = (path.parent.name for path in runs.glob("*/journal.sqlite"))
     os.killpg(interrupted.pid, signal.SIGINT)  # as Ctrl-C does: to every process of the terminal's group
-    assert f"ttc resume {run_id} --runs {runs}" in stopped(interrupted, 130)
+    assert stopped(interrupted, 130).endswith(f"ttc resume {run_id}\n")
     interrupted.must_leave_nothing()
 
     resume = ("resume", run_id, "--runs", str(runs), "--json")
     killed = Command(tmp_path, *resume)
     held = wait_for_operations(killed, runs, held + 20)
     killed.kill()  # its engines must notice by themselves, and the next run does not wait for that
-    stopped(killed, -signal.SIGKILL)
+    assert run_id in stopped(killed, -signal.SIGKILL)
 
     if not not_small:
         full = Command(tmp_path, *resume)

@@ -44,6 +44,12 @@ def answers(replica: Any, requests: Sequence[Request]) -> list[Any]:
     return [by_id[request.id] for request in requests]
 
 
+def end(replica: Any) -> None:
+    """Close its engine, and end its process."""
+    ray.get(replica.shutdown.remote())
+    ray.kill(replica)
+
+
 def info_once_up(replica: Any) -> Any:
     """What the replica says of itself, after its restart if it is dead."""
     deadline = time.monotonic() + 120

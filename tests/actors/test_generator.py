@@ -11,7 +11,7 @@ from transformers import Qwen2ForCausalLM
 
 from actors.generator import GeneratorActor, delimiter_token, stop_at_marker
 from actors.messages import Failure, Load, Request, SampleResult
-from tests.actors.calls import answers, collect, sample, score
+from tests.actors.calls import answers, collect, end, sample, score
 from tests.actors.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
 
 PROMPTS = [tuple(1 + (7 * i + j) % 12 for j in range(10 + i)) for i in range(24)]
@@ -264,5 +264,4 @@ def test_computed_tokens_count_what_a_preempted_request_computes_again(
     ]
     assert min(again) == 0, "not all were preempted"
     assert max(again) > 0
-    ray.get(cramped.shutdown.remote())
-    ray.kill(cramped)
+    end(cramped)

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from actors.generator import GeneratorActor
-from tests.actors.calls import answers, sample
+from tests.actors.calls import answers, end, sample
 from tests.hub import MODEL, hub
 
 
@@ -27,5 +27,4 @@ def test_replicas_that_start_together_download_a_models_files_once_a_node(
         assert serving.downloads["model.safetensors"] == 1
         assert set(serving.downloads.values()) == {1}
         for replica in replicas:
-            ray.get(replica.shutdown.remote())
-            ray.kill(replica)
+            end(replica)

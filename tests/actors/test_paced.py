@@ -15,7 +15,7 @@ from actors.verifier import VerifierActor
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.paced import A10G, Device, paced
 from orchestrator.config import load
-from tests.actors.calls import answers, sample, score
+from tests.actors.calls import answers, end, sample, score
 
 PARAMETERS = 24e9
 STEP_SECONDS = 0.1
@@ -44,8 +44,7 @@ def paced_actors(cluster: Any, generator_path: Path, verifier_path: Path) -> Ite
     verifier = ray.remote(VerifierActor).remote("paced", str(verifier_path), engine=paced_engine("verifier"))
     yield generator, verifier
     for actor in (generator, verifier):
-        ray.get(actor.shutdown.remote())
-        ray.kill(actor)
+        end(actor)
 
 
 def timed(actor: Any, requests: list[Any]) -> tuple[list[Any], float]:

@@ -13,7 +13,7 @@ import ray
 import torch
 
 from actors.messages import SampleRequest, SampleResult
-from tests.actors.calls import answers, sample, score, shared_length
+from tests.actors.calls import answers, end, sample, score, shared_length
 from tests.actors.conftest import FragileGenerator
 from tests.actors.tiny_models import NEWLINE
 
@@ -38,8 +38,7 @@ def others(cluster: dict[str, Any], generator_path: Any) -> Iterator[dict[str, A
     }
     yield actors
     for actor in actors.values():
-        ray.get(actor.shutdown.remote())
-        ray.kill(actor)
+        end(actor)
 
 
 def prompt(seed: int, length: int) -> tuple[int, ...]:

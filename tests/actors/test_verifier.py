@@ -21,7 +21,7 @@ from orchestrator.prm.config import TrainConfig
 from orchestrator.prm.label import LabelledSolution
 from orchestrator.prm.model import load_verifier, scores
 from orchestrator.prm.train import train
-from tests.actors.calls import answers, collect, sample, score
+from tests.actors.calls import answers, collect, end, sample, score
 from tests.actors.tiny_models import MAX_LEN, make_reward_model, save_family, save_llama
 
 ENDS = (20, 50, 70, 100, 131, 150)
@@ -67,8 +67,7 @@ def trained(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         found[family] = directory / "verifier", actor
     yield found
     for _, actor in found.values():
-        ray.get(actor.shutdown.remote())
-        ray.kill(actor)
+        end(actor)
 
 
 @pytest.mark.parametrize("family", TRAINED)
