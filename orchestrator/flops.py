@@ -147,11 +147,11 @@ class CostModel:
 
     def sample(self, context: int, new: int) -> int:
         """FLOPs of one tree edge: `new` tokens decoded after `context`, head on each."""
-        return self.body(context, context + new) + self.head_flops * new
+        return self.body(context, context + new) + self.head(new)
 
     def score(self, context: int, end: int) -> int:
         """FLOPs of a verifier reading its new tokens context … end-1, head on each."""
-        return self.body(context, end) + self.head_flops * (end - context)
+        return self.body(context, end) + self.head(end - context)
 
 
 def _keys(n: int, window: int) -> int:

@@ -111,7 +111,7 @@ class Timed:
         return self._run(self.generator, request)
 
     def revise(self, request: SampleRequest) -> Awaitable[SampleResult]:
-        return self._run(self.generator, request)
+        return self.sample(request)
 
     def score(self, request: ScoreRequest) -> Awaitable[ScoreResult]:
         return self._run(self.verifier, request)
