@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from actors.gauge import Gauge
-from actors.jobs import Generated, Job, Outcome, Pooled, Refused
+from actors.engine_jobs import Generated, Job, Outcome, Pooled, Refused
+from actors.load_meter import Gauge
 from actors.messages import Load
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CPU_DEFAULTS: dict[str, Any] = {
     "kv_cache_memory_bytes": 1 << 30,  # vLLM would take 92 % of the machine, for every replica
     "kv_transfer_config": {  # a search step is shorter than a block: see that module
         "kv_connector": "Tails",
-        "kv_connector_module_path": "actors.tails",
+        "kv_connector_module_path": "actors.block_reuse",
         "kv_role": "kv_both",
     },
 }

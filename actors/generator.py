@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.engine import sampling_params
-from actors.jobs import Generated, Job, Outcome
+from actors.engine_jobs import Generated, Job, Outcome
 from actors.messages import Failure, Finish, Request, Result, SampleRequest, SampleResult, Until
 from actors.replica import Replica
 

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
-from actors.limit import Limit
-from actors.link import Broken, Gone, Link, Lost, RayLink, cluster_resources
+from actors.concurrency import Limit
+from actors.handle import Broken, Gone, Link, Lost, RayLink, cluster_resources
 from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router
 from actors.spec import PoolSpec

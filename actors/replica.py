@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from actors.engine import EngineThread, engine_options
-from actors.jobs import Job, Outcome, Refused
+from actors.engine_jobs import Job, Outcome, Refused
 from actors.messages import Failure, Load, ReplicaInfo, Request, Result
 
 PING_POLL_SECONDS = 0.1

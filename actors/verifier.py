@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.engine import token_classify_params
-from actors.jobs import Job, Outcome, Pooled
+from actors.engine_jobs import Job, Outcome, Pooled
 from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
 from actors.replica import Replica
 

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.allocation.rounds import Asking
-from orchestrator.selection import Candidate, majority, weighted
+from orchestrator.search.selection import Candidate, majority, weighted
 
 SHARPNESS = 1.5
 AGREEMENT = 1.5

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
+from orchestrator.allocation.policy import SAMPLES, Choice, Policy
 from orchestrator.allocation.rounds import REFUSED, Asking
-from orchestrator.analysis.policy import SAMPLES, Choice, Policy
 
 NOTHING = -1
 """The row of a problem that its estimate must do for."""

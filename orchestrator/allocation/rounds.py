@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from orchestrator.budget import Price
-from orchestrator.ledger import Lease
-from orchestrator.selection import Candidate
+from orchestrator.budget.ledger import Lease
+from orchestrator.budget.units import Price
+from orchestrator.search.selection import Candidate
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.allocation.policy import known_as
 from orchestrator.analysis.estimators import Estimate, Floats, Ints, mean_over_problems, wilson
-from orchestrator.analysis.policy import known_as
-from orchestrator.selection import AGGREGATIONS, Candidate, rules
+from orchestrator.search.selection import AGGREGATIONS, Candidate, rules
 
 Bools = npt.NDArray[np.bool_]
 

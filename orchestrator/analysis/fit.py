@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.allocation.policy import COMPUTE_OPTIMAL, SAMPLES, Choice, Policy, Row, known_as, same_model
 from orchestrator.analysis.cells import Cell, Option, options
 from orchestrator.analysis.difficulty import (
     BINS,
@@ -20,7 +21,6 @@ from orchestrator.analysis.difficulty import (
     thresholds,
 )
 from orchestrator.analysis.estimators import Floats, Ints
-from orchestrator.analysis.policy import SAMPLES, Choice, Policy, Row, known_as, same_model
 from orchestrator.analysis.store import Experiment
 from orchestrator.analysis.validation import (
     Comparison,
@@ -31,7 +31,6 @@ from orchestrator.analysis.validation import (
     compare,
     cross_validate,
 )
-from orchestrator.config_checks import COMPUTE_OPTIMAL
 from orchestrator.errors import BadInput, one_of
 
 

@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.allocation.policy import SAMPLES
 from orchestrator.analysis.cells import Cell, Option
 from orchestrator.analysis.difficulty import estimate_flops
 from orchestrator.analysis.estimators import Estimate, Floats, resamples
-from orchestrator.analysis.policy import SAMPLES
 from orchestrator.analysis.validation import Validated, accuracy_at, paired, with_estimate
 
 RATIOS = (0.16, 0.79, 22.0)

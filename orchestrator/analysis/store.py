@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.cells import Cell, read_cell
 from orchestrator.errors import BadInput, one_of
-from orchestrator.results import LABEL
-from orchestrator.tracking import local_store
+from orchestrator.tracking.tracker import local_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+LABEL = "label"
+"""The role of a run whose solutions are labelled to train a verifier: it is compared with nothing."""
 DIFFICULTY = "difficulty"
 """The role of the run whose samples serve only to bin the problems."""
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.allocation.policy import SAMPLES
 from orchestrator.analysis.cells import Option
 from orchestrator.analysis.estimators import Estimate, Floats, Ints, interval, resamples
-from orchestrator.analysis.policy import SAMPLES
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ compared on the same samples, in seconds, and in several orders of them. A solut
 from __future__ import annotations
 
 import argparse
+import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,10 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.allocation.adaptive import Adaptive
-from orchestrator.allocation.greedy import exact_greedy
 from orchestrator.allocation.rounds import Asking, Policy
 from orchestrator.analysis.cells import Solutions, read_solutions
-from orchestrator.selection import Candidate, weighted
+from orchestrator.search.selection import Candidate, weighted
 
 ORDERS = 6
 POLICIES: Mapping[str, Policy] = {
@@ -51,6 +51,22 @@ class Samples:
 
     def shuffled(self, rng: np.random.Generator) -> Samples:
         return replace(self, candidates=[self.candidates[i] for i in rng.permutation(len(self.candidates))])
+
+
+def exact_greedy(chances: Sequence[float], budget: int) -> list[int]:
+    """Solutions for each problem, ``budget`` in all, that maximise the sum of 1 − (1 − p_i)^n_i.
+
+    The gain of the next one, p_i (1 − p_i)^n_i, never rises, so taking the largest each time is exact
+    (PAPER §3; Damani et al.). Ties go to the first.
+    """
+    counts = [0] * len(chances)
+    heap = [(-chance, i) for i, chance in enumerate(chances)]
+    heapq.heapify(heap)
+    for _ in range(budget if heap else 0):
+        gain, i = heap[0]
+        counts[i] += 1
+        heapq.heapreplace(heap, (gain * (1 - chances[i]), i))
+    return counts
 
 
 def samples_of(solutions: Solutions) -> list[Samples]:

@@ -31,24 +31,24 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.deployment import connect, disconnect
-from actors.link import Link, RayLink
+from actors.handle import Link, RayLink
 from actors.messages import Request, Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.pool import Pool
 from actors.spec import PoolSpec
-from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.delayed import SLOTS, STEP, Delayed
-from orchestrator.benchmarks.narrow import narrow_table
-from orchestrator.config import load
-from orchestrator.controller import Controller, Search
-from orchestrator.journal import Journal
-from orchestrator.ledger import Lease
-from orchestrator.operations import Operations
-from orchestrator.preparation import prepare
-from orchestrator.problems import Problem
-from orchestrator.setting import Sampling, Setting
-from orchestrator.strategies import find
-from orchestrator.tree import Node
+from orchestrator.benchmarks.tables import narrow_table
+from orchestrator.budget.ledger import Lease
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
+from orchestrator.durability.journal import Journal
+from orchestrator.problems.answers import ANSWERS
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import Controller, Search
+from orchestrator.search.context import Sampling, Setting
+from orchestrator.search.operations import Operations
+from orchestrator.search.tree import Node
+from orchestrator.strategies.registry import find
 
 REPLICAS, RAY_REPLICAS = (8, 64, 512, 1000), (8, 32)
 """Each of the latter a process beside the controller's, on the same cores."""

@@ -5,7 +5,7 @@ that each engine waits for the other, and both for the slowest path. ``Lockstep`
 searches on engines as vLLM makes them (batched, prefix caching and incremental scoring on), with as many
 problems in a batch as it is told, one batch after the other; one problem a batch is the per-question form.
 Both sides reach their engines by the same messages, a batch of them at a time. The orchestrator runs on its
-own engines, which reuse by the token (``actors/tails.py``), and on the peers', which reuse by the block. All
+own engines, which reuse by the token (``actors/block_reuse.py``), and on the peers', which reuse by the block. All
 sides find the same solutions, in turn; the figures are ratios of wall time. With ``--paced`` the engines take
 the time of a device (``paced``). Run with ``make bench``.
 """
@@ -32,13 +32,13 @@ from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResu
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.paced import PACED, paced
 from orchestrator.benchmarks.recomputation import BY_BLOCK
-from orchestrator.config import load
-from orchestrator.journal import Journal
-from orchestrator.preparation import Prepared, prepare
-from orchestrator.results import digest
-from orchestrator.run import controller_of, search_of
-from orchestrator.session import pool_specs
-from orchestrator.setting import Engine
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.durability.journal import Journal
+from orchestrator.runs.results import digest
+from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.session import pool_specs
+from orchestrator.search.context import Engine
 
 QUIET_TURNS = 50
 """So many turns of the event loop without a new request, and all searches wait for the next batch: a few

@@ -11,7 +11,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.gauge import Gauge
+from actors.load_meter import Gauge
 from actors.messages import (
     Finish,
     ReplicaInfo,

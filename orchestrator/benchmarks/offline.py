@@ -24,16 +24,16 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest
-from actors.offline import OfflineActor
 from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks.offline_actor import OfflineActor
 from orchestrator.benchmarks.paced import PACED, paced
 from orchestrator.benchmarks.recomputation import BY_BLOCK
-from orchestrator.config import load
-from orchestrator.journal import Journal
-from orchestrator.operations import seed_of
-from orchestrator.preparation import Prepared, prepare
-from orchestrator.run import controller_of, search_of
-from orchestrator.session import pool_specs
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.durability.journal import Journal
+from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.session import pool_specs
+from orchestrator.search.operations import seed_of
 
 
 def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:

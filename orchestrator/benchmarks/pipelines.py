@@ -21,27 +21,27 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from actors.concurrency import Limit
 from actors.deployment import Deployment, connect, disconnect
-from actors.limit import Limit
 from actors.messages import Load
 from actors.pool import Pool
 from actors.spec import PoolSpec
-from orchestrator.answers import ANSWERS
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.lockstep import Lockstep
 from orchestrator.benchmarks.modelled import DEPTH, PLACES, STEP, AtOnce, Engine, JumpingLoop
-from orchestrator.benchmarks.narrow import narrow_table
-from orchestrator.config import load
-from orchestrator.controller import Controller
-from orchestrator.journal import Journal
-from orchestrator.ledger import Lease
-from orchestrator.preparation import prepare
-from orchestrator.problems import Problem
-from orchestrator.results import digest
-from orchestrator.run import controller_of, search_of
-from orchestrator.session import pool_specs
-from orchestrator.setting import Sampling, Setting
-from orchestrator.strategies import find
+from orchestrator.benchmarks.tables import narrow_table
+from orchestrator.budget.ledger import Lease
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
+from orchestrator.durability.journal import Journal
+from orchestrator.problems.answers import ANSWERS
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import Controller
+from orchestrator.runs.results import digest
+from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.session import pool_specs
+from orchestrator.search.context import Sampling, Setting
+from orchestrator.strategies.registry import find
 
 REPLICAS = 8
 SERIES = 40

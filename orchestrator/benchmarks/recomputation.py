@@ -3,7 +3,7 @@
 A generator's are each problem's prompt and each sample once, which is what a run is charged. A verifier's
 are the different prefixes among the paths that it is given: of equal steps, which a small model samples
 often, one is enough. The same searches run on engines that reuse what they have computed block by block, as
-vLLM does by itself, and on engines that reuse it token by token (``actors/tails.py``), and must find the same
+vLLM does by itself, and on engines that reuse it token by token (``actors/block_reuse.py``), and must find the same
 solutions. Run with ``make bench``.
 """
 
@@ -25,15 +25,15 @@ from actors.deployment import Deployment, connect, disconnect
 from actors.messages import ScoreRequest, ScoreResult
 from actors.pool import Pool
 from orchestrator.benchmarks import LAB
-from orchestrator.benchmarks.narrow import narrow_table
 from orchestrator.benchmarks.processes import cpu_seconds
-from orchestrator.config import load
-from orchestrator.journal import Journal
-from orchestrator.preparation import Prepared, prepare
-from orchestrator.results import digest
-from orchestrator.run import controller_of, search_of
-from orchestrator.session import pool_specs
-from orchestrator.setting import Engine
+from orchestrator.benchmarks.tables import narrow_table
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.durability.journal import Journal
+from orchestrator.runs.results import digest
+from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.session import pool_specs
+from orchestrator.search.context import Engine
 
 BY_BLOCK = ["generator.engine.kv_transfer_config=null", "verifier.engine.kv_transfer_config=null"]
 """What turns an engine's reuse by the token off."""

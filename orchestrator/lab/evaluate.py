@@ -19,10 +19,10 @@ import torch
 from orchestrator.errors import BadInput
 from orchestrator.lab.model import load_generator
 from orchestrator.lab.sampling import sample, score
-from orchestrator.lab.task import ROW_TOKENS, STEPS, problems
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, PROMPT_END_ID, build_tokenizer
-from orchestrator.prm.measures import auc, calibration_error, reliability, within_problem_auc
-from orchestrator.prm.model import load_verifier
+from orchestrator.problems.lab import ROW_TOKENS, STEPS, problems
+from orchestrator.verifiers.measures import auc, calibration_error, reliability, within_problem_auc
+from orchestrator.verifiers.model import load_verifier
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -18,8 +18,8 @@ from orchestrator.lab.evaluate import _BINNING_SEED, Bools, Floats, _groups
 from orchestrator.lab.model import load_generator
 from orchestrator.lab.revision import sample_chains
 from orchestrator.lab.sampling import sample
-from orchestrator.lab.task import problems
 from orchestrator.lab.tokenizer import EOS_ID, build_tokenizer
+from orchestrator.problems.lab import problems
 
 REVISIONS = 8
 LENGTH = 16  # attempts of a chain

@@ -7,8 +7,8 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
 from orchestrator.lab.sampling import sample
-from orchestrator.lab.task import MAX_ATTEMPTS, REVISION_SEPARATOR, SOLUTION_TOKENS
 from orchestrator.lab.tokenizer import EOS_ID, IDS, PAD_ID
+from orchestrator.problems.lab import MAX_ATTEMPTS, REVISION_SEPARATOR, SOLUTION_TOKENS
 
 SEPARATOR_ID = IDS[REVISION_SEPARATOR]
 

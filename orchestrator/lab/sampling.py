@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, Qwen2ForCausalLM
 
-from orchestrator.lab.task import SOLUTION_TOKENS
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID
-from orchestrator.prm.model import scores
+from orchestrator.problems.lab import SOLUTION_TOKENS
+from orchestrator.verifiers.model import scores
 
 _ROWS = 128  # sequences at once: with more, the cache is copied from memory at every token
 

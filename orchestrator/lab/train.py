@@ -12,7 +12,7 @@ from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
 from orchestrator.lab.training import LOG, Log
 from orchestrator.lab.verifiers import EXPERIMENT
 from orchestrator.lab.verifiers import RECIPES as VERIFIERS
-from orchestrator.tracking import Tracker, passing
+from orchestrator.tracking.tracker import Tracker, passing
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 """The committed models, by the names of what is trained."""

@@ -18,9 +18,10 @@ from orchestrator.lab.model import (
     parameter_count,
     save_generator,
 )
-from orchestrator.lab.task import PROMPT_TOKENS, puzzle_arrays
+from orchestrator.lab.puzzles import puzzle_arrays
 from orchestrator.lab.tokenizer import EOS_ID, PROMPT_END_ID, grid_tokens
 from orchestrator.lab.training import LOG, Log, Schedule, fit, muon_and_adamw
+from orchestrator.problems.lab import PROMPT_TOKENS
 
 RESUME_FILE = "training.pt"
 

@@ -29,12 +29,13 @@ from torch.nn import functional as F
 from transformers import Qwen2ForCausalLM
 
 from orchestrator.lab.model import deepened, load_generator, parameter_count, save_generator
+from orchestrator.lab.puzzles import puzzle_arrays
 from orchestrator.lab.revision import revision_tokens, sample_chains, well_formed
 from orchestrator.lab.sampling import sample
-from orchestrator.lab.task import MAX_ATTEMPTS, ORDER, PROMPT_TOKENS, SOLUTION_TOKENS, puzzle_arrays
 from orchestrator.lab.tokenizer import EOS_ID, IDS, PROMPT_END_ID, VOCABULARY, grid_tokens
 from orchestrator.lab.train_generator import RESUME_FILE, training_batch
 from orchestrator.lab.training import LOG, Log, Schedule, fit, muon_and_adamw
+from orchestrator.problems.lab import MAX_ATTEMPTS, ORDER, PROMPT_TOKENS, SOLUTION_TOKENS
 
 _CHAIN = MAX_ATTEMPTS + 2  # attempts in an own chain: contexts from its start and from further on
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
-from orchestrator.answers import Answers
-from orchestrator.config import (
+from orchestrator.config.schema import (
     LAB,
     BudgetConfig,
     Config,
@@ -19,10 +16,10 @@ from orchestrator.config import (
     ReviserConfig,
     TrackingConfig,
 )
-from orchestrator.prm import commands
-from orchestrator.prm.config import TrainConfig
-from orchestrator.prm.label import ChainLabeller, Labeller, StepLabeller
-from orchestrator.text import Codec
+from orchestrator.problems.answers import Answers
+from orchestrator.problems.codec import Codec
+from orchestrator.verifiers.config import TrainConfig
+from orchestrator.verifiers.label import ChainLabeller, Labeller, StepLabeller
 
 EXPERIMENT = "lab-training"
 """Where MLflow shows the lab's trainings."""
@@ -64,44 +61,6 @@ RECIPES = {
         chains=True,
     ),
 }
-
-
-def make(
-    what: str,
-    out: Path,
-    seed: int,
-    minutes: float | None,
-    labels: Sequence[Path],
-    runs: Path,
-    errors: Console,
-) -> int:
-    """Train the verifier ``what`` (a key of ``RECIPES``) to directory ``out``: the exit status.
-
-    Without ``labels`` they are sampled first, to a file beside ``out`` that a second call finds there.
-    ``minutes`` bounds the training, not the sampling.
-    """
-    from orchestrator.lab.train_reviser import renamed
-
-    recipe = RECIPES[what]
-    if not labels:
-        labels = [out.with_name(f"{out.name}-labels.parquet")]
-        if not labels[0].is_file():
-            config = label_config(recipe, seed, runs)
-            status = commands.label(config, recipe.labeller, labels[0], False, errors)
-            if status:
-                return status
-    commands.train(
-        list(labels),
-        str(LAB / recipe.backbone),
-        out,
-        replace(recipe.training, seed=seed),
-        runs,
-        errors,
-        experiment=EXPERIMENT,
-        minutes=minutes,
-        augment=renamed,
-    )
-    return 0
 
 
 def label_config(recipe: VerifierRecipe, seed: int, runs: Path) -> Config:

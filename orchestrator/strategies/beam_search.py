@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from orchestrator.errors import BadInput
-from orchestrator.operations import Operations
+from orchestrator.search.operations import Operations
+from orchestrator.search.tree import Node
 from orchestrator.strategies.definition import at_least, strategy
-from orchestrator.tree import Node
 
 Evaluate = Callable[[Sequence[Node]], Awaitable[Sequence[float]]]
 """The value of each candidate, by which the beam keeps the best."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.operations import Operations
+from orchestrator.search.operations import Operations
+from orchestrator.search.tree import Node
 from orchestrator.strategies.definition import at_least, strategy
-from orchestrator.tree import Node
 
 
 def check(n: int) -> None:

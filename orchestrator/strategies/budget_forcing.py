@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.draft import Draft
 from orchestrator.errors import BadInput
-from orchestrator.operations import Operations
+from orchestrator.search.draft import Draft
+from orchestrator.search.operations import Operations
+from orchestrator.search.tree import Node
 from orchestrator.strategies.definition import at_least, strategy
-from orchestrator.tree import Node
 
 
 def check(

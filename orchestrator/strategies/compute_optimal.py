@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
 
-from orchestrator.analysis.policy import SAMPLES, Policy, read_policy
+from orchestrator.allocation.policy import SAMPLES, Policy, read_policy
 from orchestrator.errors import BadInput
-from orchestrator.operations import Operations
+from orchestrator.search.operations import Operations
+from orchestrator.search.tree import Node
 from orchestrator.strategies.definition import Strategy, strategy
-from orchestrator.tree import Node
 
 _read = lru_cache(read_policy)
 
 
 def find(name: object) -> Strategy:
-    from orchestrator.strategies import find  # the registry, which holds this strategy too
+    from orchestrator.strategies.registry import find  # the registry, which holds this strategy too
 
     return find(name)
 

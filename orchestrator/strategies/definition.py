@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput
-from orchestrator.tree import Node
+from orchestrator.search.tree import Node
 
 if TYPE_CHECKING:
-    from orchestrator.operations import Operations
+    from orchestrator.search.operations import Operations
 
 Search = Callable[..., Awaitable[Sequence[Node]]]
 

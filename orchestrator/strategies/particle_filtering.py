@@ -6,10 +6,10 @@ import math
 import random
 from collections.abc import Sequence
 
-from orchestrator.operations import Operations
+from orchestrator.search.operations import Operations
+from orchestrator.search.tree import Node
 from orchestrator.strategies import rebase
 from orchestrator.strategies.definition import strategy
-from orchestrator.tree import Node
 
 EDGE = 1e-7
 """Scores are held this far from 0 and 1, where the logit is infinite."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.errors import BadInput
-from orchestrator.operations import Operations
+from orchestrator.search.operations import Operations
+from orchestrator.search.tree import Node
 from orchestrator.strategies.definition import at_least, strategy
-from orchestrator.tree import Node
 
 
 def check(n: int, length: int) -> None:

@@ -16,8 +16,8 @@ from ray.exceptions import RayTaskError
 from actors.engine import engine_options
 from actors.generator import GeneratorActor
 from actors.verifier import ScoreMemo, VerifierActor
-from tests.actors import tiny_models
-from tests.actors.calls import info_once_up
+from tests.support import tiny_models
+from tests.support.calls import info_once_up
 
 
 class FragileGenerator(GeneratorActor):

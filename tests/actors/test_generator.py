@@ -11,8 +11,8 @@ from transformers import Qwen2ForCausalLM
 
 from actors.generator import GeneratorActor, delimiter_token, stop_at_marker
 from actors.messages import Failure, Load, Request, SampleResult
-from tests.actors.calls import answers, collect, end, sample, score
-from tests.actors.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
+from tests.support.calls import answers, collect, end, sample, score
+from tests.support.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
 
 PROMPTS = [tuple(1 + (7 * i + j) % 12 for j in range(10 + i)) for i in range(24)]
 

@@ -8,8 +8,8 @@ from typing import Any
 import ray
 
 from actors.generator import GeneratorActor
-from tests.actors.calls import answers, end, sample
-from tests.hub import MODEL, hub
+from tests.support.calls import answers, end, sample
+from tests.support.hub import MODEL, hub
 
 
 def test_replicas_that_start_together_download_a_models_files_once_a_node(

@@ -14,8 +14,8 @@ from actors.generator import GeneratorActor
 from actors.verifier import VerifierActor
 from orchestrator.benchmarks import LAB
 from orchestrator.benchmarks.paced import A10G, Device, paced
-from orchestrator.config import load
-from tests.actors.calls import answers, end, sample, score
+from orchestrator.config.loading import load
+from tests.support.calls import answers, end, sample, score
 
 PARAMETERS = 24e9
 STEP_SECONDS = 0.1

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from actors.generator import GeneratorActor
-from tests.actors.calls import answers, info_once_up, sample
+from tests.support.calls import answers, info_once_up, sample
 
 
 @pytest.mark.parametrize("death", ["engine", "kill"])

@@ -14,15 +14,15 @@ import pytest
 import ray
 import torch
 
-from actors.jobs import Job, Pooled
+from actors.engine_jobs import Job, Pooled
 from actors.messages import Failure, Request, ScoreRequest, ScoreResult
 from actors.verifier import KINDS, ScoreMemo, VerifierActor, positive_probability
-from orchestrator.prm.config import TrainConfig
-from orchestrator.prm.label import LabelledSolution
-from orchestrator.prm.model import load_verifier, scores
-from orchestrator.prm.train import train
-from tests.actors.calls import answers, collect, end, sample, score
-from tests.actors.tiny_models import MAX_LEN, make_reward_model, save_family, save_llama
+from orchestrator.verifiers.config import TrainConfig
+from orchestrator.verifiers.label import LabelledSolution
+from orchestrator.verifiers.model import load_verifier, scores
+from orchestrator.verifiers.train import train
+from tests.support.calls import answers, collect, end, sample, score
+from tests.support.tiny_models import MAX_LEN, make_reward_model, save_family, save_llama
 
 ENDS = (20, 50, 70, 100, 131, 150)
 

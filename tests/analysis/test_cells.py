@@ -14,17 +14,17 @@ from orchestrator.analysis.cells import (
     options,
     read_cell,
 )
-from orchestrator.analysis.evidence import Group, gather
-from orchestrator.analysis.series import series
 from orchestrator.analysis.store import Experiment, load, load_directory
-from orchestrator.analysis.tables import accuracy_table, runs_table
-from orchestrator.config import to_dict
+from orchestrator.config.fingerprint import fingerprint
+from orchestrator.config.schema import to_dict
 from orchestrator.errors import BadInput
-from orchestrator.fingerprint import fingerprint
-from orchestrator.results import write_parquet
-from orchestrator.selection import AGGREGATIONS, RULES, Candidate
-from orchestrator.tracking import local_uri
-from tests.analysis.stored import cell, lab_config, result, sampled, solution, store
+from orchestrator.report.evidence import Group, gather
+from orchestrator.report.series import series
+from orchestrator.report.tables import accuracy_table, runs_table
+from orchestrator.runs.results import write_parquet
+from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate
+from orchestrator.tracking.tracker import local_uri
+from tests.support.stored import cell, lab_config, result, sampled, solution, store
 
 P = (1.0, 0.6, 0.3, 0.05)
 

@@ -20,7 +20,7 @@ from orchestrator.analysis.difficulty import (
     predicted_bins,
     thresholds,
 )
-from tests.analysis.stored import cell
+from tests.support.stored import cell
 
 
 def difficulty(p, n=64, *, sharpness=2.0, seed=0, prompt=10, length=5) -> Cell:

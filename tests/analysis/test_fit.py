@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.allocation.policy import read_policy
 from orchestrator.analysis.cells import options
 from orchestrator.analysis.fit import fit, study
-from orchestrator.analysis.policy import read_policy
 from orchestrator.analysis.store import load
-from orchestrator.cli import run_command
+from orchestrator.commands.cli import run_command
 from orchestrator.errors import BadInput
-from orchestrator.tracking import local_uri
-from tests.analysis.stored import lab_config, sampled, store
+from orchestrator.tracking.tracker import local_uri
+from tests.support.stored import lab_config, sampled, store
 
 EASY, HARD = 0.95, 0.15
 P = [EASY] * 30 + [HARD] * 30

@@ -16,8 +16,8 @@ from orchestrator.analysis.matched import (
     multiplier,
 )
 from orchestrator.analysis.validation import Outcomes, cross_validate
-from tests.analysis.stored import cell
 from tests.analysis.test_difficulty import difficulty
+from tests.support.stored import cell
 
 BINS = np.arange(100) // 20 + 1
 

@@ -12,9 +12,9 @@ import torch
 from mlflow import MlflowClient
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orchestrator.cli import run_command
+from orchestrator.commands.cli import run_command
 from orchestrator.errors import BadInput
-from orchestrator.lab import sampling, task
+from orchestrator.lab import sampling
 from orchestrator.lab.evaluate import evaluate
 from orchestrator.lab.model import (
     LARGEST,
@@ -28,8 +28,9 @@ from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
 from orchestrator.lab.train import CHECKPOINTS, RECIPES, train, train_tracked
 from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator, training_batch
 from orchestrator.lab.training import Log
-from orchestrator.prm.model import load_verifier
-from orchestrator.tracking import local_uri
+from orchestrator.problems import lab as task
+from orchestrator.tracking.tracker import local_uri
+from orchestrator.verifiers.model import load_verifier
 
 GENERATION_ARCHITECTURE = "Qwen2ForCausalLM"
 REWARD_ARCHITECTURE = "Qwen2ForTokenClassification"

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orchestrator.lab import task
 from orchestrator.lab.evaluate_reviser import evaluate_reviser, flips
 from orchestrator.lab.model import load_generator, new_generator, parameter_count
 from orchestrator.lab.revision import revision_tokens, sample_chains, well_formed
@@ -30,6 +29,7 @@ from orchestrator.lab.train_reviser import (
     wrong_contexts,
 )
 from orchestrator.lab.training import Log
+from orchestrator.problems import lab as task
 
 GENERATOR, REVISER = CHECKPOINTS / "generator-s", CHECKPOINTS / "reviser"
 TINY = ReviserRecipe(steps=6, batch=10, puzzles=19, samples=6, own_puzzles=19)

@@ -18,8 +18,8 @@ from orchestrator.benchmarks.chaos.controllers import controller_trials
 from orchestrator.benchmarks.chaos.replicas import replica_trials
 from orchestrator.benchmarks.chaos.tables import outcomes, recoveries
 from orchestrator.benchmarks.chaos.trials import RUN, Trial
-from orchestrator.config import load
-from orchestrator.preparation import prepare
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
 
 
 async def done(options: argparse.Namespace, console: Console) -> list[Trial]:

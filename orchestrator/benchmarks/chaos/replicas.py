@@ -16,10 +16,10 @@ from actors.messages import ReplicaInfo
 from orchestrator.benchmarks.chaos.trials import End, Fault, Trial, compared, end_of, plan
 from orchestrator.benchmarks.leftovers import Footprint, Left, segments, unmapped
 from orchestrator.benchmarks.processes import alive, running
-from orchestrator.controller import Controller, SearchResult
-from orchestrator.preparation import Prepared
-from orchestrator.run import Run
-from orchestrator.session import Session, pool_specs, session
+from orchestrator.config.preparation import Prepared
+from orchestrator.runs.controller import Controller, SearchResult
+from orchestrator.runs.run import Run
+from orchestrator.runs.session import Session, pool_specs, session
 
 BACK_SECONDS = 900.0
 """How long replicas may take to serve again: a machine with other work starts engines slowly."""

@@ -1,0 +1,1 @@
+"""What work costs: FLOPs of a forward pass, the units a budget is given in, and the ledger that pays."""

@@ -1,0 +1,244 @@
+"""FLOPs of one model's forward pass, from its Hugging Face config.
+
+Convention: one multiply-add is 2 FLOPs and only matrix products count, as in `torch.utils.flop_counter`
+(norms, softmax, activations, rotary angles and the embedding look-up are left out, as there). All numbers
+are Python ints, exact and in closed form, so a ledger can add and compare them without rounding.
+
+Per position p, with L layers, width d, H query heads and K key/value heads of size h, MLP width f and
+vocabulary V (Kaplan et al. 2020, table 1, with grouped queries, a gated MLP and an exact causal count):
+
+    matrices    2 · L · (2·d·H·h + 2·d·K·h + 3·d·f)     that is 2 · N_non-embedding
+    attention   4 · L · H·h · keys(p)                   QKᵀ and AV; keys(p) = p + 1, or the sliding window
+    head        2 · d · V                               tied or not; a reward head costs its own matrices
+
+Other decoders of Transformers, mixtures of experts among them, are counted by running one without weights
+(`flops_counted`), to the same convention.
+
+The common form, 2·(N_non-embedding + L·ctx·d_attn) + 2·d·V with d_attn = H·h, is this averaged over the
+positions of one sequence of length ctx. The token *at* position ctx costs twice that attention term.
+
+What is charged is logical (no cache luck): every position of the prompt and of each tree edge once. The
+last token of a leaf is charged through the layers too, though no engine needs to run it: an edge costs the
+same whether or not the search continues from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import BadInput, one_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""The families of one shape, in closed form: grouped-query attention and a gated MLP, dense."""
+_PROCESS_LABELS = {"Qwen2ForProcessRewardModel": 2, "Qwen2ForRewardModel": 1}
+_LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_DIRECT_HEADS = ("ForTokenClassification", "ForSequenceClassification")
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What a position costs. Counts of tokens go in, FLOPs come out. Build it with `from_pretrained`."""
+
+    position_flops: int  # the matrices of all layers, for one position
+    pair_flops: int  # one query attending to one key, in one layer: 4 · H·h (counted models: all as one)
+    head_flops: int  # LM head or reward head, for one position
+    full_layers: int  # layers that attend to every earlier position
+    window_layers: int  # layers that attend to the last `window` positions, the present one included
+    window: int  # 0 when there are no such layers
+    n_parameters: int  # all weights: embedding, layers, norms, head (once if tied)
+    non_embedding_parameters: int  # layers and norms only: Kaplan's N
+    reward: bool  # the head scores; it does not predict tokens
+
+    @classmethod
+    def from_pretrained(cls, model: str, *, key: str = "model") -> CostModel:
+        """Read `config.json` of a local directory or a hub id. `key` is what an error calls the model."""
+        config = _read_config(model, key)
+        try:
+            return cls.from_config(config)
+        except BadInput as error:
+            raise BadInput(error.key, error.value, f"{error.allowed} (config.json of {model})") from None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | PretrainedConfig) -> CostModel:
+        """Of a `config.json`. `BadInput` if its family, a size or its head cannot be charged."""
+        c: dict[str, Any] = dict(config) if isinstance(config, Mapping) else config.to_dict()
+        return cls._in_closed_form(c) if c.get("model_type") in MODEL_TYPES else cls._counted(c)
+
+    @classmethod
+    def _counted(cls, c: dict[str, Any]) -> CostModel:
+        from orchestrator.budget.flops_counted import count_body
+
+        body = count_body(c)
+        head_matrices, head_parameters = _head(body.settings, body.width, body.vocabulary)
+        return cls(
+            position_flops=body.position_flops,
+            pair_flops=body.pair_flops,
+            head_flops=2 * head_matrices,
+            full_layers=body.full_layers,
+            window_layers=body.window_layers,
+            window=body.window,
+            n_parameters=body.parameters + head_parameters,
+            non_embedding_parameters=body.parameters - body.embedding_parameters,
+            reward=not _predicts(c["architectures"][0]),
+        )
+
+    @classmethod
+    def _in_closed_form(cls, c: dict[str, Any]) -> CostModel:
+        kind = c["model_type"]
+        layers, d, f = (_size(c, k) for k in ("num_hidden_layers", "hidden_size", "intermediate_size"))
+        heads, vocab = _size(c, "num_attention_heads"), _size(c, "vocab_size")
+        default_heads = heads if kind == "llama" or "num_key_value_heads" in c else None
+        kv_heads = _size(c, "num_key_value_heads", default_heads)
+        head_dim = _size(c, "head_dim", 128 if kind == "qwen3" else d // heads)
+        q, kv = heads * head_dim, kv_heads * head_dim
+        window_layers, window = _sliding(c, layers)
+
+        matrices = 2 * d * q + 2 * d * kv + 3 * d * f
+        vectors = 2 * d  # two norms
+        if kind == "qwen2":
+            vectors += q + 2 * kv
+        elif kind in ("llama", "qwen3") and c.get("attention_bias"):
+            vectors += q + 2 * kv + d
+        if kind == "qwen3":
+            vectors += 2 * head_dim  # norms of queries and keys
+        if kind == "llama" and c.get("mlp_bias"):
+            vectors += 2 * f + d
+        body = layers * (matrices + vectors) + d  # and the last norm
+        head_matrices, head_parameters = _head(c, d, vocab)
+
+        return cls(
+            position_flops=2 * layers * matrices,
+            pair_flops=4 * q,
+            head_flops=2 * head_matrices,
+            full_layers=layers - window_layers,
+            window_layers=window_layers,
+            window=window,
+            n_parameters=vocab * d + body + head_parameters,
+            non_embedding_parameters=body,
+            reward=not _predicts(c["architectures"][0]),
+        )
+
+    def body(self, start: int, end: int) -> int:
+        """FLOPs to run positions start … end-1 through the layers, without the head."""
+        if not 0 <= start <= end:
+            raise ValueError(f"positions {start}..{end}: need 0 <= start <= end")
+        # Of layers that attend to every earlier position: Σ_{start<=p<end} p+1.
+        pairs = self.full_layers * ((end - start) * (start + end + 1) // 2)
+        if self.window_layers:
+            pairs += self.window_layers * (_keys(end, self.window) - _keys(start, self.window))
+        return self.position_flops * (end - start) + self.pair_flops * pairs
+
+    def head(self, tokens: int) -> int:
+        """FLOPs of the head on `tokens` positions."""
+        if tokens < 0:
+            raise ValueError(f"tokens {tokens}: need 0 or more")
+        return self.head_flops * tokens
+
+    def prefill(self, tokens: int) -> int:
+        """FLOPs of a prompt of `tokens`, charged once a problem; its last logits belong to the first edge."""
+        return self.body(0, tokens)
+
+    def sample(self, context: int, new: int) -> int:
+        """FLOPs of one tree edge: `new` tokens decoded after `context`, head on each."""
+        return self.body(context, context + new) + self.head(new)
+
+    def score(self, context: int, end: int) -> int:
+        """FLOPs of a verifier reading its new tokens context … end-1, head on each."""
+        return self.body(context, end) + self.head(end - context)
+
+
+def _keys(n: int, window: int) -> int:
+    """Keys that the first n positions attend to, in sum: Σ_{p<n} min(p+1, window)."""
+    m = min(n, window)
+    return m * (m + 1) // 2 + (n - m) * window
+
+
+def _predicts(architecture: str) -> bool:
+    """It has a head that predicts tokens."""
+    return architecture.endswith(_LANGUAGE_HEADS)
+
+
+def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
+    """(matrix weights one position multiplies, parameters beyond the embedding) of the head."""
+    named = c.get("architectures")
+    name = str(named[0]) if isinstance(named, list | tuple) and named else None
+    if name and _predicts(name):
+        return d * vocab, 0 if c.get("tie_word_embeddings") else d * vocab
+    if name in _PROCESS_LABELS:  # Linear(d, d), ReLU, Linear(d, labels), both with a bias
+        labels = _PROCESS_LABELS[name]
+        return d * d + d * labels, d * d + d + d * labels + labels
+    if name and name.endswith(_DIRECT_HEADS):
+        labels = len(c["id2label"]) if c.get("id2label") else _size(c, "num_labels", 2)
+        return d * labels, d * labels + (labels if name.endswith(_DIRECT_HEADS[0]) else 0)
+    heads = [
+        *("*" + head for head in _LANGUAGE_HEADS),
+        *("*" + head for head in _DIRECT_HEADS),
+        *_PROCESS_LABELS,
+    ]
+    raise BadInput("architectures", named, one_of(heads))
+
+
+def _sliding(c: Mapping[str, Any], layers: int) -> tuple[int, int]:
+    """(layers with a sliding window, the window), by the rules of each config class of transformers."""
+    kind = c["model_type"]
+    if kind == "mistral":  # every layer; 4096 unless told, null is none
+        if c.get("sliding_window", 4096) is None:
+            return 0, 0
+        return layers, _size(c, "sliding_window", 4096)
+    if kind == "llama" or not c.get("use_sliding_window") or c.get("sliding_window", 4096) is None:
+        return 0, 0
+    types = c.get("layer_types")
+    if types is None:
+        count = max(0, layers - _size(c, "max_window_layers", 28, least=0))
+    else:
+        allowed = ("full_attention", "sliding_attention")
+        if len(types) != layers or not set(types) <= set(allowed):
+            raise BadInput("layer_types", types, f"{layers} names, {one_of(allowed)}")
+        count = sum(t == "sliding_attention" for t in types)
+    return (count, _size(c, "sliding_window", 4096)) if count else (0, 0)
+
+
+def _size(c: Mapping[str, Any], key: str, default: int | None = None, least: int = 1) -> int:
+    value = c.get(key)
+    if value is None:
+        value = default
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadInput(key, value, f"the model's config must give a whole number, {least} or more")
+    return value
+
+
+def _read_config(model: str, key: str) -> dict[str, Any]:
+    path = Path(model).expanduser()
+    file = path / "config.json"
+    if not path.is_dir():
+        if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+            raise BadInput(key, model, "needed: an existing model directory, or a Hugging Face id owner/name")
+        file = _from_hub(model, key)
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(key, model, "needed: a directory that holds a config.json") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(key, model, f"its config.json cannot be read ({error})") from None
+    if not isinstance(config, dict):
+        raise BadInput(key, model, "its config.json must hold one JSON object")
+    return config
+
+
+def _from_hub(model: str, key: str) -> Path:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(model, "config.json")  # first, or a machine without a network waits
+        return Path(cached if isinstance(cached, str) else hf_hub_download(model, "config.json"))
+    except Exception as error:  # offline, unknown, gated, malformed: the hub client has no common base class
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        need = "needed: an existing model directory, or a Hugging Face id that this machine can read"
+        raise BadInput(key, model, f"{need} ({why})") from None

@@ -1,0 +1,1 @@
+"""The ``ttc`` command: one file for each verb."""

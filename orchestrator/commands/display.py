@@ -1,0 +1,186 @@
+"""What a run looks like in a terminal: live bars, or plain lines where there is no terminal; a table."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from actors.deployment import Deployment
+from actors.messages import ReplicaInfo
+from orchestrator.budget.units import described
+from orchestrator.runs.controller import Controller, SearchResult
+from orchestrator.runs.results import Summary
+
+PLAIN_SECONDS = 5.0
+"""A line at most this often where there is no terminal."""
+
+
+@dataclass
+class Display:
+    """Follows one run, on standard error (standard output is for the result)."""
+
+    console: Console
+    every: float = PLAIN_SECONDS
+    """Seconds between lines where there is no terminal."""
+    _began: float = field(default_factory=time.monotonic)
+    _replicas: int = 0
+    _up: int = 0
+    _done: int = 0
+    _problems: int = 0
+    _correct: dict[str, int] = field(default_factory=dict)
+    _covered: int = 0
+    _said: float = 0.0
+    _live: Live | None = None
+    _view: _View | None = None
+    _controller: Controller | None = None
+
+    def starting(self, replicas: int) -> None:
+        self._replicas, self._up, self._began = replicas, 0, time.monotonic()
+        self.console.print(f"starting Ray and {replicas} engines …")
+
+    def ready(self, info: ReplicaInfo) -> None:
+        self._up += 1
+        self.console.print(
+            f"  {info.name} up after {time.monotonic() - self._began:.0f} s "
+            f"({self._up} of {self._replicas}; {info.kv_cache_tokens:,} tokens of KV cache)"
+        )
+
+    def notice(self, line: str) -> None:
+        self.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
+        self._controller, self._problems, self._said = controller, problems, time.monotonic()
+        self._done, self._covered, self._correct = 0, 0, {}
+        if self.console.is_terminal:
+            self._view = _View(self, controller, deployment)
+            self._live = Live(self._view, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def result(self, result: SearchResult) -> None:
+        self._done += 1
+        self._covered += result.covered
+        for rule, right in result.correct.items():
+            self._correct[rule] = self._correct.get(rule, 0) + right
+        if result.error is not None:
+            self.console.print(
+                f"problem {result.problem.id} failed: {result.error}", style="red", markup=False
+            )
+        now = time.monotonic()
+        if self._live is None and (now - self._said >= self.every or self._ends()):
+            self._said = now
+            line = f"{self._done}/{self._problems} problems, {self.standing()}"
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def standing(self) -> str:
+        """Accuracy so far, over the problems that are done; and what is spent."""
+        assert self._controller is not None
+        budget, done = self._controller.budget, max(self._done, 1)
+        rules = ", ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in self._correct.items())
+        return (
+            f"{rules}, coverage {100 * self._covered / done:.0f} %, "
+            f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
+        )
+
+    def _ends(self) -> bool:
+        """Whether the last result was the run's last, which is said at once."""
+        return self._done == self._problems
+
+    def heading(self) -> str | None:
+        """A line above the bars."""
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the live view away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+class _View:
+    """Two bars, how it stands, and what each pool is doing; rendered anew at each refresh."""
+
+    def __init__(self, display: Display, controller: Controller, deployment: Deployment) -> None:
+        self._display, self._controller, self._deployment = display, controller, deployment
+        self._progress = Progress(
+            TextColumn("{task.description:<9}"), BarColumn(bar_width=30), _Amount(), console=display.console
+        )
+        self._problems = self._progress.add_task("problems", total=display._problems)
+        self._budget = self._progress.add_task("budget", total=controller.budget.limit, flops=True)
+
+    def __rich__(self) -> Table:
+        display, budget = self._display, self._controller.budget
+        self._progress.update(self._problems, completed=display._done)
+        self._progress.update(self._budget, completed=budget.spent)
+        grid = Table.grid()
+        if (heading := display.heading()) is not None:
+            grid.add_row(Text(heading))
+        grid.add_row(self._progress)
+        done = max(display._done, 1)
+        rules = "  ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in display._correct.items())
+        grid.add_row(f"so far    {rules}  coverage {100 * display._covered / done:.0f} %")
+        for pool in self._deployment.pools:
+            grid.add_row(f"{pool.spec.name:<10}{pool.in_flight:>5} in flight {pool.queued:>6} queued")
+        return grid
+
+
+class _Amount(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        if task.fields.get("flops"):
+            return Text(f"{task.completed:.3g} of {task.total or 0:.3g} FLOPs")
+        return Text(str(MofNCompleteColumn().render(task)))
+
+
+def summary_table(summary: Summary) -> Table:
+    """The table at the end of a run."""
+    table = Table(title=f"run {summary.run_id}", title_justify="left", show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    return table
+
+
+def _moved(allocation: dict[str, int]) -> str:
+    return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
+
+
+def _rows(s: Summary) -> list[tuple[str, str]]:
+    def percent(x: float) -> str:
+        return f"{100 * x:.1f} %"
+
+    asked, buys = described(s.budget)
+    cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
+    cut += [f"{s.failed} failed"] if s.failed else []
+    rows: list[tuple[str, Any]] = [
+        ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
+        *((f"accuracy, {rule}", percent(value)) for rule, value in s.accuracy.items()),
+        ("coverage", percent(s.coverage)),
+        *([("correct → incorrect", f"{percent(s.flips)} of revisions")] if s.flips is not None else []),
+        ("budget", asked),
+        ("  which buys", buys),
+        ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
+        *([("  moved", _moved(s.allocation))] if s.allocation else []),
+        ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
+        ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
+        ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),
+        ("throughput", f"{s.tokens_per_second:,.0f} generated tokens/s"),
+        ("utilisation", ", ".join(f"{name} {percent(u)}" for name, u in s.utilisation.items())),
+        ("latency", f"{s.latency['p50']:.1f} s a problem (median), {s.latency['p95']:.1f} s (95 %)"),
+        ("time", f"{s.seconds:.1f} s of search after {s.startup_seconds:.1f} s of start-up"),
+    ]
+    if s.replayed:
+        rows.append(("replayed", f"{s.replayed:,} of {s.operations:,} operations, from the journal"))
+    return rows

@@ -1,0 +1,106 @@
+"""``ttc lab train`` and ``ttc lab evaluate``: the tiny models of the embedded default."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.commands.terminal import say
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb and its commands to the command's parser."""
+    parser = commands.add_parser("lab", help="the tiny models of the embedded default")
+    lab_commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = lab_commands.add_parser("train", help="train a lab model on this CPU, from a seed; resumable")
+    train.add_argument("what", help="generator-s, prm, …: an unknown name lists them all")
+    train.add_argument("out", type=Path, help="the directory of the model")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
+    train.add_argument("--runs", type=Path, default=Path("runs"), help="MLflow's directory (default: runs)")
+    train.add_argument("--labels", nargs="+", type=Path, default=[], help="a verifier's (default: sampled)")
+    train.set_defaults(command=_train)
+
+    evaluate = lab_commands.add_parser("evaluate", help="measure the lab's models: pass@1, coverage, AUC")
+    evaluate.add_argument("--problems", type=int, default=512)
+    evaluate.add_argument("--samples", type=int, default=64)
+    evaluate.add_argument("--verifier", nargs="+", default=["prm", "prm-weak"], help="(default: both)")
+    evaluate.add_argument(
+        "--reviser",
+        nargs="?",
+        const="reviser",
+        help="chains of revisions by it (default: reviser), in their place",
+    )
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _train(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.lab import verifiers
+    from orchestrator.lab.train import train_tracked
+
+    if options.what in verifiers.RECIPES:
+        return make_verifier(
+            *(options.what, options.out, options.seed, options.minutes, options.labels, options.runs), errors
+        )
+    untracked = train_tracked(options.what, options.out, options.seed, options.minutes, options.runs)
+    if untracked is not None:
+        say(errors, f"warning: {untracked}", "yellow")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.config.schema import LAB
+    from orchestrator.lab.evaluate import evaluate
+    from orchestrator.lab.evaluate_reviser import evaluate_reviser
+
+    if options.reviser is not None:
+        evaluate_reviser(LAB / "generator-s", LAB / options.reviser, limit=options.problems)
+        return 0
+    verifiers = [LAB / name for name in options.verifier]
+    evaluate(LAB / "generator-s", verifiers, limit=options.problems, samples=options.samples)
+    return 0
+
+
+def make_verifier(
+    what: str,
+    out: Path,
+    seed: int,
+    minutes: float | None,
+    labels: Sequence[Path],
+    runs: Path,
+    errors: Console,
+) -> int:
+    """Train the verifier ``what`` (a key of ``RECIPES``) to directory ``out``: the exit status.
+
+    Without ``labels`` they are sampled first, to a file beside ``out`` that a second call finds there.
+    ``minutes`` bounds the training, not the sampling.
+    """
+    from orchestrator.commands import verifier
+    from orchestrator.config.schema import LAB
+    from orchestrator.lab.train_reviser import renamed
+    from orchestrator.lab.verifiers import EXPERIMENT, RECIPES, label_config
+
+    recipe = RECIPES[what]
+    if not labels:
+        labels = [out.with_name(f"{out.name}-labels.parquet")]
+        if not labels[0].is_file():
+            config = label_config(recipe, seed, runs)
+            status = verifier.label(config, recipe.labeller, labels[0], False, errors)
+            if status:
+                return status
+    verifier.train(
+        list(labels),
+        str(LAB / recipe.backbone),
+        out,
+        replace(recipe.training, seed=seed),
+        runs,
+        errors,
+        experiment=EXPERIMENT,
+        minutes=minutes,
+        augment=renamed,
+    )
+    return 0

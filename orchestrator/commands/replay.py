@@ -1,0 +1,43 @@
+"""``ttc replay``: write to MLflow what runs could not while it was away."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.commands.terminal import say
+from orchestrator.errors import BadInput
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb to the command's parser."""
+    parser = commands.add_parser("replay", help="write to MLflow what runs could not while it was away")
+    parser.add_argument("run_id", nargs="*", help="a run or a sweep (default: all)")
+    parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace, errors: Console) -> int:
+    """Write what the spools still hold; return 0 if nothing is left."""
+    return replay(options.run_id, options.runs, errors)
+
+
+def replay(run_ids: list[str], runs: str, errors: Console) -> int:
+    """Write to MLflow what the spools of these runs, or of all, still hold: 0 if nothing is left."""
+    from orchestrator.tracking import tracker as tracking
+
+    for run_id in run_ids or [""]:
+        if not (Path(runs) / run_id).is_dir():
+            raise BadInput("run_id", run_id or runs, f"allowed: a run or a sweep in {runs}/, or nothing: all")
+    left = 0
+    for run_id in run_ids or [""]:
+        for each in tracking.replay(Path(runs), run_id):
+            left += each.left
+            say(errors, f"{each.directory}: {each.waiting - each.left} of {each.waiting} entries written")
+            if each.refused:
+                say(errors, f"  {len(each.refused)} of them refused, first {each.refused[0]}", "yellow")
+            if each.left:
+                say(errors, f"  {each.left} wait: {each.away}", "yellow")
+    return 1 if left else 0

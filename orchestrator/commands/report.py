@@ -1,0 +1,132 @@
+"""``ttc report EXPERIMENT``: what an experiment's runs say, as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.commands.terminal import say
+from orchestrator.errors import BadInput, one_of
+
+ROLE = "report"
+
+if TYPE_CHECKING:
+    from orchestrator.report.page import Drawn
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb to the command's parser."""
+    parser = commands.add_parser("report", help="what an experiment's runs say, as one HTML page")
+    parser.add_argument("experiment", help="an MLflow experiment, or a directory of runs")
+    parser.add_argument(
+        "--rule", default="weighted", help="the selection rule that counts (default: weighted)"
+    )
+    parser.add_argument("--samples", type=int, default=4, help="of a problem, to tell its bin (default: 4)")
+    parser.add_argument(
+        "--price", type=float, help="of an accelerator-hour (default: the runs' cluster.price)"
+    )
+    parser.add_argument("--generator", help="which to report on (default: the one with most cells)")
+    parser.add_argument(
+        "--table",
+        nargs="?",
+        const="accuracy",
+        metavar="NAME",
+        help="only print a table, as Markdown: accuracy by difficulty, or savings, matched, fits, …",
+    )
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="(default: report.html)")
+    parser.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
+    parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace, errors: Console) -> int:
+    """Write the report of an experiment; return the exit status."""
+    return run_report(
+        options.experiment,
+        options.out,
+        errors,
+        rule=options.rule,
+        samples=options.samples,
+        price=options.price,
+        generator=options.generator,
+        uri=options.uri,
+        runs=options.runs,
+        table=options.table,
+    )
+
+
+def run_report(
+    experiment: str,
+    out: Path,
+    errors: Console,
+    *,
+    rule: str = "weighted",
+    samples: int = 4,
+    price: float | None = None,
+    generator: str | None = None,
+    uri: str | None = None,
+    runs: str = "runs",
+    table: str | None = None,
+) -> int:
+    """Write the report of an experiment (its name in MLflow, or a directory: a path with a slash) to
+    ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. ``price``: of an
+    accelerator-hour (None: the runs' ``cluster.price``). ``table`` (a key of ``TABLES``): only that one is
+    printed. Raises BadInput."""
+    from orchestrator.analysis.store import find
+    from orchestrator.report.evidence import gather
+    from orchestrator.report.page import TABLES, draw, page
+    from orchestrator.report.tables import markdown
+
+    if samples < 1:
+        raise BadInput("--samples", samples, "allowed: 1 or more")
+    if price is not None and not 0 <= price < float("inf"):
+        raise BadInput("--price", price, "allowed: 0 or more, of an accelerator-hour")
+    if table is not None and table not in TABLES:
+        raise BadInput("--table", table, one_of(TABLES))
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
+    evidence = gather(find(experiment, uri, runs), rule, generator=generator, samples=samples)
+    if table is not None:
+        found = TABLES[table](evidence)
+        if found is None:
+            raise BadInput("--table", table, f"the experiment {experiment} has no data for it")
+        print(markdown(found))
+        return 0
+    if price is None:
+        price = float((evidence.main.options[0].cells[0].config.get("cluster") or {}).get("price", 2.0))
+    drawn, absent = draw(evidence, price)
+    out.write_text(page(evidence, drawn, absent), encoding="utf-8")
+    say(errors, f"report in {out}")
+    if "/" not in experiment:
+        asked = {"rule": rule, "samples": samples, "price": price}
+        untracked = _track(out, drawn, asked, experiment, uri, runs)
+        if untracked is not None:
+            say(errors, f"warning: {untracked}", "yellow")
+    return 0
+
+
+def _track(
+    out: Path,
+    drawn: Sequence[Drawn],
+    asked: dict[str, object],
+    experiment: str,
+    uri: str | None,
+    runs: str,
+) -> str | None:
+    """Keep the page and its figures in MLflow; what could not be written, or None."""
+    from orchestrator.tracking.tracker import Tracker, passing
+
+    name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
+    tags = {"ttc.run_id": name, "ttc.role": ROLE}
+    tracker = Tracker(runs, passing("report"), experiment, asked, uri=uri, title=name, tags=tags)
+    # Copies: the page may have been made anew when the store takes this one.
+    pages = {out.name: out.read_text(encoding="utf-8"), **{f"{each.name}.svg": each.svg for each in drawn}}
+    for file, text in pages.items():
+        (tracker.directory / file).write_text(text, encoding="utf-8")
+        tracker.artifact(tracker.directory / file)
+    return tracker.close()

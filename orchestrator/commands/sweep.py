@@ -1,0 +1,55 @@
+"""``ttc sweep CONFIG``: a grid of runs on the same engines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+
+from rich.console import Console
+
+from orchestrator.commands.launch import until_interrupted
+from orchestrator.commands.terminal import say
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb to the command's parser."""
+    parser = commands.add_parser("sweep", help="a grid of runs on the same engines, as nested MLflow runs")
+    parser.add_argument("config", help="a YAML file with a sweep: section, as configs/lab-sweep.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace, errors: Console) -> int:
+    """Run all cells that are not finished yet; return the exit status, 1 where any cell failed."""
+    return sweep(options.config, options.overrides, options.json, errors)
+
+
+def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> int:
+    """All cells of a sweep that are not finished yet: its exit status, 1 where any cell failed."""
+    from orchestrator.commands import sweep_display
+    from orchestrator.runs import grid
+    from orchestrator.runs.sweep import Sweep
+
+    whole = Sweep(grid.read(path, overrides))
+    name = whole.grid.config.name
+    say(errors, f"sweep {name}")
+    kept = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
+    with sweep_display.SweepDisplay(errors) as display:
+        status, outcomes = until_interrupted(whole.run(display), errors, kept)
+    if outcomes is None:
+        return status
+    if whole.untracked is not None:
+        say(errors, f"warning: {whole.untracked}", "yellow")
+    found = sweep_display.rows(outcomes)
+    if as_json:
+        cells = [outcome.to_dict() for outcome in outcomes]
+        print(json.dumps({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells}))
+    else:
+        Console().print(sweep_display.table(name, found))
+        say(errors, f"results in {whole.grid.directory}/; MLflow: ttc ui")
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        say(errors, f"failed: {outcome.cell.key}: {outcome.error}", "red")
+    return 1 if failed else 0

@@ -1,0 +1,191 @@
+"""What a sweep looks like in a terminal: where it is and how long it will take; a table at the end."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from actors.deployment import Deployment
+from orchestrator.commands.display import Display
+from orchestrator.runs.controller import Controller
+from orchestrator.runs.grid import Cell
+from orchestrator.runs.sweep import Outcome
+
+PLAIN_SECONDS = 30.0
+"""A line about a cell that is running at most this often where there is no terminal."""
+
+
+class SweepDisplay(Display):
+    """Follows a sweep: one line a cell, below it the run that is at work.
+
+    What is left is estimated from the cells' budgets in FLOPs and the rate so far.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, every=PLAIN_SECONDS)
+        self._cells = 0
+        self._ended = 0
+        self._planned_flops = 0
+        self._ended_flops = 0
+        self._searched = 0.0
+        self._search_began: float | None = None
+        self._cell: Cell | None = None
+
+    def planned(self, kept: Sequence[Outcome], todo: Sequence[Cell]) -> None:
+        self._cells = len(kept) + len(todo)
+        self._ended = len(kept)
+        self._planned_flops = sum(cell.prepared.budget.flops for cell in todo)
+        said = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
+        self.console.print(said, highlight=False)
+
+    def cell(self, cell: Cell) -> None:
+        self._cell = cell
+
+    def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
+        self._search_began = time.monotonic()
+        super().searching(controller, deployment, problems)
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.stop()
+        self._ended += 1
+        self._ended_flops += outcome.cell.prepared.budget.flops
+        if self._search_began is not None:
+            self._searched += time.monotonic() - self._search_began
+            self._search_began = None
+        self._cell = None
+        head = f"[{self._ended}/{self._cells}] {outcome.cell.key}"
+        if outcome.error is not None:
+            line, style = f"{head} failed: {outcome.error}", "red"
+        else:
+            assert outcome.summary is not None
+            line, style = f"{head}: {_brief(outcome.summary)}{self._left()}", None
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _ends(self) -> bool:
+        return False  # the cell has a line of its own
+
+    def heading(self) -> str | None:
+        if self._cell is None:
+            return None
+        return f"[{self._ended + 1}/{self._cells}] {self._cell.key}{self._left()}"
+
+    def _left(self) -> str:
+        """How long the rest will take, once that can be known."""
+        done, total, searched = self._ended_flops, self._planned_flops, self._searched
+        if self._search_began is not None and self._cell is not None and self._problems:
+            done += self._cell.prepared.budget.flops * self._done // self._problems
+            searched += time.monotonic() - self._search_began
+        if not done or done >= total:
+            return ""
+        return f"; about {_duration(searched / done * (total - done))} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+
+
+def _brief(summary: dict[str, Any]) -> str:
+    rules = ", ".join(f"{rule} {100 * value:.1f} %" for rule, value in summary["accuracy"].items())
+    flops = summary["flops"]["spent"] / summary["problems"]
+    return f"{rules}, {flops:.3g} FLOPs a problem, {summary['seconds']:.0f} s"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells that differ in their seed alone: means over the seeds, and standard deviations where
+    there are several. FLOPs are those spent, a problem."""
+
+    label: str
+    budget: float
+    unit: str
+    seeds: tuple[int, ...]
+    accuracy: dict[str, tuple[float, float | None]]
+    coverage: tuple[float, float | None]
+    flops: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "budget": {self.unit: self.budget},
+            "seeds": list(self.seeds),
+            "accuracy": {rule: _named(value) for rule, value in self.accuracy.items()},
+            "coverage": _named(self.coverage),
+            "flops_per_problem": self.flops,
+        }
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[Row]:
+    """One row for each strategy and budget of the finished cells, in the order of the grid; the cells
+    that only bin the problems are left out."""
+    groups: dict[tuple[str, float, str], list[tuple[int, dict[str, Any]]]] = {}
+    for outcome in outcomes:
+        if outcome.summary is not None and outcome.state != "failed" and outcome.cell.role == "cell":
+            asked = outcome.summary["budget"]
+            key = outcome.cell.label, asked["amount"], asked["unit"]
+            groups.setdefault(key, []).append((outcome.cell.config.seed, outcome.summary))
+    found = []
+    for key, group in groups.items():
+        summaries = [summary for _, summary in group]
+        found.append(
+            Row(
+                *key,
+                seeds=tuple(seed for seed, _ in group),
+                accuracy={
+                    rule: _mean([summary["accuracy"][rule] for summary in summaries])
+                    for rule in summaries[0]["accuracy"]
+                },
+                coverage=_mean([summary["coverage"] for summary in summaries]),
+                flops=statistics.fmean(s["flops"]["spent"] / s["problems"] for s in summaries),
+            )
+        )
+    return found
+
+
+def table(name: str, found: Sequence[Row]) -> Table:
+    """The table at the end of a sweep."""
+    rules = list(dict.fromkeys(rule for row in found for rule in row.accuracy))
+    units = list(dict.fromkeys(row.unit for row in found))
+    made = Table(
+        title=f"sweep {name}: %, mean ± standard deviation over seeds; FLOPs spent a problem",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    made.add_column("strategy", overflow="fold", min_width=20)
+    budget = "N" if units == ["generations"] else "budget"
+    for column in (budget, "seeds", *rules, "coverage", "FLOPs"):
+        made.add_column(column, justify="right")
+    for row in found:
+        made.add_row(
+            row.label,
+            f"{row.budget:,.6g}" + ("" if budget == "N" else f" {row.unit}"),
+            str(len(row.seeds)),
+            *(_percent(row.accuracy[rule]) if rule in row.accuracy else "" for rule in rules),
+            _percent(row.coverage),
+            f"{row.flops:.3g}",
+        )
+    return made
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float | None]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _named(value: tuple[float, float | None]) -> dict[str, float | None]:
+    return {"mean": value[0], "standard_deviation": value[1]}
+
+
+def _percent(value: tuple[float, float | None]) -> str:
+    mean, spread = value
+    return f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")

@@ -1,0 +1,206 @@
+"""``ttc verifier label`` and ``ttc verifier train``."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.commands import launch
+from orchestrator.commands.terminal import say
+from orchestrator.config.loading import load
+from orchestrator.config.schema import BudgetConfig, Config
+from orchestrator.errors import BadInput
+from orchestrator.verifiers.config import TrainConfig
+
+if TYPE_CHECKING:
+    from orchestrator.problems.answers import Answers
+    from orchestrator.problems.codec import Codec
+    from orchestrator.verifiers.label import Labeller
+    from orchestrator.verifiers.train import Augment
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb and its commands to the command's parser."""
+    verifier = commands.add_parser("verifier", help="label steps by rollouts, and train a verifier on them")
+    own = verifier.add_subparsers(required=True, metavar="COMMAND")
+
+    label = own.add_parser(
+        "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
+    )
+    label.add_argument(
+        "config",
+        help="a YAML file; its generator, reviser, problems, and budget in flops or tokens count",
+    )
+    label.add_argument("out", type=Path, help="the Parquet file to write")
+    label.add_argument("overrides", nargs="*", metavar="key=value")
+    label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
+    label.add_argument("--completions", type=int, default=16, help="a step (default: 16)")
+    label.add_argument("--chains", type=int, help="for an ORM: label attempts of so many chains instead")
+    label.add_argument("--length", type=int, default=5, help="attempts a chain (default: 5)")
+    label.add_argument("--resume", metavar="RUN_ID", help="go on with a labelling that was interrupted")
+    label.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    label.set_defaults(command=_label)
+
+    train = own.add_parser("train", help="train a verifier on such labels; resumable")
+    train.add_argument("labels", nargs="+", type=Path, metavar="LABELS.parquet")
+    train.add_argument(
+        "--backbone", required=True, help="a causal language model, or a verifier: a directory or a hub id"
+    )
+    train.add_argument("--out", required=True, type=Path, help="the directory of the verifier")
+    for option in fields(TrainConfig):
+        kind = _layers if option.name == "freeze" else type(option.default)
+        name = "--" + option.name.replace("_", "-")
+        train.add_argument(name, type=kind, default=option.default, help=f"(default: {option.default})")
+    train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
+    train.add_argument("--runs", default="runs", help="whose MLflow store gets the curves (default: runs)")
+    train.add_argument("--no-tracking", action="store_true", help="leave MLflow alone")
+    train.set_defaults(command=_train)
+
+
+def _layers(text: str) -> int:
+    """How many layers to freeze: a number, or ``all`` as -1."""
+    return -1 if text == "all" else int(text)
+
+
+def _label(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.strategies.definition import at_least
+    from orchestrator.verifiers.label import ChainLabeller, StepLabeller
+
+    chained = options.chains is not None
+    for name in ("chains", "length") if chained else ("solutions", "completions"):
+        at_least(f"--{name}", getattr(options, name), 1)
+    strategy = "revisions" if chained else "best_of_n"
+    # Equal shares: a problem that is stopped once its answer is sure would have no labels.
+    own = ["verifier.model=null", f"strategy.name={strategy}", "allocation.name=uniform"]
+    config = load(options.config, [*options.overrides, *own])
+    make: Callable[[Codec, Answers], Labeller] = (
+        partial(ChainLabeller, chains=options.chains, length=options.length)
+        if chained
+        else partial(StepLabeller, solutions=options.solutions, completions=options.completions)
+    )
+    return label(config, make, options.out, options.json, errors, run_id=options.resume)
+
+
+def label(
+    config: Config,
+    make: Callable[[Codec, Answers], Labeller],
+    out: Path,
+    as_json: bool,
+    errors: Console,
+    *,
+    run_id: str | None = None,
+) -> int:
+    """Run ``config`` with a labeller in its strategy's place, and write what it learns to ``out``: the exit
+    status, 1 where no problem could be labelled. ``run_id`` names a run that goes on.
+
+    A budget in FLOPs or tokens is kept to, and how many problems it does not pay for is said. One in
+    generations, which are a search's and not rollouts, makes way for one that pays the worst case of each.
+    """
+    from orchestrator.analysis.store import LABEL
+    from orchestrator.config.preparation import prepare
+    from orchestrator.problems.answers import ANSWERS
+    from orchestrator.runs.run import new_run_id
+    from orchestrator.verifiers.label import write_labels
+
+    _check_writable(out)
+    prepared = prepare(config)
+    labeller = make(prepared.codec, ANSWERS[config.problems.answers])
+    longest = max(map(len, prepared.prompts))
+    worst = len(prepared.problems) * labeller.worst(prepared, longest)
+    worst += worst >> 52  # as a float it must not be less
+    if config.budget.units == ["generations"]:
+        config.budget = BudgetConfig(flops=float(worst), solution_tokens=config.budget.solution_tokens)
+        say(errors, f"labels cost {worst:.3g} FLOPs at most, all at full length; budget.flops sets a limit")
+    config.name += "-label"
+    if run_id is not None and not (Path(config.runs) / run_id).is_dir():
+        raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
+    run_id = run_id or new_run_id(config)
+    status = launch.run(
+        config,
+        as_json,
+        errors,
+        run_id=run_id,
+        make_search=lambda codec: labeller,
+        role=LABEL,
+        instead=labeller.name,
+    )
+    if status == 130:
+        say(errors, f"to go on: the same command with --resume {run_id}")
+        return status
+    if labeller.unpaid:
+        dropped = f"{len(labeller.unpaid)} of {len(prepared.problems)} problems are not labelled"
+        enough = (
+            f"the budget does not pay for their rollouts; budget.flops={1.01 * worst:.3g} is enough for all"
+        )
+        say(errors, f"warning: {dropped}: {enough}", "yellow")
+    if not labeller.rows:
+        say(errors, f"no solution is labelled; {out} is not written", "bold red")
+        return 1
+    write_labels(labeller.rows, out)
+    say(errors, f"{len(labeller.rows)} labelled solutions in {out}")
+    return status
+
+
+def _check_writable(out: Path) -> None:
+    """Raises BadInput where ``out`` cannot become a file."""
+    allowed = "allowed: a file that can be written"
+    if out.is_dir():
+        raise BadInput("out", str(out), f"{allowed}; this is a directory")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise BadInput("out", str(out), f"{allowed} ({error.strerror})") from error
+
+
+def _train(options: argparse.Namespace, errors: Console) -> int:
+    config = TrainConfig(**{option.name: getattr(options, option.name) for option in fields(TrainConfig)})
+    runs = None if options.no_tracking else Path(options.runs)
+    train(options.labels, options.backbone, options.out, config, runs, errors, minutes=options.minutes)
+    return 0
+
+
+def train(
+    labels: list[Path],
+    backbone: str,
+    out: Path,
+    config: TrainConfig,
+    runs: Path | None,
+    errors: Console,
+    *,
+    experiment: str = "verifier",
+    minutes: float | None = None,
+    augment: Augment | None = None,
+) -> None:
+    """Train a verifier, say how good it is, and log its curves to the MLflow store of ``runs`` (None:
+    nowhere)."""
+    config.check()
+    from orchestrator.tracking.tracker import Tracker, passing
+    from orchestrator.verifiers.label import read_labels
+    from orchestrator.verifiers.measures import describe
+    from orchestrator.verifiers.train import train
+
+    rows = read_labels(labels)
+    tracker = None
+    if runs is not None:
+        params = {"backbone": backbone, "solutions": len(rows), **asdict(config)}
+        tracker = Tracker(runs, passing(out.name), experiment, params, title=out.name)
+    track = tracker.metrics if tracker is not None else lambda metrics: None
+    status = "FAILED"
+    try:
+        measures = train(rows, backbone, out, config, augment=augment, minutes=minutes, track=track)
+        status = "KILLED" if measures is None else "FINISHED"
+    finally:
+        untracked = tracker.close(status) if tracker is not None else None
+    if untracked is not None:
+        say(errors, f"warning: {untracked}", "yellow")
+    if measures is not None:
+        print(describe(measures))

@@ -1,0 +1,131 @@
+"""What a run's results depend on, as one hash: a journal goes on only with what it was begun with.
+
+No path and no time is in it, so runs, models and problems may be moved, also to another machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from orchestrator.config.schema import Config, to_dict
+
+HOW_FAST = frozenset(
+    [
+        "async_scheduling",
+        "block_size",
+        "compilation_config",
+        "cpu_offload_gb",
+        "cudagraph_capture_sizes",
+        "data_parallel_address",
+        "data_parallel_backend",
+        "data_parallel_rpc_port",
+        "data_parallel_size",
+        "data_parallel_size_local",
+        "device_ids",
+        "disable_custom_all_reduce",
+        "disable_log_stats",
+        "distributed_executor_backend",
+        "distributed_timeout_seconds",
+        "download_dir",
+        "enable_chunked_prefill",
+        "enable_prefix_caching",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "kv_cache_memory_bytes",
+        "kv_events_config",
+        "kv_offloading_backend",
+        "kv_offloading_size",
+        "kv_transfer_config",
+        "load_format",
+        "long_prefill_token_threshold",
+        "max_cudagraph_capture_size",
+        "max_num_batched_tokens",
+        "max_num_seqs",
+        "max_parallel_loading_workers",
+        "model_loader_extra_config",
+        "num_gpu_blocks_override",
+        "numa_bind",
+        "numa_bind_cpus",
+        "numa_bind_nodes",
+        "optimization_level",
+        "performance_mode",
+        "pipeline_parallel_size",
+        "prefix_caching_hash_algo",
+        "scheduling_policy",
+        "stream_interval",
+        "tensor_parallel_size",
+        "use_tqdm_on_load",
+    ]
+)
+"""Engine options that say how much at once, how fast or where. Any other may change what is computed."""
+
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+MIB = 2**20
+PIECES = 16
+"""So many MiB of a file of weights are read, evenly over it: some layers may be as they were."""
+
+
+def fingerprint(config: Config) -> str:
+    """SHA-256 of the keys that determine a run's results: not of where or how fast it runs. A model in a
+    directory counts by what it is and not by its path; of files that a configuration names otherwise
+    (problems, a strategy, a policy) the name counts, and ``preparation`` adds what is in them."""
+    keys = to_dict(config)
+    for key in ("cluster", "tracking", "runs", "max_searches", "name"):
+        keys.pop(key)
+    for pool in ("generator", "verifier", "reviser"):
+        for key in ("replicas", "min_replicas", "resources"):
+            keys[pool].pop(key)
+        engine = keys[pool]["engine"]
+        keys[pool]["engine"] = {name: value for name, value in engine.items() if name not in HOW_FAST}
+        keys[pool]["model"] = _model(keys[pool]["model"])
+    for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
+        if isinstance(holder.get(key), str):
+            holder[key] = Path(holder[key]).name
+    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
+
+
+def _model(model: str | None) -> Any:
+    """What a model is: a hub id, and the commit of it that is here; of a directory the names, sizes and
+    contents (``_pieces``) of its weights, its configuration and its tokenizer."""
+    if model is None:
+        return None
+    directory = Path(model).expanduser()
+    if not directory.is_dir():
+        return [model, _commit(model)]
+    files = sorted(file for file in directory.iterdir() if file.suffix in WEIGHTS or file.name in BESIDE)
+    described = []
+    for file in files:
+        about = file.stat()
+        described.append([file.name, about.st_size, _pieces(file, about.st_size, about.st_mtime_ns)])
+    return described
+
+
+def _commit(model: str) -> str | None:
+    """The hub's commit of which this machine's copy of a model's configuration is; None where it has none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(model, "config.json")
+    except ValueError:  # no hub id either
+        return None
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
+@lru_cache(maxsize=256)
+def _pieces(file: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, or of ``PIECES`` MiB of it from the first to the last. ``size`` in bytes; it and
+    ``changed`` tell a file that was written anew since from the one that is remembered."""
+    sha = hashlib.sha256()
+    with file.open("rb") as opened:
+        if size <= PIECES * MIB:
+            sha.update(opened.read())
+        for piece in range(PIECES if size > PIECES * MIB else 0):
+            opened.seek((size - MIB) * piece // (PIECES - 1))
+            sha.update(opened.read(MIB))
+    return sha.hexdigest()

@@ -1,0 +1,115 @@
+"""From a YAML file, the files it inherits from, and ``key=value`` overrides to a checked configuration.
+
+Everything that can be wrong with a configuration is found here, before any engine starts, and is
+said in one line (``BadInput``) that names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from yaml import YAMLError
+
+from orchestrator.budget.units import UNITS
+from orchestrator.config.checks import check
+from orchestrator.config.schema import Config
+from orchestrator.errors import BadInput, one_of
+
+SWEEP = "sweep"
+"""The section of a file that ``ttc sweep`` reads (orchestrator/runs/grid.py)."""
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file (and the files it inherits from through ``base:``), apply ``key=value``
+    overrides, check everything. Raises BadInput."""
+    stack = layers(path, overrides)
+    if any(SWEEP in layer for layer in stack):
+        raise BadInput(SWEEP, str(path), "one run has no such section; it is for ttc sweep")
+    return build(stack)
+
+
+def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
+    """The file's bases, the deepest first, the file, then each ``key=value``; nothing of it checked yet.
+    Raises BadInput."""
+    try:
+        found = _layers(Path(path))
+        for override in overrides:
+            key, separator, _ = override.partition("=")
+            if not separator or not key:
+                raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
+            found.append(OmegaConf.from_dotlist([override]))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise explained(error, OmegaConf.structured(Config)) from error
+    return found
+
+
+def merged(stack: Sequence[DictConfig]) -> DictConfig:
+    """Each layer over those before it, on the schema; interpolations are kept. Raises BadInput."""
+    result = OmegaConf.structured(Config)
+    try:
+        for layer in stack:
+            result = _over(result, layer)
+    except OmegaConfBaseException as error:
+        raise explained(error, result) from error
+    return result
+
+
+def build(stack: Sequence[DictConfig]) -> Config:
+    """The checked configuration that the layers amount to. Raises BadInput."""
+    result = merged(stack)
+    try:
+        config: Config = OmegaConf.to_object(result)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise explained(error, result) from error
+    check(config)
+    return config
+
+
+def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
+    """The file's bases, the deepest first, then the file."""
+    if path.resolve() in seen:
+        raise BadInput("base", str(path), "a configuration cannot inherit from itself")
+    if not path.is_file():
+        raise BadInput("config" if not seen else "base", str(path), "allowed: an existing YAML file")
+    try:
+        layer = OmegaConf.load(path)
+    except UnicodeDecodeError as error:
+        raise BadInput("config", str(path), f"the file is not UTF-8 text ({error.reason})") from error
+    if not isinstance(layer, DictConfig):
+        raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
+    if isinstance(layer.get("strategy"), str):
+        layer.strategy = {"name": layer.strategy}
+    base = layer.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise BadInput("base", base, "allowed: the path of another YAML file")
+    before = _layers(path.parent / base, (*seen, path.resolve())) if base is not None else []
+    return [*before, layer]
+
+
+def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
+    """``layer`` over ``below``. Where it names another strategy, the old one's parameters go; where it
+    gives a budget, so does the one in another unit."""
+    name = OmegaConf.select(layer, "strategy.name")
+    if name is not None and name != OmegaConf.select(below, "strategy.name"):
+        below.strategy = {}
+    if any(OmegaConf.select(layer, f"budget.{unit}") is not None for unit in UNITS):
+        below.budget = OmegaConf.merge(below.budget, dict.fromkeys(UNITS))
+    return OmegaConf.merge(below, layer)  # type: ignore[return-value]
+
+
+def explained(error: Exception, merged: DictConfig) -> BadInput:
+    """OmegaConf's error as one line that names key, value and what is allowed."""
+    key = str(getattr(error, "full_key", None) or "config")
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, ConfigKeyError):
+        parent = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
+        known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+        return BadInput(key, "unknown key", one_of(known) if known else said)
+    if isinstance(error, MissingMandatoryValue):
+        return BadInput(key, None, "this key has no default: give it a value")
+    if isinstance(error, ValidationError):
+        return BadInput(key, getattr(error, "value", None) or said, said)
+    return BadInput(key, said, "allowed: valid YAML and resolvable ${...} interpolations")

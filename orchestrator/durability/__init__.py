@@ -1,0 +1,1 @@
+"""What survives a crash: the journal of operations, and files that are written whole."""

@@ -1,0 +1,146 @@
+"""The claims of the literature that an experiment can test, each a pure function from the evidence to what
+was measured of each of its parts. How a part is decided: ``verdicts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.report import claims_of_search, claims_of_selection
+from orchestrator.report.evidence import Evidence
+from orchestrator.report.verdicts import Part, Verdict, either, together
+
+
+@dataclass(frozen=True)
+class Claim:
+    number: int
+    statement: str
+    source: str
+    test: Callable[[Evidence], list[Part]]
+    verdict: Callable[[Sequence[Part]], Verdict] = together
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim, what was measured of it here, and the verdict."""
+
+    number: int
+    statement: str
+    source: str
+    parts: Sequence[Part]
+    verdict: Verdict
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+    """Every claim, in their order."""
+    tested = [(claim, claim.test(evidence)) for claim in CLAIMS]
+    return [Finding(c.number, c.statement, c.source, parts, c.verdict(parts)) for c, parts in tested]
+
+
+def _of_one_reviser(parts: Sequence[Part]) -> Verdict:
+    """The claim is about revisers of one kind of training, which no configuration tells: it holds if both of
+    its parts do for one of those that were run."""
+    revisers = [together(parts[i : i + 2]) for i in range(0, len(parts), 2)]
+    if "holds" in revisers:
+        return "holds"
+    return revisers[0] if len(set(revisers)) == 1 else "not decided"
+
+
+search, selection = claims_of_search, claims_of_selection
+CLAIMS = (
+    Claim(
+        1,
+        "Beam search (M = 4) beats weighted best-of-N at N ≤ 16, and is no better at N = 256",
+        "Snell",
+        search.beam_at_small_n,
+    ),
+    Claim(
+        2,
+        "Beam search falls with N on bins 1–2, beats best-of-N on bins 3–4; on bin 5 nothing helps",
+        "Snell",
+        search.beam_by_difficulty,
+    ),
+    Claim(
+        3,
+        "Lookahead is no better than beam search at equal N·(k+1)",
+        "Snell",
+        search.lookahead_against_beam,
+    ),
+    Claim(
+        4,
+        "A PRM of Monte-Carlo soft labels: the last step's score selects better than min or product",
+        "Snell, Qwen",
+        selection.last_step_best,
+    ),
+    Claim(
+        5,
+        "Weighted best-of-N is no worse than plain best-of-N",
+        "Snell",
+        selection.weighted_against_plain,
+    ),
+    Claim(
+        6,
+        "The best sequential share of revisions falls as difficulty rises",
+        "Snell",
+        search.sequential_share,
+    ),
+    Claim(
+        7,
+        "About 38 % of correct attempts flip to incorrect in the next revision, of a reviser that saw no "
+        "correct attempts in its training; selection over the chain recovers them",
+        "Snell",
+        selection.flips,
+        _of_one_reviser,
+    ),
+    Claim(
+        8,
+        "Compute-optimal matches best-of-N with 2–4× fewer FLOPs; "
+        "at small budgets predicted bins do as well as oracle bins",
+        "Snell",
+        search.compute_optimal,
+    ),
+    Claim(
+        9,
+        "Against a larger model, test-time compute loses ground as R and difficulty rise",
+        "Snell",
+        search.crossover,
+    ),
+    Claim(
+        10,
+        "Coverage goes on rising for 10× more samples after majority and reward selection are level",
+        "Brown",
+        selection.coverage_after_plateau,
+    ),
+    Claim(
+        11,
+        "Majority voting tends to whether the most likely answer is right",
+        "Wu",
+        selection.mode,
+    ),
+    Claim(
+        12,
+        "REBASE is no worse than weighted best-of-N of 7× its FLOPs (32 against 256)",
+        "Wu",
+        search.rebase,
+    ),
+    Claim(
+        13,
+        "The best method flips with the verifier, and with the generator's size",
+        "Liu",
+        search.best_method_flips,
+    ),
+    Claim(
+        14,
+        "Elimination covers no less than uniform allocation at an equal budget; accuracy gains less",
+        "Zuo",
+        search.elimination,
+    ),
+    Claim(
+        15,
+        "A Monte-Carlo PRM may fail to beat majority@8",
+        "Qwen",
+        selection.verifier_against_majority,
+        either,
+    ),
+)

@@ -1,0 +1,298 @@
+"""Tests of claims about searches, budgets and who gets them. Each gives the parts of one claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from orchestrator.analysis.cells import Option
+from orchestrator.analysis.estimators import CONFIDENCE, Estimate, Floats, resamples
+from orchestrator.analysis.validation import accuracy_at
+from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
+from orchestrator.report.larger_model import NotMeasured, against_larger
+from orchestrator.report.series import log_ratio
+from orchestrator.report.tables import model, words
+from orchestrator.report.verdicts import (
+    Part,
+    Verdict,
+    above,
+    at_least,
+    near,
+    of_resamples,
+    over_problems,
+    untested,
+)
+
+EASY, MEDIUM, HARD = (1, 2), (3, 4), (4, 5)
+
+
+def beam_at_small_n(evidence: Evidence) -> list[Part]:
+    beam = evidence.main.by_n("beam_search", width=4)
+    best = evidence.main.by_n("best_of_n")
+    both = [n for n in beam if n in best]
+    parts = []
+    small = [n for n in both if n <= 16]
+    what = "beam less best-of-N"
+    if small:
+        gaps = np.mean([_gap(evidence, beam[n], best[n]) for n in small], axis=0)
+        numbers = ", ".join(map(str, small))
+        parts.append(above(f"{what}, mean over n = {numbers}", over_problems(gaps)))
+    else:
+        parts.append(untested(f"{what} at n ≤ 16", "it needs beam_search (width 4) and best_of_n of one n"))
+    if any(n >= 256 for n in both):
+        n = max(both)
+        parts.append(
+            at_least(f"best-of-N less beam at n={n}", over_problems(_gap(evidence, best[n], beam[n])))
+        )
+    else:
+        parts.append(untested(f"{what} at n = 256", "it was not run"))
+    return parts
+
+
+def beam_by_difficulty(evidence: Evidence) -> list[Part]:
+    group = evidence.main
+    beam, best = group.by_n("beam_search", width=4), group.by_n("best_of_n")
+    both = [n for n in beam if n in best]
+    easy, medium, hardest = group.inside(*EASY), group.inside(*MEDIUM), group.inside(5)
+    if easy is None or medium is None or hardest is None or not both or len(beam) < 2:
+        needed = "it needs bins, beam_search (width 4) at two n, and best_of_n at one of them"
+        return [untested("beam by difficulty", needed)]
+    few, many = min(beam), max(beam)
+    fall = _gap(evidence, beam[few], beam[many])
+    gaps = np.mean([_gap(evidence, beam[n], best[n]) for n in both], axis=0)
+    span = f"n={few} to n={many}"
+    return [
+        above(f"loss on bins 1–2, {span}", over_problems(fall, easy)),
+        above("beam less best-of-N on bins 3–4", over_problems(gaps, medium)),
+        near(f"gain on bin 5, {span}", over_problems(-fall, hardest)),
+    ]
+
+
+def lookahead_against_beam(evidence: Evidence) -> list[Part]:
+    """Of each lookahead whose N·(k+1) a beam search of its width had as N; where there are none, at the
+    FLOPs that it was charged, between those of the beam searches."""
+    ahead = [o for o in evidence.main.named("lookahead") if o.strategy["k"] > 0]
+    pairs, spans = [], []
+    for option in ahead:
+        width, cost = option.strategy["width"], option.strategy["n"] * (option.strategy["k"] + 1)
+        beams = evidence.main.by_n("beam_search", width=width)
+        if cost in beams:
+            pairs.append(_gap(evidence, beams[cost], option))
+        elif len(beams) > 1:
+            spans.append((option, list(beams.values())))
+    if pairs:
+        return [at_least("beam less lookahead at equal N·(k+1)", over_problems(np.mean(pairs, axis=0)))]
+    gaps = [gap for option, beams in spans if (gap := _at_flops(evidence, option, beams)) is not None]
+    if gaps:
+        mean = of_resamples(-np.mean(gaps, axis=0))
+        return [at_least("beam less lookahead at equal FLOPs", mean)]
+    return [untested("beam less lookahead", "it needs lookahead (k > 0) and beam_search of comparable cost")]
+
+
+def sequential_share(evidence: Evidence) -> list[Part]:
+    """The share is that of log n that the most accurate chain length takes; ties share it."""
+    what = "best sequential share on bins 1–2 less that on bins 4–5"
+    by_n: dict[int, list[Option]] = {}
+    for option in evidence.main.revisions:
+        by_n.setdefault(int(option.strategy["n"]), []).append(option)
+    found = [(n, o) for n, o in by_n.items() if n > 1 and len(o) > 1]
+    easy, hard = evidence.main.inside(*EASY), evidence.main.inside(*HARD)
+    if not found or easy is None or hard is None:
+        return [untested(what, "it needs bins, and revisions with one n and different lengths")]
+    n, options = max(found, key=lambda each: (len(each[1]), each[0]))
+    right = np.array([option.correct(evidence.rule) for option in options])
+    share = np.array([0.5 + log_ratio(option) / (2 * np.log2(n)) for option in options])
+
+    def best(inside: Floats, seed: int) -> Floats:
+        count = int(inside.sum())
+        weights = np.vstack([np.full(count, 1 / count), resamples(count, seed)])
+        means = weights @ right[:, inside > 0].T
+        top = means >= means.max(axis=1, keepdims=True) - 1e-12
+        return (top @ share) / top.sum(axis=1)
+
+    for inside, word in ((easy, "1–2"), (hard, "4–5")):
+        if np.ptp(right[:, inside > 0].mean(axis=1)) < 1e-12:
+            return [untested(what, f"on bins {word} all lengths are equally accurate (n={n})")]
+    gap = of_resamples(best(easy, 0) - best(hard, 1))
+    return [above(f"{what} (n={n}, {len(options)} lengths)", gap, points=False)]
+
+
+def compute_optimal(evidence: Evidence) -> list[Part]:
+    """The factor at the largest N, both FLOPs charged with the estimate of difficulty and without; bins at
+    the lower half of the budgets."""
+    fit = evidence.fit
+    if fit is None:
+        return [untested("saving", f"no policy could be learned ({evidence.policy})")]
+    parts = []
+    for paid, comparison in (("charged", fit.charged), ("free, as Snell counts", fit.uncharged)):
+        saving = max(comparison["predicted"].savings, key=lambda each: each.baseline_flops)
+        what = f"best-of-N's FLOPs over the policy's at {saving.baseline}, estimate {paid}"
+        part = above(f"{what} (at least)" if saving.at_least else what, saving.factor, 2.0, points=False)
+        if saving.at_least and part.verdict == "does not hold":  # it may be more
+            part = replace(part, verdict="not decided")
+        parts.append(part)
+    oracle, predicted = fit.validated["oracle"], fit.validated["predicted"]
+    low = max(1, len(oracle.levels) // 2)
+    gaps = (predicted.accuracy - oracle.accuracy)[:low].mean(axis=0)
+    parts.append(near("predicted less oracle bins at the lower budgets", over_problems(gaps)))
+    return parts
+
+
+def crossover(evidence: Evidence) -> list[Part]:
+    """Search less larger model at matched FLOPs, verifier included."""
+    try:
+        matches = against_larger(evidence)[-1].matches
+    except NotMeasured as reason:
+        return [untested("against a larger model", str(reason))]
+    by = {(m.ratio, m.bin): m.difference for m in matches}
+    ratios = sorted({ratio for ratio, _ in by})
+    low, high = ratios[0], ratios[-1]
+    bins = sorted({number for _, number in by if number})
+    easy, hard = by[high, bins[0]], by[high, bins[-1]]
+    unsure = sorted({(m.reach, m.ratio) for m in matches if m.reach != "measured"})
+    note = "".join(f", R = {ratio:g} {reach} what was measured" for reach, ratio in unsure)
+    return [
+        above(f"lead at R = {low:g} less lead at R = {high:g}{note}", _less(by[low, 0], by[high, 0])),
+        above(f"lead on the easiest bin less the hardest, R = {high:g}", _less(easy, hard)),
+    ]
+
+
+def rebase(evidence: Evidence) -> list[Part]:
+    """The dearest REBASE that best-of-N of 7 times its FLOPs was measured for."""
+    what = "REBASE less weighted best-of-N of 7× its FLOPs"
+    best = list(evidence.main.by_n("best_of_n").values())
+    for option in reversed(list(evidence.main.by_n("rebase").values())):
+        gap = _at_flops(evidence, option, best, times=7.0) if len(best) > 1 else None
+        if gap is not None:
+            return [at_least(f"{what} (n={option.strategy['n']})", of_resamples(gap))]
+    return [untested(what, "it needs rebase, and best_of_n below and above 7 times its FLOPs")]
+
+
+def best_method_flips(evidence: Evidence) -> list[Part]:
+    """Between two verifiers, and between two generators: is there a pair of strategies of which one is
+    better with one model and the other with the other? Each strategy at its largest budget; intervals are
+    widened for as many pairs as are looked at (Bonferroni)."""
+    parts = []
+    for word in ("verifier", "generator"):
+        key = f"{word}.model"
+        pairs = [
+            (one, two)
+            for one, two in combinations(evidence.groups, 2)
+            if one.models[key] != two.models[key]
+            and all(other.startswith(f"{word}.") for other in apart((one, two)))
+            and len(set(_dearest(one)) & set(_dearest(two))) > 1
+        ]
+        if not pairs:
+            needed = f"it needs two strategies that were each run with two {word}s"
+            parts.append(untested(f"flips with the {word}", needed))
+            continue
+        parts.append(_flip(evidence, pairs, key, word))
+    return parts
+
+
+def elimination(evidence: Evidence) -> list[Part]:
+    """Every allocation that is not uniform against the uniform one, of the same strategy and budget."""
+    pairs = [
+        (other, uniform)
+        for other in evidence.main.options
+        if allocation_of(other) != UNIFORM
+        for uniform in evidence.main.named(other.strategy["name"])
+        if uniform.strategy == other.strategy
+        and _reviser(uniform) == _reviser(other)
+        and abs(uniform.budget / other.budget - 1) < 0.01
+    ]
+    if not pairs:
+        return [untested("coverage", "it needs a strategy under another allocation and the uniform one")]
+    covered = np.mean([other.covered - uniform.covered for other, uniform in pairs], axis=0)
+    right = np.mean([_gap(evidence, *pair) for pair in pairs], axis=0)
+    names = ", ".join(sorted({allocation_of(other) for other, _ in pairs}))
+    return [
+        at_least(f"{names} less uniform, coverage", over_problems(covered)),
+        above(f"{names}: gain in coverage less gain in accuracy", over_problems(covered - right)),
+    ]
+
+
+def _reviser(option: Option) -> dict[str, Any]:
+    return {k: v for k, v in option.cells[0].extras.items() if k.startswith("reviser.")}
+
+
+def _gap(evidence: Evidence, one: Option, other: Option) -> Floats:
+    """Of each problem: ``one``'s accuracy less the ``other``'s, means over seeds."""
+    return one.correct(evidence.rule) - other.correct(evidence.rule)
+
+
+def _at_flops(
+    evidence: Evidence, option: Option, others: Sequence[Option], times: float = 1.0
+) -> Floats | None:
+    """The option's accuracy less that of the others at ``times`` its FLOPs (interpolated in log FLOPs), of
+    all problems and of their resamples; None where they were not measured so cheap or so dear."""
+    problems = len(evidence.main.problems)
+    weights = np.vstack([np.full(problems, 1 / problems), resamples(problems)])
+    cost, right = weights @ option.cost(), weights @ option.correct(evidence.rule)
+    flops = weights @ np.array([each.cost() for each in others]).T
+    accuracy = weights @ np.array([each.correct(evidence.rule) for each in others]).T
+    if not flops[0].min() <= times * cost[0] <= flops[0].max():
+        return None
+    at = [accuracy_at(np.array([times * c]), f, a)[0] for c, f, a in zip(cost, flops, accuracy, strict=True)]
+    return np.asarray(right - np.array(at))
+
+
+def _less(one: Estimate, other: Estimate) -> Estimate:
+    """The difference of two estimates as if they were independent: their half-widths add in squares
+    (MOVER, Newcombe 1998). Where they share problems, and so rise and fall together, it is too wide."""
+    value = one.value - other.value
+    down = np.hypot(one.value - one.low, other.high - other.value)
+    up = np.hypot(one.high - one.value, other.value - other.low)
+    return Estimate(value, float(value - down), float(value + up))
+
+
+def _dearest(group: Group) -> dict[str, Option]:
+    """Each strategy, by its name and parameters but ``n``: its option of the largest budget that all of
+    the group's had."""
+    found: dict[str, list[Option]] = {}
+    for option in group.options:
+        if allocation_of(option) == UNIFORM:
+            fixed = {key: value for key, value in option.strategy.items() if key != "n"}
+            found.setdefault(words(fixed), []).append(option)
+    most = min((max(option.budget for option in options) for options in found.values()), default=0.0)
+    return {
+        name: max(fits, key=lambda option: (option.budget, option.strategy.get("n", 0)))
+        for name, options in found.items()
+        if (fits := [option for option in options if option.budget <= 1.01 * most])
+    }
+
+
+def _flip(evidence: Evidence, pairs: Sequence[tuple[Group, Group]], key: str, word: str) -> Part:
+    """The pair of groups and strategies that flips most clearly; that none can, if in all of them one
+    strategy is the best beyond doubt."""
+    looked = [
+        (one, two, a, b)
+        for one, two in pairs
+        for a, b in combinations(sorted(set(_dearest(one)) & set(_dearest(two))), 2)
+    ]
+    level = 1 - (1 - CONFIDENCE) / (2 * len(looked))
+    seen = []
+    for one, two, a, b in looked:
+        gaps = []
+        for group in (one, two):
+            rule, best = evidence.rule_of(group), _dearest(group)
+            values = best[a].correct(rule) - best[b].correct(rule)
+            gaps.append(over_problems(values, confidence=level))
+        strength = min(
+            max(gaps[0].low, -gaps[0].high) if gaps[0].value * gaps[1].value < 0 else -1.0,
+            max(gaps[1].low, -gaps[1].high),
+        )
+        seen.append((strength, one, two, a, b, gaps))
+    strength, one, two, a, b, gaps = max(seen, key=lambda each: each[0])
+    flipped = strength > 0
+    settled = all(g[0].low * g[0].high > 0 and g[1].low * g[1].high > 0 for *_, g in seen) and not flipped
+    names = [model(group.models[key]) for group in (one, two)]
+    said = f"{a} less {b} with {names[0]}, against {100 * gaps[1].value:+.1f} "
+    said += f"[{100 * gaps[1].low:+.1f}, {100 * gaps[1].high:+.1f}] with {names[1]}"
+    verdict: Verdict = "holds" if flipped else "does not hold" if settled else "not decided"
+    test = f"of opposite signs, each beyond doubt at {100 * level:.1f} %"
+    return Part(f"flips with the {word}: {said}", verdict, gaps[0], test)

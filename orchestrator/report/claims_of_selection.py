@@ -1,0 +1,182 @@
+"""Tests of claims about selection, verifiers and coverage. Each gives the parts of one claim."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from orchestrator.analysis.cells import Cell, Option, correct_by_aggregation
+from orchestrator.analysis.estimators import Floats, resamples
+from orchestrator.report.evidence import Evidence, Group
+from orchestrator.report.tables import group_words, model
+from orchestrator.report.verdicts import (
+    Part,
+    above,
+    at_least,
+    near,
+    no_more,
+    of_resamples,
+    over_problems,
+    untested,
+)
+from orchestrator.search.selection import Candidate, weighted
+
+
+def last_step_best(evidence: Evidence) -> list[Part]:
+    """On the largest best-of-N, read by weighted selection under each aggregation of step scores."""
+    what = "last step against {}"
+    option = _largest(evidence.main)
+    if option is None or any(cell.results is None for cell in option.cells):
+        return [untested("last, min and product", "it needs best_of_n with n > 1")]
+    chosen = [correct_by_aggregation(cell) for cell in option.cells]
+    if ("weighted", "last") not in chosen[0]:
+        return [untested("last, min and product", "nothing is scored")]
+    by = {way: np.mean([c["weighted", way] for c in chosen], axis=0) for way in ("last", "min", "prod")}
+    who = f"{model(evidence.main.models['verifier.model'])}, n={option.strategy['n']}"
+    return [
+        above(f"{what.format(way)} ({who})", over_problems(by["last"] - by[way])) for way in ("min", "prod")
+    ]
+
+
+def weighted_against_plain(evidence: Evidence) -> list[Part]:
+    """Over all best-of-N with n > 1."""
+    what = "weighted less plain"
+    found = [o for n, o in evidence.main.by_n("best_of_n").items() if n > 1]
+    if not found or not {"weighted", "best"} <= set(evidence.main.rules):
+        return [untested(what, "it needs best_of_n with n > 1 and a verifier")]
+    gaps = np.mean([option.correct("weighted") - option.correct("best") for option in found], axis=0)
+    return [at_least(f"{what}, mean over n = {_numbers(found)}", over_problems(gaps))]
+
+
+def flips(evidence: Evidence) -> list[Part]:
+    """For each reviser, over all its chains of two attempts at least: how often a correct attempt's revision
+    is incorrect, and how much more often weighted selection within a chain is right than its last attempt.
+
+    The share depends on the reviser's training: one that never saw a correct attempt in its context, as the
+    paper's, learned always to change the answer.
+    """
+    parts = []
+    for options in evidence.main.by_reviser:
+        cells = [c for o in options if o.strategy["length"] > 1 for c in o.cells if c.results is not None]
+        if cells:
+            parts += _flips_of(cells, "weighted" in evidence.main.rules)
+    return parts or [untested("flips", "it needs revisions with length > 1")]
+
+
+def _flips_of(cells: Sequence[Cell], scored: bool) -> list[Part]:
+    """Of one reviser's runs, on the same problems."""
+    problems = len(cells[0].problems)
+    kept, lost, gain, chains = (np.zeros(problems) for _ in range(4))
+    for cell in cells:
+        for problem, attempts in _chains(cell):
+            right = [correct for correct, _ in attempts]
+            kept[problem] += sum(a and b for a, b in pairwise(right))
+            lost[problem] += sum(a and not b for a, b in pairwise(right))
+            answer = weighted([candidate for _, candidate in attempts])
+            picked = any(c for c, candidate in attempts if candidate.answer == answer and answer is not None)
+            gain[problem] += picked - right[-1]
+            chains[problem] += 1
+    reviser = cells[0].extras["reviser.model"]
+    who = "the generator" if reviser is None else model(reviser)
+    share_of = f"share of correct attempts that flip, {who}"
+    recovered = f"selection over the chain less its last attempt, {who}"
+    weights = np.vstack([np.full(problems, 1 / problems), resamples(problems)])
+    revised = weights @ (kept + lost)
+    parts = []
+    if not revised.all():
+        parts.append(untested(share_of, "hardly any correct attempt was revised"))
+    else:
+        share = of_resamples((weights @ lost) / revised)
+        parts.append(near(share_of, share, 0.38, 0.10, points=False))
+    if not scored:  # without scores the choice is no choice
+        return [*parts, untested(recovered, "nothing is scored: it needs a verifier")]
+    gains = gain[chains > 0] / chains[chains > 0]
+    return [*parts, above(recovered, over_problems(gains))]
+
+
+def coverage_after_plateau(evidence: Evidence) -> list[Part]:
+    """From the n at which 10 times more samples were tried too, up to those."""
+    by_n = evidence.main.by_n("best_of_n")
+    pairs = [(n, most) for n in by_n for most in by_n if most >= 10 * n and n > 1]
+    if not pairs:
+        return [untested("coverage after the plateau", "it needs best_of_n at n > 1 and at 10 times as many")]
+    n, most = max(pairs)
+    few, many = by_n[n], by_n[most]
+    span = f"from n={n} to n={most}"
+    parts = [above(f"coverage, {span}", over_problems(many.covered - few.covered))]
+    for rule in dict.fromkeys(("majority", evidence.rule)):
+        gain = over_problems(many.correct(rule) - few.correct(rule))
+        parts.append(no_more(f"{rule}, {span}", gain))
+    return parts
+
+
+def mode(evidence: Evidence) -> list[Part]:
+    """How often majority agrees with "the most frequent answer of the difficulty run's samples is right":
+    more often with more samples?"""
+    what = "agreement with the mode"
+    found = {n: option for n, option in evidence.main.by_n("best_of_n").items() if n > 1}
+    cell = evidence.difficulty
+    if cell is None or cell.results is None or len(found) < 2:
+        return [untested(what, "it needs a difficulty run, and best_of_n at two different n > 1")]
+    right = _mode_right(cell)
+    agreement = {n: 1 - abs(option.correct("majority") - right) for n, option in found.items()}
+    few, many = min(found), max(found)
+    more = over_problems(agreement[many] - agreement[few])
+    return [above(f"{what}, n={many} ({100 * agreement[many].mean():.0f} %) less n={few}", more)]
+
+
+def verifier_against_majority(evidence: Evidence) -> list[Part]:
+    """Of each verifier, on the best-of-N whose n is closest to 8."""
+    parts = []
+    scored = [group for group in evidence.groups if "weighted" in group.rules]
+    for group in scored:
+        by_n = {n: o for n, o in group.by_n("best_of_n").items() if n > 2}
+        if not by_n:
+            continue
+        n = min(by_n, key=lambda n: abs(np.log2(n / 8)))
+        gain = over_problems(by_n[n].correct("weighted") - by_n[n].correct("majority"))
+        what = f"{group_words(group, scored)}, weighted less majority at n={n}"
+        parts.append(no_more(what, gain))
+    return parts or [untested("weighted less majority", "it needs best_of_n near n = 8, scored")]
+
+
+def _largest(group: Group) -> Option | None:
+    by_n = {n: option for n, option in group.by_n("best_of_n").items() if n > 1}
+    return by_n[max(by_n)] if by_n else None
+
+
+def _numbers(found: Iterable[Option]) -> str:
+    return ", ".join(str(option.strategy["n"]) for option in found)
+
+
+def _chains(cell: Cell) -> Iterable[tuple[int, list[tuple[bool, Candidate]]]]:
+    """Each chain of two attempts at least, with its problem: whether each attempt is correct, in turn."""
+    chains: dict[tuple[int, str], list[tuple[int, bool, Candidate]]] = {}
+    s = cell.solutions
+    for problem, path, answer, correct, score in zip(
+        s.problem, s.path, s.answer, s.correct, s.score, strict=True
+    ):
+        first, _, rest = path.partition(".")
+        candidate = Candidate(answer, None if np.isnan(score) else float(score), first)
+        chains.setdefault((int(problem), first), []).append((len(rest), bool(correct), candidate))
+    for (problem, _), attempts in chains.items():
+        if len(attempts) > 1:
+            attempts.sort(key=lambda attempt: attempt[0])
+            yield problem, [(correct, candidate) for _, correct, candidate in attempts]
+
+
+def _mode_right(cell: Cell) -> Floats:
+    """1 for each problem whose most frequent answer is correct."""
+    counts: list[Counter[str]] = [Counter() for _ in cell.problems]
+    correct: list[set[str]] = [set() for _ in cell.problems]
+    s = cell.solutions
+    for problem, answer, right in zip(s.problem, s.answer, s.correct, strict=True):
+        if answer is not None:
+            counts[problem][answer] += 1
+            if right:
+                correct[problem].add(answer)
+    modes = [count.most_common(1)[0][0] if count else None for count in counts]
+    return np.array([float(mode in right) for mode, right in zip(modes, correct, strict=True)])

@@ -1,0 +1,203 @@
+"""What a report is made from: an experiment's options grouped by models, its difficulty bins, its policy.
+
+Nothing that is missing stops a report: it is noted in words instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from orchestrator.allocation.policy import same_model
+from orchestrator.analysis.cells import Cell, Option, options
+from orchestrator.analysis.difficulty import oracle_bins
+from orchestrator.analysis.estimators import Floats, Ints
+from orchestrator.analysis.fit import Fit, Study, fit, study
+from orchestrator.analysis.store import Experiment
+from orchestrator.errors import BadInput, one_of
+
+UNIFORM = "uniform"
+"""The allocation that gives every problem an equal share."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The options of the same models over the same problems, by mean FLOPs. ``models``: ``Cell.models``,
+    which they share. ``bins``: each problem's difficulty, 1 the easiest; None where no run tells it."""
+
+    models: Mapping[str, Any]
+    options: Sequence[Option]
+    bins: Ints | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.options[0].cells[0].problems
+
+    @property
+    def rules(self) -> list[str]:
+        """The selection rules that every option has."""
+        return sorted(set.intersection(*(set(c.correct) for option in self.options for c in option.cells)))
+
+    def named(self, name: str, *, allocation: str = UNIFORM, **parameters: Any) -> list[Option]:
+        """The options of a strategy with these parameters, by mean FLOPs."""
+        return [
+            option
+            for option in self.options
+            if option.strategy["name"] == name
+            and allocation_of(option) == allocation
+            and all(option.strategy.get(key) == value for key, value in parameters.items())
+        ]
+
+    def by_n(self, name: str, **parameters: Any) -> dict[int, Option]:
+        """The options of a strategy by their ``n``, ascending; of several the one with most to spend,
+        which its budget cuts least."""
+        found: dict[int, Option] = {}
+        for option in sorted(self.named(name, **parameters), key=lambda option: option.budget):
+            if "n" in option.strategy:
+                found[int(option.strategy["n"])] = option
+        return dict(sorted(found.items()))
+
+    @property
+    def revisions(self) -> list[Option]:
+        """Chains of one reviser, shown its attempts in one way: of several those with most options."""
+        return max(self.by_reviser, key=len, default=[])
+
+    @property
+    def by_reviser(self) -> list[list[Option]]:
+        """Chains of each reviser, shown its attempts in one way."""
+        found: dict[str, list[Option]] = {}
+        for option in self.named("revisions"):
+            found.setdefault(repr(option.cells[0].extras), []).append(option)
+        return list(found.values())
+
+    def inside(self, *numbers: int) -> Floats | None:
+        """1 for each problem of these bins, else 0; None where the bins are not known, or empty."""
+        if self.bins is None or not np.isin(self.bins, numbers).any():
+            return None
+        return np.isin(self.bins, numbers).astype(float)
+
+
+def allocation_of(option: Option) -> str:
+    return str(option.cells[0].setting["allocation.name"] or UNIFORM)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """``groups``: the first is the one that the report is about, whose problems the difficulty run bins.
+    ``policy`` is what was learned from it, or in words why nothing was; ``options`` are those that it chose
+    among. ``left_out``: runs that are not compared, and why."""
+
+    name: str
+    rule: str
+    groups: Sequence[Group]
+    policy: Fit | str
+    options: Sequence[Option] = ()
+    difficulty: Cell | None = None
+    left_out: Sequence[str] = ()
+
+    @property
+    def main(self) -> Group:
+        return self.groups[0]
+
+    @cached_property
+    def fit(self) -> Fit | None:
+        return None if isinstance(self.policy, str) else self.policy
+
+    def rule_of(self, group: Group) -> str:
+        """The rule that counts; majority where a group has no verifier."""
+        return self.rule if self.rule in group.rules else "majority"
+
+
+def gather(
+    experiment: Experiment, rule: str = "weighted", *, generator: str | None = None, samples: int = 4
+) -> Evidence:
+    """``generator`` names the one that the report is about where there are several; else it is the one
+    with most options. ``samples``: as for ``fit``. Raises BadInput where no run is left to report, or
+    the rule is not among those of its cells."""
+    left_out: list[str] = []
+    found = _groups(experiment, left_out)
+    if generator is not None:
+        known = sorted({str(group.models["generator.model"]) for group in found})
+        found.sort(key=lambda group: not same_model(group.models["generator.model"], generator))
+        if not found or not same_model(found[0].models["generator.model"], generator):
+            raise BadInput("--generator", generator, one_of(known))
+    if not found:
+        raise BadInput("experiment", experiment.name, "it has no finished run but those for difficulty")
+    if rule not in found[0].rules:
+        raise BadInput("--rule", rule, one_of(found[0].rules))
+    difficulty = _difficulty(experiment.difficulty, found[0])
+    if difficulty is not None:
+        number = dict(zip(difficulty.problems, oracle_bins(difficulty), strict=True))
+        if set(number) == set(found[0].problems):
+            found = [_binned(group, number) for group in found]
+        else:
+            left_out.append(f"difficulty run {difficulty.run_id}: it has other problems than the cells")
+            difficulty = None
+    learned: Study | None = None
+    policy: Fit | str = "there is no difficulty run, whose samples tell how hard each problem is"
+    if difficulty is not None and difficulty.models != found[0].models:
+        differ = [k for k, v in found[0].models.items() if difficulty.models[k] != v]
+        policy = (
+            f"difficulty run {difficulty.run_id} has other models than the runs that are compared (its "
+            f"{', '.join(differ)}): it bins their problems, but its scores and costs are not theirs"
+        )
+    elif difficulty is not None:
+        try:
+            learned = study(replace(experiment, difficulty=[difficulty]), rule)
+            policy = fit(learned, samples=samples)
+        except BadInput as error:
+            policy = f"{error.key}: {error.allowed}"
+    return Evidence(
+        experiment.name, rule, found, policy, learned.options if learned else (), difficulty, left_out
+    )
+
+
+def apart(groups: Sequence[Group]) -> list[str]:
+    """The keys of ``Group.models`` by which these groups are told apart."""
+    return [key for key in groups[0].models if len({repr(group.models[key]) for group in groups}) > 1]
+
+
+def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
+    """The run that bins a group's problems: of the group's models, or else of its generator at least, whose
+    scores then tell nothing about the group's verifier. One of other problems only where there is no
+    better."""
+    runs = sorted(runs, key=lambda run: set(run.problems) != set(group.problems))  # the sort is stable
+    alike = [run for run in runs if run.models == group.models]
+    name = group.models["generator.model"]
+    return next(iter([*alike, *(r for r in runs if same_model(r.setting["generator.model"], name))]), None)
+
+
+def _binned(group: Group, number: Mapping[str, int]) -> Group:
+    if not all(problem in number for problem in group.problems):
+        return group
+    return Group(group.models, group.options, np.array([number[problem] for problem in group.problems]))
+
+
+def _groups(experiment: Experiment, left_out: list[str]) -> list[Group]:
+    """The cells by models, the group of most options first. Of a group's cells those count that have the
+    problems of most of them; of a run that was made twice, the later one."""
+    by_models: dict[str, list[Cell]] = {}
+    for cell in experiment.cells:
+        by_models.setdefault(repr(cell.models), []).append(cell)
+    groups = []
+    for cells in by_models.values():
+        counts: dict[tuple[str, ...], int] = {}
+        for cell in cells:
+            counts[cell.problems] = counts.get(cell.problems, 0) + 1
+        most = max(counts, key=lambda problems: counts[problems])
+        once: dict[str, Cell] = {}
+        for cell in cells:
+            key = repr((cell.setting, sorted(cell.strategy.items()), round(cell.budget), cell.seed))
+            if cell.problems != most:
+                left_out.append(f"run {cell.run_id}: it has other problems than most")
+            elif key in once:
+                left_out.append(f"run {once[key].run_id}: run {cell.run_id} has the same configuration")
+                once[key] = cell
+            else:
+                once[key] = cell
+        groups.append(Group(cells[0].models, options(once.values())))
+    return sorted(groups, key=lambda group: -len(group.options))

@@ -1,0 +1,181 @@
+"""How every figure looks: one palette safe for colour-blind readers, a strategy's colour the same in all,
+names beside the curves instead of a legend."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+
+from orchestrator.analysis.estimators import Estimate
+from orchestrator.report.tables import si
+
+INK, QUIET = "#222222", "#6b7280"
+COLOURS = {
+    "best_of_n": "#7a7a7a",
+    "compute_optimal": "#000000",
+    "beam_search": "#0072b2",
+    "lookahead": "#56b4e9",
+    "dvts": "#009e73",
+    "rebase": "#d55e00",
+    "mcts": "#cc79a7",
+    "particle_filtering": "#e69f00",
+    "revisions": "#882255",
+    "budget_forcing": "#999933",
+    "early_rejection": "#117733",
+}
+"""After Okabe & Ito (2008) and Tol (2021). Best-of-N, which all are compared with, is grey."""
+MARKERS = dict(zip(COLOURS, "o*svD^PXhd<", strict=True))
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
+SHADES = ("#08306b", "#2171b5", "#41a0a8", "#c08a2b", "#a03a12")
+"""Of difficulty bins, the easiest first."""
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e7eaee",
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "ttc",
+}
+
+
+def colour(strategy: str) -> str:
+    """A strategy's colour; one of a user's own is slate."""
+    return COLOURS.get(strategy, "#4b5a78")
+
+
+def marker(strategy: str) -> str:
+    return MARKERS.get(strategy, "p")
+
+
+def canvas(
+    columns: int = 1, *, rows: int = 1, width: float = 7.4, height: float = 4.2, **how: Any
+) -> tuple[Figure, Any]:
+    """A figure and its axes, row after row; inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **how).ravel()
+
+
+def styled() -> AbstractContextManager[None]:
+    """Figures that are drawn within have the style."""
+    return matplotlib.rc_context(RC)
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG, its letters as shapes: it looks the same wherever it is opened."""
+    out = io.StringIO()
+    with styled():
+        figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.05)
+    return out.getvalue()
+
+
+def flops_axis(axes: Axes, ticks: int = 7, label: str = "FLOPs charged a problem") -> None:
+    """A base-2 logarithm with about as many ticks, each some doublings of a round number."""
+    axes.set_xscale("log", base=2)
+    low, high = np.log2(axes.get_xlim())
+    step = max(1, int(np.ceil((high - low) / ticks)))
+    round_number = np.log2(10.0) * np.round((low + high) / 2 / np.log2(10.0))
+    first = round_number + step * np.ceil((low - round_number) / step)
+    axes.xaxis.set_major_locator(FixedLocator([2.0**place for place in np.arange(first, high, step)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: si(x)))
+    axes.set_xlabel(label)
+
+
+def percent_axis(axes: Axes, label: str) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    axes.set_ylabel(f"{label}, %")
+
+
+def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8.5) -> None:
+    """Names right of the axes for curves that end at (x, y) with (name, colour), moved apart where they
+    would overlap. The axes' limits must not change afterwards."""
+    if not ends:
+        return
+    low, high = axes.get_ylim()
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    inches = figure.get_size_inches()[1] * 0.8  # about what titles and labels leave to the axes
+    gap = (high - low) * size * 1.25 / 72 / inches
+    places: list[float] = []
+    for _, y, _, _ in (ordered := sorted(ends, key=lambda end: end[1])):
+        places.append(max(y, places[-1] + gap) if places else max(y, low))
+    for i in range(len(places) - 1, -1, -1):  # and down again, from the top
+        roof = places[i + 1] - gap if i + 1 < len(places) else high
+        places[i] = min(places[i], max(roof, ordered[i][1] if i + 1 == len(places) else roof))
+    for place, (x, y, text, shade) in zip(places, ordered, strict=True):
+        axes.annotate(
+            text,
+            xy=(x, y),
+            xytext=(1.03, place),
+            textcoords=axes.get_yaxis_transform(),
+            color=shade,
+            fontsize=size,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": shade,
+                "lw": 0.5,
+                "alpha": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 3,
+            },
+        )
+
+
+class Absent(Exception):
+    """A figure cannot be drawn, and why."""
+
+
+def intervals(
+    axes: Axes,
+    x: Sequence[float],
+    estimates: Sequence[Estimate],
+    shade: str,
+    shape: str,
+    dash: object,
+    label: str | None = None,
+) -> None:
+    """A curve through estimates, each with its interval."""
+    values = np.array([e.value for e in estimates])
+    below, above = values - [e.low for e in estimates], [e.high for e in estimates] - values
+    drawn = axes.errorbar(
+        x,
+        values,
+        np.maximum(0, [below, above]),
+        color=shade,
+        marker=shape,
+        linestyle=dash,
+        elinewidth=0.8,
+        capsize=0,
+        label=label,
+    )
+    for bar in drawn[2]:
+        bar.set_alpha(0.45)

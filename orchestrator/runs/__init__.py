@@ -1,0 +1,1 @@
+"""Many searches at once: the controller, a run and its record, and sweeps."""

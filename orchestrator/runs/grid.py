@@ -1,0 +1,223 @@
+"""The cells of a sweep: a run's configuration and a ``sweep:`` section, multiplied out and checked.
+
+Pure: reads and checks configurations, models' shapes and problems; starts nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from orchestrator.config.loading import SWEEP, build, explained, layers, merged
+from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.config.schema import Config
+from orchestrator.errors import BadInput
+
+SHARED = ("name", "runs", "tracking", "cluster")
+"""Sections that belong to the whole sweep: no cell may have its own."""
+MODELS = ("generator.", "verifier.")
+"""How the keys begin that tell which models a cell has."""
+KEY_LENGTH = 100
+
+
+@dataclass
+class DifficultyConfig:
+    """The run that serves only to bin the problems: ``samples`` of each, under a seed of its own."""
+
+    samples: int = 64
+    seed: int = 977
+
+
+@dataclass
+class SweepConfig:
+    """``strategies``: strategy sections; a key with a dot in it overrides that key of the configuration,
+    and a list there is an axis of its own. ``grid``: values of any key; ``models``: mappings of overrides.
+    The cells are the product."""
+
+    strategies: list[Any] = field(default_factory=list)
+    grid: dict[str, Any] = field(default_factory=dict)
+    models: list[Any] = field(default_factory=list)
+    difficulty: DifficultyConfig | None = None
+
+
+@dataclass
+class _Section:
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep. ``key`` names it, from its overrides alone; ``role`` is ``cell`` or
+    ``difficulty``; ``label`` is what distinguishes it apart from budget and seed."""
+
+    key: str
+    role: str
+    label: str
+    overrides: Mapping[str, Any]
+    prepared: Prepared
+
+    @property
+    def config(self) -> Config:
+        return self.prepared.config
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A checked sweep. ``source``: the file it amounts to, which gives the same sweep again."""
+
+    cells: Sequence[Cell]
+    source: str
+
+    @property
+    def config(self) -> Config:
+        """A cell's, for what all of them share."""
+        return self.cells[0].config
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.config.runs) / self.config.name
+
+
+def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
+    """The sweep of a file and ``key=value`` overrides (``sweep.difficulty=null`` too). Raises BadInput,
+    naming the cell where only one is wrong."""
+    stack = layers(path, overrides)
+    section = _section([layer.pop(SWEEP) for layer in stack if SWEEP in layer])
+    if not (section.strategies or section.grid or section.models):
+        raise BadInput(SWEEP, str(path), "needed: a section with strategies, grid or models")
+    base = merged(stack)
+    cells = [_cell(stack, each, "cell") for each in _product(section)]
+    if section.difficulty is not None:
+        seed = section.difficulty.seed
+        if any(cell.config.seed == seed for cell in cells):
+            # best_of_n's samples would be the very ones that bin its problems.
+            raise BadInput(f"{SWEEP}.difficulty.seed", seed, "allowed: a seed that no cell has")
+        cells = _difficulty(stack, section, section.difficulty) + cells
+    keys = [cell.key for cell in cells]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise BadInput(SWEEP, twice, "this cell is there twice; allowed: each combination once")
+    source = {**_plain(base), SWEEP: _plain(OmegaConf.structured(section))}
+    return Grid(cells, OmegaConf.to_yaml(OmegaConf.create(source)))
+
+
+def _section(given: Sequence[Any]) -> SweepConfig:
+    whole = OmegaConf.structured(_Section)
+    try:
+        for each in given:
+            whole = OmegaConf.merge(whole, {SWEEP: each})
+        plain = _plain(whole)[SWEEP]
+    except OmegaConfBaseException as error:
+        raise explained(error, whole) from error
+    difficulty = plain.pop("difficulty")
+    section = SweepConfig(**plain, difficulty=None if difficulty is None else DifficultyConfig(**difficulty))
+    section.strategies = [{"name": s} if isinstance(s, str) else s for s in section.strategies]
+    for name in ("strategies", "models"):
+        for each in getattr(section, name):
+            if not isinstance(each, dict):
+                raise BadInput(f"{SWEEP}.{name}", each, "allowed: a list of mappings")
+    for key, values in section.grid.items():
+        if not isinstance(values, list) or not values:
+            raise BadInput(f"{SWEEP}.grid.{key}", values, "allowed: a list of one value or more")
+    if section.difficulty is not None and section.difficulty.samples < 1:
+        raise BadInput(f"{SWEEP}.difficulty.samples", section.difficulty.samples, "allowed: 1 or more")
+    return section
+
+
+def _product(section: SweepConfig) -> Iterator[dict[str, Any]]:
+    """The overrides of each cell: models, then the grid's first key, vary slowest; strategies fastest."""
+    for models in section.models or [{}]:
+        columns = [list(_of_strategy(each, section.grid)) for each in section.strategies or [{}]]
+        for row in itertools.zip_longest(*columns):
+            yield from ({**models, **overrides} for overrides in row if overrides is not None)
+
+
+def _of_strategy(strategy: Mapping[str, Any], grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A strategy over the grid and its own keys with a dot: a list of values there is an axis, and takes the
+    place of the grid's."""
+    own = {key: value for key, value in strategy.items() if "." not in key}
+    apart = {
+        key: value if isinstance(value, list) else [value] for key, value in strategy.items() if "." in key
+    }
+    axes = {**apart, **{key: values for key, values in grid.items() if key not in apart}}
+    for values in itertools.product(*axes.values()):
+        yield {**({"strategy": own} if own else {}), **dict(zip(axes, values, strict=True))}
+
+
+def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: DifficultyConfig) -> list[Cell]:
+    """Best-of-N under a seed of its own, once for each pair of models of the grid, with a budget that pays
+    for all. The samples of models that a strategy brings with it are not needed: these bin its problems."""
+    own = {
+        "strategy": {"name": "best_of_n", "n": asked.samples},
+        "allocation.name": "uniform",
+        "budget.generations": asked.samples,
+        "budget.solution_tokens": None,
+        "seed": asked.seed,
+    }
+    found: dict[object, Cell] = {}
+    grid = {key: values for key, values in section.grid.items() if key.startswith(MODELS)}
+    for each in _product(replace(section, strategies=[], grid=grid)):
+        kept = {key: value for key, value in each.items() if key.startswith(MODELS)}
+        cell = _cell(stack, kept | own, "difficulty")
+        found.setdefault((cell.config.generator.model, cell.config.verifier.model), cell)
+    return list(found.values())
+
+
+def _cell(stack: Sequence[DictConfig], overrides: Mapping[str, Any], role: str) -> Cell:
+    key = _key(overrides, role)
+    for name in overrides:
+        if name.partition(".")[0] in SHARED:
+            raise BadInput(f"{SWEEP}: {name}", overrides[name], "the cells of a sweep share this section")
+    try:
+        prepared = prepare(build([*stack, _layer(overrides)]))
+    except BadInput as error:
+        raise BadInput(f"cell {key}: {error.key}", error.value, error.allowed) from error
+    return Cell(key, role, " ".join(_words(overrides, label=True)) or "run", overrides, prepared)
+
+
+def _layer(overrides: Mapping[str, Any]) -> DictConfig:
+    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``, interpolations kept."""
+    layer = OmegaConf.create({})
+    for key, value in overrides.items():
+        OmegaConf.update(layer, key, value, force_add=True)
+    return layer
+
+
+def _key(overrides: Mapping[str, Any], role: str) -> str:
+    """A name for a directory: readable, and never the same for two cells."""
+    digest = hashlib.sha256(json.dumps(overrides, sort_keys=True, default=str).encode()).hexdigest()[:6]
+    shown = overrides if role == "cell" else {k: v for k, v in overrides.items() if k.endswith(".model")}
+    words = [] if role == "cell" else [role]
+    words += [re.sub(r"[^\w.=-]", "", word) for word in _words(shown, label=False)]
+    return "-".join(["-".join(words)[:KEY_LENGTH], digest])
+
+
+def _words(overrides: Mapping[str, Any], *, label: bool) -> Iterator[str]:
+    """What a reader tells a cell by: the strategy, its own parameters, models, and the rest of the grid;
+    in a ``label`` without budget and seed."""
+    strategy = dict(overrides.get("strategy", {}))
+    if "name" in strategy:
+        yield Path(str(strategy.pop("name"))).name
+    for name, value in strategy.items():
+        if not str(value).startswith("${"):
+            yield f"{name}={value}"
+    for name, value in overrides.items():
+        section, _, last = name.rpartition(".")
+        if name == "strategy" or (label and (section == "budget" or name == "seed")):
+            continue
+        # A model is told by which of the models it is and by its directory's name.
+        what = section.rpartition(".")[2] if last in ("model", "name") else last
+        yield f"{what}={re.split(r'[/:]', str(value).rstrip('/}'))[-1]}"
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(node, resolve=False)  # type: ignore[return-value]

@@ -1,0 +1,244 @@
+"""What a run amounts to: the summary that is printed, tracked and returned, and the table of results."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
+from orchestrator.budget.units import Budget
+from orchestrator.runs.controller import SearchResult, Solution
+from orchestrator.search.context import Usage
+
+
+@dataclass(frozen=True)
+class Flops:
+    """``spent`` is charged, verifier included. ``computed_over_logical``: what the engines really ran
+    over what was charged (1 is no recomputation; below 1, caches shared what was charged twice)."""
+
+    budget: int
+    spent: int
+    generator: int
+    verifier: int
+    computed_over_logical: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers. Accuracy and coverage are over all problems: one without an answer is wrong.
+    ``intervals`` has the 95 % interval of each (Wilson), by rule and as ``coverage``.
+
+    ``budget``: what was asked for, in FLOPs, and what that buys (``Budget.to_dict``).
+    ``pass_at_k``: by k, over attempts that are independent; empty where there are none (``pass_at_k``
+    below). ``distinct_answers``: different answers a problem, on average.
+    ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``latency``: seconds from a
+    search's start to its answer, the median (``p50``) and ``p95`` of problems. ``utilisation`` is the
+    share of the search in which a pool's replicas had work, on average. ``flips``: of the correct
+    attempts that were revised, the share whose revision is incorrect; None where nothing was revised.
+    ``allocation``: rounds in which the budget was moved between problems, and how many problems were
+    stopped as solved; empty where each had a fixed share. ``role``: what the run is for: a ``cell`` to
+    compare, ``difficulty`` or ``label``.
+    """
+
+    run_id: str
+    problems: int
+    answered: int
+    exhausted: int
+    failed: int
+    accuracy: dict[str, float]
+    coverage: float
+    intervals: dict[str, tuple[float, float]]
+    pass_at_k: dict[int, Estimate]
+    distinct_answers: float
+    flips: float | None
+    budget: dict[str, Any]
+    flops: Flops
+    tokens: dict[str, int]
+    tokens_per_second: float
+    seconds: float
+    startup_seconds: float
+    latency: dict[str, float]
+    utilisation: dict[str, float]
+    allocation: dict[str, int]
+    operations: int
+    replayed: int
+    solutions_sha256: str
+    role: str = "cell"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(
+    run_id: str,
+    results: Sequence[SearchResult],
+    usage: Usage,
+    *,
+    budget: Budget,
+    seconds: float,
+    startup_seconds: float,
+    utilisation: dict[str, float],
+    allocation: dict[str, int] | None = None,
+    role: str = "cell",
+) -> Summary:
+    """The summary of a run whose searches cost ``usage``. Seconds are wall time."""
+    total = len(results)
+    right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
+    covered = sum(r.covered for r in results)
+    proportions = {name: wilson(count, total) for name, count in [*right.items(), ("coverage", covered)]}
+    return Summary(
+        run_id=run_id,
+        problems=total,
+        answered=sum(any(answer is not None for answer in r.selected.values()) for r in results),
+        exhausted=sum(r.exhausted for r in results),
+        failed=sum(r.error is not None for r in results),
+        accuracy={rule: proportions[rule].value for rule in right},
+        coverage=proportions["coverage"].value,
+        intervals={name: (p.low, p.high) for name, p in proportions.items()},
+        pass_at_k=pass_at_k(results),
+        distinct_answers=sum(distinct_answers(r.solutions) for r in results) / total,
+        flips=flips(results),
+        budget=budget.to_dict(),
+        flops=Flops(
+            budget=budget.flops,
+            spent=usage.flops,
+            generator=usage.generator_flops,
+            verifier=usage.verifier_flops,
+            computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
+        ),
+        tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
+        tokens_per_second=usage.fresh_tokens / seconds,
+        seconds=seconds,
+        startup_seconds=startup_seconds,
+        latency={f"p{q}": float(np.percentile([r.seconds for r in results], q)) for q in (50, 95)},
+        utilisation=utilisation,
+        allocation=allocation or {},
+        operations=usage.operations,
+        replayed=usage.replayed,
+        solutions_sha256=digest(results),
+        role=role,
+    )
+
+
+def flips(results: Sequence[SearchResult]) -> float | None:
+    """Share of correct attempts that the next revision turned incorrect (Snell: 38 %)."""
+    kept = lost = 0
+    for result in results:
+        correct = {solution.path: solution.correct for solution in result.solutions}
+        for path, right in correct.items():
+            if correct.get(path.rpartition(".")[0]):
+                kept, lost = kept + right, lost + (not right)
+    return lost / (kept + lost) if kept + lost else None
+
+
+def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
+    """The unbiased pass@k for k = 1, 2, 4, …, with a bootstrap interval over problems, in so far as the
+    run's attempts are independent draws.
+
+    Children of the root that are whole solutions are: the samples of best-of-N, and the *first* attempts
+    of chains of revisions (a later attempt depends on those before it and is left out). Where a solution
+    has a parent that is none itself, a search has chosen among partial paths: what it returns is no
+    sample of anything, and the result is empty. Of each problem the first m attempts count, m the least
+    that any problem has, so that what stopped a search early cannot bias what it is measured on. A
+    problem whose search failed counts as wrong.
+    """
+    attempts = []
+    for result in results:
+        paths = {solution.path for solution in result.solutions}
+        if any("." in path and path.rpartition(".")[0] not in paths for path in paths):
+            return {}
+        if result.error is None:
+            first = [solution for solution in result.solutions if "." not in solution.path]
+            attempts.append(sorted(first, key=lambda solution: int(solution.path)))
+    most = min(map(len, attempts), default=0)
+    if most == 0:
+        return {}
+    counted = [sum(solution.correct for solution in first[:most]) for first in attempts]
+    failed = len(results) - len(attempts)
+    ks, values = coverage_curve(most, counted + [0] * failed)
+    return {k: mean_over_problems(values[:, i]) for i, k in enumerate(ks)}
+
+
+def distinct_answers(solutions: Sequence[Solution]) -> int:
+    """Different answers among the solutions of a problem; one without an answer is not counted."""
+    return len({solution.answer for solution in solutions} - {None})
+
+
+def digest(results: Sequence[SearchResult]) -> str:
+    """SHA-256 of all solutions by problem: equal for two runs that found the same, in the same order."""
+    sha = hashlib.sha256()
+    for result in sorted(results, key=lambda result: result.problem.id):
+        sha.update(f"\1{result.problem.id}".encode())
+        for solution in result.solutions:
+            sha.update(f"\2{solution.text}".encode())
+    return sha.hexdigest()
+
+
+def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
+    """One row a problem, its solutions nested in it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {
+            "problem": r.problem.id,
+            "prompt": r.problem.prompt,
+            "answer": r.problem.answer,
+            "difficulty": r.problem.difficulty,
+            **{f"selected_{rule}": answer for rule, answer in r.selected.items()},
+            **{f"correct_{rule}": right for rule, right in r.correct.items()},
+            "covered": r.covered,
+            "exhausted": r.exhausted,
+            "error": r.error,
+            "flops": r.usage.flops,
+            "generator_flops": r.usage.generator_flops,
+            "verifier_flops": r.usage.verifier_flops,
+            "generator_tokens": r.usage.generator_tokens,
+            "verifier_tokens": r.usage.verifier_tokens,
+            "seconds": r.seconds,
+            "solutions": [asdict(solution) for solution in r.solutions],
+        }
+        for r in results
+    ]
+    rules = list(results[0].correct)
+    solution = pa.struct(
+        [
+            ("path", pa.string()),
+            ("text", pa.string()),
+            ("tokens", pa.int64()),
+            ("answer", pa.string()),
+            ("correct", pa.bool_()),
+            ("score", pa.float64()),
+            ("step_scores", pa.list_(pa.float64())),
+            ("finish", pa.string()),
+        ]
+    )
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in ("problem", "prompt", "answer")),
+            ("difficulty", pa.float64()),
+            *((f"selected_{rule}", pa.string()) for rule in rules),
+            *((f"correct_{rule}", pa.bool_()) for rule in rules),
+            ("covered", pa.bool_()),
+            ("exhausted", pa.bool_()),
+            ("error", pa.string()),
+            *(
+                (name, pa.int64())
+                for name in (
+                    "flops",
+                    "generator_flops",
+                    "verifier_flops",
+                    "generator_tokens",
+                    "verifier_tokens",
+                )
+            ),
+            ("seconds", pa.float64()),
+            ("solutions", pa.list_(solution)),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

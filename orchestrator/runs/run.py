@@ -1,0 +1,285 @@
+"""One run: its record and its searches, on engines that somebody else started (``session``).
+
+It leaves ``runs/RUN_ID/`` (config, journal, results, summary) and an MLflow run behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from actors.deployment import Deployment
+from orchestrator.allocation.adaptive import Adaptive
+from orchestrator.allocation.compute_optimal import ComputeOptimal
+from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy
+from orchestrator.allocation.rounds import Policy
+from orchestrator.budget.ledger import Lease
+from orchestrator.config.preparation import Prepared, fingerprint, revision_prompt
+from orchestrator.config.schema import Config, to_dict, to_yaml
+from orchestrator.durability.files import write_whole
+from orchestrator.durability.journal import Journal, fingerprint_in
+from orchestrator.problems.answers import ANSWERS
+from orchestrator.runs.controller import Controller, Search, SearchResult
+from orchestrator.runs.results import Summary, summarise, write_parquet
+from orchestrator.runs.session import Session
+from orchestrator.runs.trace import trace_of
+from orchestrator.search.context import Engine, Sampling, Setting
+from orchestrator.search.selection import rules
+from orchestrator.strategies.registry import configured, find
+from orchestrator.tracking.tracker import Step, Tracker, status_of
+
+SUMMARY = "summary.json"
+"""The last file that a run writes: where it is, the run is finished."""
+DISK_SECONDS = 5.0
+"""How long a run that a full disk has ended waits for the tracking store."""
+
+
+class Observer(Protocol):
+    """What watches a run: the display."""
+
+    def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None: ...
+
+    def result(self, result: SearchResult) -> None: ...
+
+
+def new_run_id(config: Config) -> str:
+    return f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def unfinished(prepared: Prepared) -> str | None:
+    """The newest run of this very configuration that has not ended; None where there is none."""
+    config, wanted = prepared.config, fingerprint(prepared)
+    journals = Path(config.runs).glob(f"{glob.escape(config.name)}-*/journal.sqlite")
+    begun = [journal for journal in journals if not (journal.parent / SUMMARY).is_file()]
+    for journal in sorted(begun, key=lambda journal: journal.parent.name, reverse=True):
+        if fingerprint_in(journal) == wanted:
+            return journal.parent.name
+    return None
+
+
+class Run:
+    """The record of one run, open while it lasts: ``with Run(…) as run: await run.search(…)``.
+
+    However it ends, the journal is kept and the MLflow run is ended with what became of it; then
+    ``untracked`` says what tracking could not write (None: nothing). A run that is opened again goes on
+    from its journal, in the same MLflow run.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        run_id: str,
+        *,
+        title: str | None = None,
+        role: str = "cell",
+        instead: str = "",
+        tags: Mapping[str, str] | None = None,
+        parent: Tracker | None = None,
+    ) -> None:
+        """``role``: ``Summary.role``. ``instead``: what is done in the strategy's place, with its parameters.
+        ``title`` (the run id unless given) and ``tags`` are MLflow's;
+        ``parent`` is the MLflow run that this one is nested in. Raises JournalMismatch where the run was
+        begun with another configuration."""
+        config = prepared.config
+        self.prepared = prepared
+        self.run_id = run_id
+        self.directory = Path(config.runs) / run_id
+        self.untracked: str | None = None
+        self._role = role
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared, instead))
+        write_whole(self.directory / "config.yaml", to_yaml(config))
+        self._tracker = Tracker(
+            config.runs,
+            run_id,
+            config.tracking.experiment,
+            to_dict(config),
+            uri=config.tracking.uri,
+            title=title,
+            tags={"ttc.run_id": run_id, "ttc.role": role, **(tags or {})},
+            parent=parent,
+        )
+        self._tracker.artifact(self.directory / "config.yaml")
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._journal.close()
+        finally:
+            self._tracker.artifact(self.directory / "journal.sqlite")
+            # A full disk is the local store's too.
+            patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else None
+            self.untracked = self._tracker.close(status_of(error), patience)
+
+    async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:
+        """Search all problems: by the configured strategy, or by ``search`` in its place."""
+        prepared, pools = self.prepared, session.pools_of(self.prepared.config)
+        controller = controller_of(prepared, session.deployment, self._journal)
+        curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
+
+        def on_result(result: SearchResult) -> None:
+            curve.add(result)
+            observer.result(result)
+
+        controller.on_result = on_result
+        await session.deployment.forget()  # what a run takes must not depend on the run before it
+        observer.searching(controller, session.deployment, len(prepared.problems))
+        busy = [pool.busy_seconds for pool in pools]
+        started = time.monotonic()
+        results = await controller.run(
+            prepared.problems, prepared.prompts, search or search_of(prepared.config)
+        )
+        seconds = time.monotonic() - started
+        summary = summarise(
+            self.run_id,
+            results,
+            controller.usage,
+            budget=prepared.budget,
+            seconds=seconds,
+            startup_seconds=session.startup_seconds,
+            utilisation={
+                pool.spec.name: min(1.0, (pool.busy_seconds - before) / (seconds * pool.spec.replicas))
+                for pool, before in zip(pools, busy, strict=True)
+            },
+            allocation=controller.rounds.to_dict() if controller.rounds else None,
+            role=self._role,
+        )
+        write_parquet(results, self.directory / "results.parquet")
+        self._tracker.artifact(self.directory / "results.parquet")
+        self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+        await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
+        self._finish(summary)
+        await asyncio.to_thread(self._trace, results[: prepared.config.tracking.traces])
+        return summary
+
+    def _trace(self, results: Sequence[SearchResult]) -> None:
+        for result in results:
+            recorded = self._journal.results(result.problem.id)
+            decode = self.prepared.codec.decode
+            self._tracker.trace(trace_of(result, recorded, decode, int(time.time() * 1000)))
+
+    def _finish(self, summary: Summary) -> None:
+        path = self.directory / SUMMARY
+        write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
+        self._tracker.artifact(path)
+
+
+def search_of(config: Config) -> Search:
+    """The configured strategy with its parameters."""
+    params = {str(key): value for key, value in config.strategy.items() if key != "name"}
+    return partial(find(config.strategy["name"]).search, **params)
+
+
+def metrics(summary: Summary) -> dict[str, float]:
+    """The summary as MLflow metrics: one flat name each."""
+    return {
+        **{f"accuracy/{rule}": value for rule, value in summary.accuracy.items()},
+        "coverage": summary.coverage,
+        **{
+            f"interval/{name}_{end}": bound
+            for name, ends in summary.intervals.items()
+            for end, bound in zip(("low", "high"), ends, strict=True)
+        },
+        **{
+            f"pass_at/{k}{end}": value
+            for k, estimate in summary.pass_at_k.items()
+            for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
+        },
+        "distinct_answers": summary.distinct_answers,
+        **({"flips": summary.flips} if summary.flips is not None else {}),
+        **{f"budget/{name}": float(value) for name, value in summary.budget.items() if name != "unit"},
+        **{f"flops/{name}": float(value) for name, value in vars(summary.flops).items()},
+        **{f"tokens/{name}": float(value) for name, value in summary.tokens.items()},
+        "tokens_per_second": summary.tokens_per_second,
+        "seconds": summary.seconds,
+        "startup_seconds": summary.startup_seconds,
+        **{f"latency/{name}": value for name, value in summary.latency.items()},
+        **{f"utilisation/{name}": value for name, value in summary.utilisation.items()},
+        **{f"allocation/{name}": float(value) for name, value in summary.allocation.items()},
+        "problems/total": float(summary.problems),
+        "problems/answered": float(summary.answered),
+        "problems/exhausted": float(summary.exhausted),
+        "problems/failed": float(summary.failed),
+        "operations": float(summary.operations),
+    }
+
+
+def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Controller:
+    """What runs a configuration's searches on these engines."""
+    config, generator = prepared.config, prepared.config.generator
+    setting = Setting(
+        engine=engine,
+        codec=prepared.codec,
+        generator=prepared.generator,
+        verifier=prepared.verifier,
+        reviser=prepared.reviser,
+        revision_prompt=revision_prompt(config, prepared.codec),
+        sampling=Sampling(
+            generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
+        ),
+        verifier_kind=config.verifier.kind,
+        aggregation=config.verifier.aggregation,
+        seed=config.seed,
+        journal=journal,
+    )
+    return Controller(
+        setting,
+        ANSWERS[config.problems.answers],
+        Lease(prepared.budget.flops),
+        shares=prepared.budget.shares,
+        policy=_policy(config),
+        rules=rules(scored=prepared.verifier is not None, chains=configured(config.strategy).needs_reviser),
+        searches_at_once=config.max_searches,
+    )
+
+
+def _policy(config: Config) -> Policy | None:
+    """None: equal shares."""
+    allocation = config.allocation
+    if allocation.name == "uniform":
+        return None
+    if allocation.name == COMPUTE_OPTIMAL:
+        return ComputeOptimal(read_policy(config.strategy["policy"]))
+    return Adaptive(
+        allocation.confidence,
+        allocation.round,
+        allocation.parallel,
+        allocation.exploration,
+        allocation.hopeless,
+    )
+
+
+class AnytimeCurve:
+    """Accuracy over all problems against FLOPs spent, a point each time a search ends.
+
+    MLflow's steps are integers: a step is 10⁶ FLOPs. A problem that is not done counts as wrong.
+    """
+
+    def __init__(self, problems: int, budget: Lease, log: Callable[[list[Step]], None]) -> None:
+        self._problems = problems
+        self._budget = budget
+        self._log = log
+        self._correct: dict[str, int] = {}
+        self._covered = 0
+
+    def add(self, result: SearchResult) -> None:
+        step = self._budget.spent // 1_000_000
+        for rule, right in result.correct.items():
+            self._correct[rule] = self._correct.get(rule, 0) + right
+        self._covered += result.covered
+        points = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
+        self._log([*points, ("anytime/coverage", self._covered / self._problems, step)])

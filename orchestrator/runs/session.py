@@ -1,0 +1,124 @@
+"""Engines that run: Ray, and the pools that a configuration asks for. One session may serve many runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from actors.deployment import Deployment, connect, disconnect
+from actors.generator import GeneratorActor
+from actors.messages import ReplicaInfo
+from actors.pool import Pool
+from actors.replica import Replica
+from actors.spec import PoolSpec
+from actors.verifier import VerifierActor
+from orchestrator.config.schema import ClusterConfig, Config, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.strategies.registry import configured
+
+
+class Observer(Protocol):
+    """What watches engines start."""
+
+    def starting(self, replicas: int) -> None: ...
+
+    def ready(self, info: ReplicaInfo) -> None: ...
+
+    def notice(self, line: str) -> None: ...
+
+
+class Pools(NamedTuple):
+    """The pools that a run asks for; None where it needs none. Where the generators revise, the reviser
+    is the generator's own pool."""
+
+    generator: PoolSpec
+    verifier: PoolSpec | None
+    reviser: PoolSpec | None
+
+    @property
+    def started(self) -> list[PoolSpec]:
+        """Each pool once."""
+        reviser = None if self.reviser == self.generator else self.reviser
+        return [spec for spec in (self.generator, self.verifier, reviser) if spec is not None]
+
+    def together_with(self, other: Pools) -> Pools | None:
+        """Pools that serve the runs of both, or None where one pool cannot be what both ask for."""
+        pairs = list(zip(self, other, strict=True))
+        if any(mine != its for mine, its in pairs if mine is not None and its is not None):
+            return None
+        return Pools(*(its if mine is None else mine for mine, its in pairs))  # type: ignore[arg-type]
+
+
+def pool_specs(config: Config) -> Pools:
+    """The pools that a configuration asks for."""
+    delimiter = {"step_delimiter": config.generator.step_delimiter}
+    marker = {"end_of_thinking": config.generator.end_of_thinking}
+    generators = _pool_spec("generator", GeneratorActor, config.generator, config.cluster, delimiter | marker)
+    assert generators is not None
+    kind = {"kind": config.verifier.kind}
+    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, kind)
+    revisers = None
+    if configured(config.strategy).has_reviser:
+        revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, delimiter)
+        revisers = revisers or generators
+    return Pools(generators, verifiers, revisers)
+
+
+def _pool_spec(
+    name: str,
+    replica: type[Replica],
+    pool: GeneratorConfig | VerifierConfig | ReviserConfig,
+    cluster: ClusterConfig,
+    options: dict[str, Any],
+) -> PoolSpec | None:
+    if pool.model is None:
+        return None
+    return PoolSpec(
+        name,
+        replica,
+        pool.model,
+        pool.replicas,
+        pool.resources.num_cpus,
+        pool.resources.num_gpus,
+        {"dtype": pool.dtype, "engine": pool.engine, **options},
+        pool.min_replicas,
+        cluster.probe_after_seconds,
+        cluster.probe_timeout_seconds,
+        cluster.start_timeout_seconds,
+        pool.resources.custom,
+    )
+
+
+@dataclass(frozen=True)
+class Session:
+    """Running engines. ``startup_seconds``: what Ray and they took to start."""
+
+    deployment: Deployment
+    startup_seconds: float
+
+    def pools_of(self, config: Config) -> list[Pool]:
+        """The pools that a run of ``config`` uses."""
+        asked = pool_specs(config).started
+        return [pool for pool in self.deployment.pools if pool.spec in asked]
+
+
+@asynccontextmanager
+async def session(pools: Pools, cluster: ClusterConfig, observer: Observer) -> AsyncIterator[Session]:
+    """Start or join Ray, start the pools, and take both down at the end, whatever it was. Raises
+    PoolFailed where they do not start."""
+    began = time.monotonic()
+    specs = pools.started
+    observer.starting(sum(spec.replicas for spec in specs))
+    connect(cluster.address, specs)
+    reviser = None if pools.reviser == pools.generator else pools.reviser
+    deployment = Deployment(pools.generator, pools.verifier, reviser)
+    try:
+        await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
+        yield Session(deployment, time.monotonic() - began)
+    finally:
+        try:
+            await deployment.close()
+        finally:
+            disconnect()

@@ -1,0 +1,196 @@
+"""Many runs on the same engines: the cells of a grid, one after the other.
+
+``runs/SWEEP/`` has ``sweep.yaml`` and, in ``cells/KEY/``, what each run leaves. Finished cells are not run
+again, a cell that was cut short goes on from its journal, and one that fails costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from actors.messages import PoolFailed
+from orchestrator.config.preparation import fingerprint
+from orchestrator.config.schema import ClusterConfig
+from orchestrator.durability.journal import fingerprint_in, hold
+from orchestrator.errors import BadInput
+from orchestrator.runs.grid import Cell, Grid
+from orchestrator.runs.run import SUMMARY, Run
+from orchestrator.runs.run import Observer as RunObserver
+from orchestrator.runs.session import Observer as SessionObserver
+from orchestrator.runs.session import Pools, Session, pool_specs, session
+from orchestrator.tracking.tracker import Tracker, status_of
+
+State = Literal["kept", "done", "failed"]
+"""Of a cell: finished by an earlier command, finished by this one, or not."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell. ``summary`` is the run's (``Summary.to_dict``), ``error`` why there is none."""
+
+    cell: Cell
+    state: State
+    summary: dict[str, Any] | None = None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "key": self.cell.key,
+            "role": self.cell.role,
+            "label": self.cell.label,
+            "overrides": dict(self.cell.overrides),
+            "state": self.state,
+            "error": self.error,
+            "summary": self.summary,
+        }
+
+
+class Observer(SessionObserver, RunObserver, Protocol):
+    """What watches a sweep: the display."""
+
+    def planned(self, kept: Sequence[Outcome], todo: Sequence[Cell]) -> None: ...
+
+    def cell(self, cell: Cell) -> None: ...
+
+    def outcome(self, outcome: Outcome) -> None: ...
+
+
+Engines = Callable[[Pools, ClusterConfig, SessionObserver], AbstractAsyncContextManager[Session]]
+"""How engines are started: ``session``, or a scripted stand-in in tests."""
+
+
+class Sweep:
+    """A checked grid and its directory. ``untracked``: what tracking could not write (None: nothing)."""
+
+    def __init__(self, grid: Grid, *, engines: Engines = session) -> None:
+        """Raises BadInput where the directory has a cell of the same key and another configuration."""
+        self.grid = grid
+        self.untracked: str | None = None
+        self._engines = engines
+        self.kept: list[Outcome] = []
+        self.todo: list[Cell] = []
+        for cell in grid.cells:
+            summary = self._finished(cell)
+            if summary is None:
+                self.todo.append(cell)
+            else:
+                self.kept.append(Outcome(cell, "kept", summary))
+
+    async def run(self, observer: Observer) -> list[Outcome]:
+        """Run what is not finished. Returns what became of every cell, in the order of the grid. Raises
+        JournalInUse while another process runs this sweep."""
+        directory, config = self.grid.directory, self.grid.config
+        directory.mkdir(parents=True, exist_ok=True)
+        held = hold(directory / "sweep.lock")
+        (directory / "sweep.yaml").write_text(self.grid.source)
+        observer.planned(self.kept, self.todo)
+        parent = Tracker(
+            config.runs,
+            config.name,
+            config.tracking.experiment,
+            {"cells": len(self.grid.cells)},
+            uri=config.tracking.uri,
+            tags={"ttc.run_id": config.name, "ttc.role": "sweep"},
+        )
+        parent.artifact(directory / "sweep.yaml")
+        ended: BaseException | None = None
+        try:
+            outcomes = await self._run(observer, parent)
+            failed = sum(outcome.state == "failed" for outcome in outcomes)
+            ended = RuntimeError(f"{failed} cells failed") if failed else None
+        except BaseException as error:
+            ended = error
+            raise
+        finally:
+            self._note(parent.close(status_of(ended)))
+            held.close()
+        found = {outcome.cell.key: outcome for outcome in [*self.kept, *outcomes]}
+        return [found[cell.key] for cell in self.grid.cells]
+
+    async def _run(self, observer: Observer, parent: Tracker) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+
+        def ended(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            observer.outcome(outcome)
+
+        for pools, waiting in grouped(self.todo):
+            while waiting:
+                try:
+                    async with self._engines(pools, self.grid.config.cluster, observer) as engines:
+                        usable = True
+                        while waiting and usable:
+                            cell = waiting.popleft()
+                            observer.cell(cell)
+                            try:
+                                ended(await self._search(cell, engines, observer, parent))
+                            except Exception as error:
+                                ended(Outcome(cell, "failed", error=_line(error)))
+                                usable = not isinstance(error, PoolFailed)  # the next ones get new engines
+                except Exception as error:  # engines that do not start
+                    while waiting:
+                        ended(Outcome(waiting.popleft(), "failed", error=_line(error)))
+        return outcomes
+
+    async def _search(self, cell: Cell, engines: Session, observer: Observer, parent: Tracker) -> Outcome:
+        tags = {"ttc.cell": cell.key, "ttc.sweep": cell.config.name}
+        with Run(
+            cell.prepared, self._run_id(cell), title=cell.key, role=cell.role, tags=tags, parent=parent
+        ) as run:
+            summary = (await run.search(engines, observer)).to_dict()
+        self._note(run.untracked)
+        if summary["failed"] == summary["problems"]:
+            return Outcome(cell, "failed", summary, "every problem failed (see its results.parquet)")
+        return Outcome(cell, "done", summary)
+
+    def _finished(self, cell: Cell) -> dict[str, Any] | None:
+        """The summary of a cell that finished with this configuration; None if there is work left."""
+        directory = self.grid.directory / "cells" / cell.key
+        recorded = fingerprint_in(directory / "journal.sqlite")
+        if recorded is None:
+            return None
+        if recorded != fingerprint(cell.prepared):
+            raise BadInput(
+                "name",
+                cell.config.name,
+                f"{directory} was begun with another configuration; allowed: another name, or a directory "
+                f"without that cell",
+            )
+        if not (directory / SUMMARY).is_file():
+            return None
+        try:
+            summary: dict[str, Any] = json.loads((directory / SUMMARY).read_text())
+        except ValueError:  # the machine went down as it was written
+            return None
+        return summary if summary["failed"] < summary["problems"] else None
+
+    def _run_id(self, cell: Cell) -> str:
+        return f"{cell.config.name}/cells/{cell.key}"
+
+    def _note(self, untracked: str | None) -> None:
+        self.untracked = self.untracked or untracked
+
+
+def grouped(cells: Sequence[Cell]) -> list[tuple[Pools, deque[Cell]]]:
+    """The cells by the engines that can serve them, in the order of the first of each group."""
+    groups: list[tuple[Pools, deque[Cell]]] = []
+    for cell in cells:
+        asked = pool_specs(cell.config)
+        for index, (pools, members) in enumerate(groups):
+            if (both := pools.together_with(asked)) is not None:
+                groups[index] = (both, members)
+                members.append(cell)
+                break
+        else:
+            groups.append((asked, deque([cell])))
+    return groups
+
+
+def _line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

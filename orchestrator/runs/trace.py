@@ -1,0 +1,102 @@
+"""A problem's search as a tree of spans, made from the journal when the search is over.
+
+The journal keeps no times, so a trace's clock is its own: a millisecond a token that was sampled on the way,
+and as much for a score. It shows the order, and what waited for what; not how long anything took.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from actors.messages import Result, SampleResult
+from orchestrator.runs.controller import SearchResult
+
+MOST_SPANS = 1000
+"""Of a trace: the view of a larger one helps nobody."""
+
+
+def trace_of(
+    result: SearchResult,
+    recorded: Mapping[str, tuple[Result, int]],
+    decode: Callable[[Sequence[int]], str],
+    ms: int,
+) -> dict[str, Any]:
+    """The trace of a search: its id and spans, the root first, parents before their children. ``recorded``:
+    the problem's journal; ``ms``: when the search ended, in milliseconds since 1970."""
+    root = _id()
+    nodes = {"": root}  # the span of each node of the tree that was sampled
+    ends = {"": 0}  # and when it is done with: sampled, and scored if it was
+    spans: list[dict[str, Any]] = []
+    for key in sorted(recorded, key=_place)[:MOST_SPANS]:
+        found, flops = recorded[key]
+        kind, path = key.split("/")[-2:]
+        details: dict[str, Any] = {
+            "flops": flops,
+            "computed_tokens": found.computed_tokens,
+            "replica": found.replica,
+        }
+        outputs: Any
+        if isinstance(found, SampleResult):
+            above, length, outputs = _above(path, nodes), len(found.tokens), decode(found.tokens)
+            details |= {"tokens": length, "finish": found.finish}
+        else:
+            above, length, outputs = path if path in nodes else _above(path, nodes), 1, list(found.scores)
+        ends[path] = ends[above] + length
+        span = {
+            "id": _id(),
+            "parent": nodes[above],
+            "name": f"{kind} {path}",
+            "start": ends[path] - length,
+            "end": ends[path],
+            "inputs": None,
+            "outputs": outputs,
+            "details": details,
+        }
+        if isinstance(found, SampleResult):
+            nodes[path] = str(span["id"])
+        spans.append(span)
+    whole = max(ends.values())
+    return {
+        "id": f"tr-{uuid.uuid4().hex}",
+        "ms": ms - whole,
+        "error": result.error,
+        "spans": [
+            {
+                "id": root,
+                "parent": None,
+                "name": result.problem.id,
+                "start": 0,
+                "end": whole,
+                "inputs": {"prompt": result.problem.prompt},
+                "outputs": {"selected": dict(result.selected), "correct": dict(result.correct)},
+                "details": {
+                    "expected": result.problem.answer,
+                    "flops": result.usage.flops,
+                    "operations": len(recorded),
+                    "exhausted": result.exhausted,
+                    "clock": "1 ms a token: order, not time",
+                },
+            },
+            *spans,
+        ],
+    }
+
+
+def _place(key: str) -> tuple[list[int], bool]:
+    """Where an operation is in the tree: parents first, a node's score after its sample."""
+    kind, path = key.split("/")[-2:]
+    return [int(part) for part in path.split(".") if part], kind == "score"
+
+
+def _above(path: str, nodes: Mapping[str, str]) -> str:
+    """The nearest node above ``path`` that was sampled; the root at last."""
+    path = path.rpartition(".")[0]
+    while path not in nodes:
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _id() -> str:
+    return uuid.uuid4().hex[:16]

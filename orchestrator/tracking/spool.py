@@ -1,0 +1,186 @@
+"""What a run logs, kept in its directory until the tracking store has it.
+
+``tracking.jsonl``: one entry a line, only ever appended to; a line is in the file when ``append`` returns, so
+a killed process loses none. ``tracking.done``: how many bytes of it the store has acknowledged. Whoever
+writes the entries to the store holds a lock, so no two processes write the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from orchestrator.durability.files import lock, write_whole
+
+FILE = "tracking.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The run begins, or goes on. ``token`` is this entry's own, so that a run which was created and not
+    remembered is found again. ``uri`` None: the store beside the runs. ``parent``: the directory of the run
+    that it is nested in, from its own. ``ms``: when, in milliseconds since 1970."""
+
+    experiment: str
+    name: str
+    tags: Mapping[str, str]
+    token: str
+    uri: str | None
+    parent: str | None
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """``ms``: milliseconds since 1970."""
+
+    name: str
+    value: float
+    ms: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """``path``: of the file, from the spool's directory."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """``path``: of its file (``traces``), from the spool's directory."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """``status``: FINISHED, FAILED or KILLED."""
+
+    status: str
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A line that is no entry: what a machine that went down left of one."""
+
+    line: str
+
+
+Entry = Begin | Param | Metric | Artifact | Trace | End | Unreadable
+KINDS: dict[str, type[Entry]] = {kind.__name__: kind for kind in (Begin, Param, Metric, Artifact, Trace, End)}
+
+
+class Held(Exception):
+    """Another process writes this spool's entries to the store."""
+
+
+class Spool:
+    """One run's entries. Appending may go on in one thread while another reads and marks."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._path = directory / FILE
+        self._done_path = directory / "tracking.done"
+        self._appending: int | None = None
+        self._lock: int | None = None
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Keep the entries. OSError where the disk does not take them."""
+        lines = "".join(json.dumps([type(each).__name__, *astuple(each)]) + "\n" for each in entries)
+        if self._appending is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._appending = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            size = os.fstat(self._appending).st_size
+            if size and os.pread(self._appending, 1, size - 1) != b"\n":
+                lines = "\n" + lines  # the end of a torn line
+        data = lines.encode()
+        while data:
+            data = data[os.write(self._appending, data) :]
+
+    def read(self, most: int) -> list[tuple[Entry, int]]:
+        """The first entries, at most so many, that the store has not acknowledged; each with the position
+        that ``mark`` is told once it has."""
+        entries = []
+        with self._path.open("rb") as file:
+            position = self.done
+            file.seek(position)
+            for line in islice(file, most):
+                if not line.endswith(b"\n"):  # it is being written
+                    break
+                position += len(line)
+                entries.append((_entry(line), position))
+        return entries
+
+    @property
+    def done(self) -> int:
+        """Bytes that the store has acknowledged. None where a machine that went down left no number: what is
+        written again is there once."""
+        try:
+            return int(self._done_path.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def mark(self, position: int) -> None:
+        """The store has all that is before ``position``."""
+        write_whole(self._done_path, str(position))
+
+    def waiting(self) -> int:
+        """How many entries the store has not acknowledged."""
+        if not self._path.is_file():
+            return 0
+        with self._path.open("rb") as file:
+            file.seek(self.done)
+            return sum(line.endswith(b"\n") for line in file)
+
+    def beginning(self) -> Begin | None:
+        """How the run began the last time; None where it did not get so far."""
+        with self._path.open("rb") as file:
+            begun = [line for line in file if line.startswith(b'["Begin"') and line.endswith(b"\n")]
+        entry = _entry(begun[-1]) if begun else None
+        return entry if isinstance(entry, Begin) else None
+
+    def hold(self) -> None:
+        """Become the one that writes the entries to the store, until ``release``. Raises Held."""
+        if self._lock is None:
+            # For writing, since NFS locks no other; and not the entries' own file, which on SMB this process
+            # could then not append to.
+            descriptor = os.open(self.directory / "tracking.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            if not lock(descriptor):
+                os.close(descriptor)
+                raise Held(f"another process writes {self._path}")
+            self._lock = descriptor
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def close(self) -> None:
+        """No more is appended."""
+        if self._appending is not None:
+            os.close(self._appending)
+            self._appending = None
+
+
+def _entry(line: bytes) -> Entry:
+    try:
+        kind, *fields = json.loads(line)
+        make: Any = KINDS[kind]
+        entry: Entry = make(*fields)
+    except (ValueError, TypeError, KeyError):
+        return Unreadable(line.decode(errors="replace").strip())
+    return entry

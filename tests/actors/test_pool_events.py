@@ -1,0 +1,247 @@
+"""Pools whose replicas fail at a chosen moment: links in this process, no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from actors.handle import Broken, Lost
+from actors.messages import PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
+from actors.pool import Pool
+from actors.replica import Replica
+from actors.spec import PoolSpec
+
+
+class Scripted:
+    """A replica of ``capacity`` that answers with the seed, at once; never if the seed is -1. Calls are kept
+    in ``calls``; ``before(method, argument)`` may wait, or raise what the link then raises."""
+
+    def __init__(self, name: str, capacity: int = 4) -> None:
+        self.name, self.capacity, self.pid = name, capacity, 1
+        self.calls: list[tuple[str, Any]] = []
+        self.before: Callable[[str, Any], Any] | None = None
+        self.running: set[str] = set()
+        self.ready: asyncio.Queue[SampleResult] = asyncio.Queue()
+
+    async def call(self, method: str, argument: Any = None) -> Any:
+        self.calls.append((method, argument))
+        if self.before is not None and (waiting := self.before(method, argument)) is not None:
+            await waiting
+        return await getattr(self, method)(argument)
+
+    def restart(self) -> None:
+        self.calls.append(("restart", None))
+        self.running.clear()
+
+    def kill(self) -> None:
+        self.calls.append(("kill", None))
+
+    async def info(self, _: None) -> ReplicaInfo:
+        return ReplicaInfo(self.name, "node", self.pid, 100, self.capacity, 1000, 0.0)
+
+    async def submit(self, requests: list[SampleRequest]) -> None:
+        for request in requests:
+            if request.id in self.running:  # as a replica does
+                continue
+            self.running.add(request.id)
+            if request.seed != -1:
+                self.ready.put_nowait(SampleResult(request.id, (request.seed,), "step", 1, self.name))
+
+    async def collect(self, _: None) -> list[SampleResult]:
+        result = await self.ready.get()
+        self.running.discard(result.id)
+        return [result]
+
+    async def abort(self, ids: list[str]) -> None:
+        self.running.difference_update(ids)
+
+    async def ping(self, _: None) -> float:
+        return 0.0
+
+    async def shutdown(self, _: None) -> None: ...
+
+    def called(self, method: str) -> list[Any]:
+        return [argument for name, argument in self.calls if name == method]
+
+
+async def started(replicas: int = 1, **values: Any) -> tuple[Pool[SampleResult], list[Scripted]]:
+    """A pool, and its replicas' links in the order of their making."""
+    links: list[Scripted] = []
+
+    def connect(_: PoolSpec, name: str) -> Scripted:
+        links.append(Scripted(name))
+        return links[-1]
+
+    pool: Pool[SampleResult] = Pool(PoolSpec("scripted", Replica, "model", replicas, **values), connect)
+    await pool.start(10)
+    return pool, links
+
+
+def request(id: str, seed: int) -> SampleRequest:
+    return SampleRequest(id, (1,), seed, 1)
+
+
+async def until(found: Callable[[], Any]) -> None:
+    for _ in range(2000):
+        if found():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen in 20 s")
+
+
+async def test_an_abort_that_did_not_arrive_is_sent_when_the_replica_is_back():
+    pool, (link,) = await started()
+    try:
+        unwanted = asyncio.create_task(pool.run(request("x", -1)))
+        await until(lambda: link.running)
+
+        def out_of_reach(method: str, _: Any) -> None:
+            if method in ("abort", "collect"):
+                link.before = None
+                raise Lost("no route")
+
+        link.before = out_of_reach
+        unwanted.cancel()
+        await until(lambda: len(link.called("info")) == 2)
+        await until(lambda: pool.up)
+        assert link.called("abort") == [["x"], ["x"]]
+        assert not link.running
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_that_was_restarted_unseen_gets_its_requests_again():
+    pool, (link,) = await started(probe_after=0.05)
+    try:
+        asked = asyncio.create_task(pool.run(request("x", -1)))
+        await until(lambda: link.running)
+        link.running.clear()
+        link.pid = 2  # another process, which answers pings
+        await until(lambda: len(link.called("submit")) == 2)
+        assert pool.stats.lost_replicas == 1
+        asked.cancel()
+    finally:
+        await pool.close()
+
+
+async def test_an_id_that_comes_again_is_submitted_after_the_abort_of_the_one_before():
+    pool, (link,) = await started()
+    try:
+        first = {id: asyncio.create_task(pool.run(request(id, -1))) for id in "xy"}
+        await until(lambda: len(link.running) == 2)
+        release = asyncio.Event()
+        link.before = lambda method, _: release.wait() if method == "abort" else None
+        first["y"].cancel()
+        await until(lambda: link.called("abort"))
+        first["x"].cancel()  # while the abort of y is on its way
+        await asyncio.wait([first["x"]])
+        again = asyncio.create_task(pool.run(request("x", 2)))
+        await asyncio.sleep(0)
+        release.set()
+        assert (await asyncio.wait_for(again, 10)).tokens == (2,)
+    finally:
+        await pool.close()
+
+
+async def test_what_travels_with_a_request_that_kills_its_replicas_is_done(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("actors.pool.RETURN_POLL_SECONDS", 0.01)
+    pool, (link,) = await started()
+
+    def die(method: str, requests: Any) -> None:
+        if method == "submit" and any(request.id == "killer" for request in requests):
+            link.running.clear()
+            raise Lost("it died")
+
+    link.before = die
+    try:
+        ids = ["killer", *map(str, range(20))]
+        work = [pool.run(request(id, seed)) for seed, id in enumerate(ids)]
+        killer, *others = await asyncio.wait_for(asyncio.gather(*work, return_exceptions=True), 20)
+        assert isinstance(killer, RequestFailed)
+        assert [result.tokens for result in others] == [(seed,) for seed in range(1, 21)]
+        assert pool.stats.lost_replicas == 5
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_whose_restart_hangs_is_made_anew_as_often_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    pool, links = await started(start_timeout=0.1)
+    notices: list[str] = []
+    pool.on_notice = notices.append
+
+    def die(method: str, _: Any) -> None:
+        if method == "collect":
+            raise Lost("it died")
+
+    try:
+        monkeypatch.setattr(Scripted, "info", lambda *_: asyncio.sleep(3600))
+        links[0].before = die
+        links[0].ready.put_nowait(SampleResult("nobody's", (), "step", 1, ""))  # ends the call under way
+        await until(lambda: len(links) == 3)
+        monkeypatch.undo()
+        assert (await asyncio.wait_for(pool.run(request("x", 1)), 10)).tokens == (1,)
+        assert [len(link.called("kill")) for link in links[-2:]] == [1, 0]
+        late = [line for line in notices if "not up" in line]
+        assert late == ["scripted-0 is not up after 0.1 s; made anew"] * (len(links) - 1)
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize("method", ["submit", "collect"])
+async def test_an_exception_in_a_replica_restarts_it_and_the_others_go_on(method: str):
+    pool, links = await started(2)
+
+    def once(called: str, _: Any) -> None:
+        if called == method:
+            links[0].before = None
+            raise Broken("MemoryError")
+
+    links[0].before = once
+    try:
+        work = (pool.run(request(str(seed), seed)) for seed in range(40))
+        results = await asyncio.wait_for(asyncio.gather(*work), 20)
+        assert [result.tokens for result in results] == [(seed,) for seed in range(40)]
+        await until(lambda: len(pool.up) == 2)
+        assert [len(link.called("restart")) for link in links] == [1, 0]
+    finally:
+        await pool.close()
+
+
+async def test_a_replica_that_only_raises_is_given_up_and_without_another_its_pool_fails():
+    pool, links = await started(2)
+    notices: list[str] = []
+    pool.on_notice = notices.append
+
+    def always(called: str, _: Any) -> None:
+        if called in ("submit", "collect"):
+            raise Broken("MemoryError")
+
+    async def all_done() -> None:
+        await asyncio.wait_for(asyncio.gather(*(pool.run(request(str(i), i)) for i in range(20))), 20)
+
+    def once(called: str, argument: Any) -> None:
+        links[0].before = None if called == "collect" else once
+        always(called, argument)
+
+    try:
+        for _ in range(4):  # with results in between it goes on
+            links[0].before = once
+            await all_done()
+            await until(lambda: len(pool.up) == 2)
+        assert len(links[0].called("restart")) >= 3
+        links[0].before = always
+        links[0].ready.put_nowait(SampleResult("nobody's", (), "step", 1, ""))  # ends the call under way
+        await until(lambda: any("given up" in line for line in notices))
+        assert notices[-1] == "scripted-0 is given up after 3 errors without a result: MemoryError"
+        await all_done()
+        links[1].before = always
+        links[1].ready.put_nowait(SampleResult("nobody's", (), "step", 1, ""))
+        with pytest.raises(PoolFailed, match=r"no replica is left: .*3 errors without a result: MemoryError"):
+            await asyncio.wait_for(pool.run(request("stuck", -1)), 20)
+    finally:
+        await pool.close()

@@ -1,0 +1,145 @@
+"""Leases that grow in rounds: the same grants whatever the timing, never more than the budget, no stall."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from actors.messages import PoolFailed, RequestFailed
+from orchestrator.allocation.rounds import Asking
+from orchestrator.budget.ledger import Lease
+from orchestrator.durability.journal import Journal
+from orchestrator.problems.answers import ANSWERS
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import Controller
+from orchestrator.runs.results import digest
+from orchestrator.strategies.registry import find
+from tests.support.scripted import CODEC, ScriptedEngine, letters, setting
+
+PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "aaa\nbbb\nccc") for i in range(6)]
+PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
+BEST_OF_50 = partial(find("best_of_n").search, n=50)
+BUDGET = 6 * 4_000_000
+
+
+def best_score(one: Asking) -> float:
+    return max((candidate.score or 0.0 for candidate in one.candidates), default=0.0)
+
+
+def two_each_until(good: float):
+    """Two more solutions for each problem, in order, while they can be paid; a good one ends."""
+
+    def policy(asking, left):
+        grants = []
+        for one in asking:
+            cost = one.first + one.each
+            pays = best_score(one) < good and cost <= left
+            left -= cost if pays else 0
+            grants.append(2 if pays else None if best_score(one) >= good else 0)
+        return grants
+
+    return policy
+
+
+async def run(engine: ScriptedEngine, policy=None, *, search=BEST_OF_50, budget=BUDGET, journal=None):
+    control = Controller(
+        setting(engine, journal=journal),
+        ANSWERS["exact"],
+        Lease(budget),
+        policy=policy or two_each_until(0.45),
+    )
+    return control, await control.run(PROBLEMS, PROMPTS, search)
+
+
+async def test_the_same_grants_and_solutions_whatever_the_timing():
+    control, expected = await run(ScriptedEngine(letters(3)))
+    counts = [len(result.solutions) for result in expected]
+    assert len(set(counts)) > 1  # the policy did tell the problems apart
+    assert control.rounds.held > 2
+    good = {i for i, r in enumerate(expected) if any((s.score or 0) >= 0.45 for s in r.solutions)}
+    assert control.rounds.solved == good
+    assert not any(expected[i].exhausted for i in good)
+    for seed in range(5):
+        _, again = await run(ScriptedEngine(letters(3), jitter=random.Random(seed)))
+        assert digest(again) == digest(expected)
+
+
+@pytest.mark.parametrize("budget", [1, 10**5, 10**6, BUDGET, 10**9])
+@pytest.mark.parametrize("name", ["best_of_n", "beam_search", "mcts"])
+async def test_the_budget_is_kept_and_every_search_ends(budget, name):
+    search = partial(find(name).search, n=8)
+    control, results = await run(
+        ScriptedEngine(letters(3)), two_each_until(2.0), search=search, budget=budget
+    )
+    assert control.budget.settled == control.usage.flops <= budget
+    assert control.budget.reserved == 0
+    assert len(results) == 6
+    assert any(result.exhausted for result in results) == (budget < BUDGET)
+    assert all(result.error is None for result in results)
+
+
+async def test_what_one_problem_does_not_need_others_get():
+    many = partial(find("best_of_n").search, n=200)
+
+    def gives_all_to_the_last(asking, left):
+        return [0] * (len(asking) - 1) + [int(asking[-1].first <= left)]
+
+    _, results = await run(ScriptedEngine(letters(3)), gives_all_to_the_last, search=many, budget=10**7)
+    assert [len(result.solutions) > 0 for result in results] == [False] * 5 + [True]
+    _, equal = await run(ScriptedEngine(letters(3)), two_each_until(2.0), search=many, budget=10**7)
+    assert len(results[-1].solutions) > 3 * len(equal[-1].solutions)
+
+
+async def test_a_policy_sees_solutions_in_the_strategys_order_and_what_was_spent():
+    seen: list[Asking] = []
+
+    def watching(asking, left):
+        seen.append(asking[0])
+        return two_each_until(2.0)(asking, left)
+
+    _, results = await run(ScriptedEngine(letters(3), jitter=random.Random(1)), watching)
+    solutions = results[0].solutions
+    assert [len(one.candidates) for one in seen[:3]] == [0, 2, 4]
+    assert seen[0].spent == 0 < seen[1].spent < seen[2].spent
+    for one in seen:
+        known = [(candidate.answer, candidate.score) for candidate in one.candidates]
+        assert known == [(s.answer, s.score) for s in solutions[: len(known)]]
+
+
+async def test_a_resumed_run_makes_the_same_grants_from_the_journal(tmp_path: Path):
+    _, expected = await run(ScriptedEngine(letters(3)))
+
+    class Dying(ScriptedEngine):
+        async def sample(self, request):
+            if len(self.samples) >= 25:
+                raise PoolFailed("no replica is left")
+            return await super().sample(request)
+
+    journal = Journal(tmp_path / "journal")
+    with pytest.raises(PoolFailed):
+        await run(Dying(letters(3)), journal=journal)
+    journal.close()
+    journal = Journal(tmp_path / "journal")
+    engine = ScriptedEngine(letters(3), jitter=random.Random(2))
+    control, results = await run(engine, journal=journal)
+    journal.close()
+    assert digest(results) == digest(expected)
+    assert control.usage.replayed > 0
+    assert len(engine.samples) < sum(len(result.solutions) for result in expected)
+
+
+async def test_a_search_that_fails_stalls_no_round():
+    class Refusing(ScriptedEngine):
+        async def score(self, request):
+            if request.affinity == "p2" and request.id.endswith("/3"):
+                raise RequestFailed("verifier-0, request p2: the score of step 1 is nan")
+            return await super().score(request)
+
+    engines = [Refusing(letters(3), jitter=random.Random(seed)) for seed in range(4)]
+    runs = [(await run(engine))[1] for engine in engines]
+    for results in runs:
+        assert [result.error is not None for result in results] == [i == 2 for i in range(6)]
+        assert digest(results) == digest(runs[0])

@@ -1,0 +1,327 @@
+"""The files in cluster/, as far as one machine can tell: each is valid for what reads it, and the Slurm
+script really runs, with two Ray nodes on this machine."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from orchestrator.commands.cli import _parsed
+from orchestrator.config.loading import load
+from tests.support.kuberay import SCHEMAS
+from tests.support.paths import LAB, ROOT
+from tests.support.processes import MARK, left_behind
+
+CLUSTER = ROOT / "cluster"
+CONFIG = str(LAB)
+SLURM = str(CLUSTER / "slurm.sh")
+
+
+def text(name: str) -> str:
+    return (CLUSTER / name).read_text()
+
+
+PINS = dict(line.split("==") for line in text("constraints.txt").splitlines() if "==" in line)
+
+
+# -- Ray's cluster launcher ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def launcher() -> dict:
+    return yaml.safe_load(text("ray-cluster.yaml"))
+
+
+def test_the_launcher_accepts_its_file(launcher):
+    prepared = prepare_config(launcher)
+    validate_config(prepared)
+    (workers,) = prepared["available_node_types"].values()
+    machines = len(launcher["provider"]["worker_ips"])
+    assert (workers["min_workers"], workers["max_workers"]) == (machines, machines), "all, always"
+
+
+def test_the_launcher_checks_its_file(launcher):
+    import jsonschema
+
+    with pytest.raises(jsonschema.ValidationError, match="idle_timeout"):
+        validate_config(prepare_config({**launcher, "idle_timeout": 10}))
+
+
+def test_every_node_that_the_launcher_starts_asks_for_the_token(launcher):
+    head, worker = ("\n".join(launcher[f"{role}_start_ray_commands"]) for role in ("head", "worker"))
+    for commands in (head, worker):
+        assert "RAY_AUTH_MODE=token ray start" in commands
+    assert "--dashboard-host=127.0.0.1" in head
+    assert "--num-cpus=0 --num-gpus=0" in head, "no replica on the head"
+    assert launcher["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+# -- KubeRay -------------------------------------------------------------------------------------------
+
+
+def manifests() -> dict[str, dict]:
+    files = sorted(CLUSTER.glob("kuberay-*.yaml"))
+    return {manifest["kind"]: manifest for file in files for manifest in yaml.safe_load_all(file.open())}
+
+
+def containers(cluster: dict) -> list[dict]:
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return [container for group in groups for container in group["template"]["spec"]["containers"]]
+
+
+def test_the_manifests_are_of_the_kinds_that_the_operator_knows():
+    found = {kind: manifest["apiVersion"] for kind, manifest in manifests().items()}
+    assert found == {"PersistentVolumeClaim": "v1", "RayCluster": "ray.io/v1", "RayJob": "ray.io/v1"}
+
+
+def test_the_manifests_have_the_fields_that_the_operator_reads_and_no_other():
+    for kind, schema in SCHEMAS.items():
+        jsonschema.validate(manifests()[kind], schema)
+        spoilt = copy.deepcopy(manifests()[kind])
+        spoilt["spec"]["entrypiont"] = "ttc"
+        with pytest.raises(jsonschema.ValidationError, match="entrypiont"):
+            jsonschema.validate(spoilt, schema)
+
+
+def test_the_pods_and_the_disk_are_what_kubernetes_takes():
+    newest = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(manifests()["PersistentVolumeClaim"], newest, strict=True)
+    cluster = manifests()["RayCluster"]["spec"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {}, "template": group["template"]}
+        kubernetes_validate.validate(pod, newest, strict=True)
+        del group["template"]["spec"]["containers"][0]["name"]
+        with pytest.raises(kubernetes_validate.ValidationError, match="'name' is a required property"):
+            kubernetes_validate.validate(pod, newest, strict=True)
+
+
+def test_the_kubernetes_cluster_asks_for_the_token_and_is_not_reached_from_outside():
+    cluster = manifests()["RayCluster"]["spec"]
+    assert cluster["authOptions"]["mode"] == "token"
+    secret = cluster["authOptions"]["secretName"]
+    assert f"kubectl create secret generic {secret} --from-literal=auth_token=" in text(
+        "kuberay-cluster.yaml"
+    )
+    assert cluster["rayVersion"] == PINS["ray"], "what the operator is told is what the image holds"
+    head = cluster["headGroupSpec"]
+    assert (head["serviceType"], head["enableIngress"]) == ("ClusterIP", False)
+    assert not any("ports" in container for container in containers(cluster))
+
+
+def test_no_replica_on_the_head_and_room_for_one_in_a_pod_of_each_group():
+    cluster = manifests()["RayCluster"]["spec"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert cluster["enableInTreeAutoscaling"]
+    room = {}
+    for group in cluster["workerGroupSpecs"]:
+        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+        (container,) = group["template"]["spec"]["containers"]
+        held = container["resources"]
+        assert held["requests"] == held["limits"], "a pod holds what Ray believes that it has"
+        gpus = int(held["limits"].get("nvidia.com/gpu", 0))
+        assert container["image"] == f"REGISTRY/ttc:{'gpu' if gpus else 'cpu'}"
+        room[group["groupName"]] = (int(group["rayStartParams"].get("num-cpus", held["limits"]["cpu"])), gpus)
+    assert room == {"generators": (1, 1), "verifiers": (8, 0)}
+    said = text("kuberay-cluster.yaml")
+    assert "generator.resources={num_cpus: 1, num_gpus: 1}" in said
+    assert "verifier.resources={num_cpus: 8}" in said
+
+
+def test_the_job_is_a_run_that_ttc_accepts_on_the_cluster_that_is_there(tmp_path):
+    manifest, cluster = (manifests()[kind] for kind in ("RayJob", "RayCluster"))
+    assert manifest["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
+    # Two shells read it, one of them in another pod: nothing in it may mean something to a shell.
+    words = shlex.split(manifest["spec"]["entrypoint"])
+    assert words == manifest["spec"]["entrypoint"].split()
+    assert words.pop(0) == "ttc"
+    options = _parsed(words)
+    config = load(CONFIG, options.overrides)
+    assert config.cluster.address == "auto"
+    (mount,) = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert Path(options.config).is_relative_to(mount["mountPath"])
+    assert Path(config.runs).is_relative_to(mount["mountPath"]), "runs outlive the pod"
+
+
+def test_the_image_has_the_pinned_versions():
+    steps = text("Dockerfile")
+    assert "-c cluster/constraints.txt" in steps
+    assert "make setup" in steps
+    assert "-c cluster/constraints.txt" in (ROOT / "Makefile").read_text()
+
+
+# -- Slurm ---------------------------------------------------------------------------------------------
+
+SRUN = """#!/bin/bash
+# srun on one machine: as many tasks as nodes, each told its number; SIGTERM goes on to all of them; one that
+# ends, ends all.
+while [[ "$1" == --* ]]; do shift; done
+for ((node = 0; node < SLURM_NNODES; node++)); do SLURM_NODEID=$node "$@" & done
+trap 'kill $(jobs -p) 2>/dev/null' TERM
+wait -n
+status=$?
+kill $(jobs -p) 2>/dev/null
+while [[ -n "$(jobs -pr)" ]]; do wait; done
+exit $status
+"""
+NODES = 2
+START_SECONDS = 400
+
+
+def batch(cwd: Path, *arguments: str, srun: str = SRUN, **environment: str) -> subprocess.Popen[str]:
+    """The script as Slurm starts it: a copy, in the submission's directory, with the job's environment."""
+    tools = cwd / "bin"
+    tools.mkdir()
+    (tools / "srun").write_text(srun)
+    (tools / "ttc").write_text(f'#!/bin/bash\nexec {sys.executable} -m orchestrator "$@"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    script = cwd / "slurm_script"
+    shutil.copy(SLURM, script)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_"))}
+    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NNODES": str(NODES), "SLURM_CPUS_PER_TASK": "1"}
+    path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.Popen(
+        ["bash", str(script), *arguments],
+        cwd=cwd,
+        env={**outside, **slurm, "PATH": path, "PYTHONPATH": str(ROOT), MARK: str(cwd), **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def ray_directory() -> Iterator[str]:
+    """Short, since the paths of Ray's sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="ttc-", dir="/tmp") as directory:
+        yield directory
+
+
+def test_the_slurm_script_is_bash_and_asks_slurm_for_what_it_uses():
+    subprocess.run(["bash", "-n", SLURM], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", SLURM], check=True)
+    asked = set(re.findall(r"^#SBATCH --([\w-]+)=", text("slurm.sh"), re.MULTILINE))
+    assert asked >= {"nodes", "ntasks-per-node", "cpus-per-task", "gpus-per-node", "time", "signal"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["run"], {}, "usage: sbatch cluster/slurm.sh"),
+        (["run", CONFIG], {"SLURM_JOB_ID": ""}, "start this script with sbatch"),
+        (["run", CONFIG], {"PATH": "/usr/bin:/bin"}, "no ray on PATH: activate its environment"),
+    ],
+)
+def test_a_slurm_job_that_cannot_run_says_so_in_one_line(tmp_path, arguments, environment, said):
+    process = batch(tmp_path, *arguments, **environment)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode in (1, 2)
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob(".ray-token-*"))
+
+
+def test_a_slurm_job_whose_nodes_do_not_start_fails(tmp_path):
+    process = batch(tmp_path, "run", CONFIG, srun="#!/bin/bash\nexit 1\n")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Ray did not start" in err
+    assert not list(tmp_path.glob(".ray-token-*"))
+
+
+def token_of(cwd: Path, process: subprocess.Popen[str]) -> Path:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for file in cwd.glob(".ray-token-*"):
+            if file.stat().st_size:
+                return file
+        time.sleep(0.05)
+    pytest.fail(f"no token; status {process.poll()}: {process.stderr.read()}")
+
+
+def accepts(port: int, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return True
+        except OSError:
+            time.sleep(0.2)
+    return False
+
+
+JOIN = """
+import ray, sys
+try:
+    ray.init(address=sys.argv[1], logging_level="ERROR")
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+print(len(ray.nodes()))
+"""
+
+
+def refused(address: str, log: Path, **environment: str) -> bool:
+    """Whether a client that would use the head at ``address`` is told that it may not. (Ray's client tries
+    again for minutes then.)"""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with log.open("w") as file:
+        client = subprocess.Popen(
+            [sys.executable, "-c", JOIN, address], env={**outside, **environment}, stdout=file, stderr=file
+        )
+    deadline = time.monotonic() + 120
+    try:
+        while client.poll() is None and time.monotonic() < deadline and "auth" not in log.read_text().lower():
+            time.sleep(0.2)
+    finally:
+        client.kill()
+        client.wait()
+    return client.returncode != 0 and "auth" in log.read_text().lower()
+
+
+def test_a_run_on_two_nodes_under_slurm(tmp_path, ray_directory):
+    """One replica a node: it ends only if both nodes are in. Strangers are refused meanwhile; afterwards
+    no process is left, and no token."""
+    small = ("strategy.name=best_of_n", "strategy.n=2", "problems.limit=2", "generator.replicas=1")
+    process = batch(tmp_path, "run", CONFIG, *small, "--json", RAY_TMPDIR=ray_directory)
+    token = token_of(tmp_path, process)
+    assert token.stat().st_mode & 0o777 == 0o600
+
+    port = 20000 + os.getpid() % 10000
+    assert accepts(port, START_SECONDS)
+    (tmp_path / "wrong").write_text("0" * 64)
+    nowhere = str(tmp_path / "home")
+    for stranger in (
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")},
+        {"RAY_AUTH_MODE": "disabled", "HOME": nowhere},
+    ):
+        log = tmp_path / "client.log"
+        assert refused(f"127.0.0.1:{port}", log, RAY_TMPDIR=ray_directory, **stranger), log.read_text()
+
+    out, err = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 0, err
+    summary = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+    assert (summary["problems"], summary["failed"]) == (2, 0)
+    assert "2 of 2" in err
+    assert not left_behind(str(tmp_path))
+    assert not list(tmp_path.glob(".ray-token-*"))

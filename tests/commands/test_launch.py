@@ -1,0 +1,120 @@
+"""How a command ends that is told to."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import pytest
+
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import Prepared, fingerprint, prepare
+from orchestrator.durability.journal import Journal, JournalMismatch
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.run import SUMMARY, Run, unfinished
+from tests.support.paths import LAB
+from tests.support.scripted import CODEC, GENERATOR, ScriptedEngine, flops_budget
+
+SCRIPT = """
+import asyncio, signal, sys
+from rich.console import Console
+from orchestrator.commands.launch import until_interrupted
+
+async def work():
+    print("begun", flush=True)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.01)
+        print("closed", flush=True)
+
+signal.signal(signal.SIGINT, {"default": signal.default_int_handler, "ignored": signal.SIG_IGN}[sys.argv[1]])
+status, _ = until_interrupted(work(), Console(stderr=True), "all of it is kept")
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("sigint", "number"),
+    [("default", signal.SIGINT), ("default", signal.SIGTERM), ("ignored", signal.SIGTERM)],
+)
+def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, number):
+    command = [sys.executable, "-c", SCRIPT, sigint]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "closed\n")
+    assert errors == "interrupted; all of it is kept\n"
+
+
+def test_a_run_that_is_not_finished_is_found_by_its_configuration_alone(tmp_path):
+    config = load(LAB, [f"runs={tmp_path}", "problems.limit=2"])
+    other = load(LAB, [f"runs={tmp_path}", "problems.limit=2", "seed=1"])
+    prepared = prepare(config)
+    assert unfinished(prepared) is None
+    for name in ("lab-1", "lab-2", "lab-3"):
+        Journal(tmp_path / name / "journal.sqlite", fingerprint=fingerprint(prepared)).close()
+    (tmp_path / "lab-3" / SUMMARY).write_text("{}")
+    assert unfinished(prepared) == "lab-2"
+    assert unfinished(prepare(other)) is None
+
+
+class Engines(ScriptedEngine):
+    async def forget(self) -> None: ...
+
+
+class FullDisk:
+    """A database that takes no commit."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.close = database.close
+
+    def execute(self, statement: str, rows: tuple[str]) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.runs.run.Tracker", MagicMock())
+    monkeypatch.setattr(
+        "orchestrator.durability.journal.GATHER_SECONDS", 60
+    )  # nothing is committed before it must be
+    config = load(LAB, [f"runs={tmp_path}", "strategy={name: best_of_n, n: 2}", "verifier.model=null"])
+    prompts = [CODEC.encode("1+1?")]
+    prepared = Prepared(
+        config, [Problem("p", "1+1?", "")], prompts, CODEC, GENERATOR, None, None, flops_budget(10**12)
+    )
+    session = SimpleNamespace(pools_of=lambda config: [], deployment=Engines(), startup_seconds=0.0)
+
+    async def finished(name: str, full: bool) -> bool:
+        with Run(prepared, name) as run:
+            if full:
+                run._journal._database = FullDisk(run._journal._database)
+            await run.search(session, MagicMock())
+        return (tmp_path / name / SUMMARY).is_file()
+
+    assert await finished("lab-1", full=False)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await finished("lab-2", full=True)
+    assert (tmp_path / "lab-2" / "journal.sqlite").is_file()
+    assert not (tmp_path / "lab-2" / SUMMARY).is_file()
+    assert unfinished(prepared) == "lab-2"
+
+
+def test_a_run_goes_on_only_with_what_is_done_in_its_strategys_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.runs.run.Tracker", MagicMock())
+    prepared = prepare(load(LAB, [f"runs={tmp_path}", "problems.limit=1"]))
+    for _ in range(2):
+        with Run(prepared, "lab-1", instead="labels, 4 completions"):
+            pass
+    for other in ("labels, 5 completions", ""):
+        with pytest.raises(JournalMismatch):
+            Run(prepared, "lab-1", instead=other)
+    assert unfinished(prepared) is None

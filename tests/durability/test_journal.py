@@ -1,0 +1,371 @@
+"""The journal records each operation once and gives back what it was given."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.messages import SampleResult, ScoreResult
+from orchestrator.durability.journal import (
+    LOCAL,
+    MOUNTS,
+    ROWS_A_STATEMENT,
+    Journal,
+    JournalDamaged,
+    JournalInUse,
+    JournalMismatch,
+    file_system,
+    fingerprint_in,
+)
+
+tokens = st.lists(st.integers(0, 200_000), max_size=20).map(tuple)
+samples = st.builds(
+    SampleResult,
+    st.text(max_size=8),
+    tokens,
+    st.sampled_from(["step", "end", "length"]),
+    st.integers(0, 99),
+    st.just("r"),
+)
+scores = st.builds(
+    ScoreResult,
+    st.text(max_size=8),
+    st.lists(st.floats(0, 1), min_size=1).map(tuple),
+    st.integers(0, 99),
+    st.just("r"),
+)
+entries = st.dictionaries(
+    st.tuples(
+        st.sampled_from(["p1", "p\"2'"]),
+        st.text(st.characters(codec="utf-8"), max_size=6),
+    ),
+    st.tuples(samples | scores, st.integers(0, 2**66)),
+    max_size=30,
+)
+
+
+@settings(max_examples=40)
+@given(entries=entries)
+def test_what_was_recorded_is_what_a_reopened_journal_gives_back(tmp_path_factory, entries):
+    path = tmp_path_factory.mktemp("journal") / "j.sqlite"
+    journal = Journal(path, fingerprint="f")
+    for (problem, key), (result, flops) in entries.items():
+        journal.record(problem, key, result, flops)
+    journal.close()
+    reopened = Journal(path, fingerprint="f")
+    given_back = {(p, key): entry for p in ("p1", "p\"2'") for key, entry in reopened.results(p).items()}
+    assert given_back == entries
+    assert len(reopened) == len(entries)
+    reopened.close()
+
+
+def result(tokens: tuple[int, ...] = (1,)) -> SampleResult:
+    return SampleResult("id", tokens, "step", 1, "r")
+
+
+def test_a_second_result_for_one_operation_is_noticed(tmp_path: Path):
+    with closing(Journal(tmp_path / "j")) as journal:
+        for problem, tokens in (("p", (1,)), ("another", (1,)), ("p", (2,))):
+            journal.record(problem, "k", result(tokens), 5)
+            journal.flush()
+    with pytest.raises(JournalDamaged, match="k of p has two results"):
+        Journal(tmp_path / "j")
+
+
+def test_flushed_results_survive_a_process_that_never_closes(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    for index in range(100):
+        journal.record("p", str(index), result((index,)), index)
+    journal.flush()
+    other = sqlite3.connect(tmp_path / "j")
+    assert other.execute("SELECT count(*), sum(flops) FROM operations").fetchone() == (100, 4950)
+    journal.close()
+
+
+def test_reading_waits_for_no_commit_and_sees_only_what_is_committed(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "k", result(), 5)
+    journal.flush()
+    journal._database.execute("BEGIN IMMEDIATE")
+    journal._database.execute("DELETE FROM commits")
+    assert journal.results("p") == {"k": (result(), 5)}
+    assert len(journal) == 1
+    journal._database.execute("ROLLBACK")
+    journal.close()
+
+
+def test_a_journal_of_another_configuration_is_refused(tmp_path: Path):
+    Journal(tmp_path / "j", fingerprint="one").close()
+    with pytest.raises(JournalMismatch, match="another configuration"):
+        Journal(tmp_path / "j", fingerprint="two")
+
+
+def test_a_journal_that_another_process_has_open_is_refused_until_that_ends(tmp_path: Path):
+    code = f"""
+import sys, time
+from orchestrator.durability.journal import Journal
+journal = Journal({str(tmp_path / "j")!r})
+print("open", flush=True)
+time.sleep(600)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(JournalInUse, match=f"in use by process {other.pid} on "):
+            Journal(tmp_path / "j")
+    finally:
+        other.kill()
+        other.wait()
+    Journal(tmp_path / "j").close()
+
+
+def test_a_full_disk_is_said_and_what_was_committed_stays(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "small", result(), 1)
+    journal.flush()
+    journal._database.execute("PRAGMA max_page_count = 10")
+    journal.record("p", "large", result(tuple(range(50_000))), 1)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal.flush()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal.record("p", "next", result(), 1)
+    assert list(journal.results("p")) == ["small"]
+
+
+def test_a_disk_that_fails_leaves_nobody_waiting(tmp_path: Path):
+    class Broken:
+        def execute(self, statement: str, rows: tuple[str]) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    journal = Journal(tmp_path / "j")
+    whole, journal._database = journal._database, Broken()  # type: ignore[assignment]
+    journal.record("p", "lost", result(), 1)
+    said: list[str] = []
+
+    def flush() -> None:
+        try:
+            journal.flush()
+        except sqlite3.Error as error:
+            said.append(str(error))
+
+    waiting = threading.Thread(target=flush, daemon=True)
+    waiting.start()
+    waiting.join(30)
+    assert said == [f"{tmp_path / 'j'}: disk I/O error"]
+    journal._database = whole
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        journal.close()
+
+
+# -- what may become of the file ------------------------------------------------------------------------
+
+ROWS = {str(index): (SampleResult("id", tuple(range(index)), "step", 1, "r"), index) for index in range(60)}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[bytes, bytes, bytes]:
+    """A journal of ROWS: the closed file; and while it was open, the file and its log of the later half."""
+    path = tmp_path_factory.mktemp("written") / "j"
+    for half, (low, high) in enumerate(((0, 30), (30, 60))):
+        journal = Journal(path, fingerprint="f")
+        for index in range(low, high):
+            journal.record("p", str(index), *ROWS[str(index)])
+        journal.flush()
+        if half:
+            open_ = path.read_bytes(), path.with_name("j-wal").read_bytes()
+        journal.close()
+    return path.read_bytes(), *open_
+
+
+def reopened(directory: Path, file: bytes, log: bytes = b"") -> dict | None:
+    """What a journal of these files gives back; None where it is refused, in one line that names it."""
+    path = directory / "j"
+    path.write_bytes(file)
+    path.with_name("j-wal").write_bytes(log)
+    path.with_name("j-shm").unlink(missing_ok=True)
+    fingerprint_in(path)  # as a new run of the same name does: it must not mind
+    try:
+        journal = Journal(path, fingerprint="f")
+    except JournalDamaged as error:
+        if not str(error).startswith(f"{path} is damaged (") or "\n" in str(error):
+            raise
+        return None
+    found = journal.results("p")
+    journal.close()
+    return found
+
+
+def test_the_files_as_they_were_written_hold_everything(tmp_path: Path, written):
+    closed, file, log = written
+    assert reopened(tmp_path, closed) == ROWS
+    assert reopened(tmp_path, file, log) == ROWS
+
+
+def test_a_torn_log_is_cut_off_where_it_is_torn(tmp_path: Path, written):
+    _, file, log = written
+    seen = set()
+    for keep in [*range(0, len(log), 700), len(log) - 1]:
+        for torn in (log[:keep], log[:keep] + bytes(len(log) - keep)):
+            found = reopened(tmp_path, file, torn)
+            assert found is not None
+            assert found in ({k: ROWS[k] for k in map(str, range(30))}, ROWS)
+            seen.add(len(found))
+    assert seen >= {30}
+
+
+def test_a_file_that_lost_its_end_is_refused(tmp_path: Path, written):
+    closed, *_ = written
+    assert [reopened(tmp_path, closed[:keep]) for keep in range(100, len(closed), 450)] == [None] * len(
+        range(100, len(closed), 450)
+    )
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_a_file_in_which_anything_was_overwritten_gives_back_what_was_recorded_or_is_refused(
+    tmp_path_factory, written, data
+):
+    closed, *_ = written
+    size = data.draw(st.sampled_from([1, 4, 64, 512]))
+    at = data.draw(st.integers(0, len(closed) - size))
+    other = data.draw(st.binary(min_size=size, max_size=size) | st.just(bytes(size)))
+    directory = tmp_path_factory.mktemp("overwritten")
+    try:
+        found = reopened(directory, closed[:at] + other + closed[at + size :])
+    except JournalMismatch:  # the header was hit, or the tables' names
+        return
+    assert found in (None, ROWS)
+
+
+def test_a_digit_that_another_took_the_place_of_is_noticed(tmp_path: Path, written):
+    closed, *_ = written
+    assert closed.count(b"[0,1,2,3,4]") == 1
+    assert reopened(tmp_path, closed.replace(b"[0,1,2,3,4]", b"[0,1,2,3,7]")) is None
+
+
+def test_an_index_that_leads_elsewhere_is_noticed(tmp_path: Path):
+    """Else what it no longer leads to would be done, and recorded, once more."""
+    with closing(Journal(tmp_path / "j", fingerprint="f")) as journal:
+        journal.record("the problem", "k", result(), 5)
+    closed = (tmp_path / "j").read_bytes()
+    places = [place.start() for place in re.finditer(b"the problem", closed)]
+    assert len(places) == 2, "in the table and in its index"
+    for place in places:
+        assert reopened(tmp_path, closed[:place] + b"theproblems" + closed[place + 11 :]) is None
+
+
+def test_tables_whose_names_are_no_text_any_more_are_noticed(tmp_path: Path, written):
+    closed, *_ = written
+    assert closed.count(b"tablecommits") == 1
+    assert reopened(tmp_path, closed.replace(b"tablecommits", b"table\x80ommits")) is None
+
+
+def test_a_journal_of_an_earlier_version_is_refused(tmp_path: Path):
+    old = sqlite3.connect(tmp_path / "j")
+    old.execute("CREATE TABLE operations (problem TEXT, key TEXT, kind TEXT, flops INTEGER, result BLOB)")
+    old.close()
+    with pytest.raises(JournalMismatch, match="earlier version"):
+        Journal(tmp_path / "j")
+
+
+# -- where the file is ----------------------------------------------------------------------------------
+
+NETWORK_MOUNTS = """\
+22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw
+40 22 0:35 / /home rw,relatime shared:20 - nfs4 server:/home rw,vers=4.2
+41 22 0:36 / /home/my\\040runs rw,relatime - xfs /dev/sdb rw
+42 22 0:37 / /scratch rw - lustre mgs@tcp:/scratch rw,flock
+43 42 0:38 / /scratch rw - ext4 /dev/sdc rw
+44 22 0:39 / /cloud rw - fuse.sshfs host:/ rw
+45 22 0:40 / /données rw - nfs server:/données rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/tmp/runs/j", "ext4"),
+        ("/home/me/runs/j", "nfs4"),
+        ("/homes/j", "ext4"),
+        ("/home/my runs/j", "xfs"),
+        ("/scratch/j", "ext4"),  # what was mounted there later
+        ("/cloud/runs/j", "fuse.sshfs"),
+        ("/données/j", "nfs"),
+    ],
+)
+def test_the_file_system_of_a_path_is_that_of_the_innermost_mount(path: str, kind: str):
+    assert file_system(Path(path), NETWORK_MOUNTS) == kind
+
+
+def test_a_journal_on_a_network_file_system_has_no_shared_memory_and_goes_on_from_one_that_had(
+    tmp_path: Path, monkeypatch
+):
+    assert file_system(tmp_path, MOUNTS.read_text()) in LOCAL, "else the next line says nothing"
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "1", result(), 1)
+    journal.flush()
+    assert (tmp_path / "j-shm").exists()
+    journal.close()
+
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"{NETWORK_MOUNTS}50 22 0:40 / {tmp_path} rw - nfs4 server:/runs rw\n")
+    monkeypatch.setattr("orchestrator.durability.journal.MOUNTS", mounts)
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "2", result(), 1)
+    journal.flush()
+    assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
+    assert not (tmp_path / "j-shm").exists()
+    assert not (tmp_path / "j-wal").exists()
+    assert (tmp_path / "j-journal").stat().st_size == 0, "each commit is in the file itself"
+    assert fingerprint_in(tmp_path / "j") == ""
+    assert list(journal.results("p")) == ["1", "2"]
+    journal.close()
+    monkeypatch.undo()
+    journal = Journal(tmp_path / "j")
+    assert list(journal.results("p")) == ["1", "2"]
+    journal.close()
+
+
+def test_what_is_recorded_is_committed_soon_whatever_the_writer_is_doing(tmp_path: Path) -> None:
+    """Nobody asks for it by a flush: a wake-up that is missed would leave the last ones to a crash."""
+    result = SampleResult("", (1, 2, 3), "step", 3, "r")
+    with closing(Journal(tmp_path / "j")) as journal:
+        for burst in range(200):
+            for i in range(60):
+                journal.record("p", f"{burst}.{i}", result, 1)
+            time.sleep(0.0005 * (burst % 7))
+        deadline = time.monotonic() + 10
+        while len(journal) < 12_000 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(journal) == 12_000
+
+
+@pytest.mark.parametrize("problems", [7, 2 * ROWS_A_STATEMENT + 1])
+def test_a_commit_takes_few_statements_and_loses_none_of_its_results(
+    tmp_path: Path, monkeypatch, problems: int
+) -> None:
+    """A statement for each leaves the writer behind a busy run: after each it waits for the interpreter."""
+    monkeypatch.setattr("orchestrator.durability.journal.GATHER_SECONDS", 60)  # all are in one commit
+    journal = Journal(tmp_path / "j.sqlite")
+    journal._database.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 3 * ROWS_A_STATEMENT)
+    statements: list[str] = []
+    journal._database.set_trace_callback(statements.append)
+    count = 2001
+    for i in range(count):
+        journal.record(f"p{i % problems}", str(i), SampleResult(str(i), (i,), "end", 1, "r"), i)
+    journal.close()
+    inserts = sum("INSERT" in statement for statement in statements)
+    with closing(Journal(tmp_path / "j.sqlite")) as reopened:
+        found = {key: flops for p in range(problems) for key, (_, flops) in reopened.results(f"p{p}").items()}
+    assert found == {str(i): i for i in range(count)}
+    assert 1 <= inserts < count // 50  # 1, and one more for each commit that began before all were recorded

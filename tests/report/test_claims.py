@@ -1,0 +1,376 @@
+"""Each claim on synthetic runs whose truth is known: where it holds, where it does not, where it cannot be
+told, and where it was not tested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.analysis.cells import Cell, Solutions, options
+from orchestrator.analysis.estimators import Estimate
+from orchestrator.report.claims import CLAIMS, findings
+from orchestrator.report.evidence import Evidence, Group, gather
+from orchestrator.report.verdicts import (
+    SAME,
+    SLACK,
+    Part,
+    above,
+    at_least,
+    either,
+    near,
+    no_more,
+    over_problems,
+    together,
+    untested,
+)
+from tests.support.stored import cell
+from tests.support.swept import sweep
+
+P = 400
+BINS = np.arange(P) * 5 // P + 1
+
+
+def right(*by_bin: float, shift: int = 0) -> np.ndarray:
+    """Correct on this share of each bin's problems, spread over them; ``shift`` moves which ones."""
+    share = np.repeat(by_bin if len(by_bin) == 5 else by_bin * 5, P // 5)
+    return ((np.arange(P) * 37 + shift) % 100) < 100 * share
+
+
+def run(
+    name: str,
+    n: int,
+    correct: Mapping[str, np.ndarray] | np.ndarray,
+    *,
+    flops: float | None = None,
+    covered: np.ndarray | None = None,
+    solutions: Solutions | None = None,
+    config: Mapping[str, Any] | None = None,
+    role: str = "cell",
+    **parameters: Any,
+) -> Cell:
+    by_rule = correct if isinstance(correct, Mapping) else {"weighted": correct, "majority": correct}
+    base = cell(
+        by_rule["weighted"],
+        flops or 100.0 * n,
+        strategy={"name": name, "n": n, **parameters},
+        budget=200.0 * n,
+    )
+    made = replace(
+        base,
+        role=role,
+        correct=dict(by_rule),
+        covered=base.covered if covered is None else covered,
+        config={**base.config, **(config or {})},
+        results=None if solutions is None else Path("stored"),
+    )
+    if solutions is not None:
+        made.__dict__["solutions"] = solutions
+    return made
+
+
+def evidence(*cells: Cell, others: Sequence[Sequence[Cell]] = (), difficulty: Cell | None = None) -> Evidence:
+    groups = [Group(group[0].models, options(group), BINS) for group in (cells, *others)]
+    return Evidence("study", "weighted", groups, "no difficulty run", difficulty=difficulty)
+
+
+def verdict(number: int, found: Evidence) -> str:
+    return findings(found)[number - 1].verdict
+
+
+def sampled(per_problem: Sequence[Sequence[tuple[str, bool, float, Sequence[float]]]], chain: bool = False):
+    """Solutions of every problem: (answer, correct, score, step scores), one chain or independent."""
+    flat = [(i, j, s) for i, found in enumerate(per_problem) for j, s in enumerate(found)]
+    return Solutions(
+        np.array([i for i, _, _ in flat]),
+        [".".join(["0"] * (j + 1)) if chain else str(j) for _, j, _ in flat],
+        [s[0] for _, _, s in flat],
+        np.array([s[1] for _, _, s in flat]),
+        np.array([s[2] for _, _, s in flat]),
+        np.ones(len(flat), dtype=int),
+        [s[3] for _, _, s in flat],
+    )
+
+
+def beams(small: float, large: float) -> Evidence:
+    best = [run("best_of_n", n, right(0.5)) for n in (16, 256)]
+    return evidence(
+        *best,
+        run("beam_search", 16, right(small), width=4),
+        run("beam_search", 256, right(large), width=4),
+    )
+
+
+def by_bin(easy: float, medium: float, hard: float) -> Evidence:
+    return evidence(
+        *(run("best_of_n", n, right(0.9, 0.9, 0.5, 0.5, 0.1)) for n in (4, 64)),
+        run("beam_search", 4, right(0.9, 0.9, 0.5, 0.5, 0.1), width=4),
+        run("beam_search", 64, right(easy, easy, medium, medium, hard), width=4),
+    )
+
+
+def lookahead(ahead: float) -> Evidence:
+    beam = [run("beam_search", n, right(0.5), width=4) for n in (8, 32)]
+    return evidence(*beam, run("lookahead", 16, right(ahead), width=4, k=1))
+
+
+def aggregated(scores: Mapping[bool, Sequence[float]]) -> Evidence:
+    """Two solutions a problem, one of them correct, with these step scores."""
+    both = [("r", True, scores[True][-1], scores[True]), ("w", False, scores[False][-1], scores[False])]
+    chosen = sampled([both] * P)
+    return evidence(run("best_of_n", 2, right(0.5), solutions=chosen))
+
+
+def selected(weighted: float, best: float) -> Evidence:
+    by_rule = {"weighted": right(weighted), "best": right(best), "majority": right(0.5)}
+    return evidence(run("best_of_n", 16, by_rule))
+
+
+def ratios(one_chain: Sequence[float], parallel: Sequence[float]) -> Evidence:
+    return evidence(
+        run("revisions", 16, right(*one_chain), length=16), run("revisions", 16, right(*parallel), length=1)
+    )
+
+
+def chained(flipped: float, score: float) -> Evidence:
+    """Chains of two attempts, the first correct and scored ``score``, the second wrong in this share."""
+    lost = np.arange(P) < flipped * P
+    chains = [[("r", True, score, ()), ("w" if x else "r", not x, 0.5, ())] for x in lost]
+    return evidence(run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2))
+
+
+def test_each_reviser_has_its_own_share_of_flips():
+    runs = []
+    for reviser, flipped in (("careful", 0.1), ("hasty", 0.4)):
+        lost = np.arange(P) < flipped * P
+        chains = [[("r", True, 0.9, ()), ("w" if x else "r", not x, 0.5, ())] for x in lost]
+        made = {"reviser": {"model": reviser}}
+        solutions = sampled(chains, chain=True)
+        runs.append(run("revisions", 2, right(0.5), solutions=solutions, config=made, length=2))
+    shares = {
+        str(p).split(":")[0]: p.estimate.value for p in findings(evidence(*runs))[6].parts if "flip" in str(p)
+    }
+    assert findings(evidence(*runs))[6].verdict == "holds", "for one of them"
+    assert shares == {
+        "share of correct attempts that flip, careful": pytest.approx(0.1),
+        "share of correct attempts that flip, hasty": pytest.approx(0.4),
+    }
+
+
+def plateau(selection: float, coverage: float) -> Evidence:
+    return evidence(
+        run("best_of_n", 4, right(0.5), covered=right(0.5)),
+        run("best_of_n", 64, right(selection), covered=right(coverage)),
+    )
+
+
+def voted(few: float, many: float) -> Evidence:
+    """The mode of every problem is right."""
+    mode = run("best_of_n", 3, right(1.0), solutions=sampled([[("r", True, 1.0, ())] * 3] * P))
+    cells = [run("best_of_n", n, right(share)) for n, share in ((4, few), (64, many))]
+    return evidence(*cells, difficulty=mode)
+
+
+def rebased(share: float) -> Evidence:
+    best = [run("best_of_n", n, right(0.5)) for n in (16, 64, 256)]
+    return evidence(*best, run("rebase", 32, right(share)))
+
+
+def flipping(strong: float, weak: float) -> Evidence:
+    """Beam search against best-of-N (one half) with two verifiers and with two generators."""
+    setting = {"generator": {"model": "g"}, "verifier": {"model": "v", "aggregation": "last"}}
+
+    def pair(share: float, **config: Any) -> list[Cell]:
+        how = {**setting, **config}
+        return [
+            run("best_of_n", 16, right(0.5), config=how),
+            run("beam_search", 16, right(share), config=how, width=4),
+        ]
+
+    other = {"model": "w", "aggregation": "last"}
+    return evidence(
+        *pair(strong), others=[pair(weak, verifier=other), pair(weak, generator={"model": "larger"})]
+    )
+
+
+def allocated(accuracy: float, coverage: float) -> Evidence:
+    uniform = run("best_of_n", 16, right(0.5), covered=right(0.5))
+    adaptive = run(
+        "best_of_n",
+        16,
+        right(accuracy),
+        covered=right(coverage),
+        config={"allocation": {"name": "adaptive"}},
+    )
+    return evidence(uniform, adaptive)
+
+
+def verified(*gains: float) -> Evidence:
+    groups = [
+        [
+            run(
+                "best_of_n",
+                8,
+                {"weighted": right(0.5 + gain), "majority": right(0.5), "best": right(0.5)},
+                config={"verifier": {"model": f"v{i}", "aggregation": "last"}},
+            )
+        ]
+        for i, gain in enumerate(gains)
+    ]
+    return evidence(*groups[0], others=groups[1:])
+
+
+CASES = [
+    (1, beams(0.7, 0.4), beams(0.4, 0.4)),
+    (2, by_bin(0.7, 0.8, 0.1), by_bin(0.9, 0.8, 0.5)),
+    (3, lookahead(0.4), lookahead(0.6)),
+    (4, aggregated({True: (0.1, 0.9), False: (0.5, 0.5)}), aggregated({True: (0.9, 0.5), False: (0.1, 0.6)})),
+    (5, selected(0.6, 0.5), selected(0.5, 0.6)),
+    (
+        6,
+        ratios([0.9, 0.9, 0.5, 0.2, 0.1], [0.7, 0.7, 0.5, 0.4, 0.3]),
+        ratios([0.7, 0.7, 0.5, 0.4, 0.3], [0.9, 0.9, 0.5, 0.2, 0.1]),
+    ),
+    (7, chained(0.38, 0.9), chained(0.05, 0.9)),
+    (10, plateau(0.5, 0.8), plateau(0.7, 0.8)),
+    (11, voted(0.7, 0.95), voted(0.95, 0.7)),
+    (12, rebased(0.5), rebased(0.4)),
+    (13, flipping(0.8, 0.2), flipping(0.8, 0.7)),
+    (14, allocated(0.6, 0.8), allocated(0.5, 0.3)),
+    (15, verified(0.3, 0.0), verified(0.3, 0.2)),
+]
+
+
+@pytest.mark.parametrize(("number", "true", "false"), CASES, ids=[f"claim{n}" for n, *_ in CASES])
+def test_a_claim_holds_where_it_is_true_and_does_not_where_it_is_false(number, true, false):
+    assert verdict(number, true) == "holds"
+    assert verdict(number, false) == "does not hold"
+
+
+def test_a_policy_that_saves_much_and_one_that_saves_nothing(tmp_path):
+    found = gather(sweep(tmp_path / "swept", problems=100, seeds=1, sizes=(4, 16)))
+    learned = found.fit
+    assert learned is not None
+
+    def saving(factor: float) -> Evidence:
+        def with_factor(comparison):
+            savings = tuple(
+                replace(s, factor=Estimate(factor, 0.9 * factor, 1.1 * factor)) for s in comparison.savings
+            )
+            return replace(comparison, savings=savings)
+
+        kinds = [
+            {k: with_factor(c) for k, c in each.items()} for each in (learned.charged, learned.uncharged)
+        ]
+        same = {"oracle": learned.validated["oracle"], "predicted": learned.validated["oracle"]}
+        return replace(found, policy=replace(learned, charged=kinds[0], uncharged=kinds[1], validated=same))
+
+    assert verdict(8, saving(3.0)) == "holds"
+    assert verdict(8, saving(1.2)) == "does not hold"
+    assert verdict(8, saving(2.0)) == "not decided"
+
+
+@pytest.mark.parametrize(
+    ("cheap", "said"),
+    [([1.0, 1.0, 0.5, 0.1, 0.0], "holds"), ([0.0, 0.1, 0.5, 1.0, 1.0], "does not hold")],
+    ids=["easy", "hard"],
+)
+def test_ground_is_lost_against_a_larger_model_as_r_and_difficulty_rise(cheap, said):
+    """With few FLOPs search solves the easy problems, or the hard ones; with many all of them."""
+    chosen = sampled([[("r", True, 1.0, ())] * 4] * P)
+    difficulty = run("best_of_n", 4, right(1.0), solutions=chosen, role="difficulty")
+    costs = {**difficulty.costs, "generator_tokens": np.full(P, 8), "generator_flops": np.full(P, 200.0)}
+    difficulty = replace(difficulty, costs=costs)
+    difficulty.__dict__["solutions"] = chosen
+    few, many = (run("best_of_n", n, each) for n, each in ((1, right(*cheap)), (10_000, right(1.0))))
+    larger = run(
+        "best_of_n",
+        1,
+        right(0.5),
+        flops=2000.0,
+        config={"generator": {"model": "larger", "temperature": 0}},
+    )
+    larger = replace(larger, costs={**larger.costs, "generator_tokens": np.full(P, 2)})
+    assert verdict(9, evidence(few, many, others=[[larger]], difficulty=difficulty)) == said
+
+
+def test_nothing_is_tested_without_what_it_needs():
+    found = findings(evidence(run("mcts", 4, right(0.5))))
+    assert [f.number for f in found] == list(range(1, 16)) == [claim.number for claim in CLAIMS]
+    assert {f.verdict for f in found} == {"not tested"}
+    assert all(part.why for f in found for part in f.parts)
+
+
+def test_a_chain_without_a_verifier_has_nothing_to_select_by():
+    lost = np.arange(P) < 0.38 * P
+    chains = [[("r", True, np.nan, ()), ("w" if x else "r", not x, np.nan, ())] for x in lost]
+    unscored = {"majority": right(0.5)}
+    base = run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2)
+    made = replace(base, correct=unscored)
+    made.__dict__["solutions"] = base.solutions
+    found = replace(evidence(made), rule="majority")
+    share, selection = findings(found)[6].parts
+    assert share.verdict == "holds"
+    assert "flip, the generator: " in str(share)
+    assert selection.verdict == "not tested"
+    assert "verifier" in selection.why
+
+
+def test_what_lies_in_the_noise_is_not_decided():
+    by_chance = right(0.5, shift=50)
+    assert (by_chance != right(0.5)).mean() > 0.5, "other problems, as many of them"
+    best, beam = run("best_of_n", 16, right(0.5)), run("beam_search", 16, by_chance, width=4)
+    parts = findings(evidence(best, beam))[0].parts
+    assert parts[0].verdict == "not decided"
+
+
+def test_a_part_that_was_not_tested_decides_nothing_and_one_that_fails_decides_all():
+    yes, no = Part("a", "holds"), Part("b", "does not hold")
+    unsure, missing = Part("c", "not decided"), untested("d", "no runs")
+    assert together([yes, yes]) == "holds"
+    assert together([yes, missing]) == together([yes, unsure]) == "not decided"
+    assert together([yes, missing, no]) == "does not hold"
+    assert together([missing, missing]) == "not tested"
+    assert either([no, missing, yes]) == "holds"
+    assert either([no, unsure]) == either([no, missing]) == "not decided"
+    assert either([no, no]) == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("test", "low", "high", "said"),
+    [
+        (above, 0.01, 0.2, "holds"),
+        (above, -0.01, 0.2, "not decided"),
+        (above, -0.2, 0.0, "does not hold"),
+        (at_least, -SLACK / 2, 0.2, "holds"),
+        (at_least, -2 * SLACK, 0.2, "not decided"),
+        (at_least, -SLACK / 2, -SLACK / 4, "holds"),
+        (at_least, -3 * SLACK, -2 * SLACK, "does not hold"),
+        (no_more, -0.2, SLACK, "holds"),
+        (no_more, 0, 2 * SLACK, "not decided"),
+        (no_more, 1.1 * SLACK, 0.2, "does not hold"),
+        (near, -SAME / 2, SAME / 2, "holds"),
+        (near, -SAME / 2, 2 * SAME, "not decided"),
+        (near, 1.1 * SAME, 2 * SAME, "does not hold"),
+    ],
+)
+def test_the_ends_of_the_interval_decide(test, low, high, said):
+    part = test("what", Estimate((low + high) / 2, low, high))
+    assert part.verdict == said
+    assert "has to be" in str(part)
+
+
+def test_problems_that_all_agree_leave_room_for_those_that_were_not_seen():
+    few, many = over_problems(np.zeros(20)), over_problems(np.zeros(2000))
+    assert (few.low, few.high) == (-0.15, 0.15)
+    assert many.high < SLACK < few.high
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    found = [over_problems(rng.random(100) < 0.3) for _ in range(300)]
+    assert 0.9 < np.mean([each.low <= 0.3 <= each.high for each in found]) <= 0.99

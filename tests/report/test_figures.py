@@ -1,0 +1,132 @@
+"""The figures: each is drawn where its data is there, is named where it is not, and shows the numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.report.evidence import gather
+from orchestrator.report.figures import FIGURES, coverage, pictures
+from orchestrator.report.pareto import accelerators, front, pareto
+from orchestrator.report.series import log_ratio, series
+from orchestrator.report.style import COLOURS, MARKERS, Absent, styled, svg
+from orchestrator.strategies.registry import REGISTRY
+from tests.support.swept import sweep
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    return gather(sweep(tmp_path_factory.mktemp("figures") / "swept", problems=60, sizes=(4, 16)))
+
+
+@pytest.fixture(scope="module")
+def drawn(evidence):
+    found, absent = pictures(evidence, 2.0)
+    assert absent == []
+    return {each.name: each for each in found}
+
+
+def test_every_figure_is_drawn_from_a_whole_sweep(drawn):
+    assert [each.title for each in drawn.values()] == list(FIGURES.values())
+
+
+def test_every_axis_is_named(drawn):
+    for each in drawn.values():
+        axes = each.figure.axes
+        shared = each.figure.get_supxlabel()
+        assert all(a.get_xlabel() or shared for a in axes), each.name
+        assert axes[0].get_ylabel(), each.name
+        assert each.caption
+
+
+def test_accuracy_is_drawn_where_it_was_measured(evidence, drawn):
+    (axes,) = drawn["accuracy"].figure.axes
+    points = {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)}
+    for option in evidence.main.named("dvts"):
+        assert (option.cost().mean(), option.accuracy("weighted").value) in points
+    assert axes.get_xscale() == "log"
+
+
+def test_latency_is_the_searches_own_and_not_the_runs(evidence, drawn):
+    axes, _ = drawn["pareto"].figure.axes
+    drawn_at = {x for line in axes.lines if line.get_linestyle() == "None" for x in line.get_xdata()}
+    for option in evidence.main.options:
+        n = option.strategy["n"]
+        assert any(x == pytest.approx((1 + n / 3) * (0.5 + 29.5 / 60)) for x in drawn_at)  # of 60
+
+
+def test_runs_whose_searches_were_not_timed_have_no_latency(evidence):
+    def untimed(option):
+        nothing = np.full(len(option.cells[0].problems), np.nan)
+        return replace(option, cells=tuple(replace(cell, latency=nothing) for cell in option.cells))
+
+    main = replace(evidence.main, options=[untimed(option) for option in evidence.main.options])
+    with pytest.raises(Absent, match="timed"):
+        pareto(replace(evidence, groups=[main]), 2.0)
+
+
+def test_a_figure_without_its_data_is_left_out_by_name(evidence):
+    main = replace(evidence.main, options=evidence.main.named("best_of_n"), bins=None)
+    bare = replace(evidence, groups=[main], policy="there is no difficulty run", difficulty=None)
+    found, absent = pictures(bare, 2.0)
+    assert {each.name for each in found} == {"accuracy", "coverage", "pareto"}
+    assert len(absent) == len(FIGURES) - 3
+    assert all(any(title in why for why in absent) for title in list(FIGURES.values())[1:4])
+    assert all(": it needs " in why or "there is no difficulty run" in why for why in absent)
+
+
+def test_a_figure_is_the_same_file_each_time_and_asks_for_nothing(evidence):
+    def drawing() -> str:
+        with styled():
+            return svg(coverage(evidence, 2.0)[0])
+
+    first = drawing()
+    assert first == drawing()
+    links = re.findall(r'href="([^"]*)"', first)
+    assert all(link.startswith("#") for link in links)
+
+
+def test_every_strategy_has_a_colour_and_a_marker_of_its_own():
+    assert set(REGISTRY) <= set(COLOURS)
+    assert len(set(COLOURS.values())) == len(COLOURS) == len(set(MARKERS.values())) == len(MARKERS)
+
+
+def test_revisions_are_one_curve_of_the_most_balanced_chains(evidence):
+    curves = [curve for curve in series(evidence.main) if curve.strategy == "revisions"]
+    assert [o.strategy["length"] for o in curves[0].options] == [4, 4]
+    assert len(curves) == 1
+    (wide,) = (o for o in evidence.main.named("revisions", length=1) if o.strategy["n"] == 16)
+    assert log_ratio(wide) == -4
+
+
+def test_variants_of_a_strategy_are_curves_apart(evidence):
+    labels = [curve.label for curve in series(evidence.main)]
+    assert labels[0] == "best of n"
+    assert {"beam search width=4", "beam search width=sqrt"} <= set(labels)
+    assert len(set(labels)) == len(labels)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1))
+def test_the_front_is_what_nothing_beats(points):
+    x, y = (list(each) for each in zip(*points, strict=True))
+    kept = front(x, y)
+    for i in range(len(points)):
+        beaten = any(
+            x[j] <= x[i] and y[j] >= y[i] and (x[j], y[j]) != (x[i], y[i]) for j in range(len(points))
+        )
+        assert ((x[i], y[i]) in {(x[k], y[k]) for k in kept}) == (not beaten)
+    assert all(np.diff([x[k] for k in kept]) > 0)
+
+
+def test_cost_counts_what_the_replicas_of_a_runs_pools_hold(evidence):
+    (option, *_) = evidence.main.named("best_of_n")
+    cell = option.cells[0]
+    assert accelerators(cell, "num_cpus") == 3, "two generators and a verifier"
+    assert accelerators(cell, "num_gpus") == 0
+    none = {**cell.config, "verifier": {**cell.config["verifier"], "model": None}}
+    assert accelerators(replace(cell, config=none), "num_cpus") == 2

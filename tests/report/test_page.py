@@ -1,0 +1,251 @@
+"""ttc report on a stored sweep: the table, the page, and what it says where something is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.analysis.store import load_directory
+from orchestrator.commands.cli import run_command
+from orchestrator.report.evidence import gather
+from orchestrator.report.larger_model import against_larger, matched_table
+from orchestrator.report.page import draw, page
+from orchestrator.report.series import series
+from orchestrator.report.tables import (
+    MISSING,
+    Table,
+    accuracy_table,
+    markdown,
+    savings_table,
+    search_table,
+    si,
+)
+from orchestrator.tracking.tracker import local_uri
+from tests.support.stored import lab_config, store
+from tests.support.swept import search, sweep
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    return gather(sweep(tmp_path_factory.mktemp("report") / "swept", problems=40, sizes=(4, 16)))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    """Two runs of one configuration and one of other problems, in a directory and in MLflow."""
+    directory = tmp_path_factory.mktemp("stored")
+    for name, count in (("a", 6), ("b", 6), ("c", 5)):
+        sizes = ("strategy.n=4", f"budget.flops={count}e6")
+        config = lab_config("strategy.name=best_of_n", *sizes, "cluster.price=3.5")
+        store(directory / "study" / name, local_uri(directory), config, search([0.5] * count, 4, 0))
+    return directory
+
+
+def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
+    table = accuracy_table(evidence)
+    assert len(table.rows) == sum(len(group.options) for group in evidence.groups)
+    assert list(table.columns[:4]) == ["strategy", "generator", "temperature", "verifier"]
+    assert list(table.columns[6:]) == ["all", *(f"bin {b}" for b in range(1, 6))]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert {tuple(row[1:4]) for row in table.rows} == {
+        ("generator-s", "1", "prm"),
+        ("generator-s", "1", "prm-weak"),
+        ("generator-m", "0", "prm"),
+    }
+    option = evidence.main.by_n("best_of_n")[16]
+    expected = option.accuracy("weighted")
+    (row,) = [row for row in table.rows if row[0] == "best_of_n n=16" and row[3] == "prm"]
+    assert row[6] == f"{100 * expected.value:.1f} ± {50 * (expected.high - expected.low):.1f}"
+    bins = [float(word.split()[0]) for word in row[7:]]
+    assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
+
+
+def test_savings_are_of_every_curve_but_best_of_n_at_each_of_its_sizes(evidence):
+    table = savings_table(evidence)
+    sizes = evidence.main.by_n("best_of_n")
+    assert [column.partition(":")[0] for column in table.columns] == ["strategy", *(f"n={n}" for n in sizes)]
+    names = [row[0] for row in table.rows]
+    assert names[0].startswith("compute-optimal policy")
+    assert "best of n" not in names
+    assert len(names) == len(set(names)) == len({c.label for c in series(evidence.main)} - {"best of n"}) + 1
+    factor = evidence.fit.charged["predicted"].savings[-1].factor.value
+    assert table.rows[0][-1].removeprefix("≥ ").startswith(f"{factor:.2f} [")
+
+
+def test_the_matched_table_says_what_the_bars_show(evidence):
+    (one,) = against_larger(evidence)
+    table = matched_table(evidence)
+    assert list(table.columns) == [
+        "larger model",
+        "R",
+        "verifier's FLOPs",
+        "all",
+        *(f"bin {b}" for b in range(1, 6)),
+    ]
+    assert len(table.rows) == 6
+    for row in table.rows:
+        matches = one.matches if row[2] == "counted" else one.free
+        for number, word in enumerate(row[3:]):
+            (match,) = (m for m in matches if m.bin == number and f"{m.ratio:g}" == row[1])
+            assert word.startswith(f"{100 * match.difference.value:.0f} [")
+            assert word.endswith("]") == (match.reach == "measured")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"), [("bars", "allowed: accuracy, runs,"), ("matched", "has no data for it")]
+)
+def test_a_table_that_is_not_there_is_one_line(stored, capsys, monkeypatch, table, words):
+    monkeypatch.chdir(stored)
+    assert run_command(["report", "./study", "--table", table]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("problems", [1, 3, 8])
+def test_few_problems_are_reported_without_what_they_cannot_tell(tmp_path, problems):
+    found = sweep(tmp_path / "few", problems=problems, seeds=1, sizes=(4,))
+    few = gather(found)
+    assert few.fit is None
+    assert "problems; needed: 10 at least" in few.policy
+    assert any(MISSING in row for row in accuracy_table(few).rows) == (problems < 5)
+    assert "needed: 10 at least" in page(few, [], [])
+
+
+def test_the_difficulty_run_of_the_reported_problems_is_taken_whichever_came_first(tmp_path):
+    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+    other = sweep(tmp_path / "other", problems=20, seeds=1, sizes=(4,)).difficulty
+    assert gather(replace(found, difficulty=[*other, *found.difficulty])).main.bins is not None
+    alone = gather(replace(found, difficulty=other))
+    assert alone.main.bins is None
+    assert any("other problems than the cells" in line for line in alone.left_out)
+    assert page(alone, *draw(alone, 2.0))
+
+
+def test_a_verifier_that_was_only_run_under_another_allocation_breaks_no_claim(tmp_path):
+    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+    cell = next(c for c in found.cells if c.strategy["name"] == "best_of_n")
+    config = {**cell.config, "verifier": {"model": "another"}, "allocation": {"name": "adaptive"}}
+    assert page(gather(replace(found, cells=[*found.cells, replace(cell, config=config)])), [], [])
+
+
+def test_groups_are_of_the_same_models(evidence):
+    weak, larger = evidence.groups[1:]
+    assert weak.models["verifier.model"].endswith("prm-weak")
+    assert larger.models["generator.model"].endswith("generator-m")
+    assert evidence.main.bins is not None
+    assert weak.bins.tolist() == evidence.main.bins.tolist(), "the same problems are as hard"
+
+
+def test_distinct_answers_are_those_of_the_solutions(evidence):
+    cell = evidence.main.by_n("best_of_n")[4].cells[0]
+    rows = {(row[0], row[1]): row for row in search_table(evidence).rows}
+    answers = cell.solutions.answer
+    by_problem = [len(set(answers[4 * i : 4 * i + 4])) for i in range(40)]
+    other = evidence.main.by_n("best_of_n")[4].cells[1].solutions.answer
+    by_problem += [len(set(other[4 * i : 4 * i + 4])) for i in range(40)]
+    (row,) = [row for key, row in rows.items() if key[0] == "best_of_n n=4"]
+    assert row[2] == f"{sum(by_problem) / 80:.1f}"
+
+
+def test_the_page_needs_no_other_file_and_no_network(evidence):
+    html = page(evidence, *draw(evidence, 2.0))
+    assert "<script" not in html
+    assert "http:" not in html.replace("http://www.w3.org", "")
+    assert "https:" not in html
+    assert all(uri.startswith(("data:", "#")) for uri in re.findall(r'(?:src|href)="([^"]*)"', html))
+    targets = re.findall(r'href="#([^"]*)"', html)
+    assert targets
+    assert all(f'id="{target}"' in html for target in targets)
+
+
+def test_what_was_written_by_others_is_escaped(stored):
+    found = load_directory(stored / "study")
+    for cell in found.cells:
+        cell.config["generator"]["model"] = "<script>alert(1)</script>"
+    html = page(gather(found), [], [])
+    assert "<script" not in html
+    assert "script&gt;" in html
+
+
+def test_a_pipe_does_not_break_a_table():
+    text = markdown(Table("t", ["a", "b"], [["x|y", "1"]]))
+    assert "| x\\|y |" in text
+    assert len({len(line) for line in text.splitlines()[2:]}) == 1
+
+
+def test_without_a_difficulty_run_there_are_no_bins_and_the_page_says_so(stored):
+    evidence = gather(load_directory(stored / "study"))
+    assert list(accuracy_table(evidence).columns[2:]) == ["FLOPs charged", "all"]
+    assert "there is no difficulty run" in page(evidence, *draw(evidence, 2.0))
+
+
+def test_another_verifiers_difficulty_run_bins_the_problems_and_teaches_no_policy(tmp_path):
+    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+    weak = {**found.difficulty[0].config, "verifier": {"model": "lab/checkpoints/prm-weak"}}
+    other = replace(found, difficulty=[replace(found.difficulty[0], config=weak)])
+    evidence = gather(other)
+    assert evidence.main.models["verifier.model"].endswith("checkpoints/prm")
+    assert evidence.main.bins.tolist() == gather(found).main.bins.tolist()
+    assert evidence.fit is None
+    assert "verifier.model" in evidence.policy
+    assert "has other models" in page(evidence, [], [])
+
+
+def test_runs_that_cannot_be_compared_are_left_out_by_name(stored):
+    evidence = gather(load_directory(stored / "study"))
+    assert [option.cells[0].run_id for option in evidence.main.options] == ["b"]
+    assert list(evidence.left_out) == [
+        "run a: run b has the same configuration",
+        "run c: it has other problems than most",
+    ]
+
+
+def test_the_command_prints_the_table_alone(stored, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["report", str(stored / "study"), "--table"]) == 0
+    printed = capsys.readouterr()
+    assert "| best_of_n n=4" in printed.out
+    assert printed.err == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_keeps_the_page_in_mlflow(stored, tmp_path, capsys):
+    from mlflow import MlflowClient
+
+    out = tmp_path / "report.html"
+    assert run_command(["report", "lab", "--runs", str(stored), "--out", str(out)]) == 0
+    assert capsys.readouterr().err == f"report in {out}\n"
+    client = MlflowClient(local_uri(stored))
+    experiment = client.get_experiment_by_name("lab")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`ttc.role` = 'report'")
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert run.data.params["price"] == "3.5", "the configuration's"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rule", "loudest"], "--rule: 'loudest'"),
+        (["--samples", "0"], "--samples: 0"),
+        (["--price", "-1"], "--price: -1"),
+        (["--price", "nan"], "--price: nan"),
+        (["--generator", "generator-xl"], "--generator: 'generator-xl'"),
+        (["--out", "no/where/report.html"], "a directory that exists"),
+        (["--out", "."], "--out: '.' is not usable"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_readable_line(stored, tmp_path, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["report", str(stored / "study"), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flops", "words"), [(999, "999"), (1e3, "1 k"), (999_960, "1 M"), (1.234e9, "1.23 G"), (0, "0")]
+)
+def test_flops_in_words(flops, words):
+    assert si(flops) == words

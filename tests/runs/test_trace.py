@@ -1,0 +1,79 @@
+"""A search as an MLflow trace: the tree as spans, in the run's Traces tab, also when it is written twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from actors.messages import Result, SampleResult, ScoreResult
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import SearchResult
+from orchestrator.runs.trace import MOST_SPANS, trace_of
+from orchestrator.search.context import Usage
+from orchestrator.tracking.tracker import Tracker, local_uri, replay
+
+PATHS = ("0", "1", "0.0", "0.10", "0.2", "0.0.0")
+
+
+def searched(paths: tuple[str, ...] = PATHS, error: str | None = None) -> dict:
+    recorded: dict[str, tuple[Result, int]] = {}
+    for path in paths:
+        recorded[f"p/0/sample/{path}"] = SampleResult("", (1, 2, 3), "step", 3, "generator-0"), 30
+        recorded[f"p/0/score/{path}"] = ScoreResult("", (0.5,), 3, "verifier-0"), 40
+    problem, usage = Problem("p/0", "1+1=", "2"), Usage(generator_flops=10, verifier_flops=5)
+    result = SearchResult(problem, (), {"majority": "2"}, {"majority": True}, usage, error=error)
+    return trace_of(result, recorded, lambda tokens: "x" * len(tokens), 1_700_000_000_000)
+
+
+def test_spans_are_the_tree_parents_first_and_each_begins_when_its_parent_is_done():
+    root, *spans = searched()["spans"]
+    by_id = {span["id"]: span for span in [root, *spans]}
+    names = [span["name"] for span in spans]
+    order = ("0", "0.0", "0.0.0", "0.2", "0.10", "1")
+    assert names == [f"{kind} {path}" for path in order for kind in ("sample", "score")]
+    for index, span in enumerate(spans):
+        parent = by_id[span["parent"]]
+        kind, path = span["name"].split()
+        above = path if kind == "score" else path.rpartition(".")[0]
+        assert parent["name"] == (f"sample {above}" if above else "p/0")
+        assert parent in [root, *spans[:index]]
+        assert root["start"] <= span["start"] < span["end"] <= root["end"]
+        if kind == "sample" and above:
+            scored = next(each for each in spans if each["name"] == f"score {above}")
+            assert span["start"] == scored["end"]
+    assert root["details"]["operations"] == 12
+
+
+def test_what_was_scored_and_not_sampled_hangs_on_what_was():
+    trace = searched(())
+    assert len(trace["spans"]) == 1
+    many = searched(tuple(str(i) for i in range(MOST_SPANS)))
+    assert len(many["spans"]) == MOST_SPANS + 1
+    assert many["spans"][0]["details"]["operations"] == 2 * MOST_SPANS
+
+
+def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
+    tracker = Tracker(tmp_path, "r", "e", {})
+    traces = [searched(), searched(("0",), error="ValueError: no")]
+    for trace in traces:
+        tracker.trace(trace)
+    assert tracker.close() is None
+    (tmp_path / "r" / "tracking.done").unlink()
+    (again,) = replay(tmp_path)
+    assert (again.left, again.refused) == (0, ())
+
+    client = MlflowClient(local_uri(tmp_path))
+    where = client.get_experiment_by_name("e").experiment_id
+    found = client.search_traces(locations=[where], run_id=tracker.mlflow_run_id)
+    assert sorted(each.info.trace_id for each in found) == sorted(trace["id"] for trace in traces)
+    whole = client.get_trace(traces[0]["id"])
+    assert whole.info.state == "OK"
+    assert client.get_trace(traces[1]["id"]).info.state == "ERROR"
+    spans = {span.name: span for span in whole.data.spans}
+    assert len(whole.data.spans) == len(spans) == 13
+    assert spans["p/0"].outputs == {"selected": {"majority": "2"}, "correct": {"majority": True}}
+    assert spans["sample 0.0"].outputs == "xxx"
+    assert spans["sample 0.0"].parent_id == spans["sample 0"].span_id
+    assert spans["score 0.0"].get_attribute("flops") == 40
+    assert spans["p/0"].start_time_ns == traces[0]["ms"] * 1_000_000

@@ -1,0 +1,161 @@
+"""Whatever fails, crashes or is begun again: the store ends with what was logged, in order, once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.tracking.sender import (
+    FIRST_SECONDS,
+    LARGEST,
+    LIMITS,
+    LONGEST_SECONDS,
+    Away,
+    Pace,
+    Refused,
+    deliver,
+)
+from orchestrator.tracking.spool import FILE, Artifact, End, Entry, Metric, Param, Spool
+
+BAD = "bad"
+"""The name of what the store never takes."""
+
+
+class Crash(BaseException):
+    """The process is killed."""
+
+
+class ScriptedStore:
+    """Keeps what MLflow keeps: a point that it has is not kept again. ``fate``: of the next call."""
+
+    def __init__(self) -> None:
+        self.kept: list[Entry] = []
+        self.fate = "well"
+
+    def write(self, entries) -> None:
+        fate, self.fate = self.fate, "well"
+        if fate == "away before":
+            raise Away("connection refused")
+        if fate == "killed before":
+            raise Crash
+        assert len({type(entry) for entry in entries}) == 1
+        assert 0 < len(entries) <= LIMITS.get(type(entries[0]), 1)
+        if any(BAD in str(entry) for entry in entries):
+            raise Refused("no")
+        self.kept += [entry for entry in entries if entry not in self.kept]
+        if fate == "away after":
+            raise Away("the answer was lost")
+        if fate == "killed after":
+            raise Crash
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Path(scratch)
+
+
+kinds = st.sampled_from(["metric"] * 3 + ["param", "artifact", "end", "bad metric", "bad param"])
+WELL, TORN = "well", "torn"
+fates = st.sampled_from([WELL, "away before", "away after", "killed before", "killed after", TORN])
+events = st.lists(st.lists(kinds, min_size=1, max_size=12) | fates, max_size=40)
+
+
+def entry(kind: str, number: int) -> Entry:
+    if kind.endswith("metric"):
+        return Metric(BAD if kind.startswith(BAD) else f"m{number % 3}", number / 2, number, number)
+    if kind.endswith("param"):
+        return Param(f"{BAD if kind.startswith(BAD) else 'p'}{number}", "v")
+    return Artifact(f"file{number}") if kind == "artifact" else End(f"ended {number}", number)
+
+
+@given(events)
+def test_the_store_ends_with_what_was_logged_in_order_and_once(happens):
+    with directory() as path:
+        store, spool, pace = ScriptedStore(), Spool(path), Pace()
+        logged: list[Entry] = []
+        given_up = 0
+        spool.append([])
+
+        def call() -> int:
+            nonlocal given_up, spool, pace
+            try:
+                done, refused = deliver(spool, store, pace)
+                given_up += refused is not None
+                return done
+            except Away:
+                pace.away()
+                return 1
+            except Crash:
+                spool.close()
+                spool, pace = Spool(path), Pace()
+                return 1
+
+        for event in happens:
+            if isinstance(event, list):
+                new = [entry(kind, len(logged) + i) for i, kind in enumerate(event)]
+                spool.append(new)
+                logged += new
+            elif event == TORN:  # the machine goes down in the middle of a line
+                spool.close()
+                with (path / FILE).open("a") as file:
+                    file.write('["Metric", "bad')
+                spool, pace = Spool(path), Pace()
+                spool.append([entry("metric", len(logged))])
+                logged += [entry("bad metric", -1), entry("metric", len(logged))]
+            else:
+                store.fate = event
+                call()
+        store.fate = WELL
+        while call():
+            pass
+        assert store.kept == [each for each in logged if BAD not in str(each)]
+        assert given_up == sum(BAD in str(each) for each in logged)
+        assert spool.waiting() == 0
+        spool.close()
+
+
+@given(st.integers(1, 3000), st.sets(st.integers(0, 2999), max_size=4))
+def test_what_the_store_never_takes_is_found_in_few_calls(count, bad):
+    class Memory:
+        def __init__(self) -> None:
+            self.entries = [Metric(BAD if i in bad else "m", 0.0, i, i) for i in range(count)]
+            self.done = 0
+
+        def read(self, most):
+            return [
+                (each, self.done + i + 1) for i, each in enumerate(self.entries[self.done : self.done + most])
+            ]
+
+        def mark(self, position):
+            self.done = position
+
+    class Counting(ScriptedStore):
+        calls = 0
+
+        def write(self, entries):
+            self.calls += 1
+            if any(entry.name == BAD for entry in entries):
+                raise Refused("no")
+
+    source, store, pace = Memory(), Counting(), Pace()
+    while deliver(source, store, pace)[0]:
+        pass
+    assert source.done == count
+    there = sum(index < count for index in bad)
+    assert store.calls <= -(-count // LARGEST) + there * 2 * 11
+
+
+def test_waits_double_up_to_the_longest_and_begin_anew_after_a_success():
+    pace = Pace()
+    waits = [pace.away() for _ in range(2000)]
+    assert waits[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST_SECONDS
+    pace.written()
+    assert pace.away() == FIRST_SECONDS

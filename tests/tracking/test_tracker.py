@@ -1,0 +1,251 @@
+"""The tracker writes everything in order, in the background, and never fails a run."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.commands.cli import run_command
+from orchestrator.tracking import tracker as tracking
+from orchestrator.tracking.mlflow_store import ID, TOKEN, MlflowStore
+from orchestrator.tracking.spool import FILE, Begin, Metric, Spool
+from orchestrator.tracking.tracker import Tracker, flatten, local_uri, passing, replay
+
+
+def only_run(runs: Path, experiment: str = "e"):
+    client = MlflowClient(local_uri(runs))
+    (run,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return run
+
+
+def test_everything_logged_is_in_the_store_when_it_is_closed(tmp_path: Path):
+    tracker = Tracker(tmp_path, "run-1", "e", {"a": {"b": 1, "c": {}}, "d": None})
+    for step in range(2500):
+        tracker.metrics([("curve", step / 2, step)])
+    tracker.metrics([("many", float(step), step) for step in range(2500)])
+    (tmp_path / "file.txt").write_text("kept")
+    tracker.artifact(tmp_path / "file.txt")
+    assert tracker.close("KILLED") is None
+
+    client, run = MlflowClient(local_uri(tmp_path)), only_run(tmp_path)
+    assert run.info.run_id == tracker.mlflow_run_id == (tracker.directory / ID).read_text()
+    assert (run.info.run_name, run.info.status) == ("run-1", "KILLED")
+    assert run.data.params == {"a.b": "1", "a.c": "{}", "d": "None"}
+    for name in ("curve", "many"):
+        history = client.get_metric_history(run.info.run_id, name)
+        assert sorted(point.step for point in history) == list(range(2500))
+    assert [artifact.path for artifact in client.list_artifacts(run.info.run_id)] == ["file.txt"]
+
+
+def test_a_run_goes_on_with_the_parameters_it_was_begun_with(tmp_path: Path):
+    for params, status in (({"a": 1}, "KILLED"), ({"a": 2, "b": 3}, "FINISHED")):
+        assert Tracker(tmp_path, "r", "e", params).close(status) is None
+    run = only_run(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"a": "1", "b": "3"}
+
+    (tmp_path / "r" / ID).write_text("of another store")
+    other = Tracker(tmp_path, "r", "e", {})
+    assert other.close() is None
+    assert other.mlflow_run_id == (tmp_path / "r" / ID).read_text() != run.info.run_id
+
+
+def test_a_child_is_nested_in_its_parent_which_waits_for_both(tmp_path: Path):
+    parent = Tracker(tmp_path, "sweep", "e", {})
+    child = Tracker(tmp_path, "sweep/cells/a", "e", {}, tags={"ttc.role": "cell"}, parent=parent)
+    assert (child.close(), parent.close()) == (None, None)
+    run = MlflowClient(local_uri(tmp_path)).get_run(child.mlflow_run_id)
+    assert run.data.tags["mlflow.parentRunId"] == parent.mlflow_run_id
+    assert run.data.tags["ttc.role"] == "cell"
+    assert run.info.status == "FINISHED"
+
+
+@pytest.fixture
+def away(monkeypatch) -> threading.Event:
+    """While it is set, the store is away."""
+    event, write = threading.Event(), MlflowStore.write
+
+    def fails(self, entries):
+        if event.is_set():
+            raise tracking.Away("ConnectionError: nobody listens")
+        write(self, entries)
+
+    monkeypatch.setattr(MlflowStore, "write", fails)
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0.2)
+    return event
+
+
+def test_what_waits_for_a_store_that_is_away_is_said_and_replayed_once(tmp_path: Path, away, monkeypatch):
+    away.set()
+    parent = Tracker(tmp_path, "sweep", "e", {"cells": 1})
+    child = Tracker(tmp_path, "sweep/cells/a", "e", {}, parent=parent)
+    child.metrics([("m", step / 2, step) for step in range(1500)])
+    assert child.close("FAILED") is None
+    said = parent.close()
+    assert said is not None
+    assert "\n" not in said
+    assert "nobody listens; 1505 entries wait" in said  # two begin, one parameter, two end
+    assert f"ttc replay sweep --runs {tmp_path}" in said
+
+    gone = list(replay(tmp_path, "sweep"))
+    assert [(each.waiting, each.left) for each in gone] == [(3, 3), (1502, 1502)]
+    away.clear()
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    first = list(replay(tmp_path))
+    assert [(each.waiting, each.left, each.refused) for each in first] == [(3, 0, ()), (1502, 0, ())]
+    assert not list(replay(tmp_path)), "nothing is left"
+    client = MlflowClient(local_uri(tmp_path))
+    begun = Spool(parent.directory).beginning()
+    assert begun is not None
+    run = client.get_run((tmp_path / "sweep" / "cells" / "a" / ID).read_text())
+    assert run.data.tags["mlflow.parentRunId"] == (tmp_path / "sweep" / ID).read_text()
+    assert client.get_run(run.data.tags["mlflow.parentRunId"]).info.start_time == begun.ms
+    assert run.info.status == "FAILED"
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "m")] == list(range(1500))
+
+
+def test_a_run_that_goes_on_first_writes_what_its_spool_still_holds(tmp_path: Path, away, monkeypatch):
+    away.set()
+    killed = Tracker(tmp_path, "r", "e", {"a": 1})
+    killed.metrics([("m", 1.0, 1)])
+    killed._courier.finished(0)  # as if the process were killed: no end
+    away.clear()
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    again = Tracker(tmp_path, "r", "e", {"a": 2, "b": 2})
+    again.metrics([("m", 2.0, 2)])
+    assert again.close() is None
+    run = only_run(tmp_path)
+    assert run.data.params == {"a": "1", "b": "2"}
+    history = MlflowClient(local_uri(tmp_path)).get_metric_history(run.info.run_id, "m")
+    assert [point.value for point in history] == [1.0, 2.0]
+
+
+def test_what_the_store_never_takes_is_said_and_costs_nothing_else(tmp_path: Path):
+    tracker = Tracker(tmp_path, "r", "e", {"a": 1, "not: a name?!": 2})
+    tracker.metrics([("m" if step != 77 else "no\nname", 1.0, step) for step in range(200)])
+    tracker.artifact(tmp_path / "absent")
+    said = tracker.close()
+    assert said is not None
+    assert "refused 3 of what was logged, first param not: a name?!" in said
+    assert "\n" not in said
+    run = only_run(tmp_path)
+    assert (run.data.params, run.info.status) == ({"a": "1"}, "FINISHED")
+    history = MlflowClient(local_uri(tmp_path)).get_metric_history(run.info.run_id, "m")
+    assert len(history) == 199
+
+
+def test_a_crash_after_the_call_and_before_its_mark_writes_nothing_twice(tmp_path: Path):
+    tracker = Tracker(tmp_path, "r", "e", {"a": 1})
+    tracker.metrics([("m", 0.5, step) for step in range(10)] + [("n", float("nan"), 0)])
+    assert tracker.close() is None
+    run = tracker.mlflow_run_id
+    (tmp_path / "r" / "tracking.done").unlink()
+    (tmp_path / "r" / ID).unlink()  # nor was the run remembered
+    (done,) = replay(tmp_path)
+    assert (done.left, done.refused) == (0, ())
+    assert only_run(tmp_path).info.run_id == run == (tmp_path / "r" / ID).read_text()
+    client = MlflowClient(local_uri(tmp_path))
+    assert len(client.get_metric_history(run, "m")) == 10
+    assert len(client.get_metric_history(run, "n")) == 1
+    assert TOKEN in only_run(tmp_path).data.tags
+
+
+def test_what_has_no_directory_of_its_own_leaves_none(tmp_path: Path, away, monkeypatch):
+    away.set()
+    tracker = Tracker(tmp_path, passing("fit"), "e", {})
+    (tracker.directory / "policy.yaml").write_text("kept")
+    tracker.artifact(tracker.directory / "policy.yaml")
+    assert "ttc replay .spool/fit-" in str(tracker.close())
+    away.clear()
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    (done,) = replay(tmp_path)
+    assert done.left == 0
+    assert not tracker.directory.exists()
+    client = MlflowClient(local_uri(tmp_path))
+    assert [each.path for each in client.list_artifacts(only_run(tmp_path).info.run_id)] == ["policy.yaml"]
+
+
+def test_another_process_that_writes_a_spool_is_left_to_it(tmp_path: Path):
+    spool = Spool(tmp_path / "r")
+    spool.append([Begin("e", "r", {}, "t", None, None, 0)])
+    spool.hold()
+    (each,) = replay(tmp_path)
+    assert each.left == 1
+    assert "another process" in each.away
+
+
+def test_a_mark_that_a_machine_left_empty_as_it_went_down_is_none(tmp_path: Path):
+    spool = Spool(tmp_path / "r")
+    spool.append([Begin("e", "r", {}, "t", None, None, 0)])
+    (tmp_path / "r" / "tracking.done").write_text("")
+    assert (spool.done, spool.waiting()) == (0, 1)
+
+
+def test_a_store_that_cannot_be_had_costs_a_run_nothing(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0.2)
+    (tmp_path / "file").write_text("not a directory")
+    tracker = Tracker(tmp_path, "r", "e", {"a": 1}, uri=f"sqlite:///{tmp_path}/file/mlflow.db")
+    tracker.metrics([("m", 1.0, 0)])
+    said = tracker.close()
+    assert said is not None
+    assert said.startswith("tracking at sqlite:///")
+    assert "4 entries wait" in said
+    assert "\n" not in said
+
+
+def test_a_disk_that_takes_no_spool_costs_a_run_its_tracking_alone(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0.2)
+    (tmp_path / "r").write_text("not a directory")
+    tracker = Tracker(tmp_path, "r", "e", {})
+    tracker.metrics([("m", 1.0, 0)])
+    assert "is not tracked" in str(tracker.close())
+
+
+def test_a_moved_directory_of_runs_is_replayed_where_it_is(tmp_path: Path, away, monkeypatch):
+    away.set()
+    tracker = Tracker(tmp_path / "old", "r", "e", {})
+    (tracker.directory / "file").write_text("kept")
+    tracker.artifact(tracker.directory / "file")
+    tracker.close()
+    away.clear()
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    (done,) = replay(tmp_path / "new")
+    assert (done.left, done.refused) == (0, ())
+    assert only_run(tmp_path / "new").info.run_name == "r"
+
+
+def test_a_torn_line_is_given_up_and_no_other(tmp_path: Path):
+    first = Spool(tmp_path)
+    first.append([Metric("m", 1.0, 1, 1)])
+    first.close()
+    with (tmp_path / FILE).open("a") as file:
+        file.write('["Metric", "m"')
+    assert len(first.read(10)) == 1, "a line that is being written is not read yet"
+    again = Spool(tmp_path)
+    again.append([Metric("m", 2.0, 2, 2)])
+    kinds = [type(entry).__name__ for entry, _ in again.read(10)]
+    assert kinds == ["Metric", "Unreadable", "Metric"]
+
+
+def test_the_command_that_replays_says_what_it_wrote(tmp_path: Path, away, monkeypatch, capsys):
+    away.set()
+    Tracker(tmp_path, "r", "e", {"a": 1}).close()
+    command = ["replay", "--runs", str(tmp_path)]
+    assert run_command([*command, "r"]) == 1
+    assert "3 wait: ConnectionError" in capsys.readouterr().err
+    away.clear()
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    assert run_command(command) == 0
+    assert "3 of 3 entries written" in capsys.readouterr().err
+    assert run_command(command) == 0
+    assert capsys.readouterr().err == ""
+    assert run_command([*command, "other"]) == 2
+
+
+def test_flatten_keeps_empty_mappings_as_values():
+    assert flatten({"a": {"b": {"c": 1}}, "d": {}, "e": [1]}) == {"a.b.c": 1, "d": {}, "e": [1]}
