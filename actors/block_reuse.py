@@ -1,9 +1,9 @@
 """Reuse of cached keys and values by the token, where vLLM's prefix cache reuses whole blocks.
 
 A search step is shorter than a block, and a path seldom ends where a block does: each child would compute
-its parent's last, unfilled block again. ``Tails`` is a KV connector, vLLM's own extension point, whose other
-end is the cache of the same engine. A request that finds its next block begun by another one gets a copy of
-that block, and computes from where the two differ.
+its parent's last, unfilled block again. ``PartialBlockConnector`` is a KV connector, vLLM's own extension
+point, whose other end is the cache of the same engine. A request that finds its next block begun by another
+one gets a copy of that block, and computes from where the two differ.
 
 What requests leave behind is not kept anywhere else: it stays where it is, readable, until vLLM needs the
 place for something new (the oldest first, among its own cached blocks). So the memory is the engine's own.
@@ -56,7 +56,7 @@ class _Start:
     source: int | None
 
 
-class Tails(KVConnectorBase_V1):
+class PartialBlockConnector(KVConnectorBase_V1):
     """The connector: vLLM makes one for its scheduler and one for its worker.
 
     It reuses nothing where it has not been shown to be right: caching off, attention other than full, more

@@ -28,7 +28,7 @@ GROWTH = 0.1
 """By which share, and at least one request, the limit grows in a turnover without pressure."""
 
 
-class Limit:
+class ConcurrencyLimit:
     """The limit of one replica, whose engine runs ``places`` requests at once. ``now`` is what it is."""
 
     def __init__(self, places: int) -> None:

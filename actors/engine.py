@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from actors.engine_jobs import Generated, Job, Outcome, Pooled, Refused
-from actors.load_meter import Gauge
+from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
+from actors.load_meter import LoadMeter
 from actors.messages import Load
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ CPU_DEFAULTS: dict[str, Any] = {
     "enforce_eager": True,  # compiling adds 30–60 s to a start, and no speed to a small model
     "kv_cache_memory_bytes": 1 << 30,  # vLLM would take 92 % of the machine, for every replica
     "kv_transfer_config": {  # a search step is shorter than a block: see that module
-        "kv_connector": "Tails",
+        "kv_connector": "PartialBlockConnector",
         "kv_connector_module_path": "actors.block_reuse",
         "kv_role": "kv_both",
     },
@@ -144,10 +144,10 @@ class EngineThread:
     must not look alive. The constructor returns when the engine is up, or raises what stopped it.
     """
 
-    def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[Outcome]], None]) -> None:
+    def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[JobOutcome]], None]) -> None:
         self.steps = 0
         """Engine steps that have ended: a number that rises is an engine that runs."""
-        self._gauge = Gauge()
+        self._gauge = LoadMeter()
         self._preemptions = 0
         self._options = options
         self._on_outcomes = on_outcomes
@@ -182,9 +182,9 @@ class EngineThread:
         """Empty the prefix cache; does nothing while jobs are running."""
         self._order([None])
 
-    def run_alone(self, job: Job) -> Outcome:
+    def run_alone(self, job: Job) -> JobOutcome:
         """Run one job and wait for its outcome; only for an engine that nobody else uses yet."""
-        box: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
+        box: queue.SimpleQueue[list[JobOutcome]] = queue.SimpleQueue()
         on_outcomes, self._on_outcomes = self._on_outcomes, box.put
         self.add([job])
         (outcome,) = box.get()
@@ -293,7 +293,7 @@ class EngineThread:
             if inbox.stopping:
                 return False
             orders, inbox.orders = inbox.orders, []
-        refused: list[Outcome] = []
+        refused: list[JobOutcome] = []
         for order in orders:
             if order is None:
                 connector = _scheduler(engine).connector
@@ -327,7 +327,7 @@ class EngineThread:
         return None if job is None else (job, self._ran.pop(self._ids.pop(key)))
 
     def _step(self, engine: LLMEngine) -> None:
-        outcomes: list[Outcome] = []
+        outcomes: list[JobOutcome] = []
         stepped = engine.step()
         self.steps += 1
         scheduler = _scheduler(engine)

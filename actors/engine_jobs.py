@@ -69,4 +69,4 @@ class Refused:
     error: str
 
 
-Outcome = Generated | Pooled | Refused
+JobOutcome = Generated | Pooled | Refused

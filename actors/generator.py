@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.engine import sampling_params
-from actors.engine_jobs import Generated, Job, Outcome
+from actors.engine_jobs import Generated, Job, JobOutcome
 from actors.messages import Failure, Finish, Request, Result, SampleRequest, SampleResult, Until
 from actors.replica import Replica
 
@@ -72,7 +72,7 @@ class GeneratorActor(Replica):
         request = SampleRequest(id=key, prompt=(0,), seed=0, max_tokens=1, until="end")
         return Job(key, [0], sampling_params(seed=0, max_tokens=1), request)
 
-    def results(self, outcomes: list[Outcome]) -> list[tuple[str, Result | Failure]]:
+    def results(self, outcomes: list[JobOutcome]) -> list[tuple[str, Result | Failure]]:
         return [
             (sample.job.key, self._result(sample)) for sample in outcomes if isinstance(sample, Generated)
         ]

@@ -1,7 +1,7 @@
 """The way to one replica: remote calls, and what can become of them.
 
-``RayLink`` is the real one. A pool knows no other Ray than this, so it can be driven against replicas in
-its own process (tests, benchmarks of the controller).
+``RayReplicaHandle`` is the real one. A pool knows no other Ray than this, so it can be driven against
+replicas in its own process (tests, benchmarks of the controller).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Broken(Exception):
     """The replica answered with an exception of its own."""
 
 
-class Link(Protocol):
+class ReplicaHandle(Protocol):
     """One replica, as its pool sees it."""
 
     async def call(self, method: str, *args: Any) -> Any:
@@ -43,7 +43,7 @@ class Link(Protocol):
         """End it for good."""
 
 
-class RayLink:
+class RayReplicaHandle:
     """A Ray actor, restarted by Ray when it dies, on any node that has what it asks for.
 
     A replica over several GPUs has a placement group with a bundle for each, on one node where that is

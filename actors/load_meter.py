@@ -9,7 +9,7 @@ from actors.messages import Load
 
 
 @dataclass(slots=True)
-class Gauge:
+class LoadMeter:
     """Makes ``Load``s. What a step finished ran in it, although the scheduler holds it no longer: without
     that an engine whose requests end together would seem to have run nothing."""
 

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
-from actors.concurrency import Limit
-from actors.handle import Broken, Gone, Link, Lost, RayLink, cluster_resources
+from actors.concurrency import ConcurrencyLimit
+from actors.handle import Broken, Gone, Lost, RayReplicaHandle, ReplicaHandle, cluster_resources
 from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router
 from actors.spec import PoolSpec
@@ -51,7 +51,7 @@ class PoolStats:
 @dataclass
 class _Member:
     name: str
-    link: Link
+    link: ReplicaHandle
     info: ReplicaInfo | None = None
     """None until it is up for the first time."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,7 +64,7 @@ class _Member:
     """How often its methods raised since its last result."""
     heard: float = 0.0
     busy_since: float | None = None
-    limit: Limit = field(default_factory=lambda: Limit(1))
+    limit: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(1))
     load: Load | None = None
 
 
@@ -77,8 +77,8 @@ class Pool(Generic[Res]):
     def __init__(
         self,
         spec: PoolSpec,
-        connect: Callable[[PoolSpec, str], Link] = RayLink,
-        limit: Callable[[int], Limit] = Limit,
+        connect: Callable[[PoolSpec, str], ReplicaHandle] = RayReplicaHandle,
+        limit: Callable[[int], ConcurrencyLimit] = ConcurrencyLimit,
     ) -> None:
         self.spec = spec
         self.stats = PoolStats()
@@ -168,7 +168,7 @@ class Pool(Generic[Res]):
         """Of the replicas that can be had now."""
         return [m.info for m in self._members.values() if m.info and self._router.has(m.name)]
 
-    def limit_by(self, limit: Callable[[int], Limit]) -> None:
+    def limit_by(self, limit: Callable[[int], ConcurrencyLimit]) -> None:
         """From now on limit what is in flight by a ``limit`` of each replica's places."""
         self._limit = limit
         for member in self._members.values():
@@ -377,7 +377,7 @@ class Pool(Generic[Res]):
             future.set_result(result)
 
     def _wake(self) -> None:
-        for name in self._router.awake():
+        for name in self._router.drain_wakeups():
             if name in self._members:
                 self._members[name].wake.set()
 

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from actors.engine import EngineThread, engine_options
-from actors.engine_jobs import Job, Outcome, Refused
+from actors.engine_jobs import Job, JobOutcome, Refused
 from actors.messages import Failure, Load, ReplicaInfo, Request, Result
 
 PING_POLL_SECONDS = 0.1
@@ -75,7 +75,7 @@ class Replica(ABC):
         """
 
     @abstractmethod
-    def results(self, outcomes: list[Outcome]) -> list[tuple[str, Result | Failure]]:
+    def results(self, outcomes: list[JobOutcome]) -> list[tuple[str, Result | Failure]]:
         """(key, result) of the outcomes that are complete. Called in the engine's thread."""
 
     @abstractmethod
@@ -208,9 +208,9 @@ class Replica(ABC):
         line = " ".join(str(error).split())
         return Failure(request.id, f"{self.name} ({self.model}), request {request.id}: {line}", self.name)
 
-    def _on_outcomes(self, outcomes: list[Outcome]) -> None:
+    def _on_outcomes(self, outcomes: list[JobOutcome]) -> None:
         done: list[tuple[str, Result | Failure]] = []
-        finished: list[Outcome] = []
+        finished: list[JobOutcome] = []
         for outcome in outcomes:
             if isinstance(outcome, Refused):
                 done.append((outcome.job.key, self.failure(outcome.job.request, outcome.error)))

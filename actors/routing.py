@@ -118,7 +118,7 @@ class Router:
         """How many lost replicas are put down to a request that is queued or in flight."""
         return self._losses.get(request_id, 0)
 
-    def awake(self) -> set[str]:
+    def drain_wakeups(self) -> set[str]:
         """The replicas that should ``take`` now: they may have both room and work. Asking clears it."""
         look, self._look = self._look, set()
         return look if self._queued else set()

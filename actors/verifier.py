@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.engine import token_classify_params
-from actors.engine_jobs import Job, Outcome, Pooled
+from actors.engine_jobs import Job, JobOutcome, Pooled
 from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
 from actors.replica import Replica
 
@@ -20,7 +20,7 @@ _Path = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class RewardHead:
     """How one family of reward models is run and read.
 
     ``params(read_cache=...)`` are the engine's parameters of a request; ``score(logits)`` maps the
@@ -42,7 +42,7 @@ def positive_probability(logits: Sequence[float]) -> float:
     return _sigmoid(logits[0] if len(logits) == 1 else logits[1] - logits[0])
 
 
-_TOKEN_REWARDS = Kind(
+_TOKEN_REWARDS = RewardHead(
     params=token_classify_params,
     score=positive_probability,
     labels=(1, 2),
@@ -50,7 +50,7 @@ _TOKEN_REWARDS = Kind(
     engine={"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}},
 )
 
-KINDS = {"prm": _TOKEN_REWARDS, "orm": _TOKEN_REWARDS}
+REWARD_HEADS = {"prm": _TOKEN_REWARDS, "orm": _TOKEN_REWARDS}
 """Config key ``verifier.kind`` -> how to run it. An ORM is asked for one score, at its input's last token."""
 
 
@@ -113,13 +113,13 @@ class VerifierActor(Replica):
         engine: dict[str, Any] | None = None,
         memo_bytes: int = 64 << 20,
     ) -> None:
-        """Load ``model`` (see ``Replica``) as a reward model of ``kind`` (a key of ``KINDS``).
+        """Load ``model`` (see ``Replica``) as a reward model of ``kind`` (a key of ``REWARD_HEADS``).
 
         ValueError if the kind is unknown or the model's head has a size that the kind cannot read.
         """
-        if kind not in KINDS:
-            raise ValueError(f"verifier.kind: {kind!r} is not usable; allowed: {', '.join(KINDS)}")
-        self._kind = KINDS[kind]
+        if kind not in REWARD_HEADS:
+            raise ValueError(f"verifier.kind: {kind!r} is not usable; allowed: {', '.join(REWARD_HEADS)}")
+        self._kind = REWARD_HEADS[kind]
         self._memo = ScoreMemo(memo_bytes)
         self._scoring: dict[_Path, str] = {}  # what is being scored: the key of its job
         self._waiting: dict[str, tuple[_Path, list[tuple[str, str]]]] = {}  # by key: the others' (key, id)
@@ -177,7 +177,7 @@ class VerifierActor(Replica):
         request = ScoreRequest(id=key, tokens=(0,), step_ends=(1,))
         return Job(key, [0], self._kind.params(read_cache=False), request)
 
-    def results(self, outcomes: list[Outcome]) -> list[tuple[str, Result | Failure]]:
+    def results(self, outcomes: list[JobOutcome]) -> list[tuple[str, Result | Failure]]:
         pooled = [outcome for outcome in outcomes if isinstance(outcome, Pooled)]
         # All are read before any is completed: one may need what another of its batch computed.
         fresh = [self._read(outcome) for outcome in pooled]

@@ -57,7 +57,7 @@ class Adaptive:
     """``confidence``: a problem whose selected answer is right with this chance is solved, and stops.
     ``round``: the share of what is left that one round hands out: smaller decides on more knowledge, larger
     waits less often. ``parallel``: the fewest solutions in a round, so that engines have work.
-    ``exploration``: standard deviations that are added to the chance of a next solution. ``hopeless``: a
+    ``exploration``: standard deviations that are added to the chance of a next solution. ``min_gain``: a
     problem whose gain, in solved problems a solution, is below this stops; 0 never gives one up. (In the
     experiment above .005 cost no accuracy at 4 to 48 solutions a problem; .01 cost 1 point at 24, .02 5.)
     """
@@ -66,10 +66,10 @@ class Adaptive:
     round: float = 0.1
     parallel: int = 64
     exploration: float = 0.0
-    hopeless: float = 0.005
+    min_gain: float = 0.005
 
     def __call__(self, asking: Sequence[Asking], left: int) -> list[int | None]:
-        """Solutions for each problem (see ``rounds.Policy``). FLOPs: ``left`` for all of them.
+        """Solutions for each problem (see ``rounds.Allocator``). FLOPs: ``left`` for all of them.
 
         The highest gains per FLOP first, each further solution of a problem valued as if those before it
         had failed; none is given more at once than it has had (doubling), or one.
@@ -77,7 +77,7 @@ class Adaptive:
         beliefs = [self.belief(one.candidates) for one in asking]
         gains = [self._gain(one, b, 0) for one, b in zip(asking, beliefs, strict=True)]
         grants: list[int | None] = [
-            None if b.right >= self.confidence or gain < self.hopeless else 0
+            None if b.right >= self.confidence or gain < self.min_gain else 0
             for b, gain in zip(beliefs, gains, strict=True)
         ]
         heap = [

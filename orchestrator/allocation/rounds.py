@@ -32,7 +32,7 @@ class Asking:
     spent: int
 
 
-Policy = Callable[[Sequence[Asking], int], Sequence[int | None]]
+Allocator = Callable[[Sequence[Asking], int], Sequence[int | None]]
 """From the problems that wait, and the FLOPs that are left for all of them, to the number of solutions
 that each is now given funds for: 0 lets it wait; None ends it, since it needs no more; ``REFUSED`` ends it
 for want of money. Their costs must not exceed what is left."""
@@ -48,7 +48,7 @@ class Rounds:
     """
 
     def __init__(
-        self, budget: Lease, policy: Policy, candidates: Callable[[int], Sequence[Candidate]]
+        self, budget: Lease, policy: Allocator, candidates: Callable[[int], Sequence[Candidate]]
     ) -> None:
         self.held = 0
         """Number of rounds so far."""

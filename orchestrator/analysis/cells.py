@@ -31,7 +31,7 @@ SETTING = (
     *("problems.template", "problems.answers"),
     *("reviser.model", "reviser.format", "reviser.dtype"),
     *("allocation.name", "allocation.confidence", "allocation.round", "allocation.parallel"),
-    *("allocation.exploration", "allocation.hopeless"),
+    *("allocation.exploration", "allocation.min_gain"),
 )
 """The keys of a configuration that its results depend on, but for seed, strategy and budget, and for which
 problems they are, which the tables of results tell."""

@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+LAB_CONFIG = Path(__file__).parents[2] / "configs" / "lab.yaml"
 """The configuration that benchmarks start from."""

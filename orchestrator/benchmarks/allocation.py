@@ -20,15 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.allocation.adaptive import Adaptive
-from orchestrator.allocation.rounds import Asking, Policy
+from orchestrator.allocation.rounds import Allocator, Asking
 from orchestrator.analysis.cells import Solutions, read_solutions
 from orchestrator.search.selection import Candidate, weighted
 
 ORDERS = 6
-POLICIES: Mapping[str, Policy] = {
+POLICIES: Mapping[str, Allocator] = {
     "adaptive": Adaptive(),
     **{f"exploration {deviations:g}": Adaptive(exploration=deviations) for deviations in (0.5, 1, 2)},
-    **{f"hopeless {gain:g}": Adaptive(hopeless=gain) for gain in (0, 0.01, 0.02)},
+    **{f"min_gain {gain:g}": Adaptive(min_gain=gain) for gain in (0, 0.01, 0.02)},
 }
 
 
@@ -84,7 +84,7 @@ Give = Callable[[Sequence[Samples], int], list[int]]
 """From the problems, and the solutions that may be drawn in all, to how many each gets."""
 
 
-def replay(policy: Policy, problems: Sequence[Samples], budget: int) -> list[int]:
+def replay(policy: Allocator, problems: Sequence[Samples], budget: int) -> list[int]:
     """How many solutions each problem gets of ``budget``, in rounds, until nothing is asked or granted."""
     given, left = [0] * len(problems), budget
     asking = set(range(len(problems)))

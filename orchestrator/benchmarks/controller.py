@@ -31,11 +31,11 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.deployment import connect, disconnect
-from actors.handle import Link, RayLink
+from actors.handle import RayReplicaHandle, ReplicaHandle
 from actors.messages import Request, Result, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.pool import Pool
 from actors.spec import PoolSpec
-from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.delayed import SLOTS, STEP, Delayed
 from orchestrator.benchmarks.tables import narrow_table
 from orchestrator.budget.ledger import Lease
@@ -45,7 +45,7 @@ from orchestrator.durability.journal import Journal
 from orchestrator.problems.answers import ANSWERS
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller, Search
-from orchestrator.search.context import Sampling, Setting
+from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
 from orchestrator.strategies.registry import find
@@ -154,13 +154,13 @@ def spread(search: Search, a_second: float, problems: int) -> tuple[Search, floa
 async def measure(case: Case, journal: Path) -> dict[str, float]:
     """One run: operations/s, processor time and added latency an operation; memory in bytes: at its peak, and
     an operation when all were in flight."""
-    prepared = prepare(load(LAB, ["problems.limit=1"]))
-    prompt, links, here, timed = prepared.prompts[0], list[Link](), dict[str, Delayed](), set[str]()
+    prepared = prepare(load(LAB_CONFIG, ["problems.limit=1"]))
+    prompt, links, here, timed = prepared.prompts[0], list[ReplicaHandle](), dict[str, Delayed](), set[str]()
 
-    def link(spec: PoolSpec, name: str) -> Link:
+    def link(spec: PoolSpec, name: str) -> ReplicaHandle:
         if not case.ray:
             here[name] = Delayed(name, spec.model, timed=timed, **spec.options)
-        links.append(RayLink(spec, name) if case.ray else here[name])
+        links.append(RayReplicaHandle(spec, name) if case.ray else here[name])
         return links[-1]
 
     sizes = {"generator": case.replicas - case.verifiers, "verifier": case.verifiers}
@@ -176,7 +176,7 @@ async def measure(case: Case, journal: Path) -> dict[str, float]:
         await pool.start(300)
     most = case.n * min(case.at_once, case.problems)
     engines, recorder = Timed(pools[0], pools[1], here, timed), Journal(journal)
-    setting = Setting(
+    setting = SearchContext(
         engines,
         prepared.codec,
         prepared.generator,

@@ -8,7 +8,7 @@ from actors.messages import ScoreRequest, ScoreResult
 
 
 class InProcess:
-    """The part of ``actors.replica.Replica`` and ``actors.handle.Link`` in which there is nothing to do."""
+    """The part of a replica and of its handle in which there is nothing to do."""
 
     name: str
 

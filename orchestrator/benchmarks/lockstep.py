@@ -5,9 +5,9 @@ that each engine waits for the other, and both for the slowest path. ``Lockstep`
 searches on engines as vLLM makes them (batched, prefix caching and incremental scoring on), with as many
 problems in a batch as it is told, one batch after the other; one problem a batch is the per-question form.
 Both sides reach their engines by the same messages, a batch of them at a time. The orchestrator runs on its
-own engines, which reuse by the token (``actors/block_reuse.py``), and on the peers', which reuse by the block. All
-sides find the same solutions, in turn; the figures are ratios of wall time. With ``--paced`` the engines take
-the time of a device (``paced``). Run with ``make bench``.
+own engines, which reuse by the token (``actors/block_reuse.py``), and on the peers', which reuse by the
+block. All sides find the same solutions, in turn; the figures are ratios of wall time. With ``--paced`` the
+engines take the time of a device (``paced``). Run with ``make bench``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
-from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.paced import PACED, paced
 from orchestrator.benchmarks.recomputation import BY_BLOCK
 from orchestrator.config.loading import load
@@ -155,7 +155,7 @@ async def run(prepared: Prepared, peers: Prepared, batches: list[int], rounds: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--config", type=Path, default=LAB)
+    parser.add_argument("--config", type=Path, default=LAB_CONFIG)
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)

@@ -11,7 +11,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.load_meter import Gauge
+from actors.load_meter import LoadMeter
 from actors.messages import (
     Finish,
     ReplicaInfo,
@@ -126,7 +126,7 @@ class Engine(InProcess):
     _ready: list[Result] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _ticking: bool = False
-    _gauge: Gauge = field(default_factory=Gauge)
+    _gauge: LoadMeter = field(default_factory=LoadMeter)
     _usage: float = 0.0
     """Of its memory, by the step that runs."""
     preemptions: int = 0

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import SampleRequest
-from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.offline_actor import OfflineActor
 from orchestrator.benchmarks.paced import PACED, paced
 from orchestrator.benchmarks.recomputation import BY_BLOCK
@@ -100,7 +100,7 @@ async def run(prepared: Prepared, n: int, rounds: int) -> dict[str, list[float]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--config", type=Path, default=LAB)
+    parser.add_argument("--config", type=Path, default=LAB_CONFIG)
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)

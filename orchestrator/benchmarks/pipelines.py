@@ -21,12 +21,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from actors.concurrency import Limit
+from actors.concurrency import ConcurrencyLimit
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import Load
 from actors.pool import Pool
 from actors.spec import PoolSpec
-from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.lockstep import Lockstep
 from orchestrator.benchmarks.modelled import DEPTH, PLACES, STEP, AtOnce, Engine, JumpingLoop
 from orchestrator.benchmarks.tables import narrow_table
@@ -40,7 +40,7 @@ from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
 from orchestrator.runs.run import controller_of, search_of
 from orchestrator.runs.session import pool_specs
-from orchestrator.search.context import Sampling, Setting
+from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.strategies.registry import find
 
 REPLICAS = 8
@@ -63,7 +63,7 @@ class Case:
     lockstep: int = 0
 
 
-class Fixed(Limit):
+class Fixed(ConcurrencyLimit):
     """The limit that the places allow, whatever the engine says."""
 
     def observe(self, load: Load, results: int) -> int:
@@ -73,7 +73,7 @@ class Fixed(Limit):
 async def measure(case: Case) -> dict[str, Any]:
     """Seconds of the whole run, each pool's utilisation (places in use, over all of its places), over the run
     and over time; tokens that were computed twice, over all; preemptions."""
-    prepared = prepare(load(LAB, ["problems.limit=1"]))
+    prepared = prepare(load(LAB_CONFIG, ["problems.limit=1"]))
     prompt = prepared.prompts[0]
     engines: dict[str, list[Engine]] = {"generator": [], "verifier": []}
 
@@ -86,7 +86,7 @@ async def measure(case: Case) -> dict[str, Any]:
         name: Pool(
             PoolSpec(name, Engine, "modelled", count),  # type: ignore[arg-type]
             connect,
-            Limit if case.adaptive else Fixed,
+            ConcurrencyLimit if case.adaptive else Fixed,
         )
         for name, count in sizes.items()
     }
@@ -98,7 +98,7 @@ async def measure(case: Case) -> dict[str, Any]:
         score = staticmethod(pools["verifier"].run)
 
     lockstep = Lockstep(Pools()) if case.lockstep else None
-    setting = Setting(
+    setting = SearchContext(
         lockstep or Pools(),
         prepared.codec,
         prepared.generator,
@@ -151,7 +151,7 @@ async def on_engines(blocks: int, rounds: int) -> list[dict[str, Any]]:
     """A real lab generator whose cache has so few blocks, under fixed and adaptive limits in turn; the first
     run warms up and is dropped."""
     changes = ["problems.limit=32", "generator.replicas=1", "budget.flops=1e18"]
-    prepared = prepare(load(LAB, [*changes, f"generator.engine.num_gpu_blocks_override={blocks}"]))
+    prepared = prepare(load(LAB_CONFIG, [*changes, f"generator.engine.num_gpu_blocks_override={blocks}"]))
     generators, verifiers, _ = pool_specs(prepared.config)
     connect(None, [generators, verifiers] if verifiers is not None else [generators])
     deployment = Deployment(generators, verifiers)
@@ -161,7 +161,7 @@ async def on_engines(blocks: int, rounds: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as directory:
             for number in range(2 * rounds + 1):
                 adaptive = bool(number % 2)
-                pool.limit_by(Limit if adaptive else Fixed)
+                pool.limit_by(ConcurrencyLimit if adaptive else Fixed)
                 await deployment.forget()
                 before = sum(each.preemptions for _, each in pool.loads)
                 journal = Journal(Path(directory) / f"{number}.sqlite")

@@ -3,8 +3,8 @@
 A generator's are each problem's prompt and each sample once, which is what a run is charged. A verifier's
 are the different prefixes among the paths that it is given: of equal steps, which a small model samples
 often, one is enough. The same searches run on engines that reuse what they have computed block by block, as
-vLLM does by itself, and on engines that reuse it token by token (``actors/block_reuse.py``), and must find the same
-solutions. Run with ``make bench``.
+vLLM does by itself, and on engines that reuse it token by token (``actors/block_reuse.py``), and must find
+the same solutions. Run with ``make bench``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.table import Table
 from actors.deployment import Deployment, connect, disconnect
 from actors.messages import ScoreRequest, ScoreResult
 from actors.pool import Pool
-from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.processes import cpu_seconds
 from orchestrator.benchmarks.tables import narrow_table
 from orchestrator.config.loading import load
@@ -138,7 +138,7 @@ def table(found: dict[str, dict[str, dict[str, float]]], title: str) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--config", type=Path, default=LAB)
+    parser.add_argument("--config", type=Path, default=LAB_CONFIG)
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--replicas", type=int, default=1, help="generators; there is one verifier")

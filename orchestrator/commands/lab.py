@@ -53,15 +53,15 @@ def _train(options: argparse.Namespace, errors: Console) -> int:
 
 
 def _evaluate(options: argparse.Namespace, errors: Console) -> int:
-    from orchestrator.config.schema import LAB
+    from orchestrator.config.schema import LAB_MODELS
     from orchestrator.lab.evaluate import evaluate
     from orchestrator.lab.evaluate_reviser import evaluate_reviser
 
     if options.reviser is not None:
-        evaluate_reviser(LAB / "generator-s", LAB / options.reviser, limit=options.problems)
+        evaluate_reviser(LAB_MODELS / "generator-s", LAB_MODELS / options.reviser, limit=options.problems)
         return 0
-    verifiers = [LAB / name for name in options.verifier]
-    evaluate(LAB / "generator-s", verifiers, limit=options.problems, samples=options.samples)
+    verifiers = [LAB_MODELS / name for name in options.verifier]
+    evaluate(LAB_MODELS / "generator-s", verifiers, limit=options.problems, samples=options.samples)
     return 0
 
 
@@ -80,7 +80,7 @@ def make_verifier(
     ``minutes`` bounds the training, not the sampling.
     """
     from orchestrator.commands import verifier
-    from orchestrator.config.schema import LAB
+    from orchestrator.config.schema import LAB_MODELS
     from orchestrator.lab.train_reviser import renamed
     from orchestrator.lab.verifiers import EXPERIMENT, RECIPES, label_config
 
@@ -94,7 +94,7 @@ def make_verifier(
                 return status
     verifier.train(
         list(labels),
-        str(LAB / recipe.backbone),
+        str(LAB_MODELS / recipe.backbone),
         out,
         replace(recipe.training, seed=seed),
         runs,

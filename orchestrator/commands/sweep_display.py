@@ -15,8 +15,8 @@ from rich.table import Table
 from actors.deployment import Deployment
 from orchestrator.commands.display import Display
 from orchestrator.runs.controller import Controller
-from orchestrator.runs.grid import Cell
-from orchestrator.runs.sweep import Outcome
+from orchestrator.runs.grid import GridCell
+from orchestrator.runs.sweep import CellOutcome
 
 PLAIN_SECONDS = 30.0
 """A line about a cell that is running at most this often where there is no terminal."""
@@ -36,23 +36,23 @@ class SweepDisplay(Display):
         self._ended_flops = 0
         self._searched = 0.0
         self._search_began: float | None = None
-        self._cell: Cell | None = None
+        self._cell: GridCell | None = None
 
-    def planned(self, kept: Sequence[Outcome], todo: Sequence[Cell]) -> None:
+    def planned(self, kept: Sequence[CellOutcome], todo: Sequence[GridCell]) -> None:
         self._cells = len(kept) + len(todo)
         self._ended = len(kept)
         self._planned_flops = sum(cell.prepared.budget.flops for cell in todo)
         said = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
         self.console.print(said, highlight=False)
 
-    def cell(self, cell: Cell) -> None:
+    def cell(self, cell: GridCell) -> None:
         self._cell = cell
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self._search_began = time.monotonic()
         super().searching(controller, deployment, problems)
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, outcome: CellOutcome) -> None:
         self.stop()
         self._ended += 1
         self._ended_flops += outcome.cell.prepared.budget.flops
@@ -124,7 +124,7 @@ class Row:
         }
 
 
-def rows(outcomes: Sequence[Outcome]) -> list[Row]:
+def rows(outcomes: Sequence[CellOutcome]) -> list[Row]:
     """One row for each strategy and budget of the finished cells, in the order of the grid; the cells
     that only bin the problems are left out."""
     groups: dict[tuple[str, float, str], list[tuple[int, dict[str, Any]]]] = {}

@@ -25,7 +25,7 @@ SOURCES = ("lab", "jsonl")
 ANSWERS = ("exact", "math")
 LAB_SPLITS = ("train", "validation", "bins", "test")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-KINDS = ("prm", "orm")
+VERIFIER_KINDS = ("prm", "orm")
 ALLOCATIONS = ("uniform", COMPUTE_OPTIMAL, "adaptive")
 RAYS_OWN = ("CPU", "GPU", "memory", "object_store_memory")
 """Resources that have keys of their own, or that Ray keeps for itself."""
@@ -93,7 +93,7 @@ def _pools(config: Config) -> None:
             _least(f"{name}.resources.{resource}", held, 0)
             _whole_above_1(f"{name}.resources.{resource}", held)
     _choice("reviser.format", config.reviser.format, tuple(FORMATS))
-    _choice("verifier.kind", config.verifier.kind, KINDS)
+    _choice("verifier.kind", config.verifier.kind, VERIFIER_KINDS)
     _choice("verifier.aggregation", config.verifier.aggregation, tuple(AGGREGATIONS))
 
 
@@ -119,8 +119,8 @@ def _allocation(config: Config) -> None:
             raise BadInput(f"allocation.{key}", share, "allowed: above 0, up to 1")
     _least("allocation.parallel", config.allocation.parallel, 1)
     _least("allocation.exploration", config.allocation.exploration, 0)
-    if not 0 <= config.allocation.hopeless < 1:
-        raise BadInput("allocation.hopeless", config.allocation.hopeless, "allowed: 0 to less than 1")
+    if not 0 <= config.allocation.min_gain < 1:
+        raise BadInput("allocation.min_gain", config.allocation.min_gain, "allowed: 0 to less than 1")
 
 
 def _budget(config: Config) -> None:

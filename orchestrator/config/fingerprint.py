@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from orchestrator.config.schema import Config, to_dict
 
-HOW_FAST = frozenset(
+PERFORMANCE_OPTIONS = frozenset(
     [
         "async_scheduling",
         "block_size",
@@ -82,8 +82,12 @@ def fingerprint(config: Config) -> str:
         for key in ("replicas", "min_replicas", "resources"):
             keys[pool].pop(key)
         engine = keys[pool]["engine"]
-        keys[pool]["engine"] = {name: value for name, value in engine.items() if name not in HOW_FAST}
+        keys[pool]["engine"] = {
+            name: value for name, value in engine.items() if name not in PERFORMANCE_OPTIONS
+        }
         keys[pool]["model"] = _model(keys[pool]["model"])
+    # Journals begun by earlier versions know this key by another name.
+    keys["allocation"]["hopeless"] = keys["allocation"].pop("min_gain")
     for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name

@@ -22,6 +22,10 @@ SWEEP = "sweep"
 """The section of a file that ``ttc sweep`` reads (orchestrator/runs/grid.py)."""
 
 
+RENAMED = {"allocation.hopeless": "allocation.min_gain"}
+"""Keys of earlier versions: a run that was begun with one is resumed."""
+
+
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (and the files it inherits from through ``base:``), apply ``key=value``
     overrides, check everything. Raises BadInput."""
@@ -80,6 +84,11 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
         raise BadInput("config", str(path), f"the file is not UTF-8 text ({error.reason})") from error
     if not isinstance(layer, DictConfig):
         raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
+    for old, new in RENAMED.items():
+        if (value := OmegaConf.select(layer, old)) is not None:
+            OmegaConf.update(layer, new, value, force_add=True)
+            section, _, key = old.rpartition(".")
+            del OmegaConf.select(layer, section)[key]
     if isinstance(layer.get("strategy"), str):
         layer.strategy = {"name": layer.strategy}
     base = layer.pop("base", None)

@@ -94,7 +94,7 @@ class AllocationConfig:
     round: float = 0.1
     parallel: int = 64
     exploration: float = 0.0
-    hopeless: float = 0.005
+    min_gain: float = 0.005
 
 
 @dataclass
@@ -158,8 +158,8 @@ class Config:
     runs: str = "runs"
 
 
-LAB = Path(__file__).parent.parent / "lab" / "checkpoints"
-OmegaConf.register_resolver("lab", lambda name: str(LAB / name), replace=True)
+LAB_MODELS = Path(__file__).parent.parent / "lab" / "checkpoints"
+OmegaConf.register_resolver("lab", lambda name: str(LAB_MODELS / name), replace=True)
 """``${lab:generator-s}``: a lab model, wherever the project is installed."""
 
 

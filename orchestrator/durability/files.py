@@ -24,7 +24,7 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Put ``text`` in the file's place. OSError where the disk does not take it: what was there is kept."""
     writing = path.with_name(f"{path.name}.part")
     try:

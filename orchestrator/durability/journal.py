@@ -58,8 +58,8 @@ FROM commits, json_each(commits.operations);
 order of their names, almost each would be on a page of its own, which SQLite writes whole. The view is for
 who reads the file with SQL."""
 
-KINDS: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
-KIND_OF = {result: kind for kind, result in KINDS.items()}
+RESULT_TYPES: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
+NAME_OF = {result: kind for kind, result in RESULT_TYPES.items()}
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(list[tuple[str, str, int, msgspec.Raw]]).decode
 """Of the operations in a row: key, kind, FLOPs and result of each."""
@@ -217,7 +217,7 @@ class Journal:
         """All committed results of a problem: key → (result, FLOPs charged)."""
         rows = self._reader.execute("SELECT operations FROM commits WHERE problem = ?", (problem,))
         return {
-            key: (msgspec.json.decode(result, type=KINDS[kind]), flops)
+            key: (msgspec.json.decode(result, type=RESULT_TYPES[kind]), flops)
             for (operations,) in rows
             for key, kind, flops, result in decode(operations)
         }
@@ -225,7 +225,7 @@ class Journal:
     def record(self, problem: str, key: str, result: Result, flops: int) -> None:
         """Queue one result. Raises what the writer met (a full disk) since the last call."""
         self._raise()
-        self._queue.append((problem, encode((key, KIND_OF[type(result)], flops, result))))
+        self._queue.append((problem, encode((key, NAME_OF[type(result)], flops, result))))
         if len(self._queue) == 1:  # else the writer knows: waking it for each would stop this thread
             self._due.set()
 

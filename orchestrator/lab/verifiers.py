@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.config.schema import (
-    LAB,
+    LAB_MODELS,
     BudgetConfig,
     Config,
     GeneratorConfig,
@@ -72,13 +72,13 @@ def label_config(recipe: VerifierRecipe, seed: int, runs: Path) -> Config:
         max_searches=512,
         problems=ProblemsConfig(source="lab", split="train", limit=recipe.problems),
         generator=GeneratorConfig(
-            model=str(LAB / "generator-s"),
+            model=str(LAB_MODELS / "generator-s"),
             step_delimiter="\n",
             max_step_tokens=8,
             max_tokens=48,
             engine=engine,
         ),
-        reviser=ReviserConfig(model=str(LAB / "reviser"), format="lab", engine=engine),
+        reviser=ReviserConfig(model=str(LAB_MODELS / "reviser"), format="lab", engine=engine),
         strategy={"name": "revisions" if recipe.chains else "best_of_n"},
         budget=BudgetConfig(flops=1e15),
         tracking=TrackingConfig(experiment="lab"),

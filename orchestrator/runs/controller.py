@@ -20,12 +20,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from actors.messages import PoolFailed
-from orchestrator.allocation.rounds import Policy, Rounds
+from orchestrator.allocation.rounds import Allocator, Rounds
 from orchestrator.budget.ledger import BudgetExhausted, Lease
 from orchestrator.budget.units import Price
 from orchestrator.problems.answers import Answers
 from orchestrator.problems.problem import Problem
-from orchestrator.search.context import Setting, Usage
+from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.operations import Operations
 from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate, Rule
 from orchestrator.search.tree import Node
@@ -90,13 +90,13 @@ class Controller:
     ``on_result`` is called as each search ends, in the order in which they end.
     """
 
-    setting: Setting
+    setting: SearchContext
     answers: Answers
     budget: Lease
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
     shares: Sequence[int] | None = None
-    policy: Policy | None = None
+    policy: Allocator | None = None
     on_result: Callable[[SearchResult], None] = lambda result: None
     usage: Usage = field(default_factory=Usage)
     rounds: Rounds | None = None

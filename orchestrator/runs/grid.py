@@ -55,7 +55,7 @@ class _Section:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One run of a sweep. ``key`` names it, from its overrides alone; ``role`` is ``cell`` or
     ``difficulty``; ``label`` is what distinguishes it apart from budget and seed."""
 
@@ -74,7 +74,7 @@ class Cell:
 class Grid:
     """A checked sweep. ``source``: the file it amounts to, which gives the same sweep again."""
 
-    cells: Sequence[Cell]
+    cells: Sequence[GridCell]
     source: str
 
     @property
@@ -153,7 +153,7 @@ def _of_strategy(strategy: Mapping[str, Any], grid: Mapping[str, Any]) -> Iterat
         yield {**({"strategy": own} if own else {}), **dict(zip(axes, values, strict=True))}
 
 
-def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: DifficultyConfig) -> list[Cell]:
+def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: DifficultyConfig) -> list[GridCell]:
     """Best-of-N under a seed of its own, once for each pair of models of the grid, with a budget that pays
     for all. The samples of models that a strategy brings with it are not needed: these bin its problems."""
     own = {
@@ -163,7 +163,7 @@ def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: Diffic
         "budget.solution_tokens": None,
         "seed": asked.seed,
     }
-    found: dict[object, Cell] = {}
+    found: dict[object, GridCell] = {}
     grid = {key: values for key, values in section.grid.items() if key.startswith(MODELS)}
     for each in _product(replace(section, strategies=[], grid=grid)):
         kept = {key: value for key, value in each.items() if key.startswith(MODELS)}
@@ -172,7 +172,7 @@ def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: Diffic
     return list(found.values())
 
 
-def _cell(stack: Sequence[DictConfig], overrides: Mapping[str, Any], role: str) -> Cell:
+def _cell(stack: Sequence[DictConfig], overrides: Mapping[str, Any], role: str) -> GridCell:
     key = _key(overrides, role)
     for name in overrides:
         if name.partition(".")[0] in SHARED:
@@ -181,7 +181,7 @@ def _cell(stack: Sequence[DictConfig], overrides: Mapping[str, Any], role: str) 
         prepared = prepare(build([*stack, _layer(overrides)]))
     except BadInput as error:
         raise BadInput(f"cell {key}: {error.key}", error.value, error.allowed) from error
-    return Cell(key, role, " ".join(_words(overrides, label=True)) or "run", overrides, prepared)
+    return GridCell(key, role, " ".join(_words(overrides, label=True)) or "run", overrides, prepared)
 
 
 def _layer(overrides: Mapping[str, Any]) -> DictConfig:

@@ -22,18 +22,18 @@ from actors.deployment import Deployment
 from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.allocation.compute_optimal import ComputeOptimal
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy
-from orchestrator.allocation.rounds import Policy
+from orchestrator.allocation.rounds import Allocator
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.preparation import Prepared, fingerprint, revision_prompt
 from orchestrator.config.schema import Config, to_dict, to_yaml
-from orchestrator.durability.files import write_whole
+from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, fingerprint_in
 from orchestrator.problems.answers import ANSWERS
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.results import Summary, summarise, write_parquet
 from orchestrator.runs.session import Session
 from orchestrator.runs.trace import trace_of
-from orchestrator.search.context import Engine, Sampling, Setting
+from orchestrator.search.context import Engine, Sampling, SearchContext
 from orchestrator.search.selection import rules
 from orchestrator.strategies.registry import configured, find
 from orchestrator.tracking.tracker import Step, Tracker, status_of
@@ -44,7 +44,7 @@ DISK_SECONDS = 5.0
 """How long a run that a full disk has ended waits for the tracking store."""
 
 
-class Observer(Protocol):
+class RunObserver(Protocol):
     """What watches a run: the display."""
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None: ...
@@ -98,7 +98,7 @@ class Run:
         self._role = role
         self.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared, instead))
-        write_whole(self.directory / "config.yaml", to_yaml(config))
+        write_atomically(self.directory / "config.yaml", to_yaml(config))
         self._tracker = Tracker(
             config.runs,
             run_id,
@@ -125,7 +125,7 @@ class Run:
             patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else None
             self.untracked = self._tracker.close(status_of(error), patience)
 
-    async def search(self, session: Session, observer: Observer, search: Search | None = None) -> Summary:
+    async def search(self, session: Session, observer: RunObserver, search: Search | None = None) -> Summary:
         """Search all problems: by the configured strategy, or by ``search`` in its place."""
         prepared, pools = self.prepared, session.pools_of(self.prepared.config)
         controller = controller_of(prepared, session.deployment, self._journal)
@@ -174,7 +174,7 @@ class Run:
 
     def _finish(self, summary: Summary) -> None:
         path = self.directory / SUMMARY
-        write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
+        write_atomically(path, json.dumps(summary.to_dict(), indent=2) + "\n")
         self._tracker.artifact(path)
 
 
@@ -221,7 +221,7 @@ def metrics(summary: Summary) -> dict[str, float]:
 def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Controller:
     """What runs a configuration's searches on these engines."""
     config, generator = prepared.config, prepared.config.generator
-    setting = Setting(
+    setting = SearchContext(
         engine=engine,
         codec=prepared.codec,
         generator=prepared.generator,
@@ -247,7 +247,7 @@ def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Contr
     )
 
 
-def _policy(config: Config) -> Policy | None:
+def _policy(config: Config) -> Allocator | None:
     """None: equal shares."""
     allocation = config.allocation
     if allocation.name == "uniform":
@@ -259,7 +259,7 @@ def _policy(config: Config) -> Policy | None:
         allocation.round,
         allocation.parallel,
         allocation.exploration,
-        allocation.hopeless,
+        allocation.min_gain,
     )
 
 

@@ -19,7 +19,7 @@ from orchestrator.config.schema import ClusterConfig, Config, GeneratorConfig, R
 from orchestrator.strategies.registry import configured
 
 
-class Observer(Protocol):
+class SessionObserver(Protocol):
     """What watches engines start."""
 
     def starting(self, replicas: int) -> None: ...
@@ -105,7 +105,7 @@ class Session:
 
 
 @asynccontextmanager
-async def session(pools: Pools, cluster: ClusterConfig, observer: Observer) -> AsyncIterator[Session]:
+async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserver) -> AsyncIterator[Session]:
     """Start or join Ray, start the pools, and take both down at the end, whatever it was. Raises
     PoolFailed where they do not start."""
     began = time.monotonic()

@@ -18,11 +18,9 @@ from orchestrator.config.preparation import fingerprint
 from orchestrator.config.schema import ClusterConfig
 from orchestrator.durability.journal import fingerprint_in, hold
 from orchestrator.errors import BadInput
-from orchestrator.runs.grid import Cell, Grid
-from orchestrator.runs.run import SUMMARY, Run
-from orchestrator.runs.run import Observer as RunObserver
-from orchestrator.runs.session import Observer as SessionObserver
-from orchestrator.runs.session import Pools, Session, pool_specs, session
+from orchestrator.runs.grid import Grid, GridCell
+from orchestrator.runs.run import SUMMARY, Run, RunObserver
+from orchestrator.runs.session import Pools, Session, SessionObserver, pool_specs, session
 from orchestrator.tracking.tracker import Tracker, status_of
 
 State = Literal["kept", "done", "failed"]
@@ -30,10 +28,10 @@ State = Literal["kept", "done", "failed"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellOutcome:
     """What became of a cell. ``summary`` is the run's (``Summary.to_dict``), ``error`` why there is none."""
 
-    cell: Cell
+    cell: GridCell
     state: State
     summary: dict[str, Any] | None = None
     error: str | None = None
@@ -50,14 +48,14 @@ class Outcome:
         }
 
 
-class Observer(SessionObserver, RunObserver, Protocol):
+class SweepObserver(SessionObserver, RunObserver, Protocol):
     """What watches a sweep: the display."""
 
-    def planned(self, kept: Sequence[Outcome], todo: Sequence[Cell]) -> None: ...
+    def planned(self, kept: Sequence[CellOutcome], todo: Sequence[GridCell]) -> None: ...
 
-    def cell(self, cell: Cell) -> None: ...
+    def cell(self, cell: GridCell) -> None: ...
 
-    def outcome(self, outcome: Outcome) -> None: ...
+    def outcome(self, outcome: CellOutcome) -> None: ...
 
 
 Engines = Callable[[Pools, ClusterConfig, SessionObserver], AbstractAsyncContextManager[Session]]
@@ -72,16 +70,16 @@ class Sweep:
         self.grid = grid
         self.untracked: str | None = None
         self._engines = engines
-        self.kept: list[Outcome] = []
-        self.todo: list[Cell] = []
+        self.kept: list[CellOutcome] = []
+        self.todo: list[GridCell] = []
         for cell in grid.cells:
             summary = self._finished(cell)
             if summary is None:
                 self.todo.append(cell)
             else:
-                self.kept.append(Outcome(cell, "kept", summary))
+                self.kept.append(CellOutcome(cell, "kept", summary))
 
-    async def run(self, observer: Observer) -> list[Outcome]:
+    async def run(self, observer: SweepObserver) -> list[CellOutcome]:
         """Run what is not finished. Returns what became of every cell, in the order of the grid. Raises
         JournalInUse while another process runs this sweep."""
         directory, config = self.grid.directory, self.grid.config
@@ -112,10 +110,10 @@ class Sweep:
         found = {outcome.cell.key: outcome for outcome in [*self.kept, *outcomes]}
         return [found[cell.key] for cell in self.grid.cells]
 
-    async def _run(self, observer: Observer, parent: Tracker) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    async def _run(self, observer: SweepObserver, parent: Tracker) -> list[CellOutcome]:
+        outcomes: list[CellOutcome] = []
 
-        def ended(outcome: Outcome) -> None:
+        def ended(outcome: CellOutcome) -> None:
             outcomes.append(outcome)
             observer.outcome(outcome)
 
@@ -130,14 +128,16 @@ class Sweep:
                             try:
                                 ended(await self._search(cell, engines, observer, parent))
                             except Exception as error:
-                                ended(Outcome(cell, "failed", error=_line(error)))
+                                ended(CellOutcome(cell, "failed", error=_line(error)))
                                 usable = not isinstance(error, PoolFailed)  # the next ones get new engines
                 except Exception as error:  # engines that do not start
                     while waiting:
-                        ended(Outcome(waiting.popleft(), "failed", error=_line(error)))
+                        ended(CellOutcome(waiting.popleft(), "failed", error=_line(error)))
         return outcomes
 
-    async def _search(self, cell: Cell, engines: Session, observer: Observer, parent: Tracker) -> Outcome:
+    async def _search(
+        self, cell: GridCell, engines: Session, observer: SweepObserver, parent: Tracker
+    ) -> CellOutcome:
         tags = {"ttc.cell": cell.key, "ttc.sweep": cell.config.name}
         with Run(
             cell.prepared, self._run_id(cell), title=cell.key, role=cell.role, tags=tags, parent=parent
@@ -145,10 +145,10 @@ class Sweep:
             summary = (await run.search(engines, observer)).to_dict()
         self._note(run.untracked)
         if summary["failed"] == summary["problems"]:
-            return Outcome(cell, "failed", summary, "every problem failed (see its results.parquet)")
-        return Outcome(cell, "done", summary)
+            return CellOutcome(cell, "failed", summary, "every problem failed (see its results.parquet)")
+        return CellOutcome(cell, "done", summary)
 
-    def _finished(self, cell: Cell) -> dict[str, Any] | None:
+    def _finished(self, cell: GridCell) -> dict[str, Any] | None:
         """The summary of a cell that finished with this configuration; None if there is work left."""
         directory = self.grid.directory / "cells" / cell.key
         recorded = fingerprint_in(directory / "journal.sqlite")
@@ -169,16 +169,16 @@ class Sweep:
             return None
         return summary if summary["failed"] < summary["problems"] else None
 
-    def _run_id(self, cell: Cell) -> str:
+    def _run_id(self, cell: GridCell) -> str:
         return f"{cell.config.name}/cells/{cell.key}"
 
     def _note(self, untracked: str | None) -> None:
         self.untracked = self.untracked or untracked
 
 
-def grouped(cells: Sequence[Cell]) -> list[tuple[Pools, deque[Cell]]]:
+def grouped(cells: Sequence[GridCell]) -> list[tuple[Pools, deque[GridCell]]]:
     """The cells by the engines that can serve them, in the order of the first of each group."""
-    groups: list[tuple[Pools, deque[Cell]]] = []
+    groups: list[tuple[Pools, deque[GridCell]]] = []
     for cell in cells:
         asked = pool_specs(cell.config)
         for index, (pools, members) in enumerate(groups):

@@ -34,7 +34,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SearchContext:
     """What all searches of a run share. ``verifier`` is None where nothing is scored, ``reviser`` and
     ``revision_prompt`` where nothing is revised. ``reviser`` is ``generator``, that very object, where the
     generators revise: one model, which reads a problem's prompt once.

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from actors.messages import Request, Result, SampleResult
 from orchestrator.budget.ledger import BudgetExhausted, Lease, Reservation
 from orchestrator.problems.problem import Problem
-from orchestrator.search.context import Setting, Usage
+from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.tree import Node
 
 Q = TypeVar("Q", bound=Request)
@@ -40,7 +40,9 @@ class Job:
 class Execution:
     """Runs the operations of one search over one problem, and pays for them from one lease."""
 
-    def __init__(self, problem: Problem, prompt: tuple[int, ...], lease: Lease, setting: Setting) -> None:
+    def __init__(
+        self, problem: Problem, prompt: tuple[int, ...], lease: Lease, setting: SearchContext
+    ) -> None:
         self.problem = problem
         self.prompt = prompt
         self.usage = Usage()

@@ -21,7 +21,7 @@ from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResu
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Lease, Reservation
 from orchestrator.problems.problem import Problem
-from orchestrator.search.context import Setting
+from orchestrator.search.context import SearchContext
 from orchestrator.search.draft import Author, Draft
 from orchestrator.search.execution import Execution, Job, Keep
 from orchestrator.search.revision import Attempt
@@ -39,7 +39,13 @@ class Operations(Execution):
     """The operations of one search over one problem, paid from one lease."""
 
     def __init__(
-        self, problem: Problem, prompt: tuple[int, ...], lease: Lease, setting: Setting, *, priority: int = 0
+        self,
+        problem: Problem,
+        prompt: tuple[int, ...],
+        lease: Lease,
+        setting: SearchContext,
+        *,
+        priority: int = 0,
     ) -> None:
         super().__init__(problem, prompt, lease, setting)
         self.root = Node("", prompt)

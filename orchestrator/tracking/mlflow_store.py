@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.durability.files import write_whole
+from orchestrator.durability.files import write_atomically
 from orchestrator.tracking import traces
 from orchestrator.tracking.sender import Away, Refused
 from orchestrator.tracking.spool import Artifact, Begin, End, Entry, Metric, Param, Trace, Unreadable
@@ -107,7 +107,7 @@ class MlflowStore:
 
     def _begin(self, client: MlflowClient, begin: Begin) -> None:
         self.run_id = self._earlier(client) or self._created(client, begin)
-        write_whole(self._directory / ID, self.run_id)
+        write_atomically(self._directory / ID, self.run_id)
 
     def _earlier(self, client: MlflowClient) -> str | None:
         """The remembered run, set going again; None where there is none in this store."""

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from orchestrator.durability.files import lock, write_whole
+from orchestrator.durability.files import lock, write_atomically
 
 FILE = "tracking.jsonl"
 
@@ -81,7 +81,9 @@ class Unreadable:
 
 
 Entry = Begin | Param | Metric | Artifact | Trace | End | Unreadable
-KINDS: dict[str, type[Entry]] = {kind.__name__: kind for kind in (Begin, Param, Metric, Artifact, Trace, End)}
+ENTRY_TYPES: dict[str, type[Entry]] = {
+    kind.__name__: kind for kind in (Begin, Param, Metric, Artifact, Trace, End)
+}
 
 
 class Held(Exception):
@@ -136,7 +138,7 @@ class Spool:
 
     def mark(self, position: int) -> None:
         """The store has all that is before ``position``."""
-        write_whole(self._done_path, str(position))
+        write_atomically(self._done_path, str(position))
 
     def waiting(self) -> int:
         """How many entries the store has not acknowledged."""
@@ -179,7 +181,7 @@ class Spool:
 def _entry(line: bytes) -> Entry:
     try:
         kind, *fields = json.loads(line)
-        make: Any = KINDS[kind]
+        make: Any = ENTRY_TYPES[kind]
         entry: Entry = make(*fields)
     except (ValueError, TypeError, KeyError):
         return Unreadable(line.decode(errors="replace").strip())

@@ -172,7 +172,7 @@ def tails(**changes: Any) -> Any:
     from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorRole
     from vllm.v1.kv_cache_interface import FullAttentionSpec
 
-    from actors.block_reuse import Tails
+    from actors.block_reuse import PartialBlockConnector
 
     spec = FullAttentionSpec(block_size=BLOCK, num_kv_heads=1, head_size=8, dtype=torch.float32)
     values: dict[str, Any] = {
@@ -182,7 +182,7 @@ def tails(**changes: Any) -> Any:
         "max_concurrent_batches": 1,
     }
     cache = SimpleNamespace(kv_cache_groups=[SimpleNamespace(kv_cache_spec=spec)], num_blocks=6)
-    return Tails(SimpleNamespace(**values | changes), KVConnectorRole.WORKER, cache)  # type: ignore[arg-type]
+    return PartialBlockConnector(SimpleNamespace(**values | changes), KVConnectorRole.WORKER, cache)  # type: ignore[arg-type]
 
 
 def apart(function: Callable[..., Any], *args: Any) -> Any:

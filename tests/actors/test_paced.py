@@ -12,7 +12,7 @@ import ray
 
 from actors.generator import GeneratorActor
 from actors.verifier import VerifierActor
-from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.paced import A10G, Device, paced
 from orchestrator.config.loading import load
 from tests.support.calls import answers, end, sample, score
@@ -31,7 +31,7 @@ def test_a_step_takes_what_is_longer_reading_the_weights_or_computing() -> None:
 
 def paced_engine(pool: str) -> dict[str, Any]:
     """The engine's options of the pool in a benchmark's configuration."""
-    engine = getattr(load(LAB, paced(PARAMETERS, PARAMETERS)), pool).engine
+    engine = getattr(load(LAB_CONFIG, paced(PARAMETERS, PARAMETERS)), pool).engine
     return {name: engine[name] for name in ("worker_cls", "additional_config")}
 
 

@@ -119,7 +119,7 @@ class AnyEvents(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         """Replicas look when they are told to, and only then: nobody with room sleeps over work."""
-        while woken := self.router.awake():
+        while woken := self.router.drain_wakeups():
             for name in woken:
                 self.take(name)
         if roomy := set(filter(self.has_room, self.held)):
@@ -173,14 +173,14 @@ def test_a_first_burst_of_unknown_affinities_wakes_every_replica():
     router = Router()
     for name in "ab":
         router.join(name, 4)
-    router.awake()
+    router.drain_wakeups()
     for id in range(16):
         router.put(request(str(id), f"problem {id // 2}"))
-    woken, taken = router.awake(), {}
+    woken, taken = router.drain_wakeups(), {}
     while woken:
         for name in sorted(woken):
             taken[name] = len(router.take(name))
-        woken = router.awake() - set(taken)
+        woken = router.drain_wakeups() - set(taken)
     assert taken == {"a": 4, "b": 4}
 
 
@@ -191,16 +191,16 @@ def test_a_replica_without_work_is_told_when_another_has_more_than_it_can_hold()
     router.take("a")
     router.done("a", "1")
     router.join("b", 2)
-    router.awake()
+    router.drain_wakeups()
     for id in "23456":
         router.put(request(id, "x"))
-    assert router.awake() == {"a"}, "it has room for its own problem"
+    assert router.drain_wakeups() == {"a"}, "it has room for its own problem"
     assert len(router.take("a")) == 2
-    assert router.awake() == {"b"}
+    assert router.drain_wakeups() == {"b"}
     assert len(router.take("b")) == 2
-    router.awake()
+    router.drain_wakeups()
     router.done("b", "4")
-    assert router.awake() == {"b"}
+    assert router.drain_wakeups() == {"b"}
     assert [r.id for r in router.take("b")] == ["6"]
 
 
@@ -248,13 +248,13 @@ def test_a_result_wakes_no_replica_while_nothing_is_queued():
     router = Router()
     router.join("a", 1)
     router.put(request("x"))
-    assert router.awake() == {"a"}
+    assert router.drain_wakeups() == {"a"}
     router.take("a")
     router.done("a", "x")
-    assert router.awake() == set()
+    assert router.drain_wakeups() == set()
     router.put(request("y"))
-    assert router.awake() == {"a"}
+    assert router.drain_wakeups() == {"a"}
     router.take("a")
     router.put(request("z"))
     router.done("a", "y")
-    assert router.awake() == {"a"}, "it has room for what waits"
+    assert router.drain_wakeups() == {"a"}, "it has room for what waits"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.allocation.adaptive import Adaptive
-from orchestrator.allocation.rounds import Asking, Policy
+from orchestrator.allocation.rounds import Allocator, Asking
 from orchestrator.benchmarks.allocation import exact_greedy
 from orchestrator.config.loading import load
 from orchestrator.errors import BadInput
@@ -49,7 +49,7 @@ def test_short_solutions_count_as_whole_ones(n, share):
 
 
 def play(
-    policy: Policy, p: Sequence[float], solutions: int, seed: int, judge: Callable = perfect
+    policy: Allocator, p: Sequence[float], solutions: int, seed: int, judge: Callable = perfect
 ) -> tuple[int, list[int]]:
     """Let the policy share ``solutions`` over problems of these chances: (problems whose weighted answer
     is right, solutions of each). Wrong answers are all different."""
@@ -149,7 +149,7 @@ def test_hopeless_problems_stop_and_leave_the_rest_of_the_budget_unspent():
     _, counts = play(Adaptive(), p, 64 * len(p), 0)
     assert counts[:80] == [1] * 80
     assert 50 < min(counts[80:]) <= max(counts[80:]) < 250
-    _, counts = play(Adaptive(hopeless=0.0), p, 64 * len(p), 0)
+    _, counts = play(Adaptive(min_gain=0.0), p, 64 * len(p), 0)
     assert sum(counts) == 64 * len(p)
 
 
@@ -190,8 +190,8 @@ def test_agreement_and_scores_make_an_answer_likelier_and_other_answers_less_lik
         "allocation.round=1.5",
         "allocation.parallel=0",
         "allocation.exploration=-1",
-        "allocation.hopeless=1",
-        "allocation.hopeless=.nan",
+        "allocation.min_gain=1",
+        "allocation.min_gain=.nan",
     ],
 )
 def test_a_bad_allocation_is_refused_by_its_key(override):

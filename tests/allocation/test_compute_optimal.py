@@ -22,7 +22,7 @@ from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
 from orchestrator.search.selection import Candidate
 from orchestrator.strategies.registry import find
-from tests.support.paths import LAB
+from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import CODEC, POLICY, ScriptedEngine, letters, setting
 
 ESTIMATE = 4.0
@@ -154,8 +154,8 @@ async def test_the_budget_is_kept_and_every_search_ends(budget):
 
 def test_it_needs_the_strategy_whose_policy_it_follows():
     with pytest.raises(BadInput, match=r"allocation.name.*with strategy compute_optimal"):
-        load(LAB, ["allocation.name=compute_optimal"])
+        load(LAB_CONFIG, ["allocation.name=compute_optimal"])
     policy = ["strategy.name=compute_optimal", f"strategy.policy={POLICY}"]
-    assert load(LAB, [*policy, "allocation.name=compute_optimal"]).allocation.name == "compute_optimal"
+    assert load(LAB_CONFIG, [*policy, "allocation.name=compute_optimal"]).allocation.name == "compute_optimal"
     with pytest.raises(BadInput, match=r"allocation.name: 'adaptive'.*uniform or compute_optimal"):
-        load(LAB, [*policy, "allocation.name=adaptive"])
+        load(LAB_CONFIG, [*policy, "allocation.name=adaptive"])

@@ -12,7 +12,7 @@ from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.benchmarks.allocation import Samples, replay
 from orchestrator.benchmarks.allocation import accuracy as allocated_accuracy
 from orchestrator.benchmarks.chaos.tables import outcomes, recoveries
-from orchestrator.benchmarks.chaos.trials import End, Fault, compared, plan
+from orchestrator.benchmarks.chaos.trials import InjectedFault, RunOutcome, compared, plan
 from orchestrator.benchmarks.controller import Case, apart, measure, sharded
 from orchestrator.benchmarks.leftovers import Left
 from orchestrator.benchmarks.lockstep import Lockstep
@@ -147,7 +147,7 @@ def test_a_trials_faults_are_a_function_of_its_number():
     assert {fault.victim for fault in plan(3, controller=True)} == {"controller"}
 
 
-END = End("sha", 90, 100, frozenset({("p", "a"), ("p", "b")}), 0, 1.0)
+END = RunOutcome("sha", 90, 100, frozenset({("p", "a"), ("p", "b")}), 0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ END = End("sha", 90, 100, frozenset({("p", "a"), ("p", "b")}), 0, 1.0)
     ],
 )
 def test_a_trial_that_ends_otherwise_is_told_apart(end, wrong):
-    trial = compared(0, "replicas", END, end, [Fault("generator", 0.5)], Left(), [])
+    trial = compared(0, "replicas", END, end, [InjectedFault("generator", 0.5)], Left(), [])
     found = {name for name in ("over_budget", "lost", "added") if getattr(trial, name)}
     assert found | (set() if trial.identical else {"identical"}) == wrong
     assert trial.injected == ["generator, killed"]
@@ -171,12 +171,12 @@ def test_a_trial_that_ends_otherwise_is_told_apart(end, wrong):
 
 def test_the_tables_count_faults_what_was_left_and_recoveries():
     bad = replace(END, spent=103, operations=frozenset({("p", "a"), ("p", "c"), ("p", "d")}))
-    kill, stop = Fault("generator", 0.5), Fault("verifier", 0.5, "SIGSTOP")
+    kill, stop = InjectedFault("generator", 0.5), InjectedFault("verifier", 0.5, "SIGSTOP")
     left = Left(("ray::GeneratorActor",), ("psm_1", "psm_2"), ("/tmp/ray/sockets/raylet",))
     trials = [
         compared(0, "replicas", END, END, [kill, stop], Left(), [(kill.kind, 10.0), (stop.kind, 30.0)]),
         compared(1, "replicas", END, bad, [kill], left, [(kill.kind, 20.0)]),
-        compared(0, "controller", END, "exit status 1", [Fault("controller", 0.1)], Left(), []),
+        compared(0, "controller", END, "exit status 1", [InjectedFault("controller", 0.1)], Left(), []),
     ]
     assert [trial.good for trial in trials] == [True, False, False]
 
@@ -204,7 +204,7 @@ def test_a_replayed_allocation_spends_no_more_than_its_budget_and_stops_what_is_
     hard = Samples([Candidate(f"w{i}", 0.01) for i in range(15)] + [Candidate("a", 0.99)], "a")
     problems = [easy, hard] * 8
     for budget in (0, 1, 40, 1000):
-        given = replay(Adaptive(parallel=1, hopeless=0.0), problems, budget)
+        given = replay(Adaptive(parallel=1, min_gain=0.0), problems, budget)
         assert sum(given) <= budget
         assert all(count <= 16 for count in given)
     assert given == [2, 16] * 8 or given == [1, 16] * 8

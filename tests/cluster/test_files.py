@@ -26,11 +26,11 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from orchestrator.commands.cli import _parsed
 from orchestrator.config.loading import load
 from tests.support.kuberay import SCHEMAS
-from tests.support.paths import LAB, ROOT
+from tests.support.paths import LAB_CONFIG, ROOT
 from tests.support.processes import MARK, left_behind
 
 CLUSTER = ROOT / "cluster"
-CONFIG = str(LAB)
+CONFIG = str(LAB_CONFIG)
 SLURM = str(CLUSTER / "slurm.sh")
 
 

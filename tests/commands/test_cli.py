@@ -12,7 +12,7 @@ import ray
 
 from orchestrator.commands.cli import run_command
 from orchestrator.config.engine_arguments import engine_arguments
-from orchestrator.config.schema import LAB
+from orchestrator.config.schema import LAB_MODELS
 from tests.support.paths import CONFIGS, OWN_STRATEGY
 
 LAB_CONFIG = str(CONFIGS / "lab.yaml")
@@ -174,7 +174,7 @@ def test_a_budget_in_one_unit_replaces_one_in_another_and_a_strategy_can_refer_t
 
 
 def test_a_model_directory_without_a_tokenizer(capsys, tmp_path):
-    shutil.copy(LAB / "generator-s" / "config.json", tmp_path)
+    shutil.copy(LAB_MODELS / "generator-s" / "config.json", tmp_path)
     line = refused(capsys, "run", LAB_CONFIG, f"generator.model={tmp_path}")
     assert "ttc: generator.model: " in line
     assert "no tokenizer" in line
@@ -182,7 +182,7 @@ def test_a_model_directory_without_a_tokenizer(capsys, tmp_path):
 
 def test_a_verifier_with_another_vocabulary(capsys, tmp_path):
     model = tmp_path / "prm"
-    shutil.copytree(LAB / "prm", model)
+    shutil.copytree(LAB_MODELS / "prm", model)
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary["1"], vocabulary["2"] = vocabulary["2"], vocabulary["1"]
@@ -256,14 +256,14 @@ def test_what_only_says_how_fast_is_an_option_of_the_engine():
 
     from vllm.engine.arg_utils import EngineArgs
 
-    from orchestrator.config.fingerprint import HOW_FAST
+    from orchestrator.config.fingerprint import PERFORMANCE_OPTIONS
 
-    assert {field.name for field in fields(EngineArgs)} >= HOW_FAST
+    assert {field.name for field in fields(EngineArgs)} >= PERFORMANCE_OPTIONS
 
 
 def test_a_model_is_the_same_wherever_it_is_and_another_once_it_is_trained_anew(tmp_path):
     for name in ("here", "elsewhere"):
-        shutil.copytree(LAB / "generator-s", tmp_path / name)
+        shutil.copytree(LAB_MODELS / "generator-s", tmp_path / name)
     os.utime(tmp_path / "here" / "model.safetensors", (0, 0))
     here, elsewhere = (f"generator.model={tmp_path / name}" for name in ("here", "elsewhere"))
     assert of() == of(here) == of(elsewhere)
@@ -279,7 +279,7 @@ def test_a_model_is_the_same_wherever_it_is_and_another_once_it_is_trained_anew(
 
 
 def test_a_large_model_whose_middle_was_trained_anew_is_another(tmp_path):
-    shutil.copytree(LAB / "generator-s", tmp_path / "large")
+    shutil.copytree(LAB_MODELS / "generator-s", tmp_path / "large")
     large, weights = f"generator.model={tmp_path}/large", tmp_path / "large" / "model.safetensors"
     found = set()
     for changed in (0, 1):

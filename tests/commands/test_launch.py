@@ -16,7 +16,7 @@ from orchestrator.config.preparation import Prepared, fingerprint, prepare
 from orchestrator.durability.journal import Journal, JournalMismatch
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.run import SUMMARY, Run, unfinished
-from tests.support.paths import LAB
+from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import CODEC, GENERATOR, ScriptedEngine, flops_budget
 
 SCRIPT = """
@@ -56,8 +56,8 @@ def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, n
 
 
 def test_a_run_that_is_not_finished_is_found_by_its_configuration_alone(tmp_path):
-    config = load(LAB, [f"runs={tmp_path}", "problems.limit=2"])
-    other = load(LAB, [f"runs={tmp_path}", "problems.limit=2", "seed=1"])
+    config = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2"])
+    other = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2", "seed=1"])
     prepared = prepare(config)
     assert unfinished(prepared) is None
     for name in ("lab-1", "lab-2", "lab-3"):
@@ -86,7 +86,7 @@ async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_pat
     monkeypatch.setattr(
         "orchestrator.durability.journal.GATHER_SECONDS", 60
     )  # nothing is committed before it must be
-    config = load(LAB, [f"runs={tmp_path}", "strategy={name: best_of_n, n: 2}", "verifier.model=null"])
+    config = load(LAB_CONFIG, [f"runs={tmp_path}", "strategy={name: best_of_n, n: 2}", "verifier.model=null"])
     prompts = [CODEC.encode("1+1?")]
     prepared = Prepared(
         config, [Problem("p", "1+1?", "")], prompts, CODEC, GENERATOR, None, None, flops_budget(10**12)
@@ -110,7 +110,7 @@ async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_pat
 
 def test_a_run_goes_on_only_with_what_is_done_in_its_strategys_place(tmp_path, monkeypatch):
     monkeypatch.setattr("orchestrator.runs.run.Tracker", MagicMock())
-    prepared = prepare(load(LAB, [f"runs={tmp_path}", "problems.limit=1"]))
+    prepared = prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=1"]))
     for _ in range(2):
         with Run(prepared, "lab-1", instead="labels, 4 completions"):
             pass

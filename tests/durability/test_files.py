@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.durability.files import write_whole
+from orchestrator.durability.files import write_atomically
 
 
 def test_what_cannot_be_written_leaves_what_was_there_and_is_said_of_the_file(tmp_path: Path):
     file = tmp_path / "config.yaml"
-    write_whole(file, "old")
+    write_atomically(file, "old")
     (tmp_path / "config.yaml.part").mkdir()  # as good a reason as a full disk
     with pytest.raises(OSError, match=f"'{file}'"):
-        write_whole(file, "new")
+        write_atomically(file, "new")
     assert file.read_text() == "old"
     (tmp_path / "config.yaml.part").rmdir()
-    write_whole(file, "new")
+    write_atomically(file, "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.yaml", "new")]

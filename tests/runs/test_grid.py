@@ -9,7 +9,7 @@ import pytest
 from orchestrator.config.preparation import fingerprint
 from orchestrator.errors import BadInput
 from orchestrator.runs import grid
-from tests.support.paths import LAB, ROOT
+from tests.support.paths import LAB_CONFIG, ROOT
 
 SECTION = """
   strategies:
@@ -23,7 +23,7 @@ SECTION = """
 
 def sweep(directory: Path, section: str = SECTION, *overrides: str) -> grid.Grid:
     path = directory / "sweep.yaml"
-    path.write_text(f"base: {LAB}\nname: s\nproblems: {{limit: 2}}\nsweep: {section}")
+    path.write_text(f"base: {LAB_CONFIG}\nname: s\nproblems: {{limit: 2}}\nsweep: {section}")
     return grid.read(path, [f"runs={directory}/runs", *overrides])
 
 
@@ -136,7 +136,7 @@ def test_a_file_for_a_sweep_is_not_one_run_and_the_other_way_round(tmp_path):
     with pytest.raises(BadInput, match="ttc sweep"):
         load(tmp_path / "sweep.yaml")
     with pytest.raises(BadInput, match="needed: a section"):
-        grid.read(LAB)
+        grid.read(LAB_CONFIG)
 
 
 @pytest.mark.parametrize(

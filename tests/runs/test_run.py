@@ -20,9 +20,9 @@ from mlflow import MlflowClient
 
 from orchestrator.benchmarks.chaos.controllers import recorded
 from orchestrator.benchmarks.leftovers import Footprint, socket_files
-from tests.support.paths import LAB, ROOT
+from tests.support.paths import LAB_CONFIG, ROOT
 
-CONFIG = str(LAB)
+CONFIG = str(LAB_CONFIG)
 PROBLEMS = 12
 SMALL = (f"problems.limit={PROBLEMS}", "strategy.n=8")
 START_SECONDS = 300

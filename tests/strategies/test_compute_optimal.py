@@ -12,7 +12,7 @@ from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.errors import BadInput
 from orchestrator.strategies.registry import configured, find
-from tests.support.paths import LAB
+from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import EOS, POLICY, ScriptedEngine, letters, operations
 
 EASY, MEDIUM, HARD = 0.9, 0.25, 0.1
@@ -113,7 +113,7 @@ def chosen(tmp_path: Path, strategy: dict) -> str:
 def config(path: str, *overrides: str):
     named = ("strategy.name=compute_optimal", f"strategy.policy={path}")
     return load(
-        LAB,
+        LAB_CONFIG,
         [*named, "problems.limit=4", "reviser.format=lab", "generator.engine.max_model_len=400", *overrides],
     )
 

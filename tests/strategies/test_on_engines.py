@@ -13,10 +13,10 @@ from orchestrator.config.preparation import prepare
 from orchestrator.problems.answers import ANSWERS
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.session import pool_specs
-from orchestrator.search.context import Sampling, Setting
+from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.search.revision import FORMATS, RevisionPrompt
 from orchestrator.strategies.registry import REGISTRY, find
-from tests.support.paths import LAB as CONFIG
+from tests.support.paths import LAB_CONFIG as CONFIG
 from tests.support.scripted import POLICY
 
 THINKING = {"min_thinking_tokens": 20, "max_thinking_tokens": 30, "max_extensions": 3, "wait": "\n"}
@@ -36,7 +36,7 @@ async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
     found = {}
     try:
         await deployment.start(300)
-        setting = Setting(
+        setting = SearchContext(
             deployment,
             prepared.codec,
             prepared.generator,

@@ -14,7 +14,7 @@ from orchestrator.errors import BadInput
 from orchestrator.problems.problem import Problem
 from orchestrator.search.revision import CONTEXT, FORMATS, JUDGED, Attempt, RevisionPrompt
 from orchestrator.strategies.registry import find
-from tests.support.paths import LAB
+from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import CODEC, EOS, GENERATOR, VERIFIER, ScriptedEngine, letters, operations
 
 
@@ -109,7 +109,7 @@ def test_the_words_of_a_format_must_fit_the_context_too(tmp_path):
 
     def fits(name: str, length: int) -> None:
         options = [f"reviser.format={name}", f"generator.engine.max_model_len={length}", f"runs={tmp_path}"]
-        prepare(load(LAB, ["strategy={name: revisions, n: 4}", "problems.limit=1", *options]))
+        prepare(load(LAB_CONFIG, ["strategy={name: revisions, n: 4}", "problems.limit=1", *options]))
 
     fits("lab", 42 + 5 * 48)  # what it was trained on has no words around it
     for name in ("plain", "verifier_feedback"):

@@ -18,7 +18,7 @@ from orchestrator.errors import BadInput
 from orchestrator.runs.run import controller_of
 from orchestrator.runs.session import pool_specs
 from orchestrator.strategies.registry import REGISTRY, find
-from tests.support.paths import LAB, OWN_STRATEGY
+from tests.support.paths import LAB_CONFIG, OWN_STRATEGY
 from tests.support.scripted import EOS, POLICY, SMALL, ScriptedEngine, letters, operations
 
 
@@ -207,7 +207,7 @@ async def test_a_users_own_strategy_may_revise_without_saying_so(tmp_path):
     own = [f"strategy={{name: '{tmp_path}/own.py:chain'}}", f"runs={tmp_path}", "problems.limit=1"]
 
     def prepared(*overrides):
-        config = load(LAB, [*own, *overrides])
+        config = load(LAB_CONFIG, [*own, *overrides])
         return prepare(config), pool_specs(config)
 
     generators, pools = prepared()

@@ -13,10 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.benchmarks import LAB
+from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.chaos.controllers import recorded
 from orchestrator.benchmarks.chaos.replicas import Watcher
-from orchestrator.benchmarks.chaos.trials import End, end_of
+from orchestrator.benchmarks.chaos.trials import End, outcome_of
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
 from orchestrator.runs.run import Run
@@ -54,14 +54,14 @@ class Notices(Watcher):
 
 
 async def main(address: str, runs: Path) -> None:
-    config = load(LAB, [*CONFIG, f"cluster.address={address}", f"runs={runs}"])
+    config = load(LAB_CONFIG, [*CONFIG, f"cluster.address={address}", f"runs={runs}"])
     prepared, notices = prepare(config), Notices()
     async with session(pool_specs(config), config.cluster, notices) as engines:
 
         async def search(name: str) -> End:
             with Run(prepared, name) as run:
                 summary = await run.search(engines, notices)
-            return end_of(run.directory, summary.to_dict())
+            return outcome_of(run.directory, summary.to_dict())
 
         async def begun(name: str) -> asyncio.Task[End]:
             """A run, of which a quarter is done."""

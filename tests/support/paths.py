@@ -4,5 +4,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIGS = ROOT / "configs"
-LAB = CONFIGS / "lab.yaml"
+LAB_CONFIG = CONFIGS / "lab.yaml"
 OWN_STRATEGY = CONFIGS / "own_strategy.py"

@@ -16,7 +16,7 @@ from orchestrator.budget.units import Budget
 from orchestrator.durability.journal import Journal
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
-from orchestrator.search.context import Sampling, Setting
+from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.search.operations import Operations
 from orchestrator.search.revision import Attempt, RevisionPrompt
 
@@ -131,9 +131,9 @@ class ScriptedEngine:
             await asyncio.sleep(0)
 
 
-def setting(engine: ScriptedEngine, *, journal: Journal | None = None, seed: int = 0) -> Setting:
+def setting(engine: ScriptedEngine, *, journal: Journal | None = None, seed: int = 0) -> SearchContext:
     sampling = Sampling(max_step_tokens=8, max_tokens=32)
-    return Setting(
+    return SearchContext(
         engine,
         CODEC,
         GENERATOR,

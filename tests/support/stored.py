@@ -20,7 +20,7 @@ from orchestrator.runs.run import metrics
 from orchestrator.search.context import Usage
 from orchestrator.search.selection import RULES, Candidate
 from orchestrator.tracking.tracker import Tracker
-from tests.support.paths import LAB
+from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import flops_budget
 
 
@@ -93,7 +93,7 @@ def sampled(p: Sequence[float], n: int, seed: int, *, sharpness: float = 2.0) ->
 
 
 def lab_config(*overrides: str) -> Config:
-    return load(LAB, overrides)
+    return load(LAB_CONFIG, overrides)
 
 
 def store(

@@ -25,7 +25,7 @@ from orchestrator.verifiers.label import (
     read_labels,
     write_labels,
 )
-from tests.support.paths import LAB
+from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import CODEC, EOS, GENERATOR, ScriptedEngine, setting
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "g\ng") for i in range(4)]
@@ -185,7 +185,7 @@ def label(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(launch, "run", run)
         options = [f"runs={tmp_path}", "problems.limit=4", *overrides]
         status = run_command(
-            ["verifier", "label", str(LAB), str(tmp_path / "new" / "labels.parquet"), *options]
+            ["verifier", "label", str(LAB_CONFIG), str(tmp_path / "new" / "labels.parquet"), *options]
         )
         return status, ran[0], capsys.readouterr().err
 

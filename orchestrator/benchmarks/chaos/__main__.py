@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.benchmarks import LAB, chaos
+from orchestrator.benchmarks import LAB_CONFIG, chaos
 from orchestrator.benchmarks.chaos.controllers import controller_trials
 from orchestrator.benchmarks.chaos.replicas import replica_trials
 from orchestrator.benchmarks.chaos.tables import outcomes, recoveries
@@ -26,7 +26,7 @@ async def done(options: argparse.Namespace, console: Console) -> list[Trial]:
     """All trials that were asked for: those of the output file, and the rest done now."""
     runs = options.out.parent / "runs"
     overrides = [*RUN, f"runs={runs}"]
-    prepared = prepare(load(LAB, overrides))
+    prepared = prepare(load(LAB_CONFIG, overrides))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     kept = options.out.read_text().splitlines() if options.out.is_file() else []
     trials = [Trial(**json.loads(line)) for line in kept]

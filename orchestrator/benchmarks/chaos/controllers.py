@@ -18,8 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.benchmarks import LAB
-from orchestrator.benchmarks.chaos.trials import End, Fault, Trial, compared, end_of, plan
+from orchestrator.benchmarks import LAB_CONFIG
+from orchestrator.benchmarks.chaos.trials import InjectedFault, RunOutcome, Trial, compared, outcome_of, plan
 from orchestrator.benchmarks.leftovers import Footprint
 
 ORPHAN_SECONDS = 120.0
@@ -32,9 +32,9 @@ class Course:
 
     number: int
     footprint: Footprint = field(default_factory=Footprint)
-    injected: list[Fault] = field(default_factory=list)
+    injected: list[InjectedFault] = field(default_factory=list)
     recovery: list[tuple[str, float]] = field(default_factory=list)
-    end: End | str = ""
+    end: RunOutcome | str = ""
     ended: float = 0.0
 
 
@@ -54,24 +54,24 @@ async def controller_trials(
         yield await last
 
 
-def undisturbed_end(overrides: Sequence[str], runs: Path) -> End:
+def undisturbed_end(overrides: Sequence[str], runs: Path) -> RunOutcome:
     footprint = Footprint()
-    process = start(["run", str(LAB), *overrides, "--json"], footprint)
+    process = start(["run", str(LAB_CONFIG), *overrides, "--json"], footprint)
     run_id = named_run(process)
     out, err = process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"the undisturbed run: {err}")
     footprint.remove()
-    return end_of(runs / run_id, json.loads(out))
+    return outcome_of(runs / run_id, json.loads(out))
 
 
-def run_trial(number: int, undisturbed: End, overrides: Sequence[str], runs: Path) -> Course:
+def run_trial(number: int, undisturbed: RunOutcome, overrides: Sequence[str], runs: Path) -> Course:
     """The command, killed at each of the trial's moments and resumed, until it ends by itself."""
     course = Course(number)
     killed_at = 0.0
     run_id: str | None = None
     for fault in [*plan(number, controller=True), None]:
-        command = ["resume", run_id, "--runs", str(runs)] if run_id else ["run", str(LAB), *overrides]
+        command = ["resume", run_id, "--runs", str(runs)] if run_id else ["run", str(LAB_CONFIG), *overrides]
         process = start([*command, "--json"], course.footprint)
         run_id = run_id or named_run(process)
         if fault is None or not wait_for(process, runs / run_id, fault.moment * len(undisturbed.operations)):
@@ -88,11 +88,11 @@ def run_trial(number: int, undisturbed: End, overrides: Sequence[str], runs: Pat
         return course
     if course.injected:
         course.recovery.append((course.injected[-1].kind, course.ended - killed_at))
-    course.end = end_of(runs / run_id, json.loads(out))
+    course.end = outcome_of(runs / run_id, json.loads(out))
     return course
 
 
-def concluded(course: Course, undisturbed: End) -> Trial:
+def concluded(course: Course, undisturbed: RunOutcome) -> Trial:
     """The trial, once nothing is left of it, or too long."""
     left = course.footprint.left(course.ended + ORPHAN_SECONDS)
     trial = compared(

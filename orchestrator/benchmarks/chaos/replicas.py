@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
-from orchestrator.benchmarks.chaos.trials import End, Fault, Trial, compared, end_of, plan
+from orchestrator.benchmarks.chaos.trials import InjectedFault, RunOutcome, Trial, compared, outcome_of, plan
 from orchestrator.benchmarks.leftovers import Footprint, Left, segments, unmapped
 from orchestrator.benchmarks.processes import alive, running
 from orchestrator.config.preparation import Prepared
@@ -29,7 +29,7 @@ ENDED_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Blow:
-    fault: Fault
+    fault: InjectedFault
     replica: ReplicaInfo
     at: float
 
@@ -84,11 +84,11 @@ async def _trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIterator[T
     watcher = Watcher()
     async with session(pool_specs(prepared.config), prepared.config.cluster, watcher) as engines:
 
-        async def search() -> End:
+        async def search() -> RunOutcome:
             name = f"chaos-{uuid.uuid4().hex[:8]}"
             with Run(prepared, name) as run:
                 summary = await run.search(engines, watcher)
-            return end_of(run.directory, summary.to_dict())
+            return outcome_of(run.directory, summary.to_dict())
 
         await search()  # warms up
         undisturbed = await search()
@@ -98,7 +98,7 @@ async def _trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIterator[T
             shared = segments()
             faults = plan(number, controller=False)
             inflicting = asyncio.create_task(inflict(faults, undisturbed, engines, blows))
-            end: End | str
+            end: RunOutcome | str
             try:
                 end = await search()
                 await all_back(engines)
@@ -117,7 +117,9 @@ async def _trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIterator[T
                 return  # these engines may be of no use any more
 
 
-async def inflict(faults: Sequence[Fault], undisturbed: End, engines: Session, blows: list[Blow]) -> None:
+async def inflict(
+    faults: Sequence[InjectedFault], undisturbed: RunOutcome, engines: Session, blows: list[Blow]
+) -> None:
     """Each fault at its moment, to a replica that is up then, if any is."""
     began, rng = time.monotonic(), random.Random(repr(faults))
     for fault in faults:

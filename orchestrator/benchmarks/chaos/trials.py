@@ -25,7 +25,7 @@ RUN = (
 
 
 @dataclass(frozen=True)
-class Fault:
+class InjectedFault:
     """``moment``: as a share of what the undisturbed run took."""
 
     victim: str
@@ -38,7 +38,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class End:
+class RunOutcome:
     """What a run ended with. ``operations``: rows of its journal, by problem and name. ``seconds``: of its
     search."""
 
@@ -76,23 +76,23 @@ class Trial:
         return self.identical and not (self.over_budget or self.lost or self.added or left)
 
 
-def plan(number: int, *, controller: bool) -> list[Fault]:
+def plan(number: int, *, controller: bool) -> list[InjectedFault]:
     """The faults of a trial, one to three: of replicas, or of the controller, whose engines end with it."""
     rng = random.Random(f"chaos {number}")
     faults = []
     for _ in range(rng.randint(1, 3)):
         victim = "controller" if controller else rng.choice(("generator", "generator", "verifier"))
         how = "SIGKILL" if controller or rng.random() < 0.75 else "SIGSTOP"
-        faults.append(Fault(victim, rng.random(), how))
+        faults.append(InjectedFault(victim, rng.random(), how))
     return sorted(faults, key=lambda fault: fault.moment)
 
 
 def compared(
     number: int,
     kind: str,
-    undisturbed: End,
-    end: End | str,
-    injected: Sequence[Fault],
+    undisturbed: RunOutcome,
+    end: RunOutcome | str,
+    injected: Sequence[InjectedFault],
     left: Left,
     recovery: Sequence[tuple[str, float]],
 ) -> Trial:
@@ -115,12 +115,12 @@ def compared(
     )
 
 
-def end_of(directory: Path, summary: dict[str, Any]) -> End:
+def outcome_of(directory: Path, summary: dict[str, Any]) -> RunOutcome:
     """What the run in ``directory`` ended with, by its summary and its journal."""
     with closing(sqlite3.connect(directory / "journal.sqlite")) as database:
         rows = database.execute("SELECT problem, key FROM operations").fetchall()
     flops = summary["flops"]
-    return End(
+    return RunOutcome(
         summary["solutions_sha256"],
         flops["spent"],
         flops["budget"],
