@@ -38,7 +38,7 @@ from orchestrator.durability.journal import Journal
 from orchestrator.runs.results import digest
 from orchestrator.runs.run import controller_of, search_of
 from orchestrator.runs.session import pool_specs
-from orchestrator.search.context import Engine
+from orchestrator.search.context import Transport
 
 QUIET_TURNS = 50
 """So many turns of the event loop without a new request, and all searches wait for the next batch: a few
@@ -48,7 +48,7 @@ times as many as a search takes from a result to its next request, in a fraction
 class Lockstep:
     """An engine that runs its requests in batches, and answers when the whole batch is done."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Transport) -> None:
         self._engine = engine
         self._waiting: list[tuple[Callable[[], Awaitable[Any]], asyncio.Future[Any]]] = []
         self._arrived = asyncio.Event()
@@ -86,7 +86,7 @@ class Lockstep:
                 future.set_result(result)
 
 
-async def searched(prepared: Prepared, engine: Engine, at_once: int, journal: Path) -> tuple[float, str]:
+async def searched(prepared: Prepared, engine: Transport, at_once: int, journal: Path) -> tuple[float, str]:
     """Seconds of a whole run, ``at_once`` problems after the other, and the digest of what it found."""
     recorder, results = Journal(journal), []
     began = time.perf_counter()

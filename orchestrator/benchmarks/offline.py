@@ -33,7 +33,7 @@ from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import Journal
 from orchestrator.runs.run import controller_of, search_of
 from orchestrator.runs.session import pool_specs
-from orchestrator.search.operations import seed_of
+from orchestrator.search.planning import seed_of
 
 
 def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:

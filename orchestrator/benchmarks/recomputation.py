@@ -33,7 +33,7 @@ from orchestrator.durability.journal import Journal
 from orchestrator.runs.results import digest
 from orchestrator.runs.run import controller_of, search_of
 from orchestrator.runs.session import pool_specs
-from orchestrator.search.context import Engine
+from orchestrator.search.context import Transport
 
 BY_BLOCK = ["generator.engine.kv_transfer_config=null", "verifier.engine.kv_transfer_config=null"]
 """What turns an engine's reuse by the token off."""
@@ -57,7 +57,7 @@ class Prefixes:
 class Watched:
     """Engines, and what their verifiers are given."""
 
-    def __init__(self, engines: Engine) -> None:
+    def __init__(self, engines: Transport) -> None:
         self.sample, self.revise = engines.sample, engines.revise
         self.prefixes = Prefixes()
         self._score = engines.score

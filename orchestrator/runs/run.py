@@ -33,7 +33,7 @@ from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.results import Summary, summarise, write_parquet
 from orchestrator.runs.session import Session
 from orchestrator.runs.trace import trace_of
-from orchestrator.search.context import Engine, Sampling, SearchContext
+from orchestrator.search.context import Sampling, SearchContext, Transport
 from orchestrator.search.selection import rules
 from orchestrator.strategies.registry import configured, find
 from orchestrator.tracking.tracker import Step, Tracker, status_of
@@ -218,7 +218,7 @@ def metrics(summary: Summary) -> dict[str, float]:
     }
 
 
-def controller_of(prepared: Prepared, engine: Engine, journal: Journal) -> Controller:
+def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:
     """What runs a configuration's searches on these engines."""
     config, generator = prepared.config, prepared.config.generator
     setting = SearchContext(

@@ -1,4 +1,4 @@
-"""What the searches of a run share: the engines, the models' costs, how to sample; and what they used."""
+"""What the searches of a run share: where requests go, what models cost, how to sample; and what was used."""
 
 from __future__ import annotations
 
@@ -13,58 +13,64 @@ from orchestrator.problems.codec import Codec
 from orchestrator.search.revision import RevisionPrompt
 
 
-class Engine(Protocol):
-    """Where the work is done: pools of replicas, or a scripted stand-in in tests."""
+class Transport(Protocol):
+    """Carries requests to engines: pools of replicas, or a scripted stand-in in tests."""
 
-    def sample(self, request: SampleRequest) -> Awaitable[SampleResult]: ...
+    def sample(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        """Samples a continuation with the generator."""
 
-    def score(self, request: ScoreRequest) -> Awaitable[ScoreResult]: ...
+    def score(self, request: ScoreRequest) -> Awaitable[ScoreResult]:
+        """Scores the steps of a path with the verifier."""
 
-    def revise(self, request: SampleRequest) -> Awaitable[SampleResult]: ...
+    def revise(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        """Samples a new attempt with the reviser."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the generator samples. Lengths in tokens; ``max_tokens`` bounds a whole solution."""
+    """How the generator samples."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_step_tokens: int = 64
+    """The most tokens of one step."""
     max_tokens: int = 512
+    """The most tokens of a whole solution, without the prompt."""
 
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What all searches of a run share. ``verifier`` is None where nothing is scored, ``reviser`` and
-    ``revision_prompt`` where nothing is revised. ``reviser`` is ``generator``, that very object, where the
-    generators revise: one model, which reads a problem's prompt once.
+    """What all searches of a run share."""
 
-    ``verifier_kind`` ``prm`` reads a path once and scores each step; ``orm`` reads an attempt after all that
-    it was written after (its context of earlier attempts), and has one score for the whole of it.
-    """
-
-    engine: Engine
+    engine: Transport
     codec: Codec
     generator: CostModel
     verifier: CostModel | None
+    """None where nothing is scored."""
     reviser: CostModel | None = None
+    """None where nothing is revised. It is ``generator``, that very object, where the generators revise: one
+    model, which reads a problem's prompt once."""
     revision_prompt: RevisionPrompt | None = None
+    """None where nothing is revised."""
     sampling: Sampling = field(default_factory=Sampling)
     verifier_kind: str = "prm"
+    """``prm`` reads a path once and scores each step. ``orm`` reads an attempt after everything it was
+    written after (its context of earlier attempts), and gives one score for the whole of it."""
     aggregation: str = "last"
+    """A key of ``selection.AGGREGATIONS``."""
     seed: int = 0
     journal: Journal | None = None
 
 
 @dataclass(slots=True)
 class Usage:
-    """What was charged (logical), and what the engines really ran (computed); FLOPs and tokens.
-    ``fresh_tokens`` were sampled by this process: neither prompts nor replayed from the journal."""
+    """What was charged (logical), and what the engines ran (computed), in FLOPs and tokens."""
 
     generator_flops: int = 0
     verifier_flops: int = 0
     generator_tokens: int = 0
     fresh_tokens: int = 0
+    """Tokens that this process sampled: neither prompts nor replayed from the journal."""
     verifier_tokens: int = 0
     computed_flops: int = 0
     computed_generator_tokens: int = 0
@@ -78,6 +84,6 @@ class Usage:
         return self.generator_flops + self.verifier_flops
 
     def __iadd__(self, other: Usage) -> Usage:
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        for counter in fields(self):
+            setattr(self, counter.name, getattr(self, counter.name) + getattr(other, counter.name))
         return self

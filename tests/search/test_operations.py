@@ -7,7 +7,6 @@ import contextlib
 import math
 import random
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,23 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from actors.messages import RequestFailed, ScoreResult
-from orchestrator.budget.ledger import BudgetExhausted
+from orchestrator.budget.ledger import BudgetExhausted, Lease
 from orchestrator.durability.journal import Journal
-from orchestrator.search.operations import Operations, seed_of
+from orchestrator.problems.problem import Problem
+from orchestrator.search.operations import Operations
+from orchestrator.search.planning import seed_of
 from orchestrator.search.tree import Node
 from orchestrator.strategies.registry import REGISTRY, find
-from tests.support.scripted import GENERATOR, SMALL, VERIFIER, ScriptedEngine, letters, operations
+from tests.support.scripted import (
+    CODEC,
+    GENERATOR,
+    SMALL,
+    VERIFIER,
+    ScriptedEngine,
+    letters,
+    operations,
+    setting,
+)
 
 PROMPT = 4
 
@@ -91,15 +101,12 @@ async def test_equal_child_indices_under_other_parents_have_other_seeds():
 
 @pytest.mark.parametrize(("aggregation", "value"), [("last", 0.5), ("min", 0.25), ("prod", 0.0625)])
 async def test_a_paths_value_is_under_the_configured_aggregation(aggregation, value):
-    ops = operations(ScriptedEngine())
-    ops._setting = replace(ops._setting, aggregation=aggregation)
+    ops = operations(ScriptedEngine(), aggregation=aggregation)
     assert ops.value(Node("0", (1,), (1,), (0.5, 0.25, 0.5))) == value
 
 
 def history_reader(engine: ScriptedEngine, **options) -> Operations:
-    ops = operations(engine, **options)
-    ops._setting = replace(ops._setting, verifier_kind="orm")
-    return ops
+    return operations(engine, verifier_kind="orm", **options)
 
 
 async def test_an_orm_reads_the_attempts_before_and_is_charged_for_them_and_gives_one_score():
@@ -323,3 +330,22 @@ async def test_a_verifier_that_gives_other_than_a_score_a_step_is_refused_and_no
         assert ops._lease.reserved == 0
         journal.flush()
         assert [key for key in journal.results("p") if "score" in key] == ["p/score/0"]
+
+
+async def test_a_prompt_whose_charge_was_never_granted_is_charged_by_the_next_call():
+    engine = ScriptedEngine(letters(2))
+    budget = Lease(10**12)
+    lease = budget.lease(0, "p", on_dry=lambda: None)
+    ops = Operations(Problem("p", "1+1?", ""), CODEC.encode("1+1?"), lease, setting(engine))
+    waiting = asyncio.create_task(ops.sample(ops.root, 1))
+    second = asyncio.create_task(ops.sample(ops.root, 1))
+    await asyncio.sleep(0.01)
+    assert not engine.samples, "nothing runs before the prompt is paid"
+    waiting.cancel()
+    await asyncio.sleep(0.01)
+    lease.extend(10**9)
+    (node,) = await second
+    prompts = GENERATOR.prefill(4) + VERIFIER.prefill(4)
+    assert ops.usage.flops == prompts + GENERATOR.sample(4, 4) + VERIFIER.score(4, 8)
+    assert lease.settled == ops.usage.flops
+    assert node.scored

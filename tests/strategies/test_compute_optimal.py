@@ -55,12 +55,12 @@ async def test_what_it_chooses_it_can_pay_for(score, whole):
     """The second row's budget is 10^6 FLOPs: where it is chosen for less in all, samples of the estimate are
     the first of its own."""
     for budget in range(700_000, 1_500_000, 50_000):
-        _, ops, nodes = await searched(score, budget)
-        untils = [request.until for request in ops._setting.engine.samples]
+        engine, _, nodes = await searched(score, budget)
+        untils = [request.until for request in engine.samples]
         if score == MEDIUM and "step" in untils:
             assert len(nodes) == 4 + whole, "the beam search was not cut"
             assert budget > 1_000_000 / 1.1
-        if score == HARD and ops._setting.engine.revisions:
+        if score == HARD and engine.revisions:
             assert len(nodes) == 4 + whole
 
 

@@ -51,9 +51,7 @@ async def test_a_revision_is_charged_its_whole_context_and_scored_without_it():
 @pytest.mark.parametrize("own_model", [False, True])
 async def test_the_prompt_is_charged_once_to_a_model_that_samples_and_revises(own_model):
     engine = ScriptedEngine(letters(2))
-    ops = operations(engine)
-    if own_model:
-        ops._setting = replace(ops._setting, reviser=replace(GENERATOR))
+    ops = operations(engine, reviser=replace(GENERATOR) if own_model else GENERATOR)
     await ops.sample(ops.root, 1, until="end")
     await ops.revise([[]])
     once, each = GENERATOR.prefill(4), GENERATOR.sample(4, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,13 @@ def hashes(problem: str, attempts: Sequence[Attempt]) -> str:
 
 
 def operations(
-    engine: ScriptedEngine, *, budget: int = 10**12, journal: Journal | None = None, prompt: str = "1+1?"
+    engine: ScriptedEngine,
+    *,
+    budget: int = 10**12,
+    journal: Journal | None = None,
+    prompt: str = "1+1?",
+    **changes: Any,
 ) -> Operations:
-    problem = Problem("p", prompt, "")
-    return Operations(problem, CODEC.encode(prompt), Lease(budget), setting(engine, journal=journal))
+    """The operations of one problem. ``changes`` are fields of the search context."""
+    context = replace(setting(engine, journal=journal), **changes)
+    return Operations(Problem("p", prompt, ""), CODEC.encode(prompt), Lease(budget), context)

@@ -1,0 +1,185 @@
+"""Plans the operations of one search: frozen values that say what to ask an engine for and what it can cost.
+
+The seed of an operation derives from the run's seed, the problem and the node's path, and from nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from actors.messages import SampleRequest, ScoreRequest, Until
+from orchestrator.problems.problem import Problem
+from orchestrator.search.charges import Charges
+from orchestrator.search.context import SearchContext
+from orchestrator.search.draft import Author
+from orchestrator.search.revision import Attempt
+from orchestrator.search.tree import Node
+
+
+def seed_of(run_seed: int, problem: str, key: str) -> int:
+    """Returns a 63-bit seed that depends on the run's seed, the problem and the key of a path alone."""
+    name = f"{run_seed}\0{problem}\0{key}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
+
+
+class SampleOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Grows ``parent`` to the node ``key`` by what ``request`` samples, and scores the new node.
+
+    There is one for each operation in flight, so it is small.
+    """
+
+    worst: int
+    """The most FLOPs that it can cost, score included."""
+    request: SampleRequest
+    parent: Node
+    key: str
+    owed: int
+    """FLOPs charged before the first new token: the context of a revision, which no other path shares."""
+    room: int
+    """New tokens at which the path is cut."""
+    revised: bool
+    """True where the reviser samples, False where the generator does."""
+    scored: bool
+
+
+class ScoreOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Scores the steps of ``node``. ``worst`` is its cost in FLOPs."""
+
+    worst: int
+    node: Node
+
+
+class DraftOperation(msgspec.Struct, frozen=True, eq=False):
+    """Lets ``author`` write a draft after ``start``. ``worst`` is the most FLOPs that it can cost."""
+
+    worst: int
+    start: Node
+    author: Author
+    scored: bool
+
+
+class Planner:
+    """Makes the operations of one problem, and names their nodes by the order in which they are asked for."""
+
+    def __init__(self, problem: Problem, charges: Charges, priority: int) -> None:
+        self.root = Node("", charges.prompt)
+        self._problem = problem
+        self._prompt = charges.prompt
+        self._context: SearchContext = charges.context
+        self._charges = charges
+        self._priority = priority
+        self._children: dict[str, int] = {}
+
+    def continuations(
+        self,
+        parent: Node,
+        count: int,
+        until: Until,
+        temperature: float | None,
+        scored: bool,
+        limit: int | None = None,
+    ) -> list[SampleOperation]:
+        """Returns the operations for the next ``count`` children of ``parent``.
+
+        Sampling ends at most ``limit`` tokens after the prompt. Raises ValueError where ``parent`` cannot be
+        continued.
+        """
+        sampling, generator = self._context.sampling, self._context.generator
+        written = len(parent.tokens) - len(self._prompt)
+        room = sampling.max_tokens - written
+        most = min(room, sampling.max_step_tokens) if until == "step" else room
+        if limit is not None:
+            most = min(most, limit - written)
+        if parent.finished or most <= 0:
+            raise ValueError(f"{self._problem.id}: path {parent.key} is finished and cannot be continued")
+        worst = generator.sample(len(parent.tokens), most)
+        if scored:
+            worst += self._charges.score(parent, len(parent.tokens) + most)
+        operations = []
+        for _ in range(count):
+            key = self.next_key(parent)
+            request = self._request("sample", key, parent.tokens, most, until, temperature)
+            operations.append(SampleOperation(worst, request, parent, key, 0, room, False, scored))
+        return operations
+
+    def revision(self, chain: Sequence[Node], scored: bool) -> SampleOperation:
+        """Returns the operation for a new attempt after ``chain``. Raises ValueError without a reviser."""
+        reviser, prompt_of = self._context.reviser, self._context.revision_prompt
+        if reviser is None or prompt_of is None:
+            raise ValueError("this run has no reviser")
+        context = prompt_of(self._problem, [self._shown(node) for node in chain])
+        room = self._context.sampling.max_tokens
+        key = self.next_key(chain[-1] if chain else self.root)
+        owed = reviser.prefill(len(context)) if chain else 0
+        request = self._request("revise", key, context, room, "end", None)
+        start = replace(self.root, context=context)
+        worst = owed + reviser.sample(len(context), room)
+        if scored:
+            worst += self._charges.score(start, len(start.tokens) + room)
+        return SampleOperation(worst, request, start, key, owed, room, True, scored)
+
+    def draft(self, author: Author, suppressed: int, scored: bool) -> DraftOperation:
+        """Returns the operation for a path that ``author`` writes, with ``suppressed`` endings dropped."""
+        start = replace(self.root, key=self.next_key(self.root))
+        worst = self._charges.draft(start, suppressed, scored=scored)
+        return DraftOperation(worst, start, author, scored)
+
+    def score(self, node: Node) -> ScoreOperation:
+        """Returns the operation that scores the steps of ``node``."""
+        return ScoreOperation(self._charges.score(node, len(node.tokens)), node)
+
+    def score_request(self, node: Node) -> ScoreRequest:
+        """Returns what the verifier is asked about ``node``: the score of each step, or one for the whole of
+        an attempt."""
+        end = len(node.tokens)
+        whole = self._context.verifier_kind == "orm"
+        before = self._charges.history(node)
+        return ScoreRequest(
+            id=self._id("score", node.key),
+            tokens=before + node.tokens[len(self._prompt) :] if whole else node.tokens,
+            step_ends=(len(before) + end - len(self._prompt),) if whole else node.step_ends,
+            affinity=self._problem.id,
+            priority=self._priority,
+        )
+
+    def next_key(self, parent: Node) -> str:
+        """Returns the key of the next child of ``parent``."""
+        child = self._children[parent.key] = self._children.get(parent.key, -1) + 1
+        return f"{parent.key}.{child}" if parent.key else str(child)
+
+    def _shown(self, node: Node) -> Attempt:
+        """A finished attempt as the reviser is shown it."""
+        ends = (len(self._prompt), *node.step_ends)
+        steps = [self._context.codec.decode(node.tokens[a:b]) for a, b in pairwise(ends)]
+        return Attempt(tuple(steps), node.scores if len(node.scores) == len(steps) else ())
+
+    def _request(
+        self,
+        kind: Literal["sample", "revise"],
+        key: str,
+        prompt: tuple[int, ...],
+        max_tokens: int,
+        until: Until,
+        temperature: float | None,
+    ) -> SampleRequest:
+        sampling = self._context.sampling
+        return SampleRequest(
+            id=self._id(kind, key),
+            prompt=prompt,
+            seed=seed_of(self._context.seed, self._problem.id, key),
+            max_tokens=max_tokens,
+            until=until,
+            temperature=sampling.temperature if temperature is None else temperature,
+            top_p=sampling.top_p,
+            affinity=self._problem.id,
+            priority=self._priority,
+        )
+
+    def _id(self, kind: str, key: str) -> str:
+        return f"{self._problem.id}/{kind}/{key}"
