@@ -1,8 +1,14 @@
-"""The one error a user can cause, and can mend."""
+"""The error that a user can cause and can mend, and the one line in which any error is said."""
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+
+_OURS = Path(__file__).resolve().parent
+_INSTALLED = ("site-packages", sysconfig.get_path("stdlib"), "<frozen")
 
 
 class BadInput(Exception):
@@ -19,6 +25,31 @@ class BadInput(Exception):
 
 
 def one_of(names: Iterable[str]) -> str:
-    """The words for a choice: ``allowed: a, b or c``."""
+    """Returns the words for a choice: ``allowed: a, b or c``."""
     names = list(names)
     return "allowed: " + (" or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0])
+
+
+def in_one_line(error: BaseException, *, frame: bool = False) -> str:
+    """Returns the error's type and the first line of its message, at most 300 characters of it.
+
+    With ``frame``, also the place where it arose: the last frame of a user's own code, or the last frame.
+    """
+    lines = str(error).strip().splitlines()
+    message = f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    place = last_frame(error) if frame else None
+    return f"{message} ({place})" if place else message
+
+
+def last_frame(error: BaseException) -> str | None:
+    """Returns the place where ``error`` arose, as ``file.py:12 in function``; None where that is not known.
+
+    A frame outside this project, the standard library and installed packages is preferred: it is the user's.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return None
+    users = [frame for frame in frames if not Path(frame.filename).resolve().is_relative_to(_OURS)]
+    users = [frame for frame in users if not any(part in frame.filename for part in _INSTALLED)]
+    found = (users or frames)[-1]
+    return f"{found.filename}:{found.lineno} in {found.name}"

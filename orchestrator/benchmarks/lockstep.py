@@ -36,7 +36,7 @@ from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import Journal
 from orchestrator.runs.results import digest
-from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.run import controller_of
 from orchestrator.runs.session import pool_specs
 from orchestrator.search.context import Transport
 
@@ -94,9 +94,7 @@ async def searched(prepared: Prepared, engine: Transport, at_once: int, journal:
         controller = controller_of(prepared, engine, recorder)
         controller.searches_at_once = at_once
         batch = slice(start, start + at_once)
-        results += await controller.run(
-            prepared.problems[batch], prepared.prompts[batch], search_of(prepared.config)
-        )
+        results += await controller.run(prepared.problems[batch], prepared.prompts[batch], prepared.strategy)
     recorder.close()
     return time.perf_counter() - began, digest(results)
 
@@ -118,7 +116,7 @@ class Side:
 
 async def run(prepared: Prepared, peers: Prepared, batches: list[int], rounds: int) -> dict[str, list[float]]:
     """Seconds of each side, round by round, all in turn; the first round warms up and is dropped."""
-    pools = [pool_specs(each.config).started for each in (prepared, peers)]
+    pools = [pool_specs(each).started for each in (prepared, peers)]
     connect(None, [spec for specs in pools for spec in specs])
     ours, theirs = (Deployment(*specs) for specs in pools)
     sides = [Side(0, False), Side(0, True), *(Side(batch, True) for batch in batches)]

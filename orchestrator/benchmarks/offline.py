@@ -31,7 +31,7 @@ from orchestrator.benchmarks.recomputation import BY_BLOCK
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import Journal
-from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.run import controller_of
 from orchestrator.runs.session import pool_specs
 from orchestrator.search.planning import seed_of
 
@@ -62,7 +62,7 @@ async def through_the_orchestrator(
     controller = controller_of(prepared, deployment, recorder)
     controller.searches_at_once = len(prepared.problems)
     began = time.perf_counter()
-    await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
+    await controller.run(prepared.problems, prepared.prompts, prepared.strategy)
     recorder.close()
     seconds = time.perf_counter() - began
     prompts = sum(map(len, prepared.prompts))
@@ -71,7 +71,7 @@ async def through_the_orchestrator(
 
 async def run(prepared: Prepared, n: int, rounds: int) -> dict[str, list[float]]:
     """Tokens/s of each side, round by round, the two in turn; the first round warms up and is dropped."""
-    generators, *_ = pool_specs(prepared.config)
+    generators, *_ = pool_specs(prepared)
     connect(None, [generators, generators])
     deployment = Deployment(generators)
     requests = best_of_n_requests(prepared, n)

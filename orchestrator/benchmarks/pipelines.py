@@ -38,7 +38,7 @@ from orchestrator.problems.answers import ANSWERS
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
-from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.run import controller_of
 from orchestrator.runs.session import pool_specs
 from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.strategies.registry import find
@@ -152,7 +152,7 @@ async def on_engines(blocks: int, rounds: int) -> list[dict[str, Any]]:
     run warms up and is dropped."""
     changes = ["problems.limit=32", "generator.replicas=1", "budget.flops=1e18"]
     prepared = prepare(load(LAB_CONFIG, [*changes, f"generator.engine.num_gpu_blocks_override={blocks}"]))
-    generators, verifiers, _ = pool_specs(prepared.config)
+    generators, verifiers, _ = pool_specs(prepared)
     connect(None, [generators, verifiers] if verifiers is not None else [generators])
     deployment = Deployment(generators, verifiers)
     pool, rows, same = deployment.generator, [], set[str]()
@@ -167,9 +167,7 @@ async def on_engines(blocks: int, rounds: int) -> list[dict[str, Any]]:
                 journal = Journal(Path(directory) / f"{number}.sqlite")
                 controller = controller_of(prepared, deployment, journal)
                 began = time.perf_counter()
-                results = await controller.run(
-                    prepared.problems, prepared.prompts, search_of(prepared.config)
-                )
+                results = await controller.run(prepared.problems, prepared.prompts, prepared.strategy)
                 seconds = time.perf_counter() - began
                 if errors := [result.error for result in results if result.error]:
                     raise RuntimeError(f"{len(errors)} searches failed: {errors[0]}")

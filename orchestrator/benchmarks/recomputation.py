@@ -31,7 +31,7 @@ from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import Journal
 from orchestrator.runs.results import digest
-from orchestrator.runs.run import controller_of, search_of
+from orchestrator.runs.run import controller_of
 from orchestrator.runs.session import pool_specs
 from orchestrator.search.context import Transport
 
@@ -75,7 +75,7 @@ async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tu
     controller = controller_of(prepared, watched, recorder)
     before = [busy(pool) for pool in engines.pools]
     began = time.perf_counter()
-    results = await controller.run(prepared.problems, prepared.prompts, search_of(prepared.config))
+    results = await controller.run(prepared.problems, prepared.prompts, prepared.strategy)
     seconds, usage = time.perf_counter() - began, controller.usage
     generator, verifier = (busy(pool) - then for pool, then in zip(engines.pools, before, strict=True))
     recorder.close()
@@ -99,7 +99,7 @@ async def run(runs: Sequence[tuple[str, Prepared, Prepared]]) -> dict[str, dict[
     """Of each named run (by block, by token): its figures on both kinds of engines. All of them run on the
     same two deployments, which forget what they have computed in between. The first one warms them up."""
     _, *kinds = runs[0]
-    pools = [pool_specs(prepared.config).started for prepared in kinds]
+    pools = [pool_specs(prepared).started for prepared in kinds]
     connect(None, [spec for specs in pools for spec in specs])
     deployments = [Deployment(*specs) for specs in pools]
     found: dict[str, dict[str, dict[str, float]]] = {}

@@ -1,4 +1,4 @@
-"""What the commands that search have in common: check, start engines, run, show, and an exit status.
+"""What the commands that search have in common: start engines, run, show, and return an exit status.
 
 Exit status: 0 done; 1 failure; 130 interrupted (the journal is intact, and the command that goes on is
 printed). Bad input is raised before anything starts.
@@ -10,7 +10,7 @@ import asyncio
 import json
 import signal
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,56 +18,55 @@ import uvloop
 from rich.console import Console
 
 from orchestrator.commands.terminal import say
-from orchestrator.config.schema import Config
+from orchestrator.errors import in_one_line
 
 if TYPE_CHECKING:
-    from orchestrator.problems.codec import Codec
+    from orchestrator.config.preparation import Prepared
     from orchestrator.runs.controller import Search
 
 
 def run(
-    config: Config,
+    prepared: Prepared,
     as_json: bool,
     errors: Console,
     *,
     run_id: str | None = None,
-    make_search: Callable[[Codec], Search] | None = None,
+    search: Search | None = None,
     role: str = "cell",
     instead: str = "",
 ) -> int:
-    """One run: its exit status. ``run_id`` names a run that goes on; ``make_search`` replaces the
-    configured strategy, in a run of this ``role`` (``Summary.role``), by what ``instead`` names, parameters
-    and all: a journal goes on with no other."""
+    """Does one run. Returns its exit status.
+
+    ``run_id`` names a run that goes on. ``search`` replaces the configured strategy, in a run of this
+    ``role`` (``Summary.role``), by what ``instead`` names, with its parameters: a journal goes on with no
+    other.
+    """
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
-    from orchestrator.config.preparation import prepare
     from orchestrator.runs.results import Summary
     from orchestrator.runs.run import Run, new_run_id, unfinished
     from orchestrator.runs.session import pool_specs, session
 
-    prepared = prepare(config)
-    search = make_search(prepared.codec) if make_search is not None else None
+    config = prepared.config
     name = run_id or new_run_id(config)
     kept = "what was computed is kept"
-    if make_search is None:
+    if search is None:
         elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
         kept += f". To go on: ttc resume {name}{elsewhere}"
         if run_id is None and (earlier := unfinished(prepared)) is not None:
-            say(
-                errors,
-                f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}",
-            )
+            say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
     say(errors, f"run {name}")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
         with Run(prepared, name, role=role, instead=instead) as record:
-            async with session(pool_specs(config), config.cluster, display) as engines:
+            async with session(pool_specs(prepared), config.cluster, display) as engines:
                 summary = await record.search(engines, display, search)
         return summary, record.untracked
 
+    directory = Path(config.runs) / name
     with Display(errors) as display:
-        status, done = until_interrupted(searched(display), errors, kept)
+        status, done = until_interrupted(searched(display), errors, kept, directory)
     if done is None:
         return status
     summary, untracked = done
@@ -77,15 +76,23 @@ def run(
         print(json.dumps(summary.to_dict()))
     else:
         Console().print(summary_table(summary))
-        say(errors, f"results in {Path(config.runs) / name}/; MLflow: ttc ui")
+        say(errors, f"results in {directory}/; MLflow: ttc ui")
     return 0 if summary.failed < summary.problems else 1
 
 
-def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str) -> tuple[int, Any]:
-    """Run ``work``: status 0 and what it returned, or the status of what ended it and None. ``kept``
-    says what there is to go on with. SIGTERM ends it as Ctrl-C does: engines closed, journal kept."""
+def until_interrupted(
+    work: Coroutine[Any, Any, Any], errors: Console, kept: str, directory: Path | None = None
+) -> tuple[int, Any]:
+    """Runs ``work``. Returns status 0 and its result, or the status of what ended it and None.
+
+    ``kept`` says what there is to go on with; ``directory`` has the log. SIGTERM ends the work as Ctrl-C
+    does: engines closed, journal kept.
+    """
     from actors.messages import PoolFailed
     from orchestrator.durability.journal import JournalDamaged, JournalInUse, JournalMismatch
+    from orchestrator.errors import BadInput
+    from orchestrator.problems.answers import AnswersFailed
+    from orchestrator.runs.log import FILE
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -93,18 +100,24 @@ def until_interrupted(work: Coroutine[Any, Any, Any], errors: Console, kept: str
     except (KeyboardInterrupt, asyncio.CancelledError):
         say(errors, f"interrupted; {kept}")
         return 130, None
+    except BadInput:
+        raise
     except (JournalDamaged, JournalInUse, JournalMismatch) as error:
         say(errors, f"ttc: {error}", "bold red")
         return 1, None
-    except (PoolFailed, sqlite3.Error, OSError) as error:
+    except (PoolFailed, AnswersFailed, sqlite3.Error, OSError) as error:
         say(errors, f"ttc: {error}", "bold red")
-        say(errors, kept)
-        return 1, None
+    except Exception as error:
+        say(errors, f"ttc: {in_one_line(error, frame=True)}", "bold red")
+    if directory is not None and (directory / FILE).is_file():
+        say(errors, f"the whole traceback is in {directory / FILE}")
+    say(errors, kept)
+    return 1, None
 
 
 async def _until_terminated(work: Coroutine[Any, Any, Any]) -> Any:
-    """``work``, cancelled by SIGTERM as the runner cancels it by SIGINT; also where SIGINT is ignored, as it
-    is in a shell's background job."""
+    """Awaits ``work``, which SIGTERM cancels as the runner cancels it by SIGINT; also where SIGINT is
+    ignored, as it is in a shell's background job."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 

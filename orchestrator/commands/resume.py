@@ -8,7 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.commands import launch
+from orchestrator.commands.terminal import add_run_options, with_log_level
 from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
 from orchestrator.errors import BadInput
 
 
@@ -20,22 +22,24 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "overrides", nargs="*", metavar="key=value", help="where it goes on: cluster, replicas, resources"
     )
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
-    parser.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    add_run_options(parser)
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Go on with a run; return the exit status."""
-    return resume(options.run_id, options.runs, options.overrides, options.json, errors)
+    return resume(options.run_id, options.runs, with_log_level(options), options.json, errors)
 
 
 def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
-    """Go on with a run that was begun: its exit status. ``overrides`` may change where it runs; what
-    determines its results is refused by its journal."""
+    """Goes on with a run that was begun. Returns its exit status.
+
+    ``overrides`` may change where it runs; its journal refuses what determines its results.
+    """
     directory = Path(runs) / run_id
     if not (directory / "config.yaml").is_file():
         known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
         raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
     # The store may have been moved, or be named from another working directory.
     config = load(directory / "config.yaml", [f"runs={runs}", *overrides])
-    return launch.run(config, as_json, errors, run_id=run_id)
+    return launch.run(prepare(config), as_json, errors, run_id=run_id)

@@ -7,7 +7,9 @@ import argparse
 from rich.console import Console
 
 from orchestrator.commands import launch
+from orchestrator.commands.terminal import add_run_options, with_log_level
 from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -15,10 +17,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("run", help="one run: strategy x problems x budget, as one MLflow run")
     parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
-    parser.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    add_run_options(parser)
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Run the configuration of a file; return the exit status."""
-    return launch.run(load(options.config, options.overrides), options.json, errors)
+    config = load(options.config, with_log_level(options))
+    return launch.run(prepare(config), options.json, errors)

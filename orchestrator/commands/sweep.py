@@ -9,7 +9,7 @@ import shlex
 from rich.console import Console
 
 from orchestrator.commands.launch import until_interrupted
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import add_run_options, say, with_log_level
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -17,17 +17,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("sweep", help="a grid of runs on the same engines, as nested MLflow runs")
     parser.add_argument("config", help="a YAML file with a sweep: section, as configs/lab-sweep.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    add_run_options(parser)
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Run all cells that are not finished yet; return the exit status, 1 where any cell failed."""
-    return sweep(options.config, options.overrides, options.json, errors)
+    return sweep(options.config, with_log_level(options), options.json, errors)
 
 
 def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> int:
-    """All cells of a sweep that are not finished yet: its exit status, 1 where any cell failed."""
+    """Runs all cells of a sweep that are not finished yet. Returns its exit status, 1 where any cell
+    failed."""
     from orchestrator.commands import sweep_display
     from orchestrator.runs import grid
     from orchestrator.runs.sweep import Sweep
@@ -37,7 +38,7 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     say(errors, f"sweep {name}")
     kept = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
     with sweep_display.SweepDisplay(errors) as display:
-        status, outcomes = until_interrupted(whole.run(display), errors, kept)
+        status, outcomes = until_interrupted(whole.run(display), errors, kept, whole.grid.directory)
     if outcomes is None:
         return status
     if whole.untracked is not None:

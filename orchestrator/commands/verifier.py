@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.commands import launch
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import add_run_options, say, with_log_level
 from orchestrator.config.loading import load
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.errors import BadInput
@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--chains", type=int, help="for an ORM: label attempts of so many chains instead")
     label.add_argument("--length", type=int, default=5, help="attempts a chain (default: 5)")
     label.add_argument("--resume", metavar="RUN_ID", help="go on with a labelling that was interrupted")
-    label.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    add_run_options(label)
     label.set_defaults(command=_label)
 
     train = own.add_parser("train", help="train a verifier on such labels; resumable")
@@ -79,7 +79,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
     strategy = "revisions" if chained else "best_of_n"
     # Equal shares: a problem that is stopped once its answer is sure would have no labels.
     own = ["verifier.model=null", f"strategy.name={strategy}", "allocation.name=uniform"]
-    config = load(options.config, [*options.overrides, *own])
+    config = load(options.config, [*with_log_level(options), *own])
     make: Callable[[Codec, Answers], Labeller] = (
         partial(ChainLabeller, chains=options.chains, length=options.length)
         if chained
@@ -104,30 +104,30 @@ def label(
     generations, which are a search's and not rollouts, makes way for one that pays the worst case of each.
     """
     from orchestrator.analysis.store import LABEL
-    from orchestrator.config.preparation import prepare
+    from orchestrator.config.preparation import prepare, with_budget
     from orchestrator.problems.answers import ANSWERS
     from orchestrator.runs.run import new_run_id
     from orchestrator.verifiers.label import write_labels
 
     _check_writable(out)
-    prepared = prepare(config)
+    prepared = prepare(replace(config, name=f"{config.name}-label"))
     labeller = make(prepared.codec, ANSWERS[config.problems.answers])
     longest = max(map(len, prepared.prompts))
     worst = len(prepared.problems) * labeller.worst(prepared, longest)
     worst += worst >> 52  # as a float it must not be less
     if config.budget.units == ["generations"]:
-        config.budget = BudgetConfig(flops=float(worst), solution_tokens=config.budget.solution_tokens)
+        whole = BudgetConfig(flops=float(worst), solution_tokens=config.budget.solution_tokens)
+        prepared = with_budget(prepared, whole)
         say(errors, f"labels cost {worst:.3g} FLOPs at most, all at full length; budget.flops sets a limit")
-    config.name += "-label"
     if run_id is not None and not (Path(config.runs) / run_id).is_dir():
         raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
-    run_id = run_id or new_run_id(config)
+    run_id = run_id or new_run_id(prepared.config)
     status = launch.run(
-        config,
+        prepared,
         as_json,
         errors,
         run_id=run_id,
-        make_search=lambda codec: labeller,
+        search=labeller,
         role=LABEL,
         instead=labeller.name,
     )

@@ -16,7 +16,7 @@ from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, one_of
 from orchestrator.search.revision import FORMATS, JUDGING
 from orchestrator.search.selection import AGGREGATIONS
-from orchestrator.strategies.registry import configured
+from orchestrator.strategies.definition import BoundStrategy
 
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SOURCES = ("lab", "jsonl")
 ANSWERS = ("exact", "math")
 LAB_SPLITS = ("train", "validation", "bins", "test")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+"""Values of ``log_level``."""
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 VERIFIER_KINDS = ("prm", "orm")
 ALLOCATIONS = ("uniform", COMPUTE_OPTIMAL, "adaptive")
@@ -41,18 +43,18 @@ OWNED = {
 
 
 def check(config: Config) -> None:
-    """Raises BadInput that names the key, the value and what is allowed. The strategy gets its parameters'
-    defaults."""
+    """Raises BadInput that names the key, the value and what is allowed, for every section but
+    ``strategy``."""
     if not re.fullmatch(r"[\w.-]+", config.name) or config.name.startswith("."):
         raise BadInput("name", config.name, "allowed: letters, digits, and . _ - (it names a directory)")
     _least("max_searches", config.max_searches, 1)
+    _choice("log_level", config.log_level, LOG_LEVELS)
     _problems(config)
     _pools(config)
     _generator(config)
     _allocation(config)
     _budget(config)
     _cluster(config)
-    _strategy(config)
 
 
 def _problems(config: Config) -> None:
@@ -137,10 +139,9 @@ def _cluster(config: Config) -> None:
     _least("tracking.traces", config.tracking.traces, 0)
 
 
-def _strategy(config: Config) -> None:
-    """What it needs of the rest."""
-    generator, verifier = config.generator, config.verifier
-    strategy = configured(config.strategy)
+def check_strategy(config: Config, bound: BoundStrategy) -> None:
+    """Raises BadInput where the rest of the configuration lacks what the strategy needs."""
+    generator, verifier, strategy = config.generator, config.verifier, bound.strategy
     if strategy.needs_verifier and verifier.model is None:
         raise BadInput("verifier.model", None, f"strategy {strategy.name} needs a verifier")
     if strategy.needs_thinking and generator.end_of_thinking is None:
@@ -162,8 +163,6 @@ def _strategy(config: Config) -> None:
         # It asks once what it may spend, and adaptive never says: it only grants one more.
         needed = f"with strategy {COMPUTE_OPTIMAL}, {one_of(ALLOCATIONS[:2])}"
         raise BadInput("allocation.name", "adaptive", needed)
-    given = {str(key): value for key, value in config.strategy.items() if key != "name"}
-    config.strategy = {"name": strategy.name, **strategy.parameters(given)}
 
 
 def _engine(name: str, engine: Mapping[str, Any]) -> None:

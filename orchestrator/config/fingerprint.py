@@ -76,7 +76,7 @@ def fingerprint(config: Config) -> str:
     directory counts by what it is and not by its path; of files that a configuration names otherwise
     (problems, a strategy, a policy) the name counts, and ``preparation`` adds what is in them."""
     keys = to_dict(config)
-    for key in ("cluster", "tracking", "runs", "max_searches", "name"):
+    for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name"):
         keys.pop(key)
     for pool in ("generator", "verifier", "reviser"):
         for key in ("replicas", "min_replicas", "resources"):

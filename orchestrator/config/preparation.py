@@ -1,6 +1,6 @@
-"""Everything that can be wrong with a run's input, found before anything is started.
+"""Finds everything that can be wrong with a run's input, before anything is started.
 
-What ``config`` checks needs the configuration alone; what is checked here needs the problems, the models'
+``checks`` needs the configuration alone. What is checked here needs the strategy, the problems, the models'
 configurations and their tokenizers, and how they fit each other.
 """
 
@@ -8,40 +8,70 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy, same_model
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
+from orchestrator.config.checks import check_strategy
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
-from orchestrator.config.schema import Config
+from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.errors import BadInput
+from orchestrator.problems import lab
 from orchestrator.problems.codec import Codec, load_tokenizer
 from orchestrator.problems.problem import Problem, read_jsonl
 from orchestrator.search.revision import CONTEXT, FORMATS, RevisionPrompt
-from orchestrator.strategies.budget_forcing import closing
-from orchestrator.strategies.registry import configured
+from orchestrator.strategies.definition import BoundStrategy, RunFacts
+from orchestrator.strategies.registry import resolve
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checked run: ``prompts`` are the problems' token ids, costs in FLOPs."""
+    """A checked run."""
 
     config: Config
+    """Its strategy section has a value for every parameter."""
+    strategy: BoundStrategy
     problems: Sequence[Problem]
     prompts: Sequence[tuple[int, ...]]
+    """The problems' token ids, in the order of ``problems``."""
     codec: Codec
     generator: CostModel
     verifier: CostModel | None
     reviser: CostModel | None
+    """None where nothing is revised; ``generator`` itself where the generators revise."""
     budget: Budget
 
 
-def prepare(config: Config) -> Prepared:
-    """Load problems, tokenizers and cost models; check that they fit each other and the budget.
-    Raises BadInput. Starts nothing."""
-    problems = _problems(config)
+class PromptCache:
+    """Problems and their prompts that several runs share: each set is read, tokenized and held once."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[Sequence[Problem], Sequence[tuple[int, ...]]]] = {}
+
+    def get(self, config: Config, codec: Codec) -> tuple[Sequence[Problem], Sequence[tuple[int, ...]]]:
+        """Returns the problems of a run, and the token ids of their prompts. Raises BadInput."""
+        key = repr((config.problems, config.generator.model, config.generator.chat))
+        if key not in self._held:
+            problems = _problems(config)
+            template = config.problems.template
+            prompts = [
+                codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
+                for problem in problems
+            ]
+            self._held[key] = problems, prompts
+        return self._held[key]
+
+
+def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
+    """Resolves the strategy, loads problems, tokenizers and cost models, and checks that they fit each other
+    and the budget. Starts nothing. Raises BadInput.
+
+    ``cache`` holds what several runs share.
+    """
+    strategy = resolve(config.strategy)
+    check_strategy(config, strategy)
+    config = replace(config, strategy=strategy.section)
     generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
     _check_role("generator", config.generator.model, generator, reward=False)
     codec = Codec.from_pretrained(
@@ -49,17 +79,20 @@ def prepare(config: Config) -> Prepared:
     )
     verifier = _companion(config, codec, "verifier", config.verifier.model)
     reviser = None
-    if configured(config.strategy).has_reviser:
+    if strategy.strategy.has_reviser:
         reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
-    template = config.problems.template
-    prompts = [
-        codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
-        for problem in problems
-    ]
+    problems, prompts = (cache or PromptCache()).get(config, codec)
     _check_writable(config)
-    _check_lengths(config, problems, prompts, revision_prompt(config, codec))
-    _check_thinking(config, codec)
-    _check_policy(config)
+    _check_lengths(config, strategy, problems, prompts, revision_prompt(config, codec))
+    strategy.check_run(
+        RunFacts(
+            codec,
+            config.generator.model,
+            config.verifier.model,
+            config.verifier.aggregation,
+            config.generator.max_tokens,
+        )
+    )
     budget = _budget(config, prompts, generator, verifier)
     cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
     if budget.flops < cheapest:
@@ -68,16 +101,45 @@ def prepare(config: Config) -> Prepared:
             budget.amount,
             f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
         )
-    return Prepared(config, problems, prompts, codec, generator, verifier, reviser, budget)
+    return Prepared(config, strategy, problems, prompts, codec, generator, verifier, reviser, budget)
 
 
-def _budget(
-    config: Config, prompts: Sequence[tuple[int, ...]], generator: CostModel, verifier: CostModel | None
-) -> Budget:
-    (unit,) = config.budget.units
-    new = config.budget.solution_tokens or config.generator.max_tokens
-    prices = [Price.of(len(prompt), new, generator, verifier, config.verifier.kind) for prompt in prompts]
-    return convert(unit, getattr(config.budget, unit), prices, new)
+def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
+    """Returns the same run under another budget. Raises BadInput."""
+    config = replace(prepared.config, budget=section)
+    budget = _budget(config, prepared.prompts, prepared.generator, prepared.verifier)
+    return replace(prepared, config=config, budget=budget)
+
+
+def revision_prompt(config: Config, codec: Codec) -> RevisionPrompt:
+    """Returns what writes the reviser's contexts."""
+    return RevisionPrompt(
+        codec, FORMATS[config.reviser.format], config.problems.template, config.generator.chat
+    )
+
+
+def fingerprint(prepared: Prepared, instead: str = "") -> str:
+    """Returns the SHA-256 of all that determines the results: the configuration, the problems, and the file
+    that the strategy names (its source, or its policy).
+
+    ``instead`` names what is done in the strategy's place, with its parameters.
+    """
+    sha = hashlib.sha256(config_fingerprint(prepared.config).encode())
+    sha.update(instead.encode())
+    for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
+        sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
+    path, separator, _ = prepared.strategy.name.rpartition(":")
+    for file in (path if separator else None, prepared.strategy.params.get("policy")):
+        if file is not None:
+            sha.update(Path(file).read_bytes())
+    return sha.hexdigest()
+
+
+def _problems(config: Config) -> list[Problem]:
+    if config.problems.source == "lab":
+        return lab.problems(config.problems.split, config.problems.limit)
+    assert config.problems.path is not None
+    return read_jsonl(config.problems.path, config.problems.limit)
 
 
 def _companion(config: Config, codec: Codec, key: str, model: str | None) -> CostModel | None:
@@ -102,15 +164,6 @@ def _check_role(key: str, model: str, costs: CostModel, *, reward: bool) -> None
         raise BadInput(f"{key}.model", model, f"its architecture has no such head; allowed: {wanted}")
 
 
-def _problems(config: Config) -> list[Problem]:
-    if config.problems.source == "lab":
-        from orchestrator.problems.lab import problems
-
-        return problems(config.problems.split, config.problems.limit)
-    assert config.problems.path is not None
-    return read_jsonl(config.problems.path, config.problems.limit)
-
-
 def _check_writable(config: Config) -> None:
     try:
         Path(config.runs).mkdir(parents=True, exist_ok=True)
@@ -120,15 +173,9 @@ def _check_writable(config: Config) -> None:
         ) from error
 
 
-def revision_prompt(config: Config, codec: Codec) -> RevisionPrompt:
-    """What writes the reviser's contexts."""
-    return RevisionPrompt(
-        codec, FORMATS[config.reviser.format], config.problems.template, config.generator.chat
-    )
-
-
 def _check_lengths(
     config: Config,
+    strategy: BoundStrategy,
     problems: Sequence[Problem],
     prompts: Sequence[tuple[int, ...]],
     revision_prompt: RevisionPrompt,
@@ -137,74 +184,30 @@ def _check_lengths(
     words that show them, where a model reads those too."""
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
     prompt, new = len(prompts[longest]), config.generator.max_tokens
-    attempts = CONTEXT if configured(config.strategy).needs_reviser else 0
+    attempts = CONTEXT if strategy.strategy.needs_reviser else 0
     words = revision_prompt.words(problems[longest], new) if attempts else 0
     readers = {"reviser" if config.reviser.model is not None else "generator"}
     if config.verifier.kind == "orm":
         readers.add("verifier")
-    for name, pool in (
-        ("generator", config.generator),
-        ("verifier", config.verifier),
-        ("reviser", config.reviser),
-    ):
+    pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
+    for name, pool in pools:
         shown = attempts if name in readers else 0
         needed = prompt + (1 + shown) * new + (words if shown else 0)
         limit = pool.engine.get("max_model_len")
         if pool.model is not None and limit is not None and needed > limit:
+            history = f", and {shown} earlier attempts are shown with {words} tokens around them"
             raise BadInput(
                 f"{name}.engine.max_model_len",
                 limit,
                 f"problem {problems[longest].id} has {prompt} prompt tokens, generator.max_tokens is {new}"
-                + (
-                    f", and {shown} earlier attempts are shown with {words} tokens around them"
-                    if shown
-                    else ""
-                )
-                + f"; allowed: {needed} or more",
+                f"{history if shown else ''}; allowed: {needed} or more",
             )
 
 
-def _check_thinking(config: Config, codec: Codec) -> None:
-    """The longest thinking, the text that cuts it and one token of an answer must fit in a solution."""
-    if config.strategy["name"] != "budget_forcing":
-        return
-    marker, thinking = codec.end_of_thinking, config.strategy["max_thinking_tokens"]
-    assert marker is not None
-    cut = len(codec.continuation(closing(marker, config.strategy["answer_prefix"])))
-    most = config.generator.max_tokens - cut - 1
-    if thinking > most:
-        raise BadInput(
-            "strategy.max_thinking_tokens",
-            thinking,
-            f"generator.max_tokens is {config.generator.max_tokens}, and {cut} tokens cut the thinking; "
-            f"allowed: {most} or less",
-        )
-
-
-def _check_policy(config: Config) -> None:
-    """A policy tells how hard problems are for a generator, by a verifier's scores, so it is for those and
-    the aggregation that it was fitted with."""
-    if config.strategy["name"] != COMPUTE_OPTIMAL:
-        return
-    policy = read_policy(config.strategy["policy"])
-    fitted = f"strategy.policy ({config.strategy['policy']}) was fitted with another; allowed: "
-    if not same_model(policy.generator, config.generator.model):
-        raise BadInput("generator.model", config.generator.model, fitted + policy.generator)
-    if not same_model(policy.verifier, config.verifier.model):
-        raise BadInput("verifier.model", config.verifier.model, fitted + policy.verifier)
-    if policy.aggregation != config.verifier.aggregation:
-        raise BadInput("verifier.aggregation", config.verifier.aggregation, fitted + policy.aggregation)
-
-
-def fingerprint(prepared: Prepared, instead: str = "") -> str:
-    """Of all that determines the results: configuration, problems, and the file that a strategy names (its
-    source, or its policy). ``instead``: what is done in the strategy's place, with its parameters."""
-    sha = hashlib.sha256(config_fingerprint(prepared.config).encode())
-    sha.update(instead.encode())
-    for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
-        sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
-    path, separator, _ = str(prepared.config.strategy["name"]).rpartition(":")
-    for file in (path if separator else None, prepared.config.strategy.get("policy")):
-        if file is not None:
-            sha.update(Path(file).read_bytes())
-    return sha.hexdigest()
+def _budget(
+    config: Config, prompts: Sequence[tuple[int, ...]], generator: CostModel, verifier: CostModel | None
+) -> Budget:
+    (unit,) = config.budget.units
+    new = config.budget.solution_tokens or config.generator.max_tokens
+    prices = [Price.of(len(prompt), new, generator, verifier, config.verifier.kind) for prompt in prompts]
+    return convert(unit, getattr(config.budget, unit), prices, new)

@@ -146,6 +146,7 @@ class Config:
     name: str = MISSING
     seed: int = 0
     max_searches: int = 128
+    log_level: str = "info"
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)

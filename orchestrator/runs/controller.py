@@ -1,15 +1,16 @@
-"""Runs many searches at once under one budget, and turns each into a result.
+"""Runs many searches at once under one budget, and turns each one into a result.
 
-One asyncio process: a search per problem, each a coroutine over its own lease; the engines see the
-requests of all of them. A problem that fails is reported and costs the others nothing.
+One asyncio process: a search per problem, each a coroutine over its own lease; the engines see the requests
+of all of them. A problem that fails is reported and costs the others nothing.
 
-Leases are equal shares of the budget, or grow in rounds by a policy (``allocation``).
+Leases are equal shares of the budget, or grow in rounds by an allocator (``allocation``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import math
 import sqlite3
 import time
@@ -17,27 +18,30 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 
 from actors.messages import PoolFailed
 from orchestrator.allocation.rounds import Allocator, Rounds
 from orchestrator.budget.ledger import BudgetExhausted, Lease
 from orchestrator.budget.units import Price
-from orchestrator.problems.answers import Answers
+from orchestrator.errors import in_one_line
+from orchestrator.problems.answers import Answers, AnswersFailed
 from orchestrator.problems.problem import Problem
 from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.operations import Operations
 from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate, Rule
 from orchestrator.search.tree import Node
 
-FATAL = (sqlite3.Error, PoolFailed)
-"""Errors that end the run and not only a search: nothing could be kept, or nothing could be computed."""
+log = logging.getLogger(__name__)
+
+FATAL = (sqlite3.Error, PoolFailed, AnswersFailed)
+"""Errors that end the run and not only a search: nothing could be kept, computed or judged."""
 
 COLLECTIONS = (1_000_000, 1000, 1000)
-"""How rarely Python's cycle collector runs while searches do, in its own thresholds: when there are a million
-objects more than at its last run. A search leaves no cycles, but a user's own strategy may. At the usual
-thresholds the collector looks through all live nodes again and again, and stops the searches meanwhile; at
-thousands too, since it counts what is new less what is gone, and looks at far more than it counts."""
+"""The thresholds of Python's cycle collector while searches run: it starts when there are a million objects
+more than at its last run. A search leaves no cycles, but a user's own strategy may. At the usual thresholds
+the collector looks through all live nodes again and again, and stops the searches meanwhile; at thousands
+too, since it counts what is new less what is gone, and looks at far more than it counts."""
 
 Search = Callable[[Operations], Awaitable[Sequence[Node]]]
 """A strategy with its parameters."""
@@ -45,35 +49,37 @@ Search = Callable[[Operations], Awaitable[Sequence[Node]]]
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A path that a search returned. ``score`` is under the run's aggregation, None if not scored.
-    ``path`` is its place in the tree; attempts of a chain of revisions are each other's ancestors."""
+    """A path that a search returned."""
 
     path: str
+    """Its place in the tree. The attempts of a chain of revisions are each other's ancestors."""
     text: str
     tokens: int
     answer: str | None
     correct: bool
     score: float | None
+    """The verifier's score under the run's aggregation; None if not scored."""
     step_scores: tuple[float, ...]
     finish: str
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What one search found. ``selected`` is the answer by each selection rule; FLOPs in ``usage``.
-
-    ``exhausted``: the lease ended the search early. ``error``: what broke it, then nothing is found.
-    ``seconds``: from its start, beside the other searches, to its answer; NaN where it was not measured.
-    """
+    """What one search found."""
 
     problem: Problem
     solutions: tuple[Solution, ...]
     selected: Mapping[str, str | None]
+    """The answer by each selection rule."""
     correct: Mapping[str, bool]
+    """Whether that answer is right, by each selection rule."""
     usage: Usage
     exhausted: bool = False
+    """True where the lease ended the search early."""
     error: str | None = None
+    """What broke the search, in one line; then nothing is found."""
     seconds: float = math.nan
+    """From the search's start to its answer, beside the other searches."""
 
     @property
     def covered(self) -> bool:
@@ -83,39 +89,38 @@ class SearchResult:
 
 @dataclass
 class Controller:
-    """Without a ``policy`` each problem has a fixed share of the budget (``allocation: uniform``):
-    ``shares``, in FLOPs, or where that is None the same for all; ``searches_at_once`` bounds the problems in
-    flight. With a policy all are in flight, since it compares them. Earlier problems have priority.
+    """Searches problems beside each other. Earlier problems have priority."""
 
-    ``on_result`` is called as each search ends, in the order in which they end.
-    """
-
-    setting: SearchContext
+    context: SearchContext
     answers: Answers
     budget: Lease
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
+    """The most problems in flight where each one has a fixed share. With an allocator all are, since it
+    compares them."""
     shares: Sequence[int] | None = None
-    policy: Allocator | None = None
+    """FLOPs of each problem's fixed share; None divides the budget equally."""
+    allocator: Allocator | None = None
+    """Moves the budget between problems; None gives each problem a fixed share."""
     on_result: Callable[[SearchResult], None] = lambda result: None
+    """Is called as each search ends, in the order in which they end."""
     usage: Usage = field(default_factory=Usage)
     rounds: Rounds | None = None
-    """Where the policy moves the budget, once it runs."""
+    """The rounds of the allocator, once it runs."""
 
     def __post_init__(self) -> None:
-        self._read = cache(self._read_of)  # a policy asks for the same ones round after round
         # One thread: more of them would only take the interpreter from the searches.
         self._judge: Executor = ThreadPoolExecutor(1, "judge")
 
     async def run(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
-        """Search every problem under its lease of the budget; once in the life of a controller.
+        """Searches every problem under its lease of the budget; once in the life of a controller.
 
-        ``prompts`` are the problems' token ids. Results are in the order of the problems. Raises the
+        ``prompts`` are the problems' token ids. Returns the results in the order of the problems. Raises the
         first of the errors that end a run (``FATAL``).
         """
-        run = self._equally if self.policy is None else self._in_rounds
+        run = self._equally if self.allocator is None else self._in_rounds
         try:
             with rare_collections(), self._judge:
                 return await run(problems, prompts, search)
@@ -128,61 +133,63 @@ class Controller:
         shares = self.shares or [self.budget.limit // len(problems)] * len(problems)
         slots = asyncio.Semaphore(self.searches_at_once)
 
-        async def one(index: int) -> SearchResult:
+        async def search_one(index: int) -> SearchResult:
             async with slots:
                 lease = self.budget.lease(shares[index], problems[index].id)
-                ops = Operations(problems[index], prompts[index], lease, self.setting, priority=index)
-                result = await self._search(ops, search)
+                ops = Operations(problems[index], prompts[index], lease, self.context, priority=index)
+                result = await self._search(ops, search, _Reader(self, len(prompts[index])))
                 lease.close()
             return self._done(result)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(index)) for index in range(len(problems))]
+            tasks = [group.create_task(search_one(index)) for index in range(len(problems))]
         return [task.result() for task in tasks]
 
     async def _in_rounds(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
-        assert self.policy is not None
+        assert self.allocator is not None
+        readers = {index: _Reader(self, len(prompt)) for index, prompt in enumerate(prompts)}
 
-        def solutions(index: int) -> list[Candidate]:
-            return [self._read(node, len(prompts[index]))[1] for node in searches[index].solutions]
+        def candidates(index: int) -> list[Candidate]:
+            return [readers[index].read(node)[1] for node in searches[index].solutions]
 
-        rounds = self.rounds = Rounds(self.budget, self.policy, solutions)
+        rounds = self.rounds = Rounds(self.budget, self.allocator, candidates)
         searches = [
             Operations(
-                problem, prompt, rounds.open(problem.id, self._price(prompt)), self.setting, priority=index
+                problem, prompt, rounds.open(problem.id, self._price(prompt)), self.context, priority=index
             )
             for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
         ]
 
-        async def one(index: int) -> SearchResult:
-            result = await self._search(searches[index], search)
+        async def search_one(index: int) -> SearchResult:
+            result = await self._search(searches[index], search, readers[index])
             rounds.close(index)
+            del readers[index]
             return self._done(replace(result, exhausted=result.exhausted and index not in rounds.solved))
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(index)) for index in range(len(problems))]
+            tasks = [group.create_task(search_one(index)) for index in range(len(problems))]
             group.create_task(rounds.run())
         return [task.result() for task in tasks]
 
     def _price(self, prompt: tuple[int, ...]) -> Price:
-        setting = self.setting
-        longest = setting.sampling.max_tokens
-        return Price.of(len(prompt), longest, setting.generator, setting.verifier, setting.verifier_kind)
+        context = self.context
+        longest = context.sampling.max_tokens
+        return Price.of(len(prompt), longest, context.generator, context.verifier, context.verifier_kind)
 
     def _done(self, result: SearchResult) -> SearchResult:
         self.usage += result.usage
         self.on_result(result)
         return result
 
-    async def _search(self, ops: Operations, search: Search) -> SearchResult:
+    async def _search(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
         started = time.monotonic()
-        result = await self._searched(ops, search)
+        result = await self._searched(ops, search, reader)
         return replace(result, seconds=time.monotonic() - started)
 
-    async def _searched(self, ops: Operations, search: Search) -> SearchResult:
-        judge = partial(self._judged, ops.problem, len(ops.prompt), ops.usage)
+    async def _searched(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
+        judge = partial(self._judged, ops.problem, ops.usage, reader)
         try:
             try:
                 nodes, exhausted = await search(ops), False
@@ -194,55 +201,68 @@ class Controller:
         except FATAL:
             raise
         except Exception as error:
-            return judge((), error=f"{type(error).__name__}: {error}")
+            log.exception("the search of problem %s failed", ops.problem.id)
+            return judge((), error=in_one_line(error, frame=True))
         finally:
             await ops.drain()
 
     def _judged(
         self,
         problem: Problem,
-        start: int,
         usage: Usage,
+        reader: _Reader,
         nodes: Sequence[Node],
         *,
         exhausted: bool = False,
         error: str | None = None,
     ) -> SearchResult:
-        read = [self._read(node, start) for node in nodes]
+        read = [reader.read(node) for node in nodes]
         candidates = [candidate for _, candidate in read]
         solutions = tuple(
-            self._solution(problem, node, start, *each) for node, each in zip(nodes, read, strict=True)
+            Solution(
+                node.key,
+                text,
+                len(node.tokens) - reader.start,
+                candidate.answer,
+                self.answers.correct(candidate.answer, problem.answer),
+                candidate.score,
+                node.scores,
+                node.finish or "",
+            )
+            for node, (text, candidate) in zip(nodes, read, strict=True)
         )
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
         correct = {rule: self.answers.correct(answer, problem.answer) for rule, answer in selected.items()}
         return SearchResult(problem, solutions, selected, correct, usage, exhausted, error)
 
-    def _read_of(self, node: Node, start: int) -> tuple[str, Candidate]:
-        """The text of a finished path whose prompt has ``start`` tokens, and what selection sees of it."""
-        # What was cut at the length limit has no final answer, whatever its last words look like.
-        text = self.setting.codec.decode(node.tokens[start:])
-        answer = self.answers.extract(text) if node.finish == "end" else None
-        score = AGGREGATIONS[self.setting.aggregation](node.scores) if node.scored else None
-        return text, Candidate(answer, score, node.key.partition(".")[0])
 
-    def _solution(
-        self, problem: Problem, node: Node, start: int, text: str, candidate: Candidate
-    ) -> Solution:
-        return Solution(
-            node.key,
-            text,
-            len(node.tokens) - start,
-            candidate.answer,
-            self.answers.correct(candidate.answer, problem.answer),
-            candidate.score,
-            node.scores,
-            node.finish or "",
-        )
+class _Reader:
+    """Reads the text and the answer of one problem's finished paths, each path once while its search lasts.
+
+    The problem's prompt has ``start`` tokens.
+    """
+
+    def __init__(self, controller: Controller, start: int) -> None:
+        self.start = start
+        self._controller = controller
+        self._read: dict[Node, tuple[str, Candidate]] = {}
+
+    def read(self, node: Node) -> tuple[str, Candidate]:
+        """Returns the text of a finished path, and what selection sees of it."""
+        if (known := self._read.get(node)) is not None:
+            return known
+        context, answers = self._controller.context, self._controller.answers
+        text = context.codec.decode(node.tokens[self.start :])
+        # What was cut at the length limit has no final answer, whatever its last words look like.
+        answer = answers.extract(text) if node.finish == "end" else None
+        score = AGGREGATIONS[context.aggregation](node.scores) if node.scored else None
+        self._read[node] = reading = text, Candidate(answer, score, node.key.partition(".")[0])
+        return reading
 
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """The cycle collector runs at ``COLLECTIONS``, and not over what was there before."""
+    """Lets the cycle collector run at ``COLLECTIONS``, and not over the objects that are there already."""
     usual = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)

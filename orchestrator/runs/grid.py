@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.config.loading import SWEEP, build, explained, layers, merged
-from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.config.preparation import Prepared, PromptCache, prepare
 from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput
 
@@ -88,20 +88,23 @@ class Grid:
 
 
 def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
-    """The sweep of a file and ``key=value`` overrides (``sweep.difficulty=null`` too). Raises BadInput,
-    naming the cell where only one is wrong."""
+    """Returns the sweep of a file and ``key=value`` overrides (``sweep.difficulty=null`` too).
+
+    The cells share their problems and prompts. Raises BadInput, naming the cell where only one is wrong.
+    """
     stack = layers(path, overrides)
     section = _section([layer.pop(SWEEP) for layer in stack if SWEEP in layer])
     if not (section.strategies or section.grid or section.models):
         raise BadInput(SWEEP, str(path), "needed: a section with strategies, grid or models")
     base = merged(stack)
-    cells = [_cell(stack, each, "cell") for each in _product(section)]
+    cache = PromptCache()
+    cells = [_cell(stack, overrides, "cell", cache) for overrides in _product(section)]
     if section.difficulty is not None:
         seed = section.difficulty.seed
         if any(cell.config.seed == seed for cell in cells):
             # best_of_n's samples would be the very ones that bin its problems.
             raise BadInput(f"{SWEEP}.difficulty.seed", seed, "allowed: a seed that no cell has")
-        cells = _difficulty(stack, section, section.difficulty) + cells
+        cells = _difficulty(stack, section, section.difficulty, cache) + cells
     keys = [cell.key for cell in cells]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
@@ -153,7 +156,9 @@ def _of_strategy(strategy: Mapping[str, Any], grid: Mapping[str, Any]) -> Iterat
         yield {**({"strategy": own} if own else {}), **dict(zip(axes, values, strict=True))}
 
 
-def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: DifficultyConfig) -> list[GridCell]:
+def _difficulty(
+    stack: Sequence[DictConfig], section: SweepConfig, asked: DifficultyConfig, cache: PromptCache
+) -> list[GridCell]:
     """Best-of-N under a seed of its own, once for each pair of models of the grid, with a budget that pays
     for all. The samples of models that a strategy brings with it are not needed: these bin its problems."""
     own = {
@@ -167,18 +172,20 @@ def _difficulty(stack: Sequence[DictConfig], section: SweepConfig, asked: Diffic
     grid = {key: values for key, values in section.grid.items() if key.startswith(MODELS)}
     for each in _product(replace(section, strategies=[], grid=grid)):
         kept = {key: value for key, value in each.items() if key.startswith(MODELS)}
-        cell = _cell(stack, kept | own, "difficulty")
+        cell = _cell(stack, kept | own, "difficulty", cache)
         found.setdefault((cell.config.generator.model, cell.config.verifier.model), cell)
     return list(found.values())
 
 
-def _cell(stack: Sequence[DictConfig], overrides: Mapping[str, Any], role: str) -> GridCell:
+def _cell(
+    stack: Sequence[DictConfig], overrides: Mapping[str, Any], role: str, cache: PromptCache
+) -> GridCell:
     key = _key(overrides, role)
     for name in overrides:
         if name.partition(".")[0] in SHARED:
             raise BadInput(f"{SWEEP}: {name}", overrides[name], "the cells of a sweep share this section")
     try:
-        prepared = prepare(build([*stack, _layer(overrides)]))
+        prepared = prepare(build([*stack, _layer(overrides)]), cache)
     except BadInput as error:
         raise BadInput(f"cell {key}: {error.key}", error.value, error.allowed) from error
     return GridCell(key, role, " ".join(_words(overrides, label=True)) or "run", overrides, prepared)

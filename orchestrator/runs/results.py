@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -179,32 +180,36 @@ def digest(results: Sequence[SearchResult]) -> str:
     return sha.hexdigest()
 
 
+class ResultsFile:
+    """The results of a run on disk: a line of JSON for each search as it ends, and one Parquet file at the
+    end.
+
+    A run that is cut short leaves the lines. One that goes on writes them again, from its journal.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._lines = directory / "results.jsonl"
+        self._parquet = directory / "results.parquet"
+        self._lines.unlink(missing_ok=True)
+
+    def add(self, result: SearchResult) -> None:
+        """Appends one result."""
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_row(result), ensure_ascii=False) + "\n")
+
+    def close(self, results: Sequence[SearchResult]) -> Path:
+        """Writes all results to the Parquet file, in this order, in the place of the lines. Returns its
+        path."""
+        write_parquet(results, self._parquet)
+        self._lines.unlink(missing_ok=True)
+        return self._parquet
+
+
 def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
-    """One row a problem, its solutions nested in it."""
+    """Writes one row a problem, with its solutions nested in it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [
-        {
-            "problem": r.problem.id,
-            "prompt": r.problem.prompt,
-            "answer": r.problem.answer,
-            "difficulty": r.problem.difficulty,
-            **{f"selected_{rule}": answer for rule, answer in r.selected.items()},
-            **{f"correct_{rule}": right for rule, right in r.correct.items()},
-            "covered": r.covered,
-            "exhausted": r.exhausted,
-            "error": r.error,
-            "flops": r.usage.flops,
-            "generator_flops": r.usage.generator_flops,
-            "verifier_flops": r.usage.verifier_flops,
-            "generator_tokens": r.usage.generator_tokens,
-            "verifier_tokens": r.usage.verifier_tokens,
-            "seconds": r.seconds,
-            "solutions": [asdict(solution) for solution in r.solutions],
-        }
-        for r in results
-    ]
     rules = list(results[0].correct)
     solution = pa.struct(
         [
@@ -241,4 +246,25 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("solutions", pa.list_(solution)),
         ]
     )
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    pq.write_table(pa.Table.from_pylist([_row(result) for result in results], schema=schema), path)
+
+
+def _row(result: SearchResult) -> dict[str, Any]:
+    return {
+        "problem": result.problem.id,
+        "prompt": result.problem.prompt,
+        "answer": result.problem.answer,
+        "difficulty": result.problem.difficulty,
+        **{f"selected_{rule}": answer for rule, answer in result.selected.items()},
+        **{f"correct_{rule}": right for rule, right in result.correct.items()},
+        "covered": result.covered,
+        "exhausted": result.exhausted,
+        "error": result.error,
+        "flops": result.usage.flops,
+        "generator_flops": result.usage.generator_flops,
+        "verifier_flops": result.usage.verifier_flops,
+        "generator_tokens": result.usage.generator_tokens,
+        "verifier_tokens": result.usage.verifier_tokens,
+        "seconds": result.seconds,
+        "solutions": [asdict(solution) for solution in result.solutions],
+    }

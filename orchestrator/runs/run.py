@@ -1,6 +1,6 @@
 """One run: its record and its searches, on engines that somebody else started (``session``).
 
-It leaves ``runs/RUN_ID/`` (config, journal, results, summary) and an MLflow run behind.
+It leaves ``runs/RUN_ID/`` (configuration, log, journal, results, summary) and an MLflow run behind.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import glob
 import json
+import logging
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -30,13 +31,16 @@ from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, fingerprint_in
 from orchestrator.problems.answers import ANSWERS
 from orchestrator.runs.controller import Controller, Search, SearchResult
-from orchestrator.runs.results import Summary, summarise, write_parquet
+from orchestrator.runs.log import FILE as LOG
+from orchestrator.runs.log import logged
+from orchestrator.runs.results import ResultsFile, Summary, summarise
 from orchestrator.runs.session import Session
 from orchestrator.runs.trace import trace_of
 from orchestrator.search.context import Sampling, SearchContext, Transport
 from orchestrator.search.selection import rules
-from orchestrator.strategies.registry import configured, find
 from orchestrator.tracking.tracker import Step, Tracker, status_of
+
+log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
@@ -45,19 +49,22 @@ DISK_SECONDS = 5.0
 
 
 class RunObserver(Protocol):
-    """What watches a run: the display."""
+    """Watches a run: the display."""
 
-    def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None: ...
+    def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
+        """Is told that the searches begin."""
 
-    def result(self, result: SearchResult) -> None: ...
+    def result(self, result: SearchResult) -> None:
+        """Is told of each search that has ended."""
 
 
 def new_run_id(config: Config) -> str:
+    """Returns a name for a run that no other run has."""
     return f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
 def unfinished(prepared: Prepared) -> str | None:
-    """The newest run of this very configuration that has not ended; None where there is none."""
+    """Returns the newest run of this very configuration that has not ended; None where there is none."""
     config, wanted = prepared.config, fingerprint(prepared)
     journals = Path(config.runs).glob(f"{glob.escape(config.name)}-*/journal.sqlite")
     begun = [journal for journal in journals if not (journal.parent / SUMMARY).is_file()]
@@ -71,8 +78,8 @@ class Run:
     """The record of one run, open while it lasts: ``with Run(…) as run: await run.search(…)``.
 
     However it ends, the journal is kept and the MLflow run is ended with what became of it; then
-    ``untracked`` says what tracking could not write (None: nothing). A run that is opened again goes on
-    from its journal, in the same MLflow run.
+    ``untracked`` says what tracking could not write (None: nothing). A run that is opened again goes on from
+    its journal, in the same MLflow run.
     """
 
     def __init__(
@@ -86,16 +93,19 @@ class Run:
         tags: Mapping[str, str] | None = None,
         parent: Tracker | None = None,
     ) -> None:
-        """``role``: ``Summary.role``. ``instead``: what is done in the strategy's place, with its parameters.
-        ``title`` (the run id unless given) and ``tags`` are MLflow's;
-        ``parent`` is the MLflow run that this one is nested in. Raises JournalMismatch where the run was
-        begun with another configuration."""
+        """Opens the record. Raises JournalMismatch where the run was begun with another configuration.
+
+        ``role`` is what the run is for (``Summary.role``). ``instead`` names what is done in the strategy's
+        place, with its parameters. ``title`` (the run id unless given) and ``tags`` are MLflow's; ``parent``
+        is the MLflow run that this one is nested in.
+        """
         config = prepared.config
         self.prepared = prepared
         self.run_id = run_id
         self.directory = Path(config.runs) / run_id
         self.untracked: str | None = None
         self._role = role
+        self._open = ExitStack()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared, instead))
         write_atomically(self.directory / "config.yaml", to_yaml(config))
@@ -112,26 +122,34 @@ class Run:
         self._tracker.artifact(self.directory / "config.yaml")
 
     def __enter__(self) -> Run:
+        self._open.enter_context(logged(self.directory, self.prepared.config.log_level))
+        log.info("run %s: %d problems", self.run_id, len(self.prepared.problems))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, Exception):
+            log.error("the run failed", exc_info=error)
         try:
             self._journal.close()
         finally:
+            self._open.close()
             self._tracker.artifact(self.directory / "journal.sqlite")
+            self._tracker.artifact(self.directory / LOG)
             # A full disk is the local store's too.
             patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else None
             self.untracked = self._tracker.close(status_of(error), patience)
 
     async def search(self, session: Session, observer: RunObserver, search: Search | None = None) -> Summary:
-        """Search all problems: by the configured strategy, or by ``search`` in its place."""
-        prepared, pools = self.prepared, session.pools_of(self.prepared.config)
+        """Searches all problems by the configured strategy, or by ``search`` in its place."""
+        prepared, pools = self.prepared, session.pools_of(self.prepared)
         controller = controller_of(prepared, session.deployment, self._journal)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
+        results_file = ResultsFile(self.directory)
 
         def on_result(result: SearchResult) -> None:
+            results_file.add(result)
             curve.add(result)
             observer.result(result)
 
@@ -140,10 +158,9 @@ class Run:
         observer.searching(controller, session.deployment, len(prepared.problems))
         busy = [pool.busy_seconds for pool in pools]
         started = time.monotonic()
-        results = await controller.run(
-            prepared.problems, prepared.prompts, search or search_of(prepared.config)
-        )
+        results = await controller.run(prepared.problems, prepared.prompts, search or prepared.strategy)
         seconds = time.monotonic() - started
+        self._tracker.artifact(results_file.close(results))
         summary = summarise(
             self.run_id,
             results,
@@ -158,8 +175,6 @@ class Run:
             allocation=controller.rounds.to_dict() if controller.rounds else None,
             role=self._role,
         )
-        write_parquet(results, self.directory / "results.parquet")
-        self._tracker.artifact(self.directory / "results.parquet")
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
         self._finish(summary)
@@ -176,16 +191,11 @@ class Run:
         path = self.directory / SUMMARY
         write_atomically(path, json.dumps(summary.to_dict(), indent=2) + "\n")
         self._tracker.artifact(path)
-
-
-def search_of(config: Config) -> Search:
-    """The configured strategy with its parameters."""
-    params = {str(key): value for key, value in config.strategy.items() if key != "name"}
-    return partial(find(config.strategy["name"]).search, **params)
+        log.info("finished: %d of %d problems failed", summary.failed, summary.problems)
 
 
 def metrics(summary: Summary) -> dict[str, float]:
-    """The summary as MLflow metrics: one flat name each."""
+    """Returns the summary as MLflow metrics, each by a flat name."""
     return {
         **{f"accuracy/{rule}": value for rule, value in summary.accuracy.items()},
         "coverage": summary.coverage,
@@ -219,9 +229,9 @@ def metrics(summary: Summary) -> dict[str, float]:
 
 
 def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:
-    """What runs a configuration's searches on these engines."""
+    """Returns what runs a configuration's searches on these engines."""
     config, generator = prepared.config, prepared.config.generator
-    setting = SearchContext(
+    context = SearchContext(
         engine=engine,
         codec=prepared.codec,
         generator=prepared.generator,
@@ -237,23 +247,23 @@ def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Co
         journal=journal,
     )
     return Controller(
-        setting,
+        context,
         ANSWERS[config.problems.answers],
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
-        policy=_policy(config),
-        rules=rules(scored=prepared.verifier is not None, chains=configured(config.strategy).needs_reviser),
+        allocator=_allocator(prepared),
+        rules=rules(scored=prepared.verifier is not None, chains=prepared.strategy.strategy.needs_reviser),
         searches_at_once=config.max_searches,
     )
 
 
-def _policy(config: Config) -> Allocator | None:
-    """None: equal shares."""
-    allocation = config.allocation
+def _allocator(prepared: Prepared) -> Allocator | None:
+    """None where each problem has a fixed share."""
+    allocation = prepared.config.allocation
     if allocation.name == "uniform":
         return None
     if allocation.name == COMPUTE_OPTIMAL:
-        return ComputeOptimal(read_policy(config.strategy["policy"]))
+        return ComputeOptimal(read_policy(prepared.strategy.params["policy"]))
     return Adaptive(
         allocation.confidence,
         allocation.round,

@@ -1,4 +1,4 @@
-"""Engines that run: Ray, and the pools that a configuration asks for. One session may serve many runs."""
+"""Running engines: Ray, and the pools that a run asks for. One session may serve many runs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
-from orchestrator.config.schema import ClusterConfig, Config, GeneratorConfig, ReviserConfig, VerifierConfig
-from orchestrator.strategies.registry import configured
+from orchestrator.config.preparation import Prepared
+from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
 
 
 class SessionObserver(Protocol):
-    """What watches engines start."""
+    """Watches engines start."""
 
-    def starting(self, replicas: int) -> None: ...
+    def starting(self, replicas: int) -> None:
+        """Is told how many replicas are about to start."""
 
-    def ready(self, info: ReplicaInfo) -> None: ...
+    def ready(self, info: ReplicaInfo) -> None:
+        """Is told that a replica can serve."""
 
-    def notice(self, line: str) -> None: ...
+    def notice(self, line: str) -> None:
+        """Is told, in one line, of a replica that is lost, awaited or back."""
 
 
 class Pools(NamedTuple):
-    """The pools that a run asks for; None where it needs none. Where the generators revise, the reviser
-    is the generator's own pool."""
+    """The pools that a run asks for; None where it needs none.
+
+    Where the generators revise, the reviser is the generator's own pool.
+    """
 
     generator: PoolSpec
     verifier: PoolSpec | None
@@ -39,20 +44,21 @@ class Pools(NamedTuple):
 
     @property
     def started(self) -> list[PoolSpec]:
-        """Each pool once."""
+        """Every pool once."""
         reviser = None if self.reviser == self.generator else self.reviser
         return [spec for spec in (self.generator, self.verifier, reviser) if spec is not None]
 
     def together_with(self, other: Pools) -> Pools | None:
-        """Pools that serve the runs of both, or None where one pool cannot be what both ask for."""
+        """Returns pools that serve the runs of both; None where one pool cannot be what both ask for."""
         pairs = list(zip(self, other, strict=True))
         if any(mine != its for mine, its in pairs if mine is not None and its is not None):
             return None
         return Pools(*(its if mine is None else mine for mine, its in pairs))  # type: ignore[arg-type]
 
 
-def pool_specs(config: Config) -> Pools:
-    """The pools that a configuration asks for."""
+def pool_specs(prepared: Prepared) -> Pools:
+    """Returns the pools that a run asks for."""
+    config = prepared.config
     delimiter = {"step_delimiter": config.generator.step_delimiter}
     marker = {"end_of_thinking": config.generator.end_of_thinking}
     generators = _pool_spec("generator", GeneratorActor, config.generator, config.cluster, delimiter | marker)
@@ -60,7 +66,7 @@ def pool_specs(config: Config) -> Pools:
     kind = {"kind": config.verifier.kind}
     verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, kind)
     revisers = None
-    if configured(config.strategy).has_reviser:
+    if prepared.strategy.strategy.has_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, delimiter)
         revisers = revisers or generators
     return Pools(generators, verifiers, revisers)
@@ -93,21 +99,24 @@ def _pool_spec(
 
 @dataclass(frozen=True)
 class Session:
-    """Running engines. ``startup_seconds``: what Ray and they took to start."""
+    """Running engines."""
 
     deployment: Deployment
     startup_seconds: float
+    """Seconds that Ray and the engines took to start."""
 
-    def pools_of(self, config: Config) -> list[Pool]:
-        """The pools that a run of ``config`` uses."""
-        asked = pool_specs(config).started
+    def pools_of(self, prepared: Prepared) -> list[Pool]:
+        """Returns the pools that a run uses."""
+        asked = pool_specs(prepared).started
         return [pool for pool in self.deployment.pools if pool.spec in asked]
 
 
 @asynccontextmanager
 async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserver) -> AsyncIterator[Session]:
-    """Start or join Ray, start the pools, and take both down at the end, whatever it was. Raises
-    PoolFailed where they do not start."""
+    """Starts or joins Ray, starts the pools, and takes both down at the end, however it ends.
+
+    Raises PoolFailed where they do not start.
+    """
     began = time.monotonic()
     specs = pools.started
     observer.starting(sum(spec.replicas for spec in specs))

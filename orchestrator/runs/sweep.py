@@ -7,6 +7,7 @@ again, a cell that was cut short goes on from its journal, and one that fails co
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -17,11 +18,15 @@ from actors.messages import PoolFailed
 from orchestrator.config.preparation import fingerprint
 from orchestrator.config.schema import ClusterConfig
 from orchestrator.durability.journal import fingerprint_in, hold
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
+from orchestrator.runs.controller import FATAL
 from orchestrator.runs.grid import Grid, GridCell
+from orchestrator.runs.log import logged
 from orchestrator.runs.run import SUMMARY, Run, RunObserver
 from orchestrator.runs.session import Pools, Session, SessionObserver, pool_specs, session
 from orchestrator.tracking.tracker import Tracker, status_of
+
+log = logging.getLogger(__name__)
 
 State = Literal["kept", "done", "failed"]
 """Of a cell: finished by an earlier command, finished by this one, or not."""
@@ -98,7 +103,8 @@ class Sweep:
         parent.artifact(directory / "sweep.yaml")
         ended: BaseException | None = None
         try:
-            outcomes = await self._run(observer, parent)
+            with logged(directory, config.log_level):
+                outcomes = await self._run(observer, parent)
             failed = sum(outcome.state == "failed" for outcome in outcomes)
             ended = RuntimeError(f"{failed} cells failed") if failed else None
         except BaseException as error:
@@ -128,11 +134,15 @@ class Sweep:
                             try:
                                 ended(await self._search(cell, engines, observer, parent))
                             except Exception as error:
-                                ended(CellOutcome(cell, "failed", error=_line(error)))
+                                log.exception("cell %s failed", cell.key)
+                                line = in_one_line(error, frame=not isinstance(error, FATAL))
+                                ended(CellOutcome(cell, "failed", error=line))
                                 usable = not isinstance(error, PoolFailed)  # the next ones get new engines
                 except Exception as error:  # engines that do not start
+                    log.exception("engines for %d cells do not start", len(waiting))
                     while waiting:
-                        ended(CellOutcome(waiting.popleft(), "failed", error=_line(error)))
+                        failed = in_one_line(error)
+                        ended(CellOutcome(waiting.popleft(), "failed", error=failed))
         return outcomes
 
     async def _search(
@@ -180,7 +190,7 @@ def grouped(cells: Sequence[GridCell]) -> list[tuple[Pools, deque[GridCell]]]:
     """The cells by the engines that can serve them, in the order of the first of each group."""
     groups: list[tuple[Pools, deque[GridCell]]] = []
     for cell in cells:
-        asked = pool_specs(cell.config)
+        asked = pool_specs(cell.prepared)
         for index, (pools, members) in enumerate(groups):
             if (both := pools.together_with(asked)) is not None:
                 groups[index] = (both, members)
@@ -189,8 +199,3 @@ def grouped(cells: Sequence[GridCell]) -> list[tuple[Pools, deque[GridCell]]]:
         else:
             groups.append((asked, deque([cell])))
     return groups
-
-
-def _line(error: Exception) -> str:
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

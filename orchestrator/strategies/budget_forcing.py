@@ -8,7 +8,7 @@ from orchestrator.errors import BadInput
 from orchestrator.search.draft import Draft
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
-from orchestrator.strategies.definition import at_least, strategy
+from orchestrator.strategies.definition import RunFacts, at_least, strategy
 
 
 def check(
@@ -30,7 +30,23 @@ def check(
         raise BadInput("strategy.wait", wait, "allowed: one or more characters")
 
 
-@strategy(check=check, needs_thinking=True)
+def check_run(facts: RunFacts, max_thinking_tokens: int, answer_prefix: str, **others: object) -> None:
+    """Raises BadInput unless the longest thinking, the text that cuts it and one token of an answer fit in a
+    solution."""
+    marker = facts.codec.end_of_thinking
+    assert marker is not None
+    cut = len(facts.codec.continuation(closing(marker, answer_prefix)))
+    most = facts.max_tokens - cut - 1
+    if max_thinking_tokens > most:
+        raise BadInput(
+            "strategy.max_thinking_tokens",
+            max_thinking_tokens,
+            f"generator.max_tokens is {facts.max_tokens}, and {cut} tokens cut the thinking; "
+            f"allowed: {most} or less",
+        )
+
+
+@strategy(check=check, check_run=check_run, needs_thinking=True)
 async def budget_forcing(
     ops: Operations,
     *,

@@ -1,5 +1,7 @@
-"""What a strategy is. Its parameters are its arguments after the operations, their types those of their
-defaults."""
+"""What a strategy is: a coroutine, its parameters and their checks, and what it needs of a run.
+
+The parameters are the arguments after the operations. Their types are those of their defaults.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +11,65 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput
+from orchestrator.problems.codec import Codec
 from orchestrator.search.tree import Node
 
 if TYPE_CHECKING:
     from orchestrator.search.operations import Operations
 
 Search = Callable[..., Awaitable[Sequence[Node]]]
+"""``search(ops, **params)`` returns the solutions of one problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a strategy's own check may know of the run: models by name, lengths in tokens."""
+
+    codec: Codec
+    generator: str
+    verifier: str | None
+    aggregation: str
+    max_tokens: int
+    """The most tokens of a solution."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A search coroutine ``search(ops, **params)``, the check of its parameters, and what it cannot do
-    without: a verifier's scores to guide it (selection may want them in any case), a reviser, or a generator
-    whose thinking ends with a known marker. ``words``: what a parameter takes beside values of its
-    default's type. ``within`` names the other strategies that it may run, given its parameters; what those
-    need it needs too (``configured``). ``may_revise``: it may ask for revisions though it does not say so; a
-    reviser is there for it, and whether the contexts of revisions fit is its own affair."""
+    """A search coroutine with what a run must know of it."""
 
     name: str
     search: Search
     check: Callable[..., None] | None = None
+    """``check(**params)`` raises BadInput where the parameters cannot be used."""
+    check_run: Callable[..., None] | None = None
+    """``check_run(facts, **params)`` raises BadInput where the parameters do not fit the run."""
     needs_verifier: bool = False
+    """The scores of steps guide the search. (Selection may want scores in any case.)"""
     needs_reviser: bool = False
     needs_thinking: bool = False
+    """The generator's thinking must end with a known marker."""
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By parameter: the words that it takes beside values of its default's type."""
     within: Callable[..., Sequence[str]] | None = None
+    """``within(**params)`` names the other strategies that this one may run; it needs what those need."""
     may_revise: bool = False
+    """It may ask for revisions without saying so. Then a reviser is there, and whether the contexts of
+    revisions fit is the strategy's own affair."""
 
     @property
     def has_reviser(self) -> bool:
-        """Whether a run of it has a reviser."""
+        """Whether a run of this strategy has a reviser."""
         return self.needs_reviser or self.may_revise
 
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
+        """Searches one problem with these parameters; the others have their defaults."""
         return self.search(ops, **params)
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Defaults overridden by ``given``. Raises BadInput for an unknown name, a wrong type, or
-        what the strategy's own check refuses."""
+        """Returns the defaults overridden by ``given``.
+
+        Raises BadInput for an unknown name, a wrong type, or what the strategy's own check refuses.
+        """
         known = self._defaults()
         for name, value in given.items():
             if name not in known:
@@ -71,32 +94,68 @@ class Strategy:
         if not arguments or arguments[0].kind in named:
             raise BadInput("strategy.name", self.name, "its first parameter must be the operations: (ops, …)")
         known = {}
-        for each in arguments[1:]:
-            if each.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        for argument in arguments[1:]:
+            if argument.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 continue
-            if each.default is inspect.Parameter.empty:
-                raise BadInput("strategy.name", self.name, f"its parameter {each.name} needs a default")
-            if each.kind is not inspect.Parameter.POSITIONAL_ONLY:  # those are given by name
-                known[each.name] = each.default
+            if argument.default is inspect.Parameter.empty:
+                raise BadInput("strategy.name", self.name, f"its parameter {argument.name} needs a default")
+            if argument.kind is not inspect.Parameter.POSITIONAL_ONLY:  # those are given by name
+                known[argument.name] = argument.default
         return known
+
+
+@dataclass(frozen=True)
+class BoundStrategy:
+    """A strategy with its parameters: what one run searches its problems with."""
+
+    strategy: Strategy
+    params: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The strategy's name."""
+        return self.strategy.name
+
+    @property
+    def section(self) -> dict[str, Any]:
+        """The ``strategy`` section of a configuration that asks for exactly this."""
+        return {"name": self.name, **self.params}
+
+    def __call__(self, ops: Operations) -> Awaitable[Sequence[Node]]:
+        """Searches one problem."""
+        return self.strategy.search(ops, **self.params)
+
+    def check_run(self, facts: RunFacts) -> None:
+        """Raises BadInput where the parameters do not fit the run."""
+        if self.strategy.check_run is not None:
+            self.strategy.check_run(facts, **self.params)
 
 
 def strategy(
     *,
     check: Callable[..., None] | None = None,
+    check_run: Callable[..., None] | None = None,
     needs_verifier: bool = False,
     needs_reviser: bool = False,
     needs_thinking: bool = False,
     words: Mapping[str, Sequence[str]] | None = None,
     within: Callable[..., Sequence[str]] | None = None,
 ) -> Callable[[Search], Strategy]:
-    """Make a coroutine function a strategy of its own name."""
+    """Makes a coroutine function a strategy of its own name; the arguments are the fields of Strategy."""
     return lambda search: Strategy(
-        search.__name__, search, check, needs_verifier, needs_reviser, needs_thinking, words or {}, within
+        name=search.__name__,
+        search=search,
+        check=check,
+        check_run=check_run,
+        needs_verifier=needs_verifier,
+        needs_reviser=needs_reviser,
+        needs_thinking=needs_thinking,
+        words=words or {},
+        within=within,
     )
 
 
 def at_least(key: str, value: float, least: float) -> None:
-    """Raise BadInput unless ``least <= value``, and is finite."""
+    """Raises BadInput unless ``value`` is finite and not below ``least``."""
     if not least <= value < float("inf"):  # so written, it refuses NaN too
         raise BadInput(key, value, f"allowed: {least} or more")

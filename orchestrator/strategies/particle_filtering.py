@@ -44,5 +44,6 @@ def resample(
     """As many particles, drawn with replacement in proportion to their weights."""
     held = [min(max(value, EDGE), 1 - EDGE) for value in values]
     logits = [math.log(value / (1 - value)) / temperature for value in held]
-    weights = [math.exp(logit - max(logits)) for logit in logits]
+    highest = max(logits)
+    weights = [math.exp(logit - highest) for logit in logits]
     return rng.choices(particles, weights, k=len(particles))

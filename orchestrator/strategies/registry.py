@@ -1,50 +1,26 @@
-"""Search strategies: one file each, reading like its paper's pseudocode.
-
-A strategy is a coroutine over a few operations and knows neither Ray, vLLM nor MLflow. It is
-deterministic given its operations' results, which is all that durable execution asks of it.
-"""
+"""Finds a strategy by its name, or a user's own in a Python file."""
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import BadInput, one_of
-from orchestrator.strategies import (
-    beam_search,
-    best_of_n,
-    budget_forcing,
-    compute_optimal,
-    dvts,
-    early_rejection,
-    lookahead,
-    mcts,
-    particle_filtering,
-    rebase,
-    revisions,
-)
-from orchestrator.strategies.definition import Strategy
-
-REGISTRY: dict[str, Strategy] = {
-    strategy.name: strategy
-    for strategy in (
-        best_of_n.best_of_n,
-        beam_search.beam_search,
-        lookahead.lookahead,
-        dvts.dvts,
-        rebase.rebase,
-        mcts.mcts,
-        particle_filtering.particle_filtering,
-        revisions.revisions,
-        budget_forcing.budget_forcing,
-        early_rejection.early_rejection,
-        compute_optimal.compute_optimal,
-    )
-}
+from orchestrator.strategies.beam_search import beam_search
+from orchestrator.strategies.best_of_n import best_of_n
+from orchestrator.strategies.budget_forcing import budget_forcing
+from orchestrator.strategies.compute_optimal import compute_optimal_among
+from orchestrator.strategies.definition import BoundStrategy, Strategy
+from orchestrator.strategies.dvts import dvts
+from orchestrator.strategies.early_rejection import early_rejection
+from orchestrator.strategies.lookahead import lookahead
+from orchestrator.strategies.mcts import mcts
+from orchestrator.strategies.particle_filtering import particle_filtering
+from orchestrator.strategies.rebase import rebase
+from orchestrator.strategies.revisions import revisions
+from orchestrator.strategies.user_file import load_attribute
 
 ELSEWHERE = {
     "self_consistency": "best_of_n, read by the rule majority; verifier.model=null does without a verifier",
@@ -52,12 +28,14 @@ ELSEWHERE = {
     "weighted_best_of_n": "best_of_n: each selection rule gives its answer",
     "beam": "beam_search",
 }
-"""What a user may look for by another name."""
+"""Other names that a user may look for, and what they are called here."""
 
 
 def find(name: object) -> Strategy:
-    """The strategy of that name, or a user's own: ``path/to/file.py:function``. Raises BadInput that
-    lists the names there are, or says why the file gives none."""
+    """Returns the strategy of that name, or the one in ``path/to/file.py:function``.
+
+    Raises BadInput that lists the names there are, or says why the file gives none.
+    """
     if isinstance(name, str) and ".py:" in name:
         return _from_file(name)
     if not isinstance(name, str) or name not in REGISTRY:
@@ -67,37 +45,49 @@ def find(name: object) -> Strategy:
     return REGISTRY[name]
 
 
-def configured(chosen: Mapping[str, Any]) -> Strategy:
-    """The strategy of a configuration (its name and parameters), which needs what those need that it may
-    run itself. Raises BadInput."""
-    found = find(chosen.get("name"))
-    if found.within is None:
-        return found
-    params = found.parameters({str(key): value for key, value in chosen.items() if key != "name"})
-    inner = [find(name) for name in found.within(**params)]
-    return replace(
-        found,
-        needs_reviser=any(each.needs_reviser for each in inner),
-        needs_thinking=any(each.needs_thinking for each in inner),
-        may_revise=any(each.may_revise for each in inner),
+REGISTRY: dict[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        best_of_n,
+        beam_search,
+        lookahead,
+        dvts,
+        rebase,
+        mcts,
+        particle_filtering,
+        revisions,
+        budget_forcing,
+        early_rejection,
+        compute_optimal_among(find),
     )
+}
+
+
+def resolve(section: Mapping[str, Any]) -> BoundStrategy:
+    """Returns the strategy of a configuration's ``strategy`` section, its parameters checked and bound.
+
+    It needs what the strategies need that it may run itself. Raises BadInput.
+    """
+    found = find(section.get("name"))
+    params = found.parameters({str(key): value for key, value in section.items() if key != "name"})
+    if found.within is not None:
+        inner = [find(name) for name in found.within(**params)]
+        found = replace(
+            found,
+            needs_reviser=any(strategy.needs_reviser for strategy in inner),
+            needs_thinking=any(strategy.needs_thinking for strategy in inner),
+            may_revise=any(strategy.may_revise for strategy in inner),
+        )
+    return BoundStrategy(found, params)
 
 
 def _from_file(name: str) -> Strategy:
-    """``async def f(ops, *, n: int = 16)`` of a Python file; ``@strategy`` may add a check, and what it
-    needs. Without that it may still revise: nobody can tell from outside."""
-    path, _, attribute = name.rpartition(":")
-    spec = importlib.util.spec_from_file_location(f"strategy_{Path(path).stem}", path)
-    if spec is None or spec.loader is None or not Path(path).is_file():
-        raise BadInput("strategy.name", name, "allowed: path/to/file.py:function of a file that exists")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise BadInput("strategy.name", name, f"the file does not run: {error!r}") from error
-    found = getattr(module, attribute, None)
+    """``async def f(ops, *, n: int = 16)`` of a Python file. ``@strategy`` may add checks and needs; without
+    it the function may still revise, since nobody can tell from outside."""
+    found = load_attribute("strategy.name", name)
     if isinstance(found, Strategy):
         return replace(found, name=name)
     if not inspect.iscoroutinefunction(found):
+        path, _, attribute = name.rpartition(":")
         raise BadInput("strategy.name", name, f"{path} has no coroutine function (async def) {attribute}")
     return Strategy(name, found, may_revise=True)

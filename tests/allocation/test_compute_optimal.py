@@ -14,6 +14,7 @@ from orchestrator.allocation.compute_optimal import NOTHING, ComputeOptimal
 from orchestrator.allocation.policy import Choice, Policy, Row, read_policy
 from orchestrator.allocation.rounds import REFUSED, Asking
 from orchestrator.budget.ledger import Lease
+from orchestrator.config.checks import check_strategy
 from orchestrator.config.loading import load
 from orchestrator.errors import BadInput
 from orchestrator.problems.answers import ANSWERS
@@ -21,7 +22,7 @@ from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
 from orchestrator.search.selection import Candidate
-from orchestrator.strategies.registry import find
+from orchestrator.strategies.registry import find, resolve
 from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import CODEC, POLICY, ScriptedEngine, letters, setting
 
@@ -124,7 +125,7 @@ PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
 async def run(budget: int, jitter: random.Random | None = None):
     engine = ScriptedEngine(letters(3), lambda text: 0.9 if EASY in text[:3] else 0.25, jitter=jitter)
     control = Controller(
-        setting(engine), ANSWERS["exact"], Lease(budget), policy=ComputeOptimal(read_policy(POLICY))
+        setting(engine), ANSWERS["exact"], Lease(budget), allocator=ComputeOptimal(read_policy(POLICY))
     )
     search = partial(find("compute_optimal").search, policy=POLICY)
     return control, await control.run(PROBLEMS, PROMPTS, search)
@@ -153,9 +154,13 @@ async def test_the_budget_is_kept_and_every_search_ends(budget):
 
 
 def test_it_needs_the_strategy_whose_policy_it_follows():
+    def check(*overrides):
+        config = load(LAB_CONFIG, overrides)
+        check_strategy(config, resolve(config.strategy))
+
     with pytest.raises(BadInput, match=r"allocation.name.*with strategy compute_optimal"):
-        load(LAB_CONFIG, ["allocation.name=compute_optimal"])
+        check("allocation.name=compute_optimal")
     policy = ["strategy.name=compute_optimal", f"strategy.policy={POLICY}"]
-    assert load(LAB_CONFIG, [*policy, "allocation.name=compute_optimal"]).allocation.name == "compute_optimal"
+    check(*policy, "allocation.name=compute_optimal")
     with pytest.raises(BadInput, match=r"allocation.name: 'adaptive'.*uniform or compute_optimal"):
-        load(LAB_CONFIG, [*policy, "allocation.name=adaptive"])
+        check(*policy, "allocation.name=adaptive")

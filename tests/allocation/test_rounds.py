@@ -49,7 +49,7 @@ async def run(engine: ScriptedEngine, policy=None, *, search=BEST_OF_50, budget=
         setting(engine, journal=journal),
         ANSWERS["exact"],
         Lease(budget),
-        policy=policy or two_each_until(0.45),
+        allocator=policy or two_each_until(0.45),
     )
     return control, await control.run(PROBLEMS, PROMPTS, search)
 

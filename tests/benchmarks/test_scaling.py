@@ -43,7 +43,7 @@ async def calls_an_operation(
     engine = ScriptedEngine(letters(steps, length=1))
     params = {"width": 4} if strategy == "beam_search" else {}
     control = Controller(
-        setting(engine), ANSWERS["exact"], Lease(10**12), searches_at_once=problems, policy=policy
+        setting(engine), ANSWERS["exact"], Lease(10**12), searches_at_once=problems, allocator=policy
     )
     asked = [Problem(f"p{i}", f"{i}?", "aaa") for i in range(problems)]
     search = partial(find(strategy).search, n=n, **params)

@@ -13,6 +13,7 @@ import ray
 from orchestrator.commands.cli import run_command
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.config.schema import LAB_MODELS
+from orchestrator.strategies.registry import resolve
 from tests.support.paths import CONFIGS, OWN_STRATEGY
 
 LAB_CONFIG = str(CONFIGS / "lab.yaml")
@@ -153,8 +154,9 @@ def test_a_file_inherits_and_its_strategy_replaces_the_bases(tmp_path):
 def test_naming_another_strategy_drops_the_parameters_of_the_first_and_the_same_one_keeps_them():
     from orchestrator.config.loading import load
 
-    assert load(LAB_CONFIG, ["strategy.name=best_of_n"]).strategy == {"name": "best_of_n", "n": 16}
-    same = load(LAB_CONFIG, ["strategy.name=beam_search", "strategy.n=8"]).strategy
+    other = resolve(load(LAB_CONFIG, ["strategy.name=best_of_n"]).strategy).section
+    assert other == {"name": "best_of_n", "n": 16}
+    same = resolve(load(LAB_CONFIG, ["strategy.name=beam_search", "strategy.n=8"]).strategy).section
     assert same == {"name": "beam_search", "n": 8, "width": 4, "max_rounds": 40}
 
 

@@ -6,13 +6,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
 
 from orchestrator.config.loading import load
-from orchestrator.config.preparation import Prepared, fingerprint, prepare
+from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.durability.journal import Journal, JournalMismatch
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.run import SUMMARY, Run, unfinished
@@ -83,15 +84,18 @@ class FullDisk:
 
 async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_path, monkeypatch):
     monkeypatch.setattr("orchestrator.runs.run.Tracker", MagicMock())
-    monkeypatch.setattr(
-        "orchestrator.durability.journal.GATHER_SECONDS", 60
-    )  # nothing is committed before it must be
+    # Nothing is committed before it must be.
+    monkeypatch.setattr("orchestrator.durability.journal.GATHER_SECONDS", 60)
     config = load(LAB_CONFIG, [f"runs={tmp_path}", "strategy={name: best_of_n, n: 2}", "verifier.model=null"])
-    prompts = [CODEC.encode("1+1?")]
-    prepared = Prepared(
-        config, [Problem("p", "1+1?", "")], prompts, CODEC, GENERATOR, None, None, flops_budget(10**12)
+    prepared = replace(
+        prepare(config),
+        problems=[Problem("p", "1+1?", "")],
+        prompts=[CODEC.encode("1+1?")],
+        codec=CODEC,
+        generator=GENERATOR,
+        budget=flops_budget(10**12),
     )
-    session = SimpleNamespace(pools_of=lambda config: [], deployment=Engines(), startup_seconds=0.0)
+    session = SimpleNamespace(pools_of=lambda prepared: [], deployment=Engines(), startup_seconds=0.0)
 
     async def finished(name: str, full: bool) -> bool:
         with Run(prepared, name) as run:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from orchestrator.problems.answers import ANSWERS, Apart, Math
+from orchestrator.problems.answers import ANSWERS, AnswersFailed, Apart, Math
 
 
 def test_exact_is_the_whole_text_without_space_at_its_ends():
@@ -64,3 +66,27 @@ def test_a_tower_of_powers_is_wrong_and_not_the_end(monkeypatch):
     assert not answers.correct(tower or r"9^{9^{9^9}}", "42")
     assert answers.correct(answers.extract(r"\boxed{42}"), "42")
     answers._apart._end()
+
+
+def test_a_process_that_cannot_start_is_an_error_and_never_no_answer(tmp_path, monkeypatch):
+    (tmp_path / "math_verify.py").write_text("raise ImportError('a broken installation')")
+    monkeypatch.syspath_prepend(tmp_path)
+    answers = Math()
+    with pytest.raises(AnswersFailed, match=r"does not start .ImportError: a broken installation"):
+        answers.extract(r"\boxed{1}")
+
+
+def die_once(mark: str) -> str:
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os._exit(3)
+    return "answered"
+
+
+def test_a_process_that_dies_is_replaced_and_the_answer_read_again(tmp_path, caplog):
+    apart = Apart(20.0)
+    assert apart(die_once, str(tmp_path / "mark"), otherwise="lost") == "answered"
+    assert apart(os._exit, 4, otherwise="it ends every process") == "it ends every process"
+    assert apart(len, "four", otherwise=None) == 4
+    assert [record.args[0] for record in caplog.records] == [3, 4, 4], "exit statuses are said"
+    apart._end()

@@ -153,3 +153,10 @@ def test_the_examples_are_sweeps(name, problems, cells, difficulty, monkeypatch)
     assert len([cell for cell in found.cells if cell.role == "cell"]) == cells
     assert len([cell for cell in found.cells if cell.role == "difficulty"]) == difficulty
     assert {cell.config.problems.split for cell in found.cells} == {problems}
+
+
+def test_cells_share_their_problems_and_prompts(tmp_path):
+    section = "{grid: {seed: [0, 1], problems.limit: [2, 3]}}"
+    cells = sweep(tmp_path, section).cells
+    prompts = {(len(cell.prepared.prompts), id(cell.prepared.prompts)) for cell in cells}
+    assert sorted(count for count, _ in prompts) == [2, 3], "one list for each set of problems"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.analysis.estimators import pass_at_k as unbiased
 from orchestrator.analysis.estimators import wilson
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.runs.results import pass_at_k, summarise
+from orchestrator.runs.results import ResultsFile, pass_at_k, summarise
 from orchestrator.runs.run import metrics
 from orchestrator.search.context import Usage
 from tests.support.scripted import flops_budget
@@ -85,3 +88,17 @@ def test_a_summary_is_json_whose_keys_are_words():
     loaded = json.loads(json.dumps(summary([samples(True, False)]).to_dict()))
     assert loaded["pass_at_k"]["1"]["value"] == 0.5
     assert loaded["intervals"]["coverage"][1] <= 1
+
+
+def test_a_result_is_on_disk_as_soon_as_its_search_has_ended(tmp_path):
+    first, second = samples(True, False), result(error="ValueError: no")
+    (tmp_path / "results.jsonl").write_text("of the part before it was killed")
+    file = ResultsFile(tmp_path)
+    file.add(second)
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["error"] for line in lines] == ["ValueError: no"]
+    file.add(first)
+    rows = pq.read_table(file.close([first, second])).to_pylist()
+    assert [row["covered"] for row in rows] == [True, False]
+    assert len(rows[0]["solutions"]) == 2
+    assert not (tmp_path / "results.jsonl").exists()

@@ -11,7 +11,7 @@ import yaml
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.errors import BadInput
-from orchestrator.strategies.registry import configured, find
+from orchestrator.strategies.registry import find, resolve
 from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import EOS, POLICY, ScriptedEngine, letters, operations
 
@@ -123,11 +123,11 @@ def test_a_policy_needs_what_its_choices_need(tmp_path):
     plain = [{"flops": 1.0, "bins": [row | {"bin": number} for number in (1, 2, 3)]}]
 
     def needed(path):
-        return configured({"name": "compute_optimal", "policy": path}).needs_reviser
+        return resolve({"name": "compute_optimal", "policy": path}).strategy.needs_reviser
 
     assert needed(POLICY)
     assert not needed(policy(tmp_path, budgets=plain))
-    assert not configured({"name": "best_of_n", "n": 4}).needs_reviser
+    assert not resolve({"name": "best_of_n", "n": 4}).strategy.needs_reviser
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_policy_needs_what_its_choices_need(tmp_path):
 )
 def test_a_policy_that_chooses_what_cannot_run_is_refused(tmp_path, strategy, said):
     with pytest.raises(BadInput, match=said) as caught:
-        config(chosen(tmp_path, strategy))
+        prepare(config(chosen(tmp_path, strategy)))
     assert caught.value.key == "strategy.policy"
 
 
@@ -156,9 +156,9 @@ def test_a_policy_is_for_the_models_it_was_fitted_with(tmp_path):
         prepare(config(POLICY, "verifier.aggregation=min"))
     assert caught.value.key == "verifier.aggregation"
     with pytest.raises(BadInput, match="needs a verifier"):
-        config(POLICY, "verifier.model=null")
+        prepare(config(POLICY, "verifier.model=null"))
     with pytest.raises(BadInput, match="ttc fit wrote"):
-        config(str(tmp_path / "none.yaml"))
+        prepare(config(str(tmp_path / "none.yaml")))
 
 
 def test_another_policy_is_another_run(tmp_path):

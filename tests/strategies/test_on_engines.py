@@ -30,7 +30,7 @@ async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
     overrides = ["strategy.name=revisions", "reviser.format=lab", r'generator.end_of_thinking="\n"']
     overrides += ["generator.engine.max_model_len=384", "verifier.engine.max_model_len=384"]
     prepared = prepare(load(CONFIG, [*overrides, "generator.replicas=1", "problems.limit=6"]))
-    generators, verifiers, _ = pool_specs(prepared.config)
+    generators, verifiers, _ = pool_specs(prepared)
     connect(None, [generators, verifiers])
     deployment = Deployment(generators, verifiers)
     found = {}

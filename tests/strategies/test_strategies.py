@@ -207,8 +207,8 @@ async def test_a_users_own_strategy_may_revise_without_saying_so(tmp_path):
     own = [f"strategy={{name: '{tmp_path}/own.py:chain'}}", f"runs={tmp_path}", "problems.limit=1"]
 
     def prepared(*overrides):
-        config = load(LAB_CONFIG, [*own, *overrides])
-        return prepare(config), pool_specs(config)
+        ready = prepare(load(LAB_CONFIG, [*own, *overrides]))
+        return ready, pool_specs(ready)
 
     generators, pools = prepared()
     assert generators.reviser is generators.generator
@@ -222,7 +222,7 @@ async def test_a_users_own_strategy_may_revise_without_saying_so(tmp_path):
     assert plain.reviser is None
     assert plain.budget == generators.budget == revisers.budget
 
-    assert controller_of(generators, ScriptedEngine(), None).setting.reviser is generators.reviser
+    assert controller_of(generators, ScriptedEngine(), None).context.reviser is generators.reviser
     assert len(await find(generators.config.strategy["name"])(operations(ScriptedEngine()), length=3)) == 3
 
 

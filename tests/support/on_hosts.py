@@ -56,7 +56,7 @@ class Notices(Watcher):
 async def main(address: str, runs: Path) -> None:
     config = load(LAB_CONFIG, [*CONFIG, f"cluster.address={address}", f"runs={runs}"])
     prepared, notices = prepare(config), Notices()
-    async with session(pool_specs(config), config.cluster, notices) as engines:
+    async with session(pool_specs(prepared), config.cluster, notices) as engines:
 
         async def search(name: str) -> End:
             with Run(prepared, name) as run:

@@ -173,13 +173,13 @@ def label(tmp_path, monkeypatch, capsys):
     def command(*overrides: str, rows: int = 0, unpaid: int = 0):
         ran = []
 
-        def run(config, as_json, errors, *, run_id, make_search, role, instead):
+        def run(prepared, as_json, errors, *, run_id, search, role, instead):
             assert role == "label", "so that no report compares it"
-            labeller = make_search(CODEC)
+            labeller = search
             assert instead == labeller.name, "its journal goes on with no other"
             labeller.rows += [LabelledSolution("p", "1", ("2",), (1.0,), (1, 2), (2,))] * rows
             labeller.unpaid += ["p"] * unpaid
-            ran.append(config)
+            ran.append(prepared.config)
             return 0
 
         monkeypatch.setattr(launch, "run", run)

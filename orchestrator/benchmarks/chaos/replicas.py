@@ -82,7 +82,7 @@ async def replica_trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIte
 
 async def _trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIterator[Trial]:
     watcher = Watcher()
-    async with session(pool_specs(prepared.config), prepared.config.cluster, watcher) as engines:
+    async with session(pool_specs(prepared), prepared.config.cluster, watcher) as engines:
 
         async def search() -> RunOutcome:
             name = f"chaos-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,36 @@
+"""The log of a run: a file that keeps warnings, progress and the traceback of every failure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FILE = "run.log"
+"""The file's name in the directory of a run or a sweep."""
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@contextmanager
+def logged(directory: Path, level: str) -> Iterator[None]:
+    """Appends what this process's modules log at ``level`` or above to the log in ``directory``.
+
+    ``level`` is debug, info, warning or error. Raises OSError where the disk takes no file.
+    """
+    handler = logging.FileHandler(directory / FILE, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setLevel(level.upper())
+    loggers = [logging.getLogger(name) for name in ("orchestrator", "actors")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        # The log of a sweep and that of its cell are open at once, each at its own level.
+        logger.setLevel(min(logger.level, handler.level) if logger.level else handler.level)
+    try:
+        yield
+    finally:
+        for logger, former in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(former)
+        handler.close()

@@ -1,0 +1,59 @@
+"""A failure keeps its traceback in the log, and its last frame in the line that is shown."""
+
+from __future__ import annotations
+
+import logging
+
+from orchestrator.budget.ledger import Lease
+from orchestrator.problems.answers import ANSWERS
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import Controller
+from orchestrator.runs.log import FILE, logged
+from orchestrator.strategies.registry import resolve
+from tests.support.scripted import CODEC, ScriptedEngine, letters, setting
+
+BREAKS = """
+async def search(ops):
+    await ops.sample(ops.root, 1)
+    return helper(ops)
+
+
+def helper(ops):
+    return 1 / 0
+"""
+
+
+async def test_a_strategy_that_breaks_is_in_the_log_and_its_line_is_shown(tmp_path):
+    path = tmp_path / "breaks.py"
+    path.write_text(BREAKS)
+    problems = [Problem("p", "1+1?", "2")]
+    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], Lease(10**12))
+    with logged(tmp_path, "info"):
+        (result,) = await control.run(problems, [CODEC.encode("1+1?")], resolve({"name": f"{path}:search"}))
+    assert result.error == f"ZeroDivisionError: division by zero ({path}:8 in helper)"
+    log = (tmp_path / FILE).read_text()
+    assert "ERROR orchestrator.runs.controller: the search of problem p failed" in log
+    assert f'File "{path}", line 4, in search' in log
+    assert "ZeroDivisionError" in log
+
+
+async def test_an_error_in_the_project_itself_is_placed_in_the_users_file(tmp_path):
+    path = tmp_path / "wrong.py"
+    path.write_text("async def search(ops):\n    return await ops.sample(ops.root, 'many')\n")
+    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], Lease(10**12))
+    (result,) = await control.run(
+        [Problem("p", "1+1?", "2")], [CODEC.encode("1+1?")], resolve({"name": f"{path}:search"})
+    )
+    assert f"{path}:2 in search" in result.error
+
+
+def test_a_log_has_the_level_that_is_asked_for_and_is_continued(tmp_path):
+    log = logging.getLogger("orchestrator.runs.run")
+    before = logging.getLogger("orchestrator").level
+    for level in ("warning", "debug"):
+        with logged(tmp_path, level):
+            log.debug("small %s", level)
+            log.warning("large %s", level)
+    lines = [line.partition("run: ")[2] for line in (tmp_path / FILE).read_text().splitlines()]
+    assert lines == ["large warning", "small debug", "large debug"]
+    assert logging.getLogger("orchestrator").level == before
