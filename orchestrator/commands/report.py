@@ -119,11 +119,11 @@ def _track(
     runs: str,
 ) -> str | None:
     """Keep the page and its figures in MLflow; what could not be written, or None."""
-    from orchestrator.tracking.tracker import Tracker, passing
+    from orchestrator.tracking.tracker import Tracker, temporary_run_id
 
     name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
     tags = {"ttc.run_id": name, "ttc.role": ROLE}
-    tracker = Tracker(runs, passing("report"), experiment, asked, uri=uri, title=name, tags=tags)
+    tracker = Tracker(runs, temporary_run_id("report"), experiment, asked, uri=uri, title=name, tags=tags)
     # Copies: the page may have been made anew when the store takes this one.
     pages = {out.name: out.read_text(encoding="utf-8"), **{f"{each.name}.svg": each.svg for each in drawn}}
     for file, text in pages.items():

@@ -183,7 +183,7 @@ def train(
     """Train a verifier, say how good it is, and log its curves to the MLflow store of ``runs`` (None:
     nowhere)."""
     config.check()
-    from orchestrator.tracking.tracker import Tracker, passing
+    from orchestrator.tracking.tracker import Tracker, temporary_run_id
     from orchestrator.verifiers.label import read_labels
     from orchestrator.verifiers.measures import describe
     from orchestrator.verifiers.train import train
@@ -192,7 +192,7 @@ def train(
     tracker = None
     if runs is not None:
         params = {"backbone": backbone, "solutions": len(rows), **asdict(config)}
-        tracker = Tracker(runs, passing(out.name), experiment, params, title=out.name)
+        tracker = Tracker(runs, temporary_run_id(out.name), experiment, params, title=out.name)
     track = tracker.metrics if tracker is not None else lambda metrics: None
     status = "FAILED"
     try:

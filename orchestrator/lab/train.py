@@ -12,7 +12,7 @@ from orchestrator.lab.train_reviser import ReviserRecipe, train_reviser
 from orchestrator.lab.training import LOG, Log
 from orchestrator.lab.verifiers import EXPERIMENT
 from orchestrator.lab.verifiers import RECIPES as VERIFIERS
-from orchestrator.tracking.tracker import Tracker, passing
+from orchestrator.tracking.tracker import Tracker, temporary_run_id
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 """The committed models, by the names of what is trained."""
@@ -69,7 +69,7 @@ def train_tracked(what: str, out: Path, seed: int, minutes: float | None, runs: 
     recipe = recipe_of(what)
     tracker = Tracker(
         runs,
-        passing(what),
+        temporary_run_id(what),
         EXPERIMENT,
         {"what": what, "seed": seed, "out": out.name, "recipe": asdict(recipe)},
         title=f"{what}-seed{seed}",

@@ -1,6 +1,6 @@
-"""A spool's entries, written to MLflow.
+"""Writes the entries of a spool to MLflow.
 
-All of it may be done twice, as it is after a crash between a call and its mark. MLflow's SQL store, which is
+Any call may be made twice, as it is after a crash between a call and its mark. MLflow's SQL store, which is
 also the server's, has a metric's name, value, time, step and run as its primary key and drops points that it
 has (``SqlAlchemyStore._log_metrics_once``); parameters that are there are left as they are; a file is
 overwritten, a trace merged; and a run is looked for by its begin's token before it is created. (A store of
@@ -15,28 +15,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.durability.files import write_atomically
+from orchestrator.errors import in_one_line
 from orchestrator.tracking import traces
-from orchestrator.tracking.sender import Away, Refused
 from orchestrator.tracking.spool import Artifact, Begin, End, Entry, Metric, Param, Trace, Unreadable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ID = "mlflow_run_id"
-"""The file in a run's directory that remembers the MLflow run."""
+"""The file in a run's directory that holds the id of its MLflow run."""
 TOKEN = "ttc.begin"
-"""The tag that names the entry a run was created for."""
+"""The tag with the token of the entry that an MLflow run was created for."""
 UNUSABLE = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST"}
 UNUSABLE |= {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS", "NOT_FOUND"}
-"""MLflow's codes for calls that will not do. Missing permission and a missing endpoint are not among them:
-they speak of the credentials or of what answers in the server's place, and pass."""
+"""MLflow's error codes for calls that can never succeed. Missing permission and a missing endpoint are not
+among them: they speak of the credentials or of what answers in the server's place, and pass."""
+
+
+class Away(Exception):
+    """The store does not answer, or not for now: the same call may succeed later."""
+
+
+class Refused(Exception):
+    """The store will never take this call."""
 
 
 class MlflowStore:
-    """The MLflow run of a run's directory: ``run_id``, once it has one."""
+    """Writes to the MLflow run of one directory, whose id is ``run_id`` once it has one."""
 
     def __init__(self, uri: str, artifacts: str | None, directory: Path) -> None:
-        """``artifacts``: where a new experiment keeps its artifacts; None leaves it to the server."""
+        """``artifacts`` is the place where a new experiment keeps its artifacts; None leaves it to the
+        server."""
         self.uri = uri
         self._artifacts = artifacts
         self._directory = directory
@@ -44,7 +53,7 @@ class MlflowStore:
         self.run_id = _remembered(directory)
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """One call: entries of one kind. Raises Away or Refused."""
+        """Makes one call, with entries of one kind. Raises Away or Refused."""
         first = entries[0]
         if isinstance(first, Unreadable):
             raise Refused(f"not an entry: {first.line[:80]}")
@@ -55,7 +64,7 @@ class MlflowStore:
             except (Away, Refused) as error:  # without a run there is nothing to write the rest to
                 raise Away(str(error)) from error
             except Exception as error:
-                raise Away(line(error)) from error
+                raise Away(in_one_line(error)) from error
             return
         if self.run_id is None:
             raise Away(f"{self._directory / ID} is missing")
@@ -65,7 +74,9 @@ class MlflowStore:
             raise
         except Exception as error:
             names = f"{type(first).__name__.lower()} {_name(first)}"
-            raise Refused(f"{names}: {line(error)}") if final(error) else Away(line(error)) from error
+            raise (
+                Refused(f"{names}: {in_one_line(error)}") if final(error) else Away(in_one_line(error))
+            ) from error
 
     def _write(self, client: MlflowClient, run: str, entries: Sequence[Entry]) -> None:
         from mlflow import entities
@@ -102,7 +113,7 @@ class MlflowStore:
 
                 self._connected = MlflowClient(tracking_uri=self.uri)
             except Exception as error:
-                raise Away(line(error)) from error
+                raise Away(in_one_line(error)) from error
         return self._connected
 
     def _begin(self, client: MlflowClient, begin: Begin) -> None:
@@ -143,7 +154,7 @@ class MlflowStore:
 
 
 def final(error: Exception) -> bool:
-    """Whether the same call would fail again, whenever it is made. What is not known to, may not."""
+    """Tells whether the same call would fail again whenever it is made; an unknown error may not."""
     from mlflow.exceptions import MlflowException
     from requests import HTTPError
 
@@ -155,12 +166,6 @@ def final(error: Exception) -> bool:
     if isinstance(error, OSError):
         return False
     return isinstance(error, (TypeError, ValueError, NotImplementedError))
-
-
-def line(error: Exception) -> str:
-    """The error in one line."""
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
 
 
 def _remembered(directory: Path) -> str | None:

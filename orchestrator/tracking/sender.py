@@ -1,92 +1,136 @@
-"""From a spool to the tracking store: in order, nothing dropped, no faster than the store bears.
+"""Sends the spooled entries of a run to the tracking store: in order, nothing dropped, as fast as the store
+bears.
 
-What is written is marked only then, so a crash in between writes one call's entries again: the store must
-bear that (``mlflow_store`` says how MLflow does).
+An entry is marked only once it is written, so a crash in between writes the entries of one call again. The
+store must bear that; ``mlflow_store`` says how MLflow does.
 """
 
 from __future__ import annotations
 
+import shutil
+import threading
+import time
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Protocol
 
-from orchestrator.tracking.spool import Entry, Metric, Param
+from orchestrator.tracking.mlflow_store import Away, MlflowStore, Refused
+from orchestrator.tracking.spool import Entry, Held, Metric, Param, Spool
 
 LIMITS: dict[type, int] = {Metric: 1000, Param: 100}
-"""Entries in one call: what MLflow's log_batch takes at most; of other kinds, one."""
+"""The most entries in one call, by their kind: what MLflow's log_batch takes. One of any other kind."""
 LARGEST = max(LIMITS.values())
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 30.0
-"""How long to wait after the store was away once, and at most; doubled in between."""
+"""How long to wait after the store was away once, and at most; the wait doubles in between."""
 
 
-class Away(Exception):
-    """The store does not answer, or not for now: the same call may succeed later."""
+class Sender:
+    """Writes the entries of one spool to the store, in a thread of its own from ``start`` on."""
 
-
-class Refused(Exception):
-    """The store will never take this call."""
-
-
-class Store(Protocol):
-    def write(self, entries: Sequence[Entry]) -> None:
-        """One call: entries of one kind. Raises Away or Refused."""
-
-
-class Source(Protocol):
-    """A spool."""
-
-    def read(self, most: int) -> list[tuple[Entry, int]]: ...
-
-    def mark(self, position: int) -> None: ...
-
-
-class Pace:
-    """How much the next call takes, and how long to wait for it: the state of a delivery between calls."""
-
-    def __init__(self) -> None:
+    def __init__(self, spool: Spool, store: MlflowStore, *, temporary: bool = False) -> None:
+        """``temporary``: the spool's directory is removed once all is written."""
+        self.away = "too slow"
+        """Why not all is written yet."""
+        self.refused: list[str] = []
+        """Why the store did not take some entries, one line for each."""
+        self._spool, self._store, self._temporary = spool, store, temporary
         self._most = LARGEST
         self._failures = 0
+        self._progress = 0.0
+        self._logged, self._closed, self._left = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._send_all, name="tracking", daemon=True)
 
-    def call(self, waiting: Sequence[Entry]) -> Sequence[Entry]:
-        """The entries of the next call: the first ones, of one kind."""
+    @property
+    def waiting(self) -> int:
+        """How many entries the store does not have."""
+        return self._spool.waiting()
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tells the thread that something was logged."""
+        self._logged.set()
+
+    def close(self) -> None:
+        """Tells the thread that nothing more will be logged."""
+        self._closed.set()
+        self._logged.set()
+
+    def finished(self, patience: float) -> bool:
+        """Waits until all is written, at most ``patience`` seconds from now or from the last call that
+        succeeded.
+
+        Returns False where that was not enough; then the thread writes no more than the call it is in.
+        """
+        self._progress = time.monotonic()
+        while self._thread.is_alive():
+            remaining = self._progress + patience - time.monotonic()
+            if remaining <= 0:
+                self._left.set()
+                self._thread.join(0.1)
+                return False
+            self._thread.join(remaining)
+        return True
+
+    def send_next(self) -> int:
+        """Makes the next call, if anything waits. Returns how many entries are done with. Raises Away.
+
+        Where the store refuses a call, calls are halved until the entry that is to blame is alone; that one
+        is given up.
+        """
+        while waiting := self._spool.read(LARGEST):
+            entries = self._next_call([entry for entry, _ in waiting])
+            try:
+                self._store.write(entries)
+            except Refused as error:
+                self._most = len(entries) // 2 or LARGEST
+                if len(entries) > 1:
+                    continue
+                self.refused.append(str(error))
+            self._failures = 0
+            self._spool.mark(waiting[len(entries) - 1][1])
+            return len(entries)
+        return 0
+
+    def backoff(self) -> float:
+        """Returns the seconds to wait before the next call, now that the store was away once more."""
+        self._failures += 1
+        return min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10))
+
+    def _next_call(self, waiting: Sequence[Entry]) -> Sequence[Entry]:
+        """The first entries, all of one kind and no more than a call takes."""
         kind = type(waiting[0])
         alike = list(takewhile(lambda entry: type(entry) is kind, waiting))
         return alike[: min(self._most, LIMITS.get(kind, 1))]
 
-    def written(self) -> None:
-        self._failures = 0
+    def _send_all(self) -> None:
+        try:
+            while not self._left.is_set():
+                self._logged.clear()
+                closed = self._closed.is_set()
+                try:
+                    self._spool.hold()
+                    done = self.send_next()
+                except (Away, Held, OSError) as error:
+                    self.away = str(error)
+                    self._pause(closed)
+                    continue
+                if done:
+                    self._progress = time.monotonic()
+                elif closed:
+                    if self._temporary:
+                        shutil.rmtree(self._spool.directory, ignore_errors=True)
+                    break
+                else:
+                    self._logged.wait()
+        finally:
+            self._spool.release()
 
-    def refused(self, size: int) -> bool:
-        """Whether the entry that is to blame is known and so given up: until it is alone, each time the
-        calls are half as large."""
-        self._failures = 0
-        self._most = size // 2 or LARGEST
-        return size == 1
-
-    def away(self) -> float:
-        """Seconds to wait before the next call."""
-        self._failures += 1
-        return min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10))
-
-    def hurry(self) -> None:
-        """Begin with short waits again."""
-        self._failures = 0
-
-
-def deliver(source: Source, store: Store, pace: Pace) -> tuple[int, str | None]:
-    """Make the next call, if anything waits. Returns how many entries are done with, and, where one was
-    given up, why. Raises Away."""
-    waiting = source.read(LARGEST)
-    if not waiting:
-        return 0, None
-    entries = pace.call([entry for entry, _ in waiting])
-    given_up = None
-    try:
-        store.write(entries)
-        pace.written()
-    except Refused as error:
-        if not pace.refused(len(entries)):
-            return deliver(source, store, pace)
-        given_up = str(error)
-    source.mark(waiting[len(entries) - 1][1])
-    return len(entries), given_up
+    def _pause(self, closed: bool) -> None:
+        """Waits before the next call. The end of the run cuts that short once, and begins with short
+        waits."""
+        if closed:
+            self._left.wait(self.backoff())
+        elif self._closed.wait(self.backoff()):
+            self._failures = 0

@@ -1,7 +1,7 @@
-"""MLflow: one run per run, written in the background so that tracking never slows or fails a search.
+"""Logs to MLflow in the background, so that tracking never slows or fails a search.
 
-What is logged is in the run's spool (``spool``) when a method returns. One thread a run writes it to the
-store in order (``delivery``), waits while the store is away, and leaves what it cannot write to ``replay``.
+What is logged is in the run's spool (``spool``) when a method returns. One thread a run sends it to the store
+in order (``sender``), waits while the store is away, and leaves what it cannot write to ``replay``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import shutil
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,42 +17,44 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import in_one_line
 from orchestrator.tracking import spool
-from orchestrator.tracking.mlflow_store import MlflowStore, line
-from orchestrator.tracking.sender import Away, Pace, deliver
+from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.sender import Sender
 from orchestrator.tracking.spool import Artifact, Begin, End, Entry, Held, Metric, Param, Spool, Trace
 
 CLOSE_SECONDS = 60.0
-"""How long the end of a run waits for a store that is away before it goes on without it."""
+"""Seconds that the end of a run waits for a store that is away before it goes on without it."""
 MAX_PARAM = 6000
-"""Characters of a parameter's value that MLflow keeps."""
-PASSING = ".spool"
-"""Where in the directory of the runs the spools are of what has no directory of its own."""
+"""The most characters of a parameter's value that MLflow keeps."""
+TEMPORARY = ".spool"
+"""The directory, under that of the runs, for the spools of jobs that have no run directory."""
 
 Step = tuple[str, float, int]
-"""A metric's name, its value, and its step."""
+"""A metric's name, its value and its step."""
 
 
 def local_uri(runs: Path) -> str:
-    """The default store: SQLite beside the runs, so that it works offline."""
+    """Returns the URI of the default store: SQLite beside the runs, so that it works offline."""
     return f"sqlite:///{runs.resolve()}/mlflow.db"
 
 
 def local_store(uri: str | None, runs: str | Path) -> tuple[str, str | None]:
-    """The store's URI, and where a new experiment keeps its artifacts: beside the runs, unless ``uri``
-    names a store that has its own place for them (None)."""
+    """Returns the store's URI, and the place where a new experiment keeps its artifacts: beside the runs, or
+    None where ``uri`` names a store that has its own place for them."""
     if uri is not None:
         return uri, None
     return local_uri(Path(runs)), (Path(runs).resolve() / "artifacts").as_uri()
 
 
-def passing(name: str) -> str:
-    """A run id for what leaves nothing but its MLflow run: its directory is removed once that is written."""
-    return f"{PASSING}/{name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+def temporary_run_id(name: str) -> str:
+    """Returns a run id for a job that leaves nothing but its MLflow run: its directory is removed once that
+    is written."""
+    return f"{TEMPORARY}/{name}-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
 class Tracker:
-    """One MLflow run. Methods return at once; ``close`` waits for what is left to be written."""
+    """One MLflow run. Its methods return at once; ``close`` waits for what is left to be written."""
 
     def __init__(
         self,
@@ -68,10 +68,13 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         parent: Tracker | None = None,
     ) -> None:
-        """``runs / run_id`` is the run's directory; where it names an MLflow run, that goes on, after what
-        its spool still holds. ``uri`` None: the store beside the runs. ``title``: the MLflow run's name (the
-        run id unless given). ``parent``: the run that this one is nested in, which then waits for the store
-        on behalf of both."""
+        """Begins the run, or goes on with the one that the directory ``runs / run_id`` remembers, after what
+        its spool still holds.
+
+        ``uri`` None is the store beside the runs. ``title`` is the MLflow run's name (the run id unless
+        given). ``parent`` is the run that this one is nested in, which then waits for the store on behalf of
+        both.
+        """
         self.directory = (Path(runs) / run_id).absolute()
         self._run_id, self._runs = run_id, Path(runs)
         self._parent = parent
@@ -93,57 +96,57 @@ class Tracker:
             _now(),
         )
         self._store = MlflowStore(*local_store(uri, runs), self.directory)
-        self._courier = Courier(self._spool, self._store)
+        self._sender = Sender(self._spool, self._store, temporary=self.directory.parent.name == TEMPORARY)
         self._log([begin])
         self.params(params)
-        self._courier.start()
+        self._sender.start()
         if parent is not None:
             parent._children.append(self)
 
     @property
     def mlflow_run_id(self) -> str | None:
-        """None until the store has the run."""
+        """The id of the MLflow run; None until the store has it."""
         return self._store.run_id
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Log parameters; nested mappings become dotted names."""
+        """Logs parameters; nested mappings become dotted names."""
         self._log([Param(key, str(value)[:MAX_PARAM]) for key, value in flatten(params).items()])
 
     def metrics(self, metrics: Sequence[Step]) -> None:
-        """Log metrics at their steps."""
+        """Logs metrics at their steps."""
         now = _now()
         self._log([Metric(name, float(value), now, step) for name, value, step in metrics])
 
     def artifact(self, path: Path) -> None:
-        """Log a file, which must stay where it is: it is read when the store takes it."""
+        """Logs a file, which must stay where it is: it is read when the store takes it."""
         self._log([Artifact(os.path.relpath(path, self.directory))])
 
     def trace(self, trace: Mapping[str, Any]) -> None:
-        """Log a trace (``traces.trace_of``): from a file that stays beside the spool."""
+        """Logs a trace (``runs.trace``), from a file that stays beside the spool."""
         path = self.directory / "traces" / f"{trace['id']}.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(trace))
         except OSError as error:
-            self._unkept = self._unkept or f"tracking: {path}: {line(error)}"
+            self._unkept = self._unkept or f"tracking: {path}: {in_one_line(error)}"
         self._log([Trace(os.path.relpath(path, self.directory))])
 
     def close(self, status: str = "FINISHED", patience: float | None = None) -> str | None:
-        """End the run as ``status`` (FINISHED, FAILED or KILLED) and wait until everything is written, or
-        nothing was for ``patience`` seconds (None: ``CLOSE_SECONDS``); a run that is nested in another leaves
-        the wait to that one.
+        """Ends the run as ``status`` (FINISHED, FAILED or KILLED) and waits until everything is written, or
+        nothing was for ``patience`` seconds (None: ``CLOSE_SECONDS``).
 
-        Returns what is not written, why, and what writes it later, in one line; or None.
+        A run that is nested in another leaves the wait to that one. Returns, in one line, what is not
+        written, why, and what writes it later; or None.
         """
         self._log([End(status, _now())])
         self._spool.close()
-        self._courier.close()
+        self._sender.close()
         if self._parent is not None:
             return self._unkept
         every = [self, *self._children]
         patience = CLOSE_SECONDS if patience is None else patience
         for each in every:
-            if not each._courier.finished(patience):
+            if not each._sender.finished(patience):
                 patience = 0.0  # the store is away for all of them
         return self._said(every)
 
@@ -153,16 +156,18 @@ class Tracker:
             try:
                 self._spool.append(entries)
             except OSError as error:
-                self._unkept = f"tracking: {self.directory}: {line(error)}; what follows is not tracked"
-        self._courier.wake()
+                self._unkept = (
+                    f"tracking: {self.directory}: {in_one_line(error)}; what follows is not tracked"
+                )
+        self._sender.wake()
 
     def _said(self, every: Sequence[Tracker]) -> str | None:
-        couriers = [each._courier for each in every]
+        senders = [each._sender for each in every]
         said = [each._unkept for each in every if each._unkept is not None][:1]
-        refused = [why for courier in couriers for why in courier.refused]
+        refused = [why for sender in senders for why in sender.refused]
         if refused:
             said.append(f"{self._store.uri} refused {len(refused)} of what was logged, first {refused[0]}")
-        away = [courier for courier in couriers if courier.waiting]
+        away = [sender for sender in senders if sender.waiting]
         if away:
             where = "" if self._runs == Path("runs") else f" --runs {self._runs}"
             said.append(
@@ -174,92 +179,21 @@ class Tracker:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of a spool's ``waiting`` entries: those ``left``, and why; why some were ``refused``."""
+    """What became of the entries that waited in a spool."""
 
     directory: Path
     waiting: int
+    """How many there were."""
     left: int
+    """How many still wait, for the reason ``away``."""
     away: str
     refused: tuple[str, ...]
-
-
-class Courier:
-    """The thread that writes a spool to its store. ``away``: why it is not done; ``refused``: what the
-    store did not take; ``waiting``: entries that are left, once it has ended."""
-
-    def __init__(self, entries: Spool, store: MlflowStore) -> None:
-        self.away = "too slow"
-        self.refused: list[str] = []
-        self._spool, self._store = entries, store
-        self._pace = Pace()
-        self._progress = 0.0
-        self._logged, self._closed, self._left = threading.Event(), threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._write, name="tracking", daemon=True)
-
-    @property
-    def waiting(self) -> int:
-        return self._spool.waiting()
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Something was logged."""
-        self._logged.set()
-
-    def close(self) -> None:
-        """Nothing more is logged."""
-        self._closed.set()
-        self._logged.set()
-
-    def finished(self, patience: float) -> bool:
-        """Wait until all is written; no longer than ``patience`` seconds after the last call that succeeded,
-        or from now. Then the thread is left, and writes no more than the call it is in."""
-        self._progress = time.monotonic()
-        while self._thread.is_alive():
-            remaining = self._progress + patience - time.monotonic()
-            if remaining <= 0:
-                self._left.set()
-                self._thread.join(0.1)
-                return False
-            self._thread.join(remaining)
-        return True
-
-    def _write(self) -> None:
-        try:
-            while not self._left.is_set():
-                self._logged.clear()
-                closed = self._closed.is_set()
-                try:
-                    self._spool.hold()
-                    done, refused = deliver(self._spool, self._store, self._pace)
-                except (Away, Held, OSError) as error:
-                    self.away = str(error)
-                    self._pause(closed)
-                    continue
-                if refused is not None:
-                    self.refused.append(refused)
-                if done:
-                    self._progress = time.monotonic()
-                elif closed:
-                    if self._spool.directory.parent.name == PASSING:
-                        shutil.rmtree(self._spool.directory, ignore_errors=True)
-                    break
-                else:
-                    self._logged.wait()
-        finally:
-            self._spool.release()
-
-    def _pause(self, closed: bool) -> None:
-        """Wait before the next call. The end of the run cuts that short once, and begins with short waits."""
-        if closed:
-            self._left.wait(self._pace.away())
-        elif self._closed.wait(self._pace.away()):
-            self._pace.hurry()
+    """Why the store did not take some, one line for each."""
 
 
 def replay(runs: Path, run_id: str = "") -> Iterator[Replayed]:
-    """Write what the spools in ``runs / run_id`` still hold, of parents before their children."""
+    """Writes what the spools in ``runs / run_id`` still hold, parents before their children. Yields what
+    became of each."""
     away: dict[str, str] = {}
     for path in sorted((runs / run_id).rglob(spool.FILE), key=lambda path: path.parent.parts):
         entries = Spool(path.parent)
@@ -267,23 +201,24 @@ def replay(runs: Path, run_id: str = "") -> Iterator[Replayed]:
         if begin is None or not waiting:
             continue
         uri, artifacts = local_store(begin.uri, runs)
-        courier = Courier(entries, MlflowStore(uri, artifacts, path.parent))
+        store = MlflowStore(uri, artifacts, path.parent)
+        sender = Sender(entries, store, temporary=path.parent.parent.name == TEMPORARY)
         if uri in away:
-            courier.away = away[uri]
+            sender.away = away[uri]
         else:
             try:
                 entries.hold()
-                courier.start()
-                courier.close()
-                if not courier.finished(CLOSE_SECONDS):
-                    away[uri] = courier.away
+                sender.start()
+                sender.close()
+                if not sender.finished(CLOSE_SECONDS):
+                    away[uri] = sender.away
             except Held as error:
-                courier.away = str(error)
-        yield Replayed(path.parent, waiting, courier.waiting, courier.away, tuple(courier.refused))
+                sender.away = str(error)
+        yield Replayed(path.parent, waiting, sender.waiting, sender.away, tuple(sender.refused))
 
 
 def status_of(error: BaseException | None) -> str:
-    """What MLflow calls the end of a run that ``error`` ended (None: nothing did)."""
+    """Returns MLflow's name for the end of a run that ``error`` ended (None: nothing did)."""
     return "FINISHED" if error is None else "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
@@ -299,7 +234,7 @@ def _user() -> str:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
+    """Returns nested mappings as dotted names: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:

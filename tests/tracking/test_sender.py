@@ -10,15 +10,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.tracking.mlflow_store import Away, Refused
 from orchestrator.tracking.sender import (
     FIRST_SECONDS,
     LARGEST,
     LIMITS,
     LONGEST_SECONDS,
-    Away,
-    Pace,
-    Refused,
-    deliver,
+    Sender,
 )
 from orchestrator.tracking.spool import FILE, Artifact, End, Entry, Metric, Param, Spool
 
@@ -77,23 +75,26 @@ def entry(kind: str, number: int) -> Entry:
 @given(events)
 def test_the_store_ends_with_what_was_logged_in_order_and_once(happens):
     with directory() as path:
-        store, spool, pace = ScriptedStore(), Spool(path), Pace()
+        store, spool = ScriptedStore(), Spool(path)
+        sender = Sender(spool, store)
         logged: list[Entry] = []
         given_up = 0
         spool.append([])
 
         def call() -> int:
-            nonlocal given_up, spool, pace
+            nonlocal given_up, spool, sender
+            before = len(sender.refused)
             try:
-                done, refused = deliver(spool, store, pace)
-                given_up += refused is not None
+                done = sender.send_next()
+                given_up += len(sender.refused) - before
                 return done
             except Away:
-                pace.away()
+                sender.backoff()
                 return 1
             except Crash:
                 spool.close()
-                spool, pace = Spool(path), Pace()
+                spool = Spool(path)
+                sender = Sender(spool, store)
                 return 1
 
         for event in happens:
@@ -105,7 +106,8 @@ def test_the_store_ends_with_what_was_logged_in_order_and_once(happens):
                 spool.close()
                 with (path / FILE).open("a") as file:
                     file.write('["Metric", "bad')
-                spool, pace = Spool(path), Pace()
+                spool = Spool(path)
+                sender = Sender(spool, store)
                 spool.append([entry("metric", len(logged))])
                 logged += [entry("bad metric", -1), entry("metric", len(logged))]
             else:
@@ -143,19 +145,24 @@ def test_what_the_store_never_takes_is_found_in_few_calls(count, bad):
             if any(entry.name == BAD for entry in entries):
                 raise Refused("no")
 
-    source, store, pace = Memory(), Counting(), Pace()
-    while deliver(source, store, pace)[0]:
+    source, store = Memory(), Counting()
+    sender = Sender(source, store)
+    while sender.send_next():
         pass
+    assert len(sender.refused) == sum(index < count for index in bad)
     assert source.done == count
     there = sum(index < count for index in bad)
     assert store.calls <= -(-count // LARGEST) + there * 2 * 11
 
 
-def test_waits_double_up_to_the_longest_and_begin_anew_after_a_success():
-    pace = Pace()
-    waits = [pace.away() for _ in range(2000)]
+def test_waits_double_up_to_the_longest_and_begin_anew_after_a_success(tmp_path):
+    spool = Spool(tmp_path)
+    spool.append([entry("metric", 0)])
+    sender = Sender(spool, ScriptedStore())
+    waits = [sender.backoff() for _ in range(2000)]
     assert waits[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_SECONDS
-    pace.written()
-    assert pace.away() == FIRST_SECONDS
+    assert sender.send_next() == 1
+    assert sender.backoff() == FIRST_SECONDS
+    spool.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.tracking import sender as delivery
+from orchestrator.tracking import sender
 from orchestrator.tracking.mlflow_store import ID
 from orchestrator.tracking.spool import Spool
 from orchestrator.tracking.tracker import Tracker
@@ -56,7 +56,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    monkeypatch.setattr(delivery, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(sender, "LONGEST_SECONDS", 1.0)
     made = Server(tmp_path)
     yield made
     made.kill()
@@ -80,7 +80,7 @@ def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: 
     def written() -> None:
         deadline = time.monotonic() + UP_SECONDS
         while any(spool.waiting() for spool in spools):
-            assert time.monotonic() < deadline, child._courier.away
+            assert time.monotonic() < deadline, child._sender.away
             time.sleep(0.05)
 
     log(range(1000))

@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 
 from orchestrator.commands.cli import run_command
 from orchestrator.tracking import tracker as tracking
-from orchestrator.tracking.mlflow_store import ID, TOKEN, MlflowStore
+from orchestrator.tracking.mlflow_store import ID, TOKEN, Away, MlflowStore
 from orchestrator.tracking.spool import FILE, Begin, Metric, Spool
-from orchestrator.tracking.tracker import Tracker, flatten, local_uri, passing, replay
+from orchestrator.tracking.tracker import Tracker, flatten, local_uri, replay, temporary_run_id
 
 
 def only_run(runs: Path, experiment: str = "e"):
@@ -71,7 +71,7 @@ def away(monkeypatch) -> threading.Event:
 
     def fails(self, entries):
         if event.is_set():
-            raise tracking.Away("ConnectionError: nobody listens")
+            raise Away("ConnectionError: nobody listens")
         write(self, entries)
 
     monkeypatch.setattr(MlflowStore, "write", fails)
@@ -112,7 +112,7 @@ def test_a_run_that_goes_on_first_writes_what_its_spool_still_holds(tmp_path: Pa
     away.set()
     killed = Tracker(tmp_path, "r", "e", {"a": 1})
     killed.metrics([("m", 1.0, 1)])
-    killed._courier.finished(0)  # as if the process were killed: no end
+    killed._sender.finished(0)  # as if the process were killed: no end
     away.clear()
     monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
     again = Tracker(tmp_path, "r", "e", {"a": 2, "b": 2})
@@ -156,7 +156,7 @@ def test_a_crash_after_the_call_and_before_its_mark_writes_nothing_twice(tmp_pat
 
 def test_what_has_no_directory_of_its_own_leaves_none(tmp_path: Path, away, monkeypatch):
     away.set()
-    tracker = Tracker(tmp_path, passing("fit"), "e", {})
+    tracker = Tracker(tmp_path, temporary_run_id("fit"), "e", {})
     (tracker.directory / "policy.yaml").write_text("kept")
     tracker.artifact(tracker.directory / "policy.yaml")
     assert "ttc replay .spool/fit-" in str(tracker.close())
