@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.concurrency import ConcurrencyLimit
-from actors.handle import Broken, Gone, Lost, RayReplicaHandle, ReplicaHandle, cluster_resources
+from actors.handle import Broken, Gone, Lost, RayReplicaHandle, ReplicaError, ReplicaHandle, cluster_resources
 from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router
 from actors.spec import PoolSpec
 
 log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # with no handler at all, Python would print over the live view
 Res = TypeVar("Res", bound=Result)
 
 MAX_LOSSES = 5
@@ -207,6 +208,7 @@ class Pool(Generic[Res]):
                     continue
                 except Gone as error:
                     member.link.kill()  # what it held, as a placement group, is free for the next
+                    log.error("%s does not start\n%s", member.name, error.traceback or error)
                     if not self._started.done():
                         raise PoolFailed(f"{member.name}: does not start: {error}") from error
                     if starts == MAX_STARTS:
@@ -221,14 +223,16 @@ class Pool(Generic[Res]):
                 try:
                     await self._exchange(member)
                 except (Lost, Gone) as error:
-                    self._leave(member, str(error))
+                    self._leave(member, error)
                 except Broken as error:
-                    self._leave(member, str(error))
+                    self._leave(member, error)
                     if self._is_hopeless(member, str(error)):
                         return
         except PoolFailed as error:
             self._break(error)
         except Exception as error:
+            remote = error.traceback if isinstance(error, ReplicaError) else ""
+            log.error("%s fails its pool\n%s", member.name, remote, exc_info=error)
             self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error or type(error).__name__}"))
 
     async def _up(self, member: _Member) -> ReplicaInfo:
@@ -297,10 +301,12 @@ class Pool(Generic[Res]):
                 async with asyncio.timeout(spec.probe_timeout):
                     await member.link.call("ping")
                     info = await member.link.call("info")
-            except (TimeoutError, Broken) as error:
+            except TimeoutError:
                 member.link.restart()
-                said = str(error) or f"no token in {spec.probe_timeout:g} s"
-                raise Lost(f"silent for {silent:.0f} s, then {said}") from None
+                raise Lost(f"silent for {silent:.0f} s, then no token in {spec.probe_timeout:g} s") from None
+            except Broken as error:
+                member.link.restart()
+                raise Lost(f"silent for {silent:.0f} s, then {error.reason}", error.traceback) from error
             if member.info is not None and (info.node, info.pid) != (member.info.node, member.info.pid):
                 raise Lost("it has been restarted, and knows nothing of its requests")
             member.heard = time.monotonic()
@@ -320,9 +326,9 @@ class Pool(Generic[Res]):
             self._started.set_result(None)
         self._wake()
 
-    def _leave(self, member: _Member, reason: str) -> None:
-        """Give a lost replica's requests to the others; fail one that kills its replicas."""
-        log.warning("%s is lost: %s", member.name, reason)
+    def _leave(self, member: _Member, error: ReplicaError) -> None:
+        """Gives a lost replica's requests to the others; fails a request that kills its replicas."""
+        log.warning("%s is lost: %s\n%s", member.name, error, error.traceback)
         member.lost = self._router.leave(member.name)
         member.lost_at = time.monotonic()
         self._mark(member)
@@ -333,9 +339,9 @@ class Pool(Generic[Res]):
             if self._router.losses(request_id) >= MAX_LOSSES and future is not None and not future.done():
                 self._router.drop(request_id)
                 said = f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
-                said += f"the last one, {member.name}: {reason} (a resumed run tries it again)"
+                said += f"the last one, {member.name}: {error} (a resumed run tries it again)"
                 future.set_exception(RequestFailed(said))
-        self.on_notice(f"{member.name} is lost ({reason}); its {len(member.lost)} requests are done again")
+        self.on_notice(f"{member.name} is lost ({error}); its {len(member.lost)} requests are done again")
         if not self._router.replicas:
             self.on_notice(
                 f"{self.spec.name}: no replica is left for now; {self.queued} requests wait until one is "
