@@ -46,7 +46,7 @@ _TOKEN_REWARDS = RewardHead(
     params=token_classify_params,
     score=positive_probability,
     labels=(1, 2),
-    # ALL, not a PRM's own STEP: pooling by a step tag switches the prefix cache off.
+    # vLLM 0.32: ALL, since pooling by a step tag (a PRM's own STEP) switches the prefix cache off.
     engine={"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}},
 )
 
