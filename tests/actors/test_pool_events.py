@@ -147,9 +147,8 @@ async def test_an_id_that_comes_again_is_submitted_after_the_abort_of_the_one_be
         await pool.close()
 
 
-async def test_what_travels_with_a_request_that_kills_its_replicas_is_done(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("actors.pool.RETURN_POLL_SECONDS", 0.01)
-    pool, (link,) = await started()
+async def test_what_travels_with_a_request_that_kills_its_replicas_is_done():
+    pool, (link,) = await started(return_poll=0.01)
 
     def die(method: str, requests: Any) -> None:
         if method == "submit" and any(request.id == "killer" for request in requests):
