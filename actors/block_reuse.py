@@ -50,7 +50,7 @@ class Copies(KVConnectorMetadata):
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """Where the request that is being admitted begins to compute."""
+    """Tells where the request that is being admitted begins to compute."""
 
     request: str
     place: int
