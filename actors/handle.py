@@ -112,10 +112,15 @@ class RayReplicaHandle:
 def reason(error: BaseException) -> str:
     """Returns a remote exception in one line: its class and the first line of its message."""
     if isinstance(error, RayTaskError) and error.cause is not None:
-        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
+        return one_line(error.cause)
     lines = [line.strip() for line in traceback_text(error).splitlines() if line.strip()]
     naming = [line for line in lines if "Error" in line and ":" in line]
     return (naming or lines or [type(error).__name__])[-1]
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the class of an exception and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def traceback_text(error: BaseException) -> str:

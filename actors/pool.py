@@ -14,12 +14,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.concurrency import ConcurrencyLimit
-from actors.handle import Broken, Gone, Lost, RayReplicaHandle, ReplicaError, ReplicaHandle, cluster_resources
+from actors.handle import (
+    Broken,
+    Gone,
+    Lost,
+    RayReplicaHandle,
+    ReplicaError,
+    ReplicaHandle,
+    cluster_resources,
+    one_line,
+)
 from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router
 from actors.spec import PoolSpec
@@ -242,9 +252,10 @@ class Pool(Generic[Res]):
         except PoolFailed as error:
             self._break(error)
         except Exception as error:
-            remote = error.traceback if isinstance(error, ReplicaError) else ""
-            log.error("%s fails its pool\n%s", member.name, remote, exc_info=error)
-            self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error or type(error).__name__}"))
+            if not isinstance(error, ReplicaError):
+                error = ReplicaError(one_line(error), traceback.format_exc())
+            log.error("%s fails its pool\n%s", member.name, error.traceback or error)
+            self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error}"))
 
     async def _up(self, member: _Member) -> ReplicaInfo:
         """Waits until the replica can serve. Raises Gone if it never will."""

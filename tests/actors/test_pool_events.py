@@ -300,6 +300,25 @@ async def test_a_lost_replica_leaves_the_traceback_of_its_loss(
     assert f"is lost (ValueError: engine.x: not an option ({FRAME})); its" in notices[0]
 
 
+async def test_an_exception_in_the_pool_itself_fails_it_and_leaves_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+):
+    pool: Pool[SampleResult] = Pool(PoolSpec("scripted", Replica, "model"), lambda _, name: Scripted(name))
+
+    def no_screen(info: ReplicaInfo) -> None:
+        raise OSError("no screen")
+
+    with caplog.at_level(logging.WARNING, "actors.pool"):
+        with pytest.raises(PoolFailed) as failed:
+            await pool.start(10, on_ready=no_screen)
+        await pool.close()
+    line = str(failed.value)
+    assert line.startswith("scripted: scripted-0: OSError: no screen (actors/test_pool_events.py:")
+    assert line.endswith(" in no_screen)")
+    (record,) = caplog.records
+    assert 'raise OSError("no screen")' in record.getMessage()
+
+
 def test_the_last_frame_is_not_rays_and_its_path_is_that_of_its_package():
     vllm = '  File "/v/lib/python3.13/site-packages/vllm/config/model.py", line 7, in check\n'
     ray = '  File "/v/lib/python3.13/site-packages/ray/worker.py", line 9, in get\n'
