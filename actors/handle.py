@@ -1,7 +1,7 @@
 """Remote calls to one replica, and the three ways in which they fail.
 
-A pool reaches Ray only through ``RayReplicaHandle``, so tests and benchmarks give it replicas in its own
-process instead.
+A pool reaches Ray only through this module, so tests and benchmarks give it replicas in its own process
+instead of a ``RayReplicaHandle``.
 """
 
 from __future__ import annotations
