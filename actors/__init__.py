@@ -1,4 +1,4 @@
-"""Computes: Ray actors that host vLLM generators and verifiers, and the pools that route to them.
+"""Ray actors that run vLLM generators and verifiers, and the pools that route requests to them.
 
-Nothing here imports ``orchestrator``; only this package imports vLLM.
+Nothing here imports ``orchestrator``; outside the benchmarks only this package imports vLLM.
 """

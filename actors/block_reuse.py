@@ -2,11 +2,11 @@
 
 A search step is shorter than a block, and a path seldom ends where a block does: each child would compute
 its parent's last, unfilled block again. ``PartialBlockConnector`` is a KV connector, vLLM's own extension
-point, whose other end is the cache of the same engine. A request that finds its next block begun by another
-one gets a copy of that block, and computes from where the two differ.
+point, whose other end is the cache of the same engine. A request whose next block was begun by another
+request gets a copy of that block, and computes from the token at which the two differ.
 
-What requests leave behind is not kept anywhere else: it stays where it is, readable, until vLLM needs the
-place for something new (the oldest first, among its own cached blocks). So the memory is the engine's own.
+A finished request's blocks stay where they are, readable, until vLLM needs them for something new (the
+oldest first, among its own cached blocks). So no memory is used beside the engine's.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 WORTH_WAITING = 4
-"""Tokens. A request that would find so many more of its own computed once the engine step in the making has
-run is held back for that step, and for another one only if that promises more than any before: so siblings
-share the prefill of the first, which may itself have waited for what all prompts begin with."""
+"""The tokens for which a request is held back for one engine step.
+
+A request waits for the step that is being scheduled if at least so many more of its tokens can be copied
+after it, and for a further step only if that offers more than any before. So siblings share the prefill of
+the first of them, which may itself have waited for the beginning that all prompts share."""
 
 
 @dataclass
 class Copies(KVConnectorMetadata):
-    """What the worker copies before its next forward pass: block ``sources[i]`` to ``targets[i]``."""
+    """Tells the worker to copy block ``sources[i]`` to ``targets[i]`` before its next forward pass."""
 
     sources: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
@@ -48,25 +50,29 @@ class Copies(KVConnectorMetadata):
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """``request`` has all blocks before its block number ``place``, and a copy of ``source`` for that one
-    (None: it has nothing of it)."""
+    """Tells where the request that is being admitted begins to compute."""
 
     request: str
     place: int
+    """The index, among the request's blocks, of the first that it has not whole."""
     source: int | None
+    """The block that is copied to that place, or None if none has its first token."""
 
 
 class PartialBlockConnector(KVConnectorBase_V1):
-    """The connector: vLLM makes one for its scheduler and one for its worker.
+    """Copies begun blocks; vLLM makes one connector for its scheduler and one for its worker.
 
-    It reuses nothing where it has not been shown to be right: caching off, attention other than full, more
-    than one group of layers, speculative decoding, more than one engine step in flight.
+    It copies nothing where it has not been shown to be right: with the prefix cache off, attention other than
+    full, more than one group of layers, speculative decoding, or more than one engine step in flight.
     """
+
+    # vLLM 0.32: KVConnectorBase_V1; every public method but ``let_go`` is one of its hooks.
 
     def __init__(
         self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: KVCacheConfig
     ) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
+        # vLLM 0.32: KVCacheConfig.kv_cache_groups and VllmConfig.max_concurrent_batches.
         cache, specs = vllm_config.cache_config, [g.kv_cache_spec for g in kv_cache_config.kv_cache_groups]
         self._block_size = cache.block_size
         self._num_blocks = kv_cache_config.num_blocks
@@ -76,38 +82,42 @@ class PartialBlockConnector(KVConnectorBase_V1):
             and vllm_config.speculative_config is None
             and vllm_config.max_concurrent_batches == 1
         )
-        # The scheduler's side.
+        # On the scheduler's side:
         self._pool: BlockPool | None = None
-        self._held = Prefixes()  # what can be copied now
-        self._coming = Prefixes()  # what can be after the engine step in the making
-        self._start: _Start | None = None  # of the request that is being admitted
+        self._held = Prefixes()  # blocks that can be copied now
+        self._coming = Prefixes()  # blocks that can be copied after the step that is being scheduled
+        self._start: _Start | None = None
         self._admitted: list[tuple[Request, int, Sequence[KVCacheBlock]]] = []
         self._copies = Copies()
-        self._promised: dict[str, int] = {}  # of what was held back: the tokens that it waited for
-        self._known: dict[str, int] = {}  # request -> how many of its tokens are in ``_held``
+        self._promised: dict[str, int] = {}  # request held back -> the tokens that it waits for
+        self._known: dict[str, int] = {}  # request -> the number of its tokens that are in ``_held``
         self._pinned: list[KVCacheBlock] = []
-        # The worker's side.
+        # On the worker's side:
         self._caches: list[torch.Tensor] = []
 
     @property
     def requires_kv_delivery(self) -> bool:
-        return False  # nobody waits for what is held here
+        return False  # no request waits for a delivery to another engine
 
     # -- the scheduler's side ----------------------------------------------------------------------
 
     def bind_gpu_block_pool(self, gpu_block_pool: BlockPool) -> None:
-        self._pool = gpu_block_pool
+        self._pool = gpu_block_pool  # vLLM 0.32: BlockPool.blocks, touch and unpin_blocks are used
 
     def get_num_new_matched_tokens(
         self, request: Request, num_computed_tokens: int
     ) -> tuple[int | None, bool]:
-        """How many tokens a copy has to offer after the ``num_computed_tokens`` of whole cached blocks. None:
-        ask again at the next step."""
+        """Returns how many tokens a copy offers after the ``num_computed_tokens`` of whole cached blocks.
+
+        None in place of the number makes vLLM ask again at the next step. The second value is always False:
+        a copy is there before the forward pass.
+        """
         self._start = None
         if not self._applies or request.skip_reading_prefix_cache or _is_special(request):
             return 0, False
         id, place = request.request_id, num_computed_tokens // self._block_size
-        # The last token has to be computed: what follows it is read off there.
+        # The last token has to be computed: the next one is sampled from its output.
+        # vLLM 0.32: Request.all_token_ids, num_tokens and skip_reading_prefix_cache.
         end = min(num_computed_tokens + self._block_size, request.num_tokens - 1)
         wanted, parent = request.all_token_ids[num_computed_tokens:end], _parent(request, place)
         source, length = self._held.longest(parent, wanted)
@@ -122,12 +132,15 @@ class PartialBlockConnector(KVConnectorBase_V1):
     def update_state_after_alloc(
         self, request: Request, blocks: KVCacheBlocks, num_external_tokens: int
     ) -> None:
-        """The request is admitted. The source of its copy may be given a new owner in this very step, and be
-        this request's own: its content is there until the forward pass, and copies come before that."""
+        """Notes the copy of a request that is admitted.
+
+        The source may get a new owner in the same step, this request too: its content is there until the
+        forward pass, and copies come before that.
+        """
         start, self._start = self._start, None
         if start is None or start.request != request.request_id:
             return
-        mine = blocks.blocks[0]
+        mine = blocks.blocks[0]  # vLLM 0.32: KVCacheBlocks.blocks[group]
         if num_external_tokens:
             assert start.source is not None
             self._copies.sources.append(start.source)
@@ -147,9 +160,10 @@ class PartialBlockConnector(KVConnectorBase_V1):
         return copies
 
     def request_finished(self, request: Request, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
-        """Keep what it has computed since it was admitted; of an aborted one too, since that is how vLLM ends
-        what it finds a stop string in. vLLM reuses an unfilled block first of all, so that is held until the
-        request has let go of it, and then put behind all others."""
+        """Keeps what the request has computed since it was admitted.
+
+        An aborted request's is kept too: vLLM aborts a request when it finds a stop string in its output.
+        """
         self._promised.pop(request.request_id, None)
         known = self._known.pop(request.request_id, None)
         if known is not None and self._pool is not None:
@@ -158,17 +172,21 @@ class PartialBlockConnector(KVConnectorBase_V1):
             self._keep(request, blocks, known // self._block_size, end)
             del self._known[request.request_id]
             if end % self._block_size:
+                # vLLM 0.32: BlockPool.free_blocks puts an unfilled block first in line for reuse. So it is
+                # held until the request has let go of it, and then put last.
                 self._pool.touch(blocks[-1:])
                 self._pinned += blocks[-1:]
         return False, None
 
     def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
-        """The engine step has ended."""
+        """Lets go of blocks at the end of an engine step."""
         self.let_go()
 
     def let_go(self) -> None:
-        """What has finished so far has let go of its blocks: between engine steps, and before the cache is
-        reset, which vLLM refuses while a block is held."""
+        """Unpins the last blocks of finished requests, which have let go of them by now.
+
+        Called between engine steps, and before the cache is reset, which vLLM refuses while a block is held.
+        """
         if self._pool is not None and self._pinned:
             pinned, self._pinned = self._pinned, []
             self._pool.unpin_blocks(pinned, self._forget)
@@ -178,18 +196,21 @@ class PartialBlockConnector(KVConnectorBase_V1):
         return True
 
     def _keep(self, request: Request, blocks: Sequence[KVCacheBlock], place: int, end: int) -> None:
-        """What is in the request's blocks from number ``place`` on, up to its token ``end``, can be copied
-        from the next engine step on, until a block is given away."""
+        """Makes the request's blocks from number ``place`` on, up to its token ``end``, available for copies.
+
+        They are from the next engine step on, until vLLM gives the block to another request.
+        """
         assert self._pool is not None
         self._known[request.request_id] = end
         kept = self._note(self._held, request, blocks, place, end)
         self._pool.touch(kept)
-        self._pool.unpin_blocks(kept, self._forget)  # all that is left of the two: to be told when
+        # vLLM 0.32: unpin_blocks undoes touch, and calls _forget when the block is given away.
+        self._pool.unpin_blocks(kept, self._forget)
 
     def _note(
         self, prefixes: Prefixes, request: Request, blocks: Sequence[KVCacheBlock], place: int, end: int
     ) -> list[KVCacheBlock]:
-        """Enter these blocks in ``prefixes``; returns them."""
+        """Adds the request's blocks from number ``place`` on to ``prefixes``. Returns them."""
         noted, size = [], self._block_size
         for begin in range(place * size, end, size):
             block = blocks[begin // size]
@@ -204,6 +225,7 @@ class PartialBlockConnector(KVConnectorBase_V1):
     # -- the worker's side -------------------------------------------------------------------------
 
     def register_kv_caches(self, kv_caches: dict[str, torch.Tensor]) -> None:
+        # vLLM 0.32: the first dimension of a layer's cache is the block.
         for name, cache in kv_caches.items():
             if self._applies and cache.shape[0] != self._num_blocks:
                 raise ValueError(
@@ -218,7 +240,7 @@ class PartialBlockConnector(KVConnectorBase_V1):
         assert isinstance(copies, Copies)
         if not copies.sources:
             return
-        # A source may be another copy's target: all are read before any is written.
+        # A source may be the target of another copy: all are read before any is written.
         sources, targets = torch.tensor(copies.sources), torch.tensor(copies.targets)
         for cache in self._caches:
             cache.index_copy_(0, targets.to(cache.device), cache.index_select(0, sources.to(cache.device)))
@@ -231,12 +253,13 @@ class PartialBlockConnector(KVConnectorBase_V1):
 
 
 def _parent(request: Request, place: int) -> Hashable:
-    """All that comes before the request's block number ``place``."""
+    """Returns a key of all tokens before the request's block number ``place``."""
+    # vLLM 0.32: Request.block_hashes[i] is the hash of the tokens up to the end of block i.
     return request.block_hashes[place - 1] if place else None
 
 
 def _is_special(request: Request) -> bool:
-    """Whether more than its tokens determines what is in its first block."""
+    """Returns True if more than its tokens determines the content of the request's first block."""
     return bool(
         request.lora_request or request.mm_features or request.cache_salt or request.prompt_embeds is not None
     )

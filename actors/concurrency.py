@@ -1,12 +1,12 @@
-"""How many requests a replica has in flight at most: a pure state machine, no clock and no I/O.
+"""Limits the requests that a replica is given at once: a pure state machine, no clock and no I/O.
 
 An engine is full by places (``max_num_seqs``, known beforehand) or by memory (its KV cache, which shows only
-as pressure). The limit is always a little more than the engine runs: by places at first, and under pressure
-by what it has been seen to run. Then what cannot run is not bound to this replica but to the first that has
-room, and less is taken out of a batch to be computed once more. It never falls below what the engine runs:
-its own scheduler fills its memory better than a guess from outside.
+as pressure). The limit is always a little more than the engine runs: than its places at first, and under
+pressure than the engine was seen to run. So requests that the engine cannot run go to the first replica that
+has room, and fewer are preempted. The limit never falls below what the engine runs: vLLM's scheduler fills
+its memory better than a guess from outside.
 
-It is decided once a turnover, when as many results have come as the limit is large: at the engine's own pace.
+The limit changes once a turnover, which is as many results as the limit is large.
 
 Invariant: 1 <= limit <= OVERCOMMIT · places, rounded up.
 """
@@ -18,18 +18,24 @@ import math
 from actors.messages import Load
 
 OVERCOMMIT = 1.25
-"""Requests in flight at a replica, over what its engine runs at once: the next ones are at hand when a slot
-frees, and late binding still holds."""
+"""The limit over what the engine runs at once: a next request is at hand when a place is free, and requests
+are still bound late."""
 
 FULL = 0.8
-"""Use of the cache from which what waits at the engine is taken to wait for memory, and not for a place."""
+"""The share of the cache in use from which a request that waits in the engine waits for memory, not for a
+place."""
 
 GROWTH = 0.1
-"""By which share, and at least one request, the limit grows in a turnover without pressure."""
+"""The share, and at least one request, by which the limit grows in a turnover without pressure."""
 
 
 class ConcurrencyLimit:
-    """The limit of one replica, whose engine runs ``places`` requests at once. ``now`` is what it is."""
+    """The limit of one replica, whose engine runs ``places`` requests at once.
+
+    Attributes:
+        now: the limit, in requests.
+        most: the largest that it can be.
+    """
 
     def __init__(self, places: int) -> None:
         self.most = math.ceil(OVERCOMMIT * places)
@@ -38,11 +44,11 @@ class ConcurrencyLimit:
         self._begin()
 
     def _begin(self) -> None:
-        """A turnover: results so far, what the engine ran at most, whether it was short of memory."""
+        """Begins a turnover."""
         self._results, self._ran, self._pressed = 0, 0, False
 
     def observe(self, load: Load, results: int) -> int:
-        """The limit after a report that came with so many results."""
+        """Returns the limit after a report of the engine's load that came with so many results."""
         self._results += results
         self._ran = max(self._ran, load.running)
         self._pressed |= load.preemptions > self._preemptions or (load.waiting > 0 and load.kv_usage >= FULL)

@@ -1,4 +1,4 @@
-"""Ray and the pools of one run: started or joined, and taken down without a trace."""
+"""Starts or joins Ray, and runs the pools of one run; leaves nothing behind at the end."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ WORKER_ENVIRONMENT = {
 
 
 START_ATTEMPTS = 3
-"""How often a Ray of our own is started before that is given up."""
+"""The attempts to start a local Ray before ``connect`` fails."""
 
-_own: list[Path] = []
-"""The session's directory of a Ray of our own, while it runs."""
+_local_sessions: list[Path] = []
+"""The session directory of the local Ray, while it runs."""
 
 
 def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bool = False) -> None:
-    """Start Ray on this machine (``address`` None) or join a cluster. Raises PoolFailed.
+    """Starts Ray on this machine (``address`` None) or joins a cluster. Raises PoolFailed.
 
-    A local Ray is given at least the CPUs that the pools ask for: replicas share cores rather than
-    wait for each other for ever.
+    A local Ray is given at least the CPUs that the pools ask for: replicas share cores rather than wait for
+    each other for ever.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {
@@ -59,28 +59,32 @@ def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bo
             options["num_gpus"] = 0
     else:
         options["address"] = address
-    terminate = signal.getsignal(signal.SIGTERM)  # Ray puts its own in place, which just exits
+    terminate = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler by one that exits
     try:
         session = _init(options)
         if address is None:
-            _own.append(session)
+            _local_sessions.append(session)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:  # of a token: AuthenticationError
-        said = str(error).splitlines()[0]
+    except (
+        ConnectionError,
+        RuntimeError,
+        ValueError,
+        RayError,
+    ) as error:  # AuthenticationError is a RayError
+        problem = str(error).splitlines()[0]
         if address is not None:
-            said += " (is it up? With a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH)"
-        raise PoolFailed(f"cluster.address={address}: {said}") from error
+            problem += " (is it up? With a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH)"
+        raise PoolFailed(f"cluster.address={address}: {problem}") from error
 
 
 def _init(options: dict[str, Any]) -> Path:
-    """``ray.init``, again where a busy machine let Ray's own 30 s for its start pass. Returns the session's
-    directory."""
+    """Calls ``ray.init``, again if Ray's own 30 s for its start pass. Returns the session's directory."""
     for left in reversed(range(START_ATTEMPTS)):
         try:
             started: Any = ray.init(**options)
             return Path(started.address_info["session_dir"])
-        except Exception as error:  # Ray has no class of its own for it
+        except Exception as error:  # Ray has no class for it
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
@@ -90,16 +94,20 @@ def _init(options: dict[str, Any]) -> Path:
 
 
 def disconnect() -> None:
-    """End what ``connect`` began: a Ray of our own is stopped, and its sockets, which it leaves behind, are
-    removed; a cluster is left running."""
+    """Stops a local Ray and removes the sockets that it leaves behind; a cluster is left running."""
     ray.shutdown()
-    while _own:
-        shutil.rmtree(_own.pop() / "sockets", ignore_errors=True)
+    while _local_sessions:
+        shutil.rmtree(_local_sessions.pop() / "sockets", ignore_errors=True)
 
 
 class Deployment:
-    """The engine of a run: a pool of generators; one of verifiers, unless nothing is scored; and one of
-    revisers, unless the generators revise."""
+    """The pools of a run.
+
+    Attributes:
+        generator: the pool of generators.
+        verifier: the pool of verifiers; None if nothing is scored.
+        reviser: the pool of revisers; the generators' pool if they revise.
+    """
 
     def __init__(
         self, generator: PoolSpec, verifier: PoolSpec | None = None, reviser: PoolSpec | None = None
@@ -110,7 +118,7 @@ class Deployment:
 
     @property
     def pools(self) -> list[Pool]:
-        """Each pool once."""
+        """The pools, each once."""
         apart = self.reviser if self.reviser is not self.generator else None
         return [pool for pool in (self.generator, self.verifier, apart) if pool is not None]
 
@@ -120,8 +128,13 @@ class Deployment:
         on_ready: Callable[[ReplicaInfo], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> None:
-        """Start all pools at once. Raises PoolFailed; what was started is then closed again. ``on_notice`` is
-        told, a line each, which replicas are lost, awaited and back, for as long as the pools live."""
+        """Starts all pools at once. Raises PoolFailed, after it has closed those that were started.
+
+        Args:
+            within: seconds until every pool must be up.
+            on_ready: is called with each replica that is up for the first time.
+            on_notice: is called with one line when a replica is lost, awaited or back, until ``close``.
+        """
         for pool in self.pools:
             pool.on_notice = on_notice or pool.on_notice
         starting = [asyncio.create_task(pool.start(within, on_ready=on_ready)) for pool in self.pools]
@@ -134,18 +147,22 @@ class Deployment:
             raise
 
     def sample(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        """Returns the result of the generators; see ``Pool.run``."""
         return self.generator.run(request)
 
     def revise(self, request: SampleRequest) -> Awaitable[SampleResult]:
+        """Returns the result of the revisers; see ``Pool.run``."""
         return self.reviser.run(request)
 
     def score(self, request: ScoreRequest) -> Awaitable[ScoreResult]:
+        """Returns the result of the verifiers; see ``Pool.run``."""
         assert self.verifier is not None, "this deployment has no verifier"
         return self.verifier.run(request)
 
     async def forget(self) -> None:
-        """Empty the caches of all engines."""
+        """Empties the caches of all engines."""
         await asyncio.gather(*(pool.forget() for pool in self.pools))
 
     async def close(self) -> None:
+        """Closes all pools."""
         await asyncio.gather(*(pool.close() for pool in self.pools))

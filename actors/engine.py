@@ -1,7 +1,9 @@
-"""An in-process vLLM engine, stepped by one thread. All that depends on a vLLM version lives here.
+"""A vLLM engine inside the actor's own process, stepped by one thread.
 
-The engine runs inside the process that owns it: no engine process can outlive its actor, and a start
-takes a third of the time of vLLM's own multi-process server.
+No engine process can outlive its actor, and the engine starts faster than vLLM's multi-process server.
+
+This module and ``actors.block_reuse`` use internals of vLLM 0.32. Each place has a comment that begins with
+"vLLM 0.32:"; ``actors/README.md`` lists them.
 """
 
 from __future__ import annotations
@@ -25,14 +27,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+VLLM_VERSION = "0.32"
+"""The only release of vLLM whose internals this package knows; ``pyproject.toml`` pins the same."""
+
 MAX_SEED = (1 << 63) - 1
+"""The largest seed that torch takes."""
 
 CPU_DEFAULTS: dict[str, Any] = {
     "block_size": 32,  # vLLM's 128 hides the reuse between one step of a search and the next
-    "enable_chunked_prefill": False,  # with seeded sampling it kills vLLM 0.32 on a CPU
+    "enable_chunked_prefill": False,  # vLLM 0.32: with seeded sampling it kills the engine on a CPU
     "enforce_eager": True,  # compiling adds 30–60 s to a start, and no speed to a small model
     "kv_cache_memory_bytes": 1 << 30,  # vLLM would take 92 % of the machine, for every replica
-    "kv_transfer_config": {  # a search step is shorter than a block: see that module
+    "kv_transfer_config": {  # a search step is shorter than a block
         "kv_connector": "PartialBlockConnector",
         "kv_connector_module_path": "actors.block_reuse",
         "kv_role": "kv_both",
@@ -55,9 +61,9 @@ def sampling_params(
     stop_strings: Sequence[str] = (),
     min_tokens: int = 0,
 ) -> Any:
-    """vLLM parameters of one sample (n=1; final output only). ValueError if a value is out of range.
+    """Returns vLLM's ``SamplingParams`` of one sample. Raises ValueError if a value is out of range.
 
-    ``min_tokens``: neither a stop token nor the end of the sequence can come before so many.
+    Neither a stop token nor the end of the sequence is sampled before ``min_tokens`` tokens.
     """
     from vllm import SamplingParams
     from vllm.exceptions import VLLMClientError
@@ -65,8 +71,8 @@ def sampling_params(
 
     try:
         return SamplingParams(
-            n=1,  # num_cached_tokens is wrong for n > 1
-            seed=seed & MAX_SEED,  # torch refuses larger ones, and vLLM reads -1 as "no seed"
+            n=1,
+            seed=seed & MAX_SEED,  # vLLM reads -1 as "no seed"
             max_tokens=max_tokens,
             min_tokens=min_tokens,
             temperature=temperature,
@@ -77,34 +83,38 @@ def sampling_params(
             detokenize=bool(stop_strings),  # only a stop string needs text
             skip_special_tokens=False,  # a stop string may be, or hold, a special token
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,  # made for one request: vLLM need not deep-copy it
+            skip_clone=True,  # vLLM 0.32: without a deep copy; these are made for one request
         )
     except VLLMClientError as error:
         raise ValueError(str(error)) from error
 
 
 def token_classify_params(*, read_cache: bool) -> Any:
-    """vLLM parameters for the raw head output at each token; ``read_cache`` omits rows of the cached
-    prefix."""
+    """Returns vLLM's ``PoolingParams`` for the raw outputs of the head at each token.
+
+    With ``read_cache`` the cached prefix of the prompt is not computed, and has no rows in the output.
+    """
     from vllm import PoolingParams
 
     return PoolingParams(
         task="token_classify",
         use_activation=False,
-        skip_reading_prefix_cache=not read_cache,
+        skip_reading_prefix_cache=not read_cache,  # vLLM 0.32: by default such requests skip it
     )
 
 
 def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    """vLLM ``EngineArgs`` fields: this module's defaults, then the user's ``options`` over them.
+    """Returns fields of vLLM's ``EngineArgs``: this module's defaults, and ``options`` over them.
 
-    ValueError names an option that is no field of ``EngineArgs``.
+    Raises ValueError with the name of an option that is no field of ``EngineArgs``, and RuntimeError if the
+    installed vLLM is of another version than ``VLLM_VERSION``.
     """
-    # Read when vLLM is first imported or first builds an engine.
+    # vLLM 0.32: it reads these when it is first imported or first builds an engine.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else replicas fight for core 0
+    check_vllm_version()
     from vllm.config import KVTransferConfig, PoolerConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
@@ -122,39 +132,50 @@ def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]
     return merged
 
 
+def check_vllm_version() -> None:
+    """Raises RuntimeError if the installed vLLM is of another version than ``VLLM_VERSION``."""
+    import vllm
+
+    if not vllm.__version__.startswith(f"{VLLM_VERSION}."):
+        raise RuntimeError(
+            f"vLLM {vllm.__version__} is installed, and the engines use internals of vLLM {VLLM_VERSION}; "
+            f"install vllm=={VLLM_VERSION}.* (what an upgrade has to check: actors/README.md)"
+        )
+
+
 @dataclass(slots=True)
 class _Inbox:
-    """What other threads ask of the engine thread, in order."""
+    """The orders of other threads to the engine thread, oldest first."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
-    # A job to add, the key of one to abort, or None: forget the cache.
     orders: list[Job | str | None] = field(default_factory=list)
+    """A job to add, the key of a job to abort, or None to empty the prefix cache."""
     stopping: bool = False
 
 
 class EngineClosed(RuntimeError):
-    """It was stopped, and takes no more."""
+    """Raised by an engine that was stopped and takes no more jobs."""
 
 
 class EngineThread:
     """Owns an ``LLMEngine``: builds it, steps it and closes it, all in one background thread.
 
-    ``on_outcomes`` is called in that thread with what one engine step finished; it may call ``add``.
-    An exception in the engine or in ``on_outcomes`` ends the process: an actor whose engine is dead
-    must not look alive. The constructor returns when the engine is up, or raises what stopped it.
+    That thread calls ``on_outcomes`` with the outcomes of each engine step; ``on_outcomes`` may call
+    ``add_again``. An exception in the engine or in ``on_outcomes`` ends the process: an actor whose engine is
+    dead must not look alive. The constructor returns when the engine is up, or raises what stopped it.
     """
 
     def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[JobOutcome]], None]) -> None:
         self.steps = 0
-        """Engine steps that have ended: a number that rises is an engine that runs."""
-        self._gauge = LoadMeter()
+        """The number of engine steps so far; it rises as long as the engine makes progress."""
+        self._load_meter = LoadMeter()
         self._preemptions = 0
         self._options = options
         self._on_outcomes = on_outcomes
         self._inbox = _Inbox()
         self._jobs: dict[str, Job] = {}
-        self._ids: dict[str, str] = {}  # the scheduler's id of a job, by key
-        self._ran: dict[str, int] = {}  # tokens that were scheduled for a job, by the scheduler's id
+        self._scheduler_ids: dict[str, str] = {}  # by the job's key
+        self._scheduled_tokens: dict[str, int] = {}  # by the scheduler's id of the job
         self._engine: LLMEngine | None = None
         self._build_error: BaseException | None = None
         built = threading.Event()
@@ -165,25 +186,25 @@ class EngineThread:
             raise self._build_error
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs; each has exactly one outcome unless it is aborted first. Raises EngineClosed."""
+        """Queues jobs; each has exactly one outcome unless it is aborted first. Raises EngineClosed."""
         self._order(jobs)
 
     def add_again(self, jobs: Sequence[Job]) -> None:
-        """``add`` by ``on_outcomes``: an engine that is being closed lets them go, as all it has."""
+        """Queues jobs like ``add``, and drops them without an error if the engine is being closed."""
         with suppress(EngineClosed):
             self._order(jobs)
 
     def abort(self, keys: Sequence[str]) -> None:
-        """Drop jobs: those not finished yet have no outcome. Unknown keys are ignored."""
+        """Drops jobs; a job that has not finished yet has no outcome. Unknown keys are ignored."""
         if not self._inbox.stopping:
             self._order(keys)
 
     def forget(self) -> None:
-        """Empty the prefix cache; does nothing while jobs are running."""
+        """Empties the prefix cache. Does nothing while jobs are running."""
         self._order([None])
 
     def run_alone(self, job: Job) -> JobOutcome:
-        """Run one job and wait for its outcome; only for an engine that nobody else uses yet."""
+        """Runs one job and returns its outcome. The engine must have no other user yet."""
         box: queue.SimpleQueue[list[JobOutcome]] = queue.SimpleQueue()
         on_outcomes, self._on_outcomes = self._on_outcomes, box.put
         self.add([job])
@@ -192,15 +213,17 @@ class EngineThread:
         return outcome
 
     def stop(self) -> None:
-        """Close the engine and end the thread; unfinished jobs have no outcome. Idempotent."""
+        """Closes the engine and ends the thread; unfinished jobs have no outcome. Idempotent."""
         with self._inbox.changed:
             self._inbox.stopping = True
             self._inbox.changed.notify()
         self._thread.join()
 
     def load(self) -> Load:
-        """What the engine holds, and did since the last call."""
-        return self._gauge.report()
+        """Returns the engine's load since the last call."""
+        return self._load_meter.report()
+
+    # vLLM 0.32: LLMEngine.renderer, model_config and vllm_config in the next five properties.
 
     @property
     def tokenizer(self) -> Any:
@@ -214,17 +237,17 @@ class EngineThread:
 
     @property
     def max_model_len(self) -> int:
-        """The longest prompt + output, in tokens."""
+        """The largest length of prompt and output together, in tokens."""
         return self._built.model_config.max_model_len
 
     @property
     def max_num_seqs(self) -> int:
-        """How many requests the scheduler runs at once."""
+        """The most requests that the scheduler runs at once."""
         return self._built.vllm_config.scheduler_config.max_num_seqs
 
     @property
     def kv_cache_tokens(self) -> int:
-        """Tokens whose keys and values fit in the cache."""
+        """The number of tokens whose keys and values fit in the cache."""
         cache = self._built.vllm_config.cache_config
         return (cache.num_gpu_blocks or 0) * (cache.block_size or 0)
 
@@ -241,7 +264,7 @@ class EngineThread:
             self._inbox.changed.notify()
 
     def _run(self, built: threading.Event) -> None:
-        # Built here and not in the caller: OpenMP's thread count and torch's modes are per thread.
+        # Not in the caller's thread: OpenMP's thread count and torch's modes are per thread.
         try:
             self._engine = engine = self._build()
         except BaseException as error:
@@ -254,7 +277,7 @@ class EngineThread:
                 if self._jobs:
                     self._step(engine)
             self._engine = None
-            engine.engine_core.shutdown()
+            engine.engine_core.shutdown()  # vLLM 0.32: LLMEngine itself has no shutdown
         except BaseException:
             _die("the engine failed; ending this process")
 
@@ -262,30 +285,33 @@ class EngineThread:
         from vllm import EngineArgs, LLMEngine
         from vllm.usage.usage_lib import UsageContext
 
-        # LLM_CLASS: the batch sizes of offline use, where throughput counts and not latency.
+        # vLLM 0.32: LLM_CLASS selects the batch sizes of offline use, for throughput and not latency.
         engine = LLMEngine.from_engine_args(EngineArgs(**self._options), usage_context=UsageContext.LLM_CLASS)
         scheduler = _scheduler(engine)
-        preempt = scheduler._preempt_request  # vLLM counts these only with all its statistics on
+        # vLLM 0.32: Scheduler._preempt_request; preemptions are counted only with all statistics on.
+        preempt = scheduler._preempt_request
 
         def counted(*args: Any, **kwargs: Any) -> None:
             self._preemptions += 1
             preempt(*args, **kwargs)
 
         scheduler._preempt_request = counted
-        schedule = scheduler.schedule  # vLLM's num_cached_tokens knows nothing of preemptions
+        # vLLM 0.32: Scheduler.schedule and SchedulerOutput.num_scheduled_tokens (by the scheduler's id);
+        # RequestOutput.num_cached_tokens does not tell what is computed again after a preemption.
+        schedule = scheduler.schedule
 
         def summed(*args: Any, **kwargs: Any) -> Any:
             output = schedule(*args, **kwargs)
             for id, tokens in output.num_scheduled_tokens.items():
-                if id in self._ran:  # else it is finished
-                    self._ran[id] += tokens
+                if id in self._scheduled_tokens:  # else it is finished
+                    self._scheduled_tokens[id] += tokens
             return output
 
         scheduler.schedule = summed
         return engine
 
     def _take_orders(self, engine: LLMEngine) -> bool:
-        """Carry out what is in the inbox, sleeping while there is nothing to do. False: stop."""
+        """Carries out the orders in the inbox; sleeps while there is none. Returns False at a stop."""
         inbox = self._inbox
         with inbox.changed:
             while not (inbox.orders or inbox.stopping or self._jobs):
@@ -296,8 +322,10 @@ class EngineThread:
         refused: list[JobOutcome] = []
         for order in orders:
             if order is None:
+                # vLLM 0.32: Scheduler.connector. The cache is not reset while the connector holds a block,
+                # and an idle engine makes no step in which it would let go.
                 connector = _scheduler(engine).connector
-                if hasattr(connector, "let_go"):  # the engine may be idle, and have had no step since
+                if hasattr(connector, "let_go"):
                     connector.let_go()
                 engine.reset_prefix_cache()
             elif isinstance(order, str):
@@ -314,27 +342,30 @@ class EngineThread:
         from vllm.inputs.engine import tokens_input
 
         try:
+            # vLLM 0.32: add_request returns the id that the scheduler uses, which is not the key.
             id = engine.add_request(job.key, tokens_input(job.prompt), job.params, priority=job.priority)
-        except (VLLMClientError, ValueError, TypeError) as error:  # anything else: a broken engine
+        except (VLLMClientError, ValueError, TypeError) as error:  # any other exception: a broken engine
             return " ".join(str(error).split())
         self._jobs[job.key] = job
-        self._ids[job.key], self._ran[id] = id, 0
+        self._scheduler_ids[job.key], self._scheduled_tokens[id] = id, 0
         return None
 
     def _pop(self, key: str) -> tuple[Job, int] | None:
-        """A job that is done or dropped, and the tokens that were scheduled for it."""
+        """Removes a job that is done or dropped. Returns it with the tokens that were scheduled for it."""
         job = self._jobs.pop(key, None)
-        return None if job is None else (job, self._ran.pop(self._ids.pop(key)))
+        return None if job is None else (job, self._scheduled_tokens.pop(self._scheduler_ids.pop(key)))
 
     def _step(self, engine: LLMEngine) -> None:
         outcomes: list[JobOutcome] = []
         stepped = engine.step()
         self.steps += 1
+        # vLLM 0.32: Scheduler.get_request_counts and get_kv_cache_usage; without its statistics on, vLLM
+        # reports neither.
         scheduler = _scheduler(engine)
         running, waiting = scheduler.get_request_counts()
-        self._gauge.stepped(
+        self._load_meter.stepped(
             running=running,
-            finished=len(stepped),  # all outputs are final ones
+            finished=len(stepped),  # FINAL_ONLY: an output is a finished request
             waiting=waiting,
             kv_usage=scheduler.get_kv_cache_usage(),
             preemptions=self._preemptions,
@@ -344,6 +375,7 @@ class EngineThread:
                 continue
             job, ran = popped
             if hasattr(output.outputs, "data"):
+                # vLLM 0.32: num_cached_tokens is the number of the prompt's tokens without a row in data.
                 outcomes.append(Pooled(job, output.outputs.data, output.num_cached_tokens or 0, ran))
             else:
                 sample = output.outputs[0]
@@ -357,12 +389,13 @@ class EngineThread:
 
 
 def _scheduler(engine: LLMEngine) -> Any:
-    """Of an engine in this process."""
+    """Returns the engine's scheduler."""
+    # vLLM 0.32: LLMEngine.engine_core is an InprocClient, whose engine_core is the EngineCore.
     return engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
 
 
 def _die(message: str) -> NoReturn:
-    """Log the current exception and end the process at once, whatever its other threads do."""
+    """Logs the current exception and ends the process at once, whatever its other threads do."""
     try:
         log.critical(message, exc_info=True)
         logging.shutdown()

@@ -1,4 +1,4 @@
-"""What a replica asks of its engine, and what comes of it."""
+"""The jobs that a replica gives its engine, and their outcomes."""
 
 from __future__ import annotations
 
@@ -11,62 +11,66 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request as the engine sees it. ``key`` is unique for the life of the process; ``request``
-    comes back with the outcome; a lower ``priority`` is scheduled first; ``spent`` counts the tokens
-    that earlier attempts at the same request computed."""
+    """One request as the engine gets it."""
 
     key: str
+    """Unique for the life of the process."""
     prompt: list[int]
     params: Any
+    """vLLM's ``SamplingParams`` or ``PoolingParams``."""
     request: Any
+    """Comes back with the outcome."""
     priority: int = 0
+    """A lower number is scheduled first."""
     spent: int = 0
+    """Tokens that earlier attempts at the same request computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A finished sample: all new token ids, and vLLM's finish and stop reasons.
-
-    ``stop`` is None at the model's end-of-sequence token, else the stop token id or stop string.
-    """
+    """A finished sample."""
 
     job: Job
     tokens: tuple[int, ...]
+    """All new token ids."""
     finish: str
+    """vLLM's finish reason."""
     stop: int | str | None
+    """The stop token id or stop string; None at the model's end-of-sequence token."""
     ran: int
-    """Tokens of its steps."""
+    """Tokens that were scheduled for the job."""
 
     @property
     def computed_tokens(self) -> int:
-        """Tokens the scheduler ran: the uncached prompt, new tokens less the last, and what was computed
-        again after a preemption (or, where steps are scheduled ahead, for nothing)."""
+        """The tokens that the engine ran: the uncached prompt, the new ones but the last, and those computed
+        again after a preemption (or in vain, where steps are scheduled ahead)."""
         return self.job.spent + self.ran
 
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """Head outputs ``rows`` [len(prompt) - cached_tokens, labels], raw logits: the cached prefix of the
-    prompt has no rows."""
+    """The head's outputs for the tokens of a prompt."""
 
     job: Job
     rows: torch.Tensor
+    """Raw logits, ``float[len(prompt) - cached_tokens, labels]``: the cached prefix has no rows."""
     cached_tokens: int
     ran: int
-    """Tokens of its steps."""
+    """Tokens that were scheduled for the job."""
 
     @property
     def computed_tokens(self) -> int:
-        """Tokens the scheduler ran, also those that were computed again after a preemption."""
+        """The tokens that the engine ran, with those computed again after a preemption."""
         return self.job.spent + self.ran
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A request the engine will never run, and why, in one line."""
+    """A job that the engine can never run."""
 
     job: Job
     error: str
+    """The reason in one line."""
 
 
 JobOutcome = Generated | Pooled | Refused

@@ -13,11 +13,12 @@ from actors.replica import Replica
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """How the engine is told to stop at a text (arguments of ``sampling_params``), and the stop reason that
-    it gives then."""
+    """Tells the engine to stop at a text."""
 
     arguments: dict[str, Any]
+    """Arguments of ``sampling_params``."""
     reason: int | str
+    """The stop reason that the engine then gives."""
 
 
 class GeneratorActor(Replica):
@@ -39,10 +40,10 @@ class GeneratorActor(Replica):
         seed: int = 0,
         engine: dict[str, Any] | None = None,
     ) -> None:
-        """Load ``model`` (see ``Replica``); a step ends with ``step_delimiter``, a thought with the marker
-        ``end_of_thinking``, which are kept.
+        """Loads ``model`` (see ``Replica``). Raises ValueError if the delimiter or the marker is empty.
 
-        ValueError if the delimiter or the marker is empty.
+        A step ends with ``step_delimiter`` and a thought with the marker ``end_of_thinking``; both are part
+        of the result.
         """
         for key, text in (("step_delimiter", step_delimiter), ("end_of_thinking", end_of_thinking)):
             if text == "":
@@ -83,21 +84,24 @@ class GeneratorActor(Replica):
             finish = "length"
         elif sample.finish != "stop":
             return self.failure(sample.job.request, f"the engine ended it with {sample.finish!r}")
-        else:  # any other stop token is one more end-of-sequence id of the model's generation config
+        else:  # another stop token is an end-of-sequence id of the model's generation config
             until = sample.job.request.until
             finish = until if until != "end" and sample.stop == self._stops[until].reason else "end"
         return SampleResult(sample.job.request.id, sample.tokens, finish, sample.computed_tokens, self.name)
 
 
 def stop_at(tokenizer: Any, text: str) -> Stop:
-    """Stop where the output holds ``text``."""
+    """Returns the stop at the first ``text`` in the output."""
     token = delimiter_token(tokenizer, text)
     return Stop({"stop_strings": [text]}, text) if token is None else Stop({"stop_token_ids": [token]}, token)
 
 
 def stop_at_marker(tokenizer: Any, marker: str) -> Stop:
-    """Stop at the end of thinking. A marker with a token of its own cannot be the first one sampled, nor
-    can the end of the sequence (as in s1): going on after a suppressed marker adds at least a token."""
+    """Returns the stop at the marker that ends the model's thinking.
+
+    If the marker is one token, neither it nor the end of the sequence can be sampled first (as in s1,
+    Muennighoff et al. 2025, section 3.1): each continuation after a suppressed marker has a token at least.
+    """
     token = tokenizer.get_added_vocab().get(marker)
     stop = stop_at(tokenizer, marker) if token is None else Stop({"stop_token_ids": [token]}, token)
     by_token = "stop_token_ids" in stop.arguments
@@ -105,11 +109,11 @@ def stop_at_marker(tokenizer: Any, marker: str) -> Stop:
 
 
 def delimiter_token(tokenizer: Any, delimiter: str) -> int | None:
-    """The one token id that alone can produce ``delimiter``, or None if text has to be searched for it.
+    """Returns the token id that alone can produce ``delimiter``, or None if text has to be searched for it.
 
-    With such a token the engine can stop at an id and need not turn every sample into text. It must be
-    the only token of the vocabulary that contains any character of the delimiter. A delimiter that is
-    not ASCII may be spread over tokens of single bytes, which decode to nothing readable: None.
+    With such a token the engine stops at an id and need not turn every sample into text. It must be the only
+    token of the vocabulary that contains any character of the delimiter. A delimiter that is not ASCII may be
+    spread over tokens of single bytes, which decode to nothing readable; then None is returned.
     """
     # Decoded, not encoded: some tokenizers drop or merge a delimiter that stands alone.
     texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])

@@ -1,11 +1,12 @@
-"""The way to one replica: remote calls, and what can become of them.
+"""Remote calls to one replica, and the three ways in which they fail.
 
-``RayReplicaHandle`` is the real one. A pool knows no other Ray than this, so it can be driven against
-replicas in its own process (tests, benchmarks of the controller).
+A pool reaches Ray only through this module, so tests and benchmarks give it replicas in its own process
+instead of a ``RayReplicaHandle``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
@@ -17,37 +18,58 @@ if TYPE_CHECKING:
     from actors.spec import PoolSpec
 
 
-class Lost(Exception):
+_ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FRAME = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+
+
+class ReplicaError(Exception):
+    """Raised by a call to a replica. Its text is one line: the reason, and the last frame of the traceback.
+
+    Attributes:
+        reason: the remote exception in one line, as ``ValueError: …``.
+        traceback: the whole remote traceback; empty if there is none.
+    """
+
+    def __init__(self, reason: str, traceback: str = "") -> None:
+        self.reason = reason
+        self.traceback = traceback
+        frame = last_frame(traceback)
+        super().__init__(f"{reason} ({frame})" if frame else reason)
+
+
+class Lost(ReplicaError):
     """The replica cannot be reached; it is being restarted, or may come back."""
 
 
-class Gone(Exception):
-    """The replica is dead and is not restarted: what made it raised, or it was killed for good."""
+class Gone(ReplicaError):
+    """The replica is dead and is not restarted: its constructor raised, or it was killed for good."""
 
 
-class Broken(Exception):
-    """The replica answered with an exception of its own."""
+class Broken(ReplicaError):
+    """A method of the replica raised."""
 
 
 class ReplicaHandle(Protocol):
     """One replica, as its pool sees it."""
 
     async def call(self, method: str, *args: Any) -> Any:
-        """The result of a method of ``actors.replica.Replica``. Cancelling it does not cancel the call.
-        Raises Lost, Gone or Broken."""
+        """Returns the result of a method of ``actors.replica.Replica``. Raises Lost, Gone or Broken.
+
+        A caller that is cancelled stops waiting; the remote method runs on.
+        """
 
     def restart(self) -> None:
-        """Kill the process of a replica that hangs; another takes its place."""
+        """Kills the process of a replica that hangs; Ray starts another in its place."""
 
     def kill(self) -> None:
-        """End it for good."""
+        """Ends the replica for good."""
 
 
 class RayReplicaHandle:
-    """A Ray actor, restarted by Ray when it dies, on any node that has what it asks for.
+    """A replica that is a Ray actor. Ray restarts it when it dies, on any node with the resources it needs.
 
-    A replica over several GPUs has a placement group with a bundle for each, on one node where that is
-    possible. The actor is in the first and holds no GPU itself: vLLM puts a worker into each bundle.
+    A replica over several GPUs has a placement group with one bundle a GPU, on one node where that is
+    possible. The actor runs in the first bundle and holds no GPU: vLLM puts a worker into each bundle.
     """
 
     def __init__(self, spec: PoolSpec, name: str) -> None:
@@ -72,11 +94,11 @@ class RayReplicaHandle:
         try:
             return await getattr(self._actor, method).remote(*args)
         except ActorDiedError as error:
-            raise Gone(reason(error)) from error
+            raise Gone(reason(error), traceback_text(error)) from error
         except RayTaskError as error:
-            raise Broken(reason(error)) from error
+            raise Broken(reason(error), traceback_text(error)) from error
         except RayError as error:  # the actor, its node, its memory or the way to it
-            raise Lost(reason(error)) from error
+            raise Lost(reason(error), traceback_text(error)) from error
 
     def restart(self) -> None:
         ray.kill(self._actor, no_restart=False)
@@ -88,15 +110,38 @@ class RayReplicaHandle:
 
 
 def reason(error: BaseException) -> str:
-    """The last telling line of a remote traceback."""
+    """Returns a remote exception in one line: its class and the first line of its message."""
     if isinstance(error, RayTaskError) and error.cause is not None:
-        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line and ":" in line]
-    return (telling or lines or [type(error).__name__])[-1]
+        return one_line(error.cause)
+    lines = [line.strip() for line in traceback_text(error).splitlines() if line.strip()]
+    naming = [line for line in lines if "Error" in line and ":" in line]
+    return (naming or lines or [type(error).__name__])[-1]
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the class of an exception and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def traceback_text(error: BaseException) -> str:
+    """Returns the remote traceback that Ray keeps in the text of its exceptions, without colours."""
+    return _ANSI_COLOUR.sub("", str(error))
+
+
+def last_frame(traceback: str) -> str:
+    """Returns where a traceback ends, as ``actors/engine.py:118 in engine_options``, or an empty string.
+
+    Ray's frames are skipped. The path is shortened to the package's, or to its last two parts.
+    """
+    for frame in reversed(list(_FRAME.finditer(traceback))):
+        path = frame["path"].rpartition("-packages/")[2]
+        if not path.startswith(("ray/", "python/ray/")):
+            short = path if path != frame["path"] else "/".join(path.split("/")[-2:])
+            return f"{short}:{frame['line']} in {frame['function']}"
+    return ""
 
 
 def cluster_resources() -> str:
-    """What the cluster has, in words."""
+    """Returns the CPUs and GPUs of the cluster, as ``4 CPU, 0 GPU``."""
     total = ray.cluster_resources()
     return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"

@@ -1,4 +1,4 @@
-"""What an engine held between two reports: written step by step by its thread, read by another."""
+"""Sums up an engine's load between two reports: its thread writes each step, another reads the report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from actors.messages import Load
 
 @dataclass(slots=True)
 class LoadMeter:
-    """Makes ``Load``s. What a step finished ran in it, although the scheduler holds it no longer: without
-    that an engine whose requests end together would seem to have run nothing."""
+    """Makes the ``Load`` of each report.
+
+    A request that a step finished ran in that step, although the scheduler holds it no longer. Without it an
+    engine whose requests end together would seem to have run nothing.
+    """
 
     _load: Load = field(default_factory=lambda: Load(0, 0, 0.0, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -19,8 +22,15 @@ class LoadMeter:
     def stepped(
         self, *, running: int, finished: int, waiting: int, kv_usage: float, preemptions: int
     ) -> None:
-        """After a step: requests that run on, that it finished, and that wait; the share of the cache in use;
-        preemptions since the start."""
+        """Adds an engine step.
+
+        Args:
+            running: requests that run on after the step.
+            finished: requests that the step finished.
+            waiting: requests that wait in the engine.
+            kv_usage: the share of the KV cache in use, in [0, 1].
+            preemptions: preemptions since the engine's start.
+        """
         with self._lock:
             last = self._load
             self._load = Load(
@@ -28,7 +38,7 @@ class LoadMeter:
             )
 
     def report(self) -> Load:
-        """Since the report before this one."""
+        """Returns the load since the last report."""
         with self._lock:
             load = self._load
             self._load = Load(0, load.waiting, 0.0, load.preemptions)

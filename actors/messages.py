@@ -1,10 +1,9 @@
 """Requests and results: the only things that cross a process border.
 
-Text is token ids everywhere, so that a child's prompt is its parent's tokens, bit for bit, and an
-engine's prefix cache can reuse them. A result names its request by ``id``.
+Text is token ids everywhere, so a child's prompt is its parent's tokens, bit for bit, and an engine's prefix
+cache can reuse them. A result names its request by ``id``.
 
-Those of which there is one an operation are msgspec's structs: frozen dataclasses, but made in a tenth of the
-time and pickled in a third.
+Requests and results are msgspec structs, which are faster to make and to pickle than frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -15,69 +14,66 @@ from typing import Literal
 import msgspec
 
 Until = Literal["step", "thought", "end"]
-"""Where sampling stops: at the next step delimiter, at the marker that ends the model's thinking, or at
-the end of the solution."""
+"""Sampling stops at the next step delimiter, at the marker that ends the model's thinking, or at the end of
+the solution."""
 
 Finish = Literal["step", "thought", "end", "length"]
-"""Why it stopped: the step delimiter, the marker, the end-of-sequence token, or ``max_tokens``."""
+"""Sampling was stopped by the step delimiter, the marker, the end-of-sequence token, or ``max_tokens``."""
 
 
 class SampleRequest(msgspec.Struct, frozen=True, gc=False):
-    """Continue ``prompt`` by at most ``max_tokens`` tokens.
-
-    ``seed`` alone determines the sample where the engine is deterministic, so a retry on another
-    replica returns the same tokens. ``temperature`` 0 is greedy. ``affinity`` names what shares a
-    prefix (a problem): a pool prefers the replica that holds those KV blocks. A lower ``priority``
-    is served first.
-    """
+    """Asks a generator to continue ``prompt`` by at most ``max_tokens`` tokens."""
 
     id: str
     prompt: tuple[int, ...]
     seed: int
+    """Determines the sample where the engine is deterministic, so a retry elsewhere gives the same tokens."""
     max_tokens: int
     until: Until = "step"
     temperature: float = 1.0
+    """0 is greedy."""
     top_p: float = 1.0
     affinity: str = ""
+    """The same for requests that share a prefix (a problem); a pool prefers the replica that holds it."""
     priority: int = 0
+    """A lower number is served first."""
 
 
 class SampleResult(msgspec.Struct, frozen=True, gc=False):
-    """``tokens`` are the new tokens only, the step delimiter, marker or end-of-sequence token
-    included.
-
-    ``computed_tokens`` is what the engine's scheduler really ran for it: prompt tokens that were
-    not in the prefix cache, decoded tokens less the last (which is never fed back), and what it had to
-    compute again after a preemption.
-    """
+    """A sample that a generator has made."""
 
     id: str
     tokens: tuple[int, ...]
+    """The new tokens only, with the step delimiter, marker or end-of-sequence token."""
     finish: Finish
     computed_tokens: int
+    """The tokens that the engine ran: the prompt's that were not cached, the new ones but the last (which is
+    never fed back), and those computed again after a preemption."""
     replica: str
 
 
 class ScoreRequest(msgspec.Struct, frozen=True, gc=False):
-    """Score each step of a path. Step ``i`` ends before position ``step_ends[i]`` of ``tokens``
-    (exclusive, increasing, the last equal to ``len(tokens)``)."""
+    """Asks a verifier to score each step of a path."""
 
     id: str
     tokens: tuple[int, ...]
     step_ends: tuple[int, ...]
+    """Step ``i`` ends before position ``step_ends[i]`` of ``tokens``; increasing, the last is
+    ``len(tokens)``."""
     affinity: str = ""
+    """As in ``SampleRequest``."""
     priority: int = 0
+    """A lower number is served first."""
 
 
 class ScoreResult(msgspec.Struct, frozen=True, gc=False):
-    """``scores[i]`` in [0, 1] is the verifier's score of the path up to the end of step ``i``.
-
-    ``computed_tokens`` counts the tokens the engine really ran (those not in its prefix cache).
-    """
+    """The scores that a verifier gives the steps of a path."""
 
     id: str
     scores: tuple[float, ...]
+    """``scores[i]``, in [0, 1], is of the path up to the end of step ``i``."""
     computed_tokens: int
+    """The tokens that the engine ran: those that were not in its prefix cache."""
     replica: str
 
 
@@ -87,46 +83,51 @@ Result = SampleResult | ScoreResult
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that this replica can never answer (bad input, not a lost engine): the search that
-    asked gets ``error`` raised, and no retry is made."""
+    """The answer to a request that can never be served (bad input, not a lost engine); it is not retried."""
 
     id: str
     error: str
+    """The message of the RequestFailed that the caller gets, in one line."""
     replica: str
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a replica's engine holds, as it says with its results: the most requests that one of its steps
-    since the last report ran, those that it finished included (0: there was no step); requests that wait for
-    room now; the largest share of its KV cache in use since the last report, in [0, 1]; and how often it has
-    taken a running request out again for want of memory, since its start."""
+    """The load of a replica's engine, reported with its results."""
 
     running: int
+    """The most requests that one step since the last report ran, with those that it finished; 0: no step."""
     waiting: int
+    """Requests that wait in the engine now."""
     kv_usage: float
+    """The largest share of the KV cache in use since the last report, in [0, 1]."""
     preemptions: int
+    """The number of times that a running request was taken out for want of memory, since the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaInfo:
-    """What a replica says of itself once its engine is up."""
+    """Describes a replica whose engine is up."""
 
     name: str
     node: str
+    """Ray's id of the node."""
     pid: int
     max_model_len: int
+    """The largest length of prompt and output together, in tokens."""
     max_num_seqs: int
+    """The most requests that the engine runs at once."""
     kv_cache_tokens: int
+    """The number of tokens whose keys and values fit in the cache."""
     start_seconds: float
 
 
 class RequestFailed(RuntimeError):
-    """A replica refused the request for good; the message names replica, input and reason."""
+    """Raised for a request that is refused for good; the message names replica, input and reason."""
 
 
 def check_scores(result: ScoreResult, request: ScoreRequest) -> None:
-    """Raises RequestFailed unless every step has its score: what is recorded is believed for ever."""
+    """Raises RequestFailed unless every step has a score in [0, 1]; NaN is none."""
     steps = len(request.step_ends)
     good = [0 <= score <= 1 for score in result.scores]  # NaN is not
     if len(good) != steps or False in good:
@@ -137,4 +138,4 @@ def check_scores(result: ScoreResult, request: ScoreRequest) -> None:
 
 
 class PoolFailed(RuntimeError):
-    """Replicas could not be started, or all of them are gone for good."""
+    """Raised when replicas cannot be started, or all of them are gone for good."""

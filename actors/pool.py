@@ -1,12 +1,12 @@
-"""A pool of replicas of one model: routing, in-flight caps, and what happens when a replica is lost.
+"""A pool of replicas of one model: it starts them, routes requests to them, and replaces lost ones.
 
 Two remote calls per replica move everything: ``submit`` takes a batch of requests, ``collect`` is a
-long poll that returns whatever has finished. A replica that dies is restarted by Ray; its unfinished
-requests go to the others with the same seeds, so the results are the same. One that hangs is killed,
-which makes it the same case. Work waits while no replica can be had.
+long poll that returns all results that are there. Ray restarts a replica that dies; its unfinished requests
+go to the others with the same seeds, so the results are the same. A replica that hangs is killed, which makes
+it the same case. Requests wait while no replica can be had.
 
-Replicas beyond ``least`` join when the cluster has room for them: Ray keeps what it cannot place yet, and
-places it (or has its autoscaler start a node) when it can. A lost node is the same case again.
+Replicas beyond ``PoolSpec.least`` join when the cluster has room for them: Ray keeps an actor that it cannot
+place, and places it (or has its autoscaler start a node) when it can. So a lost node is the same case again.
 """
 
 from __future__ import annotations
@@ -14,54 +14,70 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.concurrency import ConcurrencyLimit
-from actors.handle import Broken, Gone, Lost, RayReplicaHandle, ReplicaHandle, cluster_resources
+from actors.handle import (
+    Broken,
+    Gone,
+    Lost,
+    RayReplicaHandle,
+    ReplicaError,
+    ReplicaHandle,
+    cluster_resources,
+    one_line,
+)
 from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router
 from actors.spec import PoolSpec
 
 log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # with no handler at all, Python would print over the live view
 Res = TypeVar("Res", bound=Result)
 
 MAX_LOSSES = 5
-"""A request that so many lost replicas are put down to (actors/routing.py) is what kills them, and fails."""
+"""A request with so many losses (see ``Router.losses``) is what kills its replicas, and fails."""
 
 MAX_STARTS = 3
-"""So often a replica is made anew whose start raises (its predecessor may still hold the GPU's memory), or
-restarted whose methods raise with no result in between, before the pool goes on without it."""
+"""The pool gives a replica up after so many starts that raise, or errors of its methods without a result.
 
-RETURN_POLL_SECONDS = 0.5
-"""How often a lost replica is asked whether it is back."""
+A start may raise because the process before still holds the GPU's memory."""
+
+CLOSE_SECONDS = 10
+"""The time that a closing pool gives its engines before it kills them."""
 
 
 @dataclass
 class PoolStats:
-    """``busy_seconds`` is summed over replicas: the time in which each had work in flight."""
+    """Counts of one pool since its start."""
 
     requests: int = 0
     retried: int = 0
+    """Requests that ran at a replica when it was lost, once for each loss."""
     lost_replicas: int = 0
     busy_seconds: float = 0.0
+    """The time in which a replica had running requests, summed over replicas; see ``Pool.busy_seconds``."""
 
 
 @dataclass
 class _Member:
+    """The pool's account of one replica."""
+
     name: str
-    link: ReplicaHandle
+    handle: ReplicaHandle
     info: ReplicaInfo | None = None
-    """None until it is up for the first time."""
+    """None until the replica is up for the first time."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     aborts: list[str] = field(default_factory=list)
-    """Nobody wants these any more; not told yet."""
+    """Ids of cancelled requests of which the replica has not been told."""
     lost: list[str] = field(default_factory=list)
-    """What was in flight here when it was lost."""
+    """Ids of the requests that ran here when the replica was lost."""
     lost_at: float = 0.0
     broken: int = 0
-    """How often its methods raised since its last result."""
+    """The number of errors of its methods since its last result."""
     heard: float = 0.0
     busy_since: float | None = None
     limit: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(1))
@@ -69,10 +85,7 @@ class _Member:
 
 
 class Pool(Generic[Res]):
-    """Replicas of one model. Use from one event loop: ``start``, then ``run``, then ``close``.
-
-    ``on_notice`` is told in one line what a user would want to know of lost and awaited replicas.
-    """
+    """Replicas of one model. Used from one event loop: ``start``, then ``run``, then ``close``."""
 
     def __init__(
         self,
@@ -83,8 +96,9 @@ class Pool(Generic[Res]):
         self.spec = spec
         self.stats = PoolStats()
         self.infos: list[ReplicaInfo] = []
-        """Of the replicas, in the order in which they were up for the first time."""
+        """The replicas in the order in which they were up for the first time."""
         self.on_notice: Callable[[str], None] = lambda line: None
+        """Is called with one line for the user when a replica is lost, awaited, back or given up."""
         self._connect = connect
         self._limit = limit
         self._router = Router()
@@ -95,8 +109,10 @@ class Pool(Generic[Res]):
         self._on_ready: Callable[[ReplicaInfo], None] = lambda info: None
 
     async def start(self, within: float, *, on_ready: Callable[[ReplicaInfo], None] | None = None) -> None:
-        """Create the replicas and wait until enough of them can serve. Raises PoolFailed after ``within``
-        seconds, or with what stopped a replica."""
+        """Creates the replicas and waits until enough of them can serve.
+
+        Raises PoolFailed after ``within`` seconds, or with the error of a replica that does not start.
+        """
         spec = self.spec
         if on_ready is not None:
             self._on_ready = on_ready
@@ -115,8 +131,10 @@ class Pool(Generic[Res]):
             ) from None
 
     async def run(self, request: Request) -> Res:
-        """The result of one request. Cancelling it aborts the request in the engine. Raises
-        RequestFailed, or PoolFailed when no replica is left."""
+        """Returns the result of one request; a caller that is cancelled aborts it in the engine.
+
+        Raises RequestFailed if the request can never be answered, PoolFailed if no replica is left.
+        """
         if self._broken is not None:
             raise self._broken
         if request.id in self._futures:
@@ -130,46 +148,48 @@ class Pool(Generic[Res]):
             return await future
         finally:
             del self._futures[request.id]
-            if future.cancelled() and (holder := self._router.drop(request.id)) is not None:
-                self._members[holder].aborts.append(request.id)
-                self._members[holder].wake.set()
+            if future.cancelled() and (name := self._router.drop(request.id)) is not None:
+                self._members[name].aborts.append(request.id)
+                self._members[name].wake.set()
                 self._wake()
 
     async def forget(self) -> None:
-        """Empty the caches of all replicas; one that is lost comes back with an empty one."""
-        within = self.spec.probe_timeout  # one that hangs is replaced, and need not be waited for
-        up = [m.link.call("forget") for m in self._members.values() if self._router.has(m.name)]
+        """Empties the caches of all replicas. A lost replica comes back with an empty one."""
+        within = self.spec.probe_timeout  # a replica that hangs is replaced by then
+        up = [m.handle.call("forget") for m in self._members.values() if self._router.has(m.name)]
         forgetting = [asyncio.wait_for(call, within) for call in up]
         for done in await asyncio.gather(*forgetting, return_exceptions=True):
             if isinstance(done, BaseException) and not isinstance(done, Lost | Gone | TimeoutError):
                 raise done
 
     async def close(self) -> None:
-        """Close every engine and end every actor. No process outlives the pool."""
+        """Closes every engine and ends every actor. No process outlives the pool."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        up = [member.link.call("shutdown") for member in self._members.values() if member.info is not None]
-        await asyncio.gather(*(asyncio.wait_for(closing, 10) for closing in up), return_exceptions=True)
+        up = [member.handle.call("shutdown") for member in self._members.values() if member.info is not None]
+        await asyncio.gather(
+            *(asyncio.wait_for(closing, CLOSE_SECONDS) for closing in up), return_exceptions=True
+        )
         for member in self._members.values():
-            member.link.kill()
+            member.handle.kill()
         self._members.clear()
 
     @property
     def busy_seconds(self) -> float:
-        """The time in which each replica had work in flight, summed over replicas, so far."""
+        """The time in which a replica had running requests, summed over replicas, up to now."""
         now = time.monotonic()
         running = sum(now - m.busy_since for m in self._members.values() if m.busy_since is not None)
         return self.stats.busy_seconds + running
 
     @property
     def up(self) -> list[ReplicaInfo]:
-        """Of the replicas that can be had now."""
+        """The replicas that can be given requests now."""
         return [m.info for m in self._members.values() if m.info and self._router.has(m.name)]
 
     def limit_by(self, limit: Callable[[int], ConcurrencyLimit]) -> None:
-        """From now on limit what is in flight by a ``limit`` of each replica's places."""
+        """Replaces the limit of running requests: ``limit`` makes one from a replica's ``max_num_seqs``."""
         self._limit = limit
         for member in self._members.values():
             if member.info is not None:
@@ -178,21 +198,23 @@ class Pool(Generic[Res]):
 
     @property
     def loads(self) -> list[tuple[int, Load]]:
-        """Each replica's limit, and what its engine said last."""
+        """Each replica's limit of running requests, and the last load that its engine reported."""
         return [(m.limit.now, m.load) for m in self._members.values() if m.load is not None]
 
     @property
-    def in_flight(self) -> int:
-        return sum(self._router.in_flight(name) for name in self._members)
+    def running(self) -> int:
+        """The number of requests that are bound to a replica."""
+        return sum(self._router.running(name) for name in self._members)
 
     @property
-    def queued(self) -> int:
-        return self._router.queued
+    def waiting(self) -> int:
+        """The number of requests that no replica has room for yet."""
+        return self._router.waiting
 
     # -- one replica -------------------------------------------------------------------------------
 
     async def _life(self, member: _Member) -> None:
-        """Start a replica, feed it, take its results, replace it when it is lost: until the pool closes."""
+        """Starts a replica, exchanges requests and results with it, and replaces it when it is lost."""
         starts = 1
         try:
             while True:
@@ -201,55 +223,58 @@ class Pool(Generic[Res]):
                     async with asyncio.timeout(self.spec.start_timeout if member.info else None):
                         info = await self._up(member)
                 except TimeoutError:
-                    member.link.kill()
+                    member.handle.kill()
                     self.on_notice(f"{member.name} is not up after {self.spec.start_timeout:g} s; made anew")
-                    member.link = self._connect(self.spec, member.name)
+                    member.handle = self._connect(self.spec, member.name)
                     continue
                 except Gone as error:
-                    member.link.kill()  # what it held, as a placement group, is free for the next
+                    member.handle.kill()  # so that its placement group is free for the next
+                    log.error("%s does not start\n%s", member.name, error.traceback or error)
                     if not self._started.done():
                         raise PoolFailed(f"{member.name}: does not start: {error}") from error
                     if starts == MAX_STARTS:
-                        self._without(member, f"attempts to start it: {error}")
+                        self._give_up(member, f"attempts to start it: {error}")
                         return
-                    await asyncio.sleep(RETURN_POLL_SECONDS * 2**starts)
+                    await asyncio.sleep(self.spec.return_poll * 2**starts)
                     starts += 1
-                    member.link = self._connect(self.spec, member.name)
+                    member.handle = self._connect(self.spec, member.name)
                     continue
                 self._join(member, info)
                 starts = 0
                 try:
                     await self._exchange(member)
                 except (Lost, Gone) as error:
-                    self._leave(member, str(error))
+                    self._leave(member, error)
                 except Broken as error:
-                    self._leave(member, str(error))
+                    self._leave(member, error)
                     if self._is_hopeless(member, str(error)):
                         return
         except PoolFailed as error:
             self._break(error)
         except Exception as error:
-            self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error or type(error).__name__}"))
+            if not isinstance(error, ReplicaError):
+                error = ReplicaError(one_line(error), traceback.format_exc())
+            log.error("%s fails its pool\n%s", member.name, error.traceback or error)
+            self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error}"))
 
     async def _up(self, member: _Member) -> ReplicaInfo:
-        """Wait until the replica can serve. Raises Gone if it never will."""
+        """Waits until the replica can serve. Raises Gone if it never will."""
         while True:
             try:
-                info = await member.link.call("info")
-                # If it was only out of reach it still has them; others run them now, or nobody wants them.
+                info = await member.handle.call("info")
+                # A replica that was only out of reach still has requests that run elsewhere by now.
                 if ids := [*member.lost, *member.aborts]:
-                    await member.link.call("abort", ids)
+                    await member.handle.call("abort", ids)
                 member.lost, member.aborts = [], []
                 return info
             except (Lost, Broken) as error:
                 if isinstance(error, Broken) and member.info is None:
                     raise
-                await asyncio.sleep(RETURN_POLL_SECONDS)
+                await asyncio.sleep(self.spec.return_poll)
 
     async def _exchange(self, member: _Member) -> NoReturn:
-        """Submit and collect until the replica is lost. Raises Lost, Gone or Broken."""
-        work = (self._submit(member), self._collect(member), self._watch(member))
-        loops = [asyncio.create_task(each) for each in work]
+        """Submits and collects until the replica is lost. Raises Lost, Gone or Broken."""
+        loops = [asyncio.create_task(loop(member)) for loop in (self._submit, self._collect, self._watch)]
         try:
             await asyncio.gather(*loops)
             raise AssertionError("unreachable: the loops are endless")
@@ -261,19 +286,19 @@ class Pool(Generic[Res]):
         while True:
             await member.wake.wait()
             member.wake.clear()
-            # Until none is left: an id that comes again must not be taken before its abort was sent.
+            # All of them: an id that comes again must not be taken before its abort was sent.
             while count := len(member.aborts):
-                await member.link.call("abort", member.aborts[:count])
+                await member.handle.call("abort", member.aborts[:count])
                 del member.aborts[:count]
             batch = self._router.take(member.name)
-            self._mark(member)
+            self._update_busy(member)
             self._wake()
             if batch:
-                await member.link.call("submit", batch)
+                await member.handle.call("submit", batch)
 
     async def _collect(self, member: _Member) -> None:
         while True:
-            answers = await member.link.call("collect")
+            answers = await member.handle.call("collect")
             member.heard = time.monotonic()
             for answer in answers:
                 if isinstance(answer, Load):
@@ -282,11 +307,11 @@ class Pool(Generic[Res]):
                 else:
                     member.broken = 0
                     self._settle(member, answer)
-            self._mark(member)
+            self._update_busy(member)
             self._wake()
 
     async def _watch(self, member: _Member) -> None:
-        """Raises Lost if the replica is silent and has no token to show for it."""
+        """Raises Lost if the replica is silent and does not answer a probe, or is another process by now."""
         spec = self.spec
         while True:
             silent = time.monotonic() - member.heard
@@ -295,12 +320,14 @@ class Pool(Generic[Res]):
                 continue
             try:
                 async with asyncio.timeout(spec.probe_timeout):
-                    await member.link.call("ping")
-                    info = await member.link.call("info")
-            except (TimeoutError, Broken) as error:
-                member.link.restart()
-                said = str(error) or f"no token in {spec.probe_timeout:g} s"
-                raise Lost(f"silent for {silent:.0f} s, then {said}") from None
+                    await member.handle.call("ping")
+                    info = await member.handle.call("info")
+            except TimeoutError:
+                member.handle.restart()
+                raise Lost(f"silent for {silent:.0f} s, then no token in {spec.probe_timeout:g} s") from None
+            except Broken as error:
+                member.handle.restart()
+                raise Lost(f"silent for {silent:.0f} s, then {error.reason}", error.traceback) from error
             if member.info is not None and (info.node, info.pid) != (member.info.node, member.info.pid):
                 raise Lost("it has been restarted, and knows nothing of its requests")
             member.heard = time.monotonic()
@@ -320,48 +347,51 @@ class Pool(Generic[Res]):
             self._started.set_result(None)
         self._wake()
 
-    def _leave(self, member: _Member, reason: str) -> None:
-        """Give a lost replica's requests to the others; fail one that kills its replicas."""
-        log.warning("%s is lost: %s", member.name, reason)
+    def _leave(self, member: _Member, error: ReplicaError) -> None:
+        """Gives a lost replica's requests to the others; fails a request that kills its replicas."""
+        log.warning("%s is lost: %s\n%s", member.name, error, error.traceback)
         member.lost = self._router.leave(member.name)
         member.lost_at = time.monotonic()
-        self._mark(member)
+        self._update_busy(member)
         self.stats.lost_replicas += 1
         self.stats.retried += len(member.lost)
         for request_id in member.lost:
             future = self._futures.get(request_id)
             if self._router.losses(request_id) >= MAX_LOSSES and future is not None and not future.done():
                 self._router.drop(request_id)
-                said = f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
-                said += f"the last one, {member.name}: {reason} (a resumed run tries it again)"
-                future.set_exception(RequestFailed(said))
-        self.on_notice(f"{member.name} is lost ({reason}); its {len(member.lost)} requests are done again")
+                problem = f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
+                problem += f"the last one, {member.name}: {error} (a resumed run tries it again)"
+                future.set_exception(RequestFailed(problem))
+        self.on_notice(f"{member.name} is lost ({error}); its {len(member.lost)} requests are done again")
         if not self._router.replicas:
             self.on_notice(
-                f"{self.spec.name}: no replica is left for now; {self.queued} requests wait until one is "
+                f"{self.spec.name}: no replica is left for now; {self.waiting} requests wait until one is "
                 f"back (it needs {self.spec.needs})"
             )
         self._wake()
 
     def _is_hopeless(self, member: _Member, reason: str) -> bool:
-        """Restart a replica whose method raised, or end it for good if that has not helped."""
+        """Restarts a replica whose method raised. Returns True if that has not helped and it is given up."""
         member.broken += 1
         if member.broken < MAX_STARTS:
-            member.link.restart()
+            member.handle.restart()
             return False
-        member.link.kill()
-        self._without(member, f"errors without a result: {reason}")
+        member.handle.kill()
+        self._give_up(member, f"errors without a result: {reason}")
         return True
 
-    def _without(self, member: _Member, reason: str) -> None:
-        """Go on without a replica that cannot be had any more, after MAX_STARTS of what ``reason`` says."""
+    def _give_up(self, member: _Member, reason: str) -> None:
+        """Removes a replica after ``MAX_STARTS`` of the events that ``reason`` names.
+
+        Raises PoolFailed if it was the last one, or if the pool has not started yet.
+        """
         del self._members[member.name]
-        said = f"{member.name} is given up after {MAX_STARTS} {reason}"
-        self.on_notice(said)
+        notice = f"{member.name} is given up after {MAX_STARTS} {reason}"
+        self.on_notice(notice)
         if not self._members:
-            raise PoolFailed(f"{self.spec.name}: no replica is left: {said}")
+            raise PoolFailed(f"{self.spec.name}: no replica is left: {notice}")
         if not self._started.done():
-            raise PoolFailed(said)
+            raise PoolFailed(notice)
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -381,9 +411,9 @@ class Pool(Generic[Res]):
             if name in self._members:
                 self._members[name].wake.set()
 
-    def _mark(self, member: _Member) -> None:
-        """Keep the account of busy time."""
-        busy = self._router.in_flight(member.name) > 0
+    def _update_busy(self, member: _Member) -> None:
+        """Starts or stops the clock of the replica's busy time."""
+        busy = self._router.running(member.name) > 0
         if busy and member.busy_since is None:
             member.busy_since = time.monotonic()
         elif not busy and member.busy_since is not None:

@@ -1,4 +1,4 @@
-"""Which cache block holds the longest part of a prompt: an index, apart from any engine."""
+"""An index of cache blocks that finds the one that holds the longest part of a prompt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Hashable, Sequence
 
 
 class Prefixes:
-    """Blocks by the tokens in them. ``parent`` stands for all tokens before a block.
+    """Blocks by the tokens in them. A ``parent`` stands for all tokens before a block.
 
-    One list a parent, in the order of the tokens: the longest common prefix with any text is then had from a
-    neighbour of the place where that text would stand. So a look-up takes the logarithm of their number.
+    The blocks of a parent are sorted by their tokens. So the block with the longest common prefix is a
+    neighbour of the place where the wanted tokens would stand, and is found by bisection.
     """
 
     def __init__(self) -> None:
@@ -21,14 +21,14 @@ class Prefixes:
         return len(self._of)
 
     def add(self, block: int, parent: Hashable, tokens: Sequence[int]) -> None:
-        """``block`` holds ``tokens``, after ``parent``, and nothing else any more."""
+        """Notes that ``block`` now holds ``tokens``, after ``parent``, in place of what it held before."""
         self.drop(block)
         entry = (tuple(tokens), block)
         insort(self._by_parent.setdefault(parent, []), entry)
         self._of[block] = (parent, entry[0])
 
     def drop(self, block: int) -> None:
-        """``block`` holds nothing. An unknown one is ignored."""
+        """Removes a block. An unknown one is ignored."""
         if (known := self._of.pop(block, None)) is None:
             return
         parent, tokens = known
@@ -38,12 +38,15 @@ class Prefixes:
             del self._by_parent[parent]
 
     def clear(self) -> None:
+        """Removes all blocks."""
         self._by_parent.clear()
         self._of.clear()
 
     def longest(self, parent: Hashable, tokens: Sequence[int]) -> tuple[int, int]:
-        """A block after ``parent`` that shares the most first tokens with ``tokens``, and how many; what the
-        block is has no meaning where that is 0."""
+        """Returns the block after ``parent`` with the longest common prefix with ``tokens``, and its length.
+
+        If the length is 0 the block has no meaning.
+        """
         entries = self._by_parent.get(parent, [])
         wanted = tuple(tokens)
         place = bisect_left(entries, (wanted,))
@@ -55,7 +58,7 @@ class Prefixes:
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many first items are the same."""
+    """Returns the length of the common prefix."""
     count = 0
     for x, y in zip(a, b, strict=False):
         if x != y:

@@ -1,4 +1,4 @@
-"""What generators and verifiers share: batches of requests in, finished results out."""
+"""The base of generators and verifiers: batches of requests in, finished results out."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from actors.engine import EngineThread, engine_options
 from actors.engine_jobs import Job, JobOutcome, Refused
 from actors.messages import Failure, Load, ReplicaInfo, Request, Result
 
-PING_POLL_SECONDS = 0.1
-"""How often a ping looks whether the engine has made a step."""
-
 
 class Replica(ABC):
     """One model in one engine. A plain class, to be created with ``ray.remote(cls).options(...)``.
@@ -28,6 +25,9 @@ class Replica(ABC):
     ``submit`` and ``collect`` each move many requests in one call, so that a remote call's cost does
     not bound the rate of steps; results come back in the order in which they finish.
     """
+
+    ping_poll: float = 0.1
+    """Seconds between two looks of a ping at the number of engine steps."""
 
     def __init__(
         self,
@@ -38,9 +38,10 @@ class Replica(ABC):
         seed: int = 0,
         engine: dict[str, Any] | None = None,
     ) -> None:
-        """Load ``model``; returns when the engine can serve. ``engine`` overrides vLLM ``EngineArgs``.
+        """Loads ``model`` and returns when the engine can serve. ``engine`` overrides vLLM's ``EngineArgs``.
 
-        Raises ValueError for an unknown engine option, else what vLLM raises.
+        Raises ValueError for an unknown engine option, RuntimeError for another vLLM than the pinned one, and
+        the exceptions of vLLM.
         """
         started = time.perf_counter()
         self.name = name
@@ -56,35 +57,38 @@ class Replica(ABC):
         self._engine = EngineThread(
             engine_options(model, dtype=dtype, seed=seed, options=options), self._on_outcomes
         )
-        self._first = self._engine.run_alone(self.probe("first"))  # up means: it has run the model
+        self._first = self._engine.run_alone(self.probe("first"))  # a replica is up once it has run the model
         if isinstance(self._first, Refused):
             raise ValueError(f"{name} ({model}): {self._first.error}")
         self._start_seconds = time.perf_counter() - started
 
     @classmethod
     def engine_defaults(cls) -> dict[str, Any]:
-        """EngineArgs that this kind of replica needs."""
+        """Returns the ``EngineArgs`` that this kind of replica needs."""
         return {}
 
     @abstractmethod
     def job(self, key: str, request: Request) -> Job | Result | None:
-        """The engine's job for a request, its result if no engine is needed, or None if its result comes with
-        that of another job (see ``shared``).
+        """Returns the engine's job for a request; called in the event loop.
 
-        Called in the event loop. ValueError or TypeError: the request can never be answered.
+        Returns the result itself if no engine is needed, and None if it comes with that of another job (see
+        ``shared``). Raises ValueError or TypeError if the request can never be answered.
         """
 
     @abstractmethod
     def results(self, outcomes: list[JobOutcome]) -> list[tuple[str, Result | Failure]]:
-        """(key, result) of the outcomes that are complete. Called in the engine's thread."""
+        """Returns (key, result) of the outcomes that are complete; called in the engine's thread."""
 
     @abstractmethod
     def probe(self, key: str) -> Job:
-        """The cheapest job that really runs the model."""
+        """Returns the cheapest job that runs the model."""
 
     async def info(self) -> ReplicaInfo:
-        """Where this replica runs and what its engine holds. Who asks begins anew: a ``collect`` that still
-        waits here is of a caller that is out of reach, and must not take what comes next."""
+        """Returns where this replica runs and how large its engine is.
+
+        The caller begins anew: a ``collect`` that still waits here is of a caller that is out of reach, and
+        must not take the next results.
+        """
         self._collects += 1
         self._arrived.set()
         return ReplicaInfo(
@@ -98,9 +102,10 @@ class Replica(ABC):
         )
 
     async def submit(self, requests: list[Request]) -> None:
-        """Queue requests and return at once. Every one gets a ``Result`` or ``Failure`` through
-        ``collect`` unless it is aborted. An id that is still here is ignored: a caller that lost an
-        answer may send its requests again.
+        """Takes requests and returns at once.
+
+        Each gets a ``Result`` or ``Failure`` through ``collect`` unless it is aborted. An id that is still
+        here is ignored: a caller that lost an answer may send its requests again.
         """
         self._loop = asyncio.get_running_loop()
         here = {*self._live, *(result.id for result in self._ready)}
@@ -125,12 +130,11 @@ class Replica(ABC):
             self._arrived.set()
 
     async def collect(self) -> list[Result | Failure | Load]:
-        """Wait for at least one finished request; return all that finished since the last call, and, at
-        their end, the engine's load.
+        """Waits for a result; returns all results since the last call, and at their end the engine's load.
 
-        A cancelled call loses nothing: what it did not return, the next call does. There is no wait
-        for more to come: what finishes during one round trip already makes the next batch. A newer call
-        takes over from an older one, whose caller may be out of reach: that one returns nothing.
+        A cancelled call loses nothing: the next one returns what it did not. It does not wait for more
+        results: those that come during one round trip make the next batch. A newer call takes over from an
+        older one, whose caller may be out of reach; the older one returns nothing.
         """
         self._collects += 1
         mine = self._collects
@@ -145,30 +149,31 @@ class Replica(ABC):
         return [*ready, self._engine.load()]
 
     async def abort(self, ids: list[str]) -> None:
-        """Stop these requests; they give no result any more. Unknown ids are ignored."""
+        """Stops these requests; they give no result any more. Unknown ids are ignored."""
         keys = [key for id in ids if (key := self._live.pop(id, None)) is not None]
         gone = set(ids)
         self._ready = [result for result in self._ready if result.id not in gone]
         self._engine.abort(self.unshared(keys))
 
     def shared(self, key: str, result: Result | Failure) -> list[tuple[str, Result | Failure]]:
-        """(key, result) of the requests that waited for this job's. Called in the event loop."""
+        """Returns (key, result) of the requests that waited for this job; called in the event loop."""
         return []
 
     def unshared(self, keys: list[str]) -> list[str]:
-        """Those of the jobs that nobody else waits for. Called in the event loop as they are aborted."""
+        """Returns the jobs that no other request waits for; called in the event loop before an abort."""
         return keys
 
     async def forget(self) -> None:
-        """Keep nothing of earlier requests: what a run costs must not depend on the one before it. Only
-        for a replica that has nothing in flight."""
+        """Empties the caches, so that a run's cost does not depend on the run before it.
+
+        The replica must have no running requests.
+        """
         self._engine.forget()
 
     async def ping(self) -> float:
-        """Seconds until the engine has shown that it runs: by a step of what it has in hand, or by one token
-        where it has nothing.
+        """Returns the seconds until the engine has made a step of its requests, or one token if it has none.
 
-        Raises RuntimeError if the engine refuses it.
+        Raises RuntimeError if the engine refuses the probe.
         """
         self._loop = asyncio.get_running_loop()
         key = next(self._keys)
@@ -178,7 +183,7 @@ class Replica(ABC):
             self._engine.add([self.probe(key)])
             # A full engine has no place for the probe until a request ends, which may take minutes.
             while not done.done() and self._engine.steps == steps:
-                await asyncio.wait([done], timeout=PING_POLL_SECONDS)
+                await asyncio.wait([done], timeout=self.ping_poll)
         finally:
             del self._pings[key]
             if not done.done():
@@ -188,12 +193,14 @@ class Replica(ABC):
         return time.perf_counter() - started
 
     async def shutdown(self) -> None:
-        """Close the engine; the replica answers nothing afterwards. Idempotent."""
+        """Closes the engine; the replica answers nothing afterwards. Idempotent."""
         await asyncio.to_thread(self._engine.stop)
 
     def check_tokens(self, tokens: Sequence[int]) -> list[int]:
-        """``tokens`` as a list of Python ints. ValueError if empty or out of the model's vocabulary:
-        an index outside its embedding table would kill the engine."""
+        """Returns ``tokens`` as a list of Python ints. Raises ValueError if it is empty or has an unknown id.
+
+        An index outside the model's embedding table would kill the engine.
+        """
         prompt = list(map(operator.index, tokens))
         if not prompt:
             raise ValueError("the prompt is empty")
@@ -204,7 +211,7 @@ class Replica(ABC):
         return prompt
 
     def failure(self, request: Request, error: object) -> Failure:
-        """A one-line ``Failure`` that names the replica, its model and the request."""
+        """Returns a one-line ``Failure`` that names the replica, its model and the request."""
         line = " ".join(str(error).split())
         return Failure(request.id, f"{self.name} ({self.model}), request {request.id}: {line}", self.name)
 
@@ -221,11 +228,11 @@ class Replica(ABC):
             self._loop.call_soon_threadsafe(self._deliver, done)
 
     def _deliver(self, done: list[tuple[str, Result | Failure]]) -> None:
-        for key, result in [each for one in done for each in (one, *self.shared(*one))]:
+        for key, result in [pair for first in done for pair in (first, *self.shared(*first))]:
             if (ping := self._pings.get(key)) is not None:
                 if not ping.done():
                     ping.set_result(result)
-            elif self._live.get(result.id) == key:  # else aborted, and its id perhaps in use again
+            elif self._live.get(result.id) == key:  # else it was aborted, and its id may be in use again
                 del self._live[result.id]
                 self._ready.append(result)
         if self._ready:

@@ -1,4 +1,4 @@
-"""What a pool is to be."""
+"""The specification of a pool."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ from actors.replica import Replica
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """What a pool is made of. ``options`` are the replica class's keyword arguments. ``least``: replicas
-    that must be up before work begins (None: all). A replica that has said nothing for
-    ``probe_after`` seconds is asked for one token, and is replaced if it has none in ``probe_timeout``. One
-    that was lost and is not up again in ``start_timeout`` seconds is made anew."""
+    """Specifies the replicas of a pool, and when the pool replaces one. All times are in seconds."""
 
     name: str
     replica: type[Replica]
     model: str
+    """A directory or a hub id."""
     replicas: int = 1
     num_cpus: float = 1.0
+    """CPUs that a replica reserves in Ray."""
     num_gpus: float = 0.0
+    """GPUs that a replica reserves in Ray; more than one is a placement group."""
     options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the replica's class."""
     least: int | None = None
+    """The number of replicas that must be up before work begins; None means all."""
     probe_after: float = 30.0
+    """A replica that is silent for so long is asked for one token."""
     probe_timeout: float = 120.0
+    """A replica that has no token after so long is killed and replaced."""
     start_timeout: float = 600.0
+    """A lost replica that is not up again after so long is made anew."""
     custom: dict[str, float] = field(default_factory=dict)
-    """Other resources, of nodes that were started with them."""
+    """Ray's custom resources that a replica reserves, by name."""
+    return_poll: float = 0.5
+    """The time between two looks at a lost replica. The wait before a new start begins with twice that, and
+    doubles."""
 
     @property
     def needs(self) -> str:
-        """What a replica asks for, in words."""
+        """The resources of one replica, as ``1 CPU and 0 GPU``."""
         more = "".join(f" and {amount:g} {name}" for name, amount in self.custom.items())
         return f"{self.num_cpus:g} CPU and {self.num_gpus:g} GPU{more}"

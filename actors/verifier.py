@@ -16,21 +16,21 @@ from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
 from actors.replica import Replica
 
 _Path = tuple[tuple[int, ...], tuple[int, ...]]
-"""Tokens, and where their steps end."""
+"""The tokens of a path, and the positions where its steps end."""
 
 
 @dataclass(frozen=True)
 class RewardHead:
-    """How one family of reward models is run and read.
-
-    ``params(read_cache=...)`` are the engine's parameters of a request; ``score(logits)`` maps the
-    head's raw output at the last token of a step to [0, 1]; ``labels`` are the head sizes it can read.
-    """
+    """Runs and reads one family of reward models."""
 
     params: Callable[..., Any]
+    """``params(read_cache=…)`` returns vLLM's parameters of a request."""
     score: Callable[[Sequence[float]], float]
+    """Maps the head's raw output at the last token of a step to [0, 1]."""
     labels: tuple[int, ...]
+    """The head sizes that it can read."""
     engine: dict[str, Any] = field(default_factory=dict)
+    """The ``EngineArgs`` that the family needs."""
 
 
 def _sigmoid(x: float) -> float:
@@ -38,7 +38,7 @@ def _sigmoid(x: float) -> float:
 
 
 def positive_probability(logits: Sequence[float]) -> float:
-    """P(label 1): the sigmoid of one logit, or the softmax of two. NaN stays NaN."""
+    """Returns P(label 1): the sigmoid of one logit, or the softmax of two. NaN stays NaN."""
     return _sigmoid(logits[0] if len(logits) == 1 else logits[1] - logits[0])
 
 
@@ -46,18 +46,18 @@ _TOKEN_REWARDS = RewardHead(
     params=token_classify_params,
     score=positive_probability,
     labels=(1, 2),
-    # ALL, not a PRM's own STEP: pooling by a step tag switches the prefix cache off.
+    # vLLM 0.32: ALL, since pooling by a step tag (a PRM's own STEP) switches the prefix cache off.
     engine={"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}},
 )
 
 REWARD_HEADS = {"prm": _TOKEN_REWARDS, "orm": _TOKEN_REWARDS}
-"""Config key ``verifier.kind`` -> how to run it. An ORM is asked for one score, at its input's last token."""
+"""The reward heads by the config key ``verifier.kind``. An ORM gives one score, at its input's last token."""
 
 
 class ScoreMemo:
-    """Scores of steps by the exact tokens up to the step's end: least recently used out first.
+    """Keeps scores of steps by the exact tokens up to the step's end; drops the least recently used first.
 
-    Read in the event loop and written in the engine's thread.
+    The event loop reads it and the engine's thread writes it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -67,20 +67,20 @@ class ScoreMemo:
         self._scores: OrderedDict[bytes, float] = OrderedDict()
 
     def get(self, prefix: bytes) -> float | None:
-        """The score, or None if it is not (or no longer) held."""
+        """Returns the score, or None if it is not (or no longer) kept."""
         with self._lock:
             if (score := self._scores.get(prefix)) is not None:
                 self._scores.move_to_end(prefix)
             return score
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Drops all scores."""
         with self._lock:
             self._scores.clear()
             self._bytes = 0
 
     def put(self, prefix: bytes, score: float) -> None:
-        """Hold ``score``, at the expense of the least recently used."""
+        """Keeps ``score``; the least recently used ones make room for it."""
         with self._lock:
             if self._scores.pop(prefix, None) is None:
                 self._bytes += len(prefix) + _ENTRY_BYTES
@@ -96,10 +96,10 @@ _ENTRY_BYTES = 200  # a dict entry, a bytes header and a float
 class VerifierActor(Replica):
     """Answers ``ScoreRequest`` with ``ScoreResult``. Create it with ``ray.remote(VerifierActor)``.
 
-    Only new tokens are computed. The engine then returns no rows for the cached prefix, so the scores
-    of the steps in there come from a memo of earlier answers; should a score be in neither, the request
-    runs once more without the cache (``computed_tokens`` counts both runs). The same path asked for again
-    while it is being scored (a small model samples a step twice) waits for that score.
+    Only new tokens are computed. The engine returns no rows for the cached prefix, so the scores of steps in
+    it come from a memo of earlier answers. If a score is in neither, the request runs once more without the
+    cache (``computed_tokens`` counts both runs). A request for a path that is being scored (a small model
+    samples a step twice) waits for that score.
     """
 
     def __init__(
@@ -113,16 +113,17 @@ class VerifierActor(Replica):
         engine: dict[str, Any] | None = None,
         memo_bytes: int = 64 << 20,
     ) -> None:
-        """Load ``model`` (see ``Replica``) as a reward model of ``kind`` (a key of ``REWARD_HEADS``).
+        """Loads ``model`` (see ``Replica``) as a reward model of ``kind`` (a key of ``REWARD_HEADS``).
 
-        ValueError if the kind is unknown or the model's head has a size that the kind cannot read.
+        Raises ValueError if the kind is unknown or cannot read a head of the model's size.
         """
         if kind not in REWARD_HEADS:
             raise ValueError(f"verifier.kind: {kind!r} is not usable; allowed: {', '.join(REWARD_HEADS)}")
         self._kind = REWARD_HEADS[kind]
         self._memo = ScoreMemo(memo_bytes)
-        self._scoring: dict[_Path, str] = {}  # what is being scored: the key of its job
-        self._waiting: dict[str, tuple[_Path, list[tuple[str, str]]]] = {}  # by key: the others' (key, id)
+        self._scoring: dict[_Path, str] = {}  # path that is being scored -> key of its job
+        # key of a job -> its path, and the (key, id) of the other requests for it
+        self._waiting: dict[str, tuple[_Path, list[tuple[str, str]]]] = {}
         super().__init__(
             name,
             model,
@@ -163,7 +164,7 @@ class VerifierActor(Replica):
         return alone
 
     def _ended(self, key: str) -> list[tuple[str, str]]:
-        """A job scores its path no more. Returns the (key, id) of those that waited for it."""
+        """Ends the scoring of a job's path. Returns the (key, id) of the requests that waited for it."""
         path, others = self._waiting.pop(key, (None, []))
         if path is not None:
             del self._scoring[path]
@@ -179,7 +180,7 @@ class VerifierActor(Replica):
 
     def results(self, outcomes: list[JobOutcome]) -> list[tuple[str, Result | Failure]]:
         pooled = [outcome for outcome in outcomes if isinstance(outcome, Pooled)]
-        # All are read before any is completed: one may need what another of its batch computed.
+        # All are read before any is completed: a path may need scores that another of the batch computed.
         fresh = [self._read(outcome) for outcome in pooled]
         done: list[tuple[str, Result | Failure]] = []
         again: list[Job] = []
@@ -200,7 +201,7 @@ class VerifierActor(Replica):
         return done
 
     def _read(self, outcome: Pooled) -> dict[int, float] | Failure:
-        """The scores in ``outcome.rows`` by step end; they also go into the memo."""
+        """Returns the scores in ``outcome.rows`` by step end, and puts them into the memo."""
         job, rows, cached = outcome.job, outcome.rows, outcome.cached_tokens
         if rows.shape[0] != len(job.prompt) - cached:
             return self.failure(
@@ -223,7 +224,7 @@ class VerifierActor(Replica):
         return scores
 
     def _recall(self, request: ScoreRequest, fresh: dict[int, float]) -> tuple[float | None, ...]:
-        """The score of each step, from ``fresh`` (by step end) or else the memo; None where unknown."""
+        """Returns the score of each step, from ``fresh`` (by step end) or the memo; None where unknown."""
         prefix = array("I", request.tokens).tobytes()
         return tuple(
             fresh[end] if end in fresh else self._memo.get(prefix[: 4 * end]) for end in request.step_ends
@@ -231,7 +232,7 @@ class VerifierActor(Replica):
 
 
 def _again(result: Result | Failure, id: str) -> Result | Failure:
-    """The same for the request ``id``, which computed nothing."""
+    """Returns the same result for the request ``id``, which computed nothing."""
     if isinstance(result, ScoreResult):
         return ScoreResult(id, result.scores, 0, result.replica)
     assert isinstance(result, Failure)
@@ -239,7 +240,7 @@ def _again(result: Result | Failure, id: str) -> Result | Failure:
 
 
 def check_steps(step_ends: Sequence[int], length: int) -> None:
-    """ValueError unless there is a step, the ends increase from 1 and the last is ``length``."""
+    """Raises ValueError unless there is a step, the ends increase from 1 and the last is ``length``."""
     increasing = all(a < b for a, b in zip((0, *step_ends), step_ends, strict=False))
     if not step_ends or not increasing or step_ends[-1] != length:
         raise ValueError(f"step_ends {list(step_ends)} must increase from 1 up to the {length} tokens")

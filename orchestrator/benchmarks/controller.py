@@ -229,7 +229,7 @@ async def resident_with(pool: Pool[Any], operations: int) -> int | None:
     answered by then."""
     while pool.stats.requests < operations:  # noqa: ASYNC110 - nothing tells of a request
         await asyncio.sleep(0.01)
-    return resident() if pool.in_flight + pool.queued == operations else None
+    return resident() if pool.running + pool.waiting == operations else None
 
 
 def resident() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from vllm.v1.worker.cpu_worker import CPUWorker
+from vllm.v1.worker.cpu_worker import CPUWorker  # vLLM 0.32: see actors/README.md
 
 from orchestrator.benchmarks.paced import Device
 

@@ -132,7 +132,7 @@ class _View:
         rules = "  ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in display._correct.items())
         grid.add_row(f"so far    {rules}  coverage {100 * display._covered / done:.0f} %")
         for pool in self._deployment.pools:
-            grid.add_row(f"{pool.spec.name:<10}{pool.in_flight:>5} in flight {pool.queued:>6} queued")
+            grid.add_row(f"{pool.spec.name:<10}{pool.running:>5} running {pool.waiting:>6} waiting")
         return grid
 
 

@@ -99,7 +99,7 @@ async def test_every_request_gets_its_own_result_and_all_replicas_work():
         results = await asyncio.gather(*(pool.run(request(i)) for i in range(200)))
         assert [result.tokens for result in results] == [(i,) for i in range(200)]
         assert {result.replica for result in results} == {"echo-0", "echo-1"}
-        assert (pool.in_flight, pool.queued) == (0, 0)
+        assert (pool.running, pool.waiting) == (0, 0)
     finally:
         await pool.close()
 
@@ -194,13 +194,13 @@ async def test_cancelled_work_is_aborted_and_its_place_is_free_again():
     try:
         stuck = [asyncio.create_task(pool.run(request(i, seed=-1))) for i in range(9)]
         await asyncio.sleep(0.2)
-        assert (pool.in_flight, pool.queued) == (5, 4)
+        assert (pool.running, pool.waiting) == (5, 4)
         for task in stuck:
             task.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)
         result = await asyncio.wait_for(pool.run(request(50)), 10)
         assert result.tokens == (50,)
-        assert (pool.in_flight, pool.queued) == (0, 0)
+        assert (pool.running, pool.waiting) == (0, 0)
     finally:
         await pool.close()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from actors.handle import Broken, Lost
+from actors.handle import Broken, Gone, Lost, last_frame
 from actors.messages import PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
 from actors.pool import Pool
 from actors.replica import Replica
@@ -146,9 +147,8 @@ async def test_an_id_that_comes_again_is_submitted_after_the_abort_of_the_one_be
         await pool.close()
 
 
-async def test_what_travels_with_a_request_that_kills_its_replicas_is_done(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("actors.pool.RETURN_POLL_SECONDS", 0.01)
-    pool, (link,) = await started()
+async def test_what_travels_with_a_request_that_kills_its_replicas_is_done():
+    pool, (link,) = await started(return_poll=0.01)
 
     def die(method: str, requests: Any) -> None:
         if method == "submit" and any(request.id == "killer" for request in requests):
@@ -245,3 +245,82 @@ async def test_a_replica_that_only_raises_is_given_up_and_without_another_its_po
             await asyncio.wait_for(pool.run(request("stuck", -1)), 20)
     finally:
         await pool.close()
+
+
+TRACEBACK = """The actor died because of an error raised in its creation task, ray::Generator.__init__()
+  File "/somewhere/ttc/actors/replica.py", line 64, in __init__
+    engine_options(model, dtype=dtype, seed=seed, options=options), self._on_outcomes
+  File "/somewhere/ttc/actors/engine.py", line 118, in engine_options
+    raise ValueError(f"engine.{name}: not an option")
+ValueError: engine.x: not an option"""
+FRAME = "actors/engine.py:118 in engine_options"
+
+
+async def test_a_replica_that_does_not_start_leaves_its_traceback(caplog: pytest.LogCaptureFixture):
+    class Failing(Scripted):
+        async def info(self, _: None) -> ReplicaInfo:
+            raise Gone("ValueError: engine.x: not an option", TRACEBACK)
+
+    pool: Pool[SampleResult] = Pool(PoolSpec("scripted", Replica, "model"), lambda _, name: Failing(name))
+    with caplog.at_level(logging.WARNING, "actors.pool"):
+        with pytest.raises(PoolFailed) as failed:
+            await pool.start(10)
+        await pool.close()
+    assert str(failed.value) == f"scripted-0: does not start: ValueError: engine.x: not an option ({FRAME})"
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == f"scripted-0 does not start\n{TRACEBACK}"
+
+
+@pytest.mark.parametrize(("kind", "method"), [(Lost, "collect"), (Gone, "submit"), (Broken, "submit")])
+async def test_a_lost_replica_leaves_the_traceback_of_its_loss(
+    kind: type[Lost | Gone | Broken], method: str, caplog: pytest.LogCaptureFixture
+):
+    pool, (link,) = await started()
+    notices: list[str] = []
+    pool.on_notice = notices.append
+
+    def once(called: str, _: Any) -> None:
+        if called == method:
+            link.before = None
+            link.running.clear()
+            raise kind("ValueError: engine.x: not an option", TRACEBACK)
+
+    link.before = once
+    try:
+        with caplog.at_level(logging.WARNING, "actors.pool"):
+            work = asyncio.gather(*(pool.run(request(str(seed), seed)) for seed in range(2)))
+            await asyncio.wait_for(work, 20)
+    finally:
+        await pool.close()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("scripted-0 is lost: ")
+    assert TRACEBACK in record.getMessage()
+    assert f"is lost (ValueError: engine.x: not an option ({FRAME})); its" in notices[0]
+
+
+async def test_an_exception_in_the_pool_itself_fails_it_and_leaves_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+):
+    pool: Pool[SampleResult] = Pool(PoolSpec("scripted", Replica, "model"), lambda _, name: Scripted(name))
+
+    def no_screen(info: ReplicaInfo) -> None:
+        raise OSError("no screen")
+
+    with caplog.at_level(logging.WARNING, "actors.pool"):
+        with pytest.raises(PoolFailed) as failed:
+            await pool.start(10, on_ready=no_screen)
+        await pool.close()
+    line = str(failed.value)
+    assert line.startswith("scripted: scripted-0: OSError: no screen (actors/test_pool_events.py:")
+    assert line.endswith(" in no_screen)")
+    (record,) = caplog.records
+    assert 'raise OSError("no screen")' in record.getMessage()
+
+
+def test_the_last_frame_is_not_rays_and_its_path_is_that_of_its_package():
+    vllm = '  File "/v/lib/python3.13/site-packages/vllm/config/model.py", line 7, in check\n'
+    ray = '  File "/v/lib/python3.13/site-packages/ray/worker.py", line 9, in get\n'
+    assert last_frame(TRACEBACK + vllm + ray) == "vllm/config/model.py:7 in check"
+    assert last_frame("no traceback") == ""

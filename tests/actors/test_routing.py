@@ -112,9 +112,9 @@ class AnyEvents(RuleBasedStateMachine):
         assert all(self.router.losses(id) == self.losses[id] for id in self.owed)
 
     @invariant()
-    def everything_owed_is_queued_or_in_flight(self) -> None:
-        in_flight = sum(map(len, self.held.values()))
-        assert self.router.queued == len(self.owed) - in_flight
+    def everything_owed_waits_or_runs(self) -> None:
+        running = sum(map(len, self.held.values()))
+        assert self.router.waiting == len(self.owed) - running
 
     @rule()
     def look(self) -> None:
@@ -123,9 +123,9 @@ class AnyEvents(RuleBasedStateMachine):
             for name in woken:
                 self.take(name)
         if roomy := set(filter(self.has_room, self.held)):
-            queued = self.owed.keys() - set().union(*self.held.values())
-            assert all(self.losses[id] >= SUSPECT for id in queued)
-            assert not queued or all(map(self.suspects, roomy))
+            waiting = self.owed.keys() - set().union(*self.held.values())
+            assert all(self.losses[id] >= SUSPECT for id in waiting)
+            assert not waiting or all(map(self.suspects, roomy))
 
     def teardown(self) -> None:
         if not self.alive:
@@ -229,7 +229,7 @@ def test_a_request_that_kills_its_replicas_fails_alone_and_those_with_it_are_don
     for id in "123456":
         router.put(request(id))
     done, blamed = set(), []
-    while router.queued:
+    while router.waiting:
         router.join("a", 4)
         held = [r.id for r in router.take("a")]
         if "killer" in held:
@@ -244,7 +244,7 @@ def test_a_request_that_kills_its_replicas_fails_alone_and_those_with_it_are_don
     assert max(losses[id] for losses in blamed for id in losses.keys() - {"killer"}) == 2
 
 
-def test_a_result_wakes_no_replica_while_nothing_is_queued():
+def test_a_result_wakes_no_replica_while_nothing_waits():
     router = Router()
     router.join("a", 1)
     router.put(request("x"))
