@@ -1,4 +1,4 @@
-"""Between text and token ids: prompts, answers' text, where steps end and where thinking does."""
+"""Translates between text and token ids: prompts, solutions, the ends of steps and of thinking."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ class Codec:
         *,
         key: str = "generator.model",
     ) -> Codec:
-        """Load from a directory or hub id. Raises BadInput that names ``key``."""
+        """Loads the tokenizer of a directory or hub id. Raises BadInput that names ``key``."""
         return cls(load_tokenizer(model, key=key), step_delimiter, end_of_thinking)
 
     def encode(self, prompt: str, *, chat: bool = False) -> tuple[int, ...]:
-        """Token ids of a prompt; with ``chat``, as a user's turn in the model's own chat template.
-        Raises BadInput where the tokenizer has none."""
+        """Returns the token ids of a prompt; with ``chat``, of a user's turn in the model's own chat
+        template.
+
+        Raises BadInput where the tokenizer has none.
+        """
         if chat:
             if not getattr(self.tokenizer, "chat_template", None):
                 raise BadInput("generator.chat", True, "this model's tokenizer has no chat template")
@@ -45,27 +48,30 @@ class Codec:
         return tuple(ids)
 
     def continuation(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text that goes on from others: nothing that only begins a sequence is added, and
-        a special token that the text names is that token."""
+        """Returns the token ids of a text that follows others.
+
+        No token that only begins a sequence is added; a special token that the text names becomes that token.
+        """
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def before_marker(self, tokens: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-        """What ``tokens`` say before the first end-of-thinking marker in them: how many of them that is,
-        and ids for the text, if any, which shares a token with the beginning of the marker."""
+        """Returns how many of ``tokens`` precede the first end-of-thinking marker in them, and the ids of the
+        text, if any, that shares a token with the beginning of the marker."""
         assert self.end_of_thinking is not None
         before, _, _ = self._raw(tokens).partition(self.end_of_thinking)
         kept = len(tokens)
-        while not before.startswith(said := self._raw(tokens[:kept])):
+        while not before.startswith(kept_text := self._raw(tokens[:kept])):
             kept -= 1
-        rest = before[len(said) :]
+        rest = before[len(kept_text) :]
         return kept, self.continuation(rest) if rest else ()
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text without special tokens."""
+        """Returns the text of the tokens, without special tokens."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
     def step_ends(self, tokens: Sequence[int], start: int) -> tuple[int, ...]:
-        """Exclusive end positions of the steps in ``tokens[start:]``; the last step ends at the end."""
+        """Returns the exclusive end positions of the steps in ``tokens[start:]``; the last step ends at the
+        end."""
         ends, begin = [], start
         for position in range(start, len(tokens)):
             if self._may_complete(tokens[position]) and self.step_delimiter in self._raw(
@@ -90,7 +96,7 @@ class Codec:
 
 @lru_cache(maxsize=8)
 def load_tokenizer(model: str, *, key: str) -> Any:
-    """A Hugging Face tokenizer. Raises BadInput that names ``key`` where there is none to load."""
+    """Loads a Hugging Face tokenizer. Raises BadInput that names ``key`` where there is none to load."""
     from transformers import AutoTokenizer
 
     directory = Path(model).expanduser()

@@ -1,4 +1,4 @@
-"""Problem sets. A source yields ``Problem`` values; the rest of the system knows no source."""
+"""Problems, and the reading of a user's own problem set."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from orchestrator.errors import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One question with a known answer.
-
-    ``id`` is stable across runs (it seeds the sampling and keys the journal). ``difficulty`` is the
-    source's own knob where it has one (the lab: number of blanks), else None.
-    """
+    """One question with a known answer."""
 
     id: str
+    """Stable across runs: it seeds the sampling and is the problem's key in the journal."""
     prompt: str
     answer: str
     difficulty: float | None = None
+    """The source's own measure, where it has one (the lab: the number of blanks)."""
 
 
 def read_jsonl(path: Path | str, limit: int | None = None) -> list[Problem]:
-    """Problems from a file with one JSON object a line: ``problem`` and ``answer`` (strings), and
+    """Returns the problems of a file with one JSON object a line: ``problem`` and ``answer`` (strings), and
     optionally ``id`` and ``difficulty``. Raises BadInput that names the file and the line."""
     file = Path(path)
     if not file.is_file():

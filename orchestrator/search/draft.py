@@ -1,4 +1,4 @@
-"""A path that is written piece by piece, some sampled and some given, under one reservation."""
+"""A path that is written in pieces, some sampled and some given, under one reservation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from orchestrator.search.tree import Node
 
 
 class Grow(Protocol):
-    """A sampled piece after a node; ``limit`` as for ``Draft.sample``."""
+    """Samples a piece after a node. ``limit`` is as for ``Draft.sample``."""
 
     def __call__(self, node: Node, until: Until, limit: int | None) -> Awaitable[Node]: ...
 
 
 Give = Callable[[Node, int, tuple[int, ...]], Node]
-"""A node whose tokens from that number on are the given ones."""
+"""``give(node, kept, tokens)`` returns a node with the first ``kept`` tokens of ``node``, then ``tokens``."""
 
 
 class Draft:
-    """``node`` is what is written so far. Lengths in tokens after the prompt."""
+    """A path that is being written: ``node`` is what there is so far. Lengths count tokens after the
+    prompt."""
 
     def __init__(self, start: Node, codec: Codec, grow: Grow, give: Give) -> None:
         self.node = start
@@ -33,15 +34,16 @@ class Draft:
 
     @property
     def length(self) -> int:
-        """Tokens written so far, without what ended them: a marker or the end of the sequence."""
+        """Tokens written so far, without the marker or the end-of-sequence token that ended them."""
         return self._kept + len(self._rest) - self._prompt
 
     @property
     def text(self) -> str:
+        """The text written so far."""
         return self._codec.decode(self.node.tokens[self._prompt :])
 
     async def sample(self, until: Until, *, limit: int | None = None) -> None:
-        """Go on to where ``until`` says, or until there are ``limit`` tokens, the ending included."""
+        """Samples to where ``until`` says, or until there are ``limit`` tokens, the ending included."""
         begin = len(self.node.tokens)
         self.node = await self._grow(self.node, until, limit)
         piece, self._rest = self.node.tokens[begin:], ()
@@ -53,8 +55,10 @@ class Draft:
             self._kept = begin + kept
 
     def give(self, text: str, *, limit: int | None = None) -> bool:
-        """Go on with ``text``, in place of what ended the last piece. False, and nothing is done, where
-        fewer than ``limit`` tokens would not be kept to: there would be none left to sample."""
+        """Writes ``text`` in place of what ended the last piece.
+
+        Returns False, and writes nothing, where that would leave no token below ``limit`` to sample.
+        """
         tokens = self._rest + self._codec.continuation(text)
         if limit is not None and self._kept + len(tokens) - self._prompt >= limit:
             return False
@@ -64,4 +68,4 @@ class Draft:
 
 
 Author = Callable[[Draft], Awaitable[None]]
-"""Writes a draft to its end."""
+"""A coroutine that writes a draft to its end."""

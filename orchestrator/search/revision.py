@@ -1,6 +1,6 @@
-"""How a reviser is shown the problem and its earlier attempts: one prompt format a function.
+"""Prompts for a reviser: the problem and its earlier attempts, in one of several formats.
 
-The lab's reviser has a format it was trained on; the others are for instruction-tuned models.
+A format is a function. The lab's reviser was trained on one; the others are for instruction-tuned models.
 """
 
 from __future__ import annotations
@@ -13,40 +13,42 @@ from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
 
 CONTEXT = 4
-"""Earlier attempts that a revision sees at most: the last ones (Snell §6.1)."""
+"""The most earlier attempts that a revision sees, the last ones (Snell et al. 2024, section 6.1)."""
 
 
 JUDGED = 32
-"""Steps of an attempt whose judgement is shown at most, the most doubtful: what a format adds is bounded."""
+"""The most steps of an attempt whose score is shown, the lowest ones: so what a format adds is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An earlier attempt: its steps, and the verifier's score of each (empty if not scored)."""
+    """An earlier attempt."""
 
     steps: tuple[str, ...]
     scores: tuple[float, ...]
+    """The verifier's score of each step; empty if not scored."""
 
     @property
     def text(self) -> str:
+        """The whole attempt."""
         return "".join(self.steps)
 
 
 class Format(Protocol):
-    """The reviser's prompt, from the problem's prompt and the earlier attempts (oldest first)."""
+    """Makes the reviser's prompt from the problem's prompt and the earlier attempts (oldest first)."""
 
     def __call__(self, problem: str, attempts: Sequence[Attempt]) -> str: ...
 
 
 def lab(problem: str, attempts: Sequence[Attempt]) -> str:
-    """What the lab's reviser was trained on."""
+    """Returns the prompt that the lab's reviser was trained on."""
     from orchestrator.problems.lab import revision_prompt
 
     return revision_prompt(problem, [attempt.text for attempt in attempts])
 
 
 def plain(problem: str, attempts: Sequence[Attempt]) -> str:
-    """The problem and the attempts, and the request for a better one."""
+    """Shows the problem and the attempts, and asks for a better one."""
     if not attempts:
         return problem
     return (
@@ -56,7 +58,7 @@ def plain(problem: str, attempts: Sequence[Attempt]) -> str:
 
 
 def self_critique(problem: str, attempts: Sequence[Attempt]) -> str:
-    """The model is asked to find the first mistake before it solves the problem again."""
+    """Asks the model to find the first mistake before it solves the problem again."""
     if not attempts:
         return problem
     return (
@@ -66,7 +68,7 @@ def self_critique(problem: str, attempts: Sequence[Attempt]) -> str:
 
 
 def verifier_feedback(problem: str, attempts: Sequence[Attempt]) -> str:
-    """The verifier's scores of the steps are shown, the lowest one pointed out."""
+    """Shows the verifier's scores of the steps, and points out the lowest one."""
     if not attempts or not attempts[-1].scores:
         return plain(problem, attempts)
     last = attempts[-1]
@@ -94,7 +96,7 @@ JUDGING = ("verifier_feedback",)
 
 @dataclass(frozen=True)
 class RevisionPrompt:
-    """Writes the reviser's context in token ids. ``template`` and ``chat`` as for the first prompt."""
+    """Makes the reviser's prompts in token ids. ``template`` and ``chat`` are those of the first prompt."""
 
     codec: Codec
     format: Format
@@ -106,8 +108,8 @@ class RevisionPrompt:
         return self.codec.encode(text, chat=self.chat)
 
     def words(self, problem: Problem, steps: int) -> int:
-        """How many tokens the format adds at most to the problem's prompt and to attempts of up to ``steps``
-        steps: what is there around attempts that say next to nothing."""
+        """Returns the most tokens that the format adds to the problem's prompt and to attempts of up to
+        ``steps`` steps: the tokens around attempts that say next to nothing."""
         filler = "x"
         nothing = Attempt((filler, *[""] * (steps - 1)), tuple(1 - i / steps for i in range(steps)))
         around = len(self(problem, [nothing] * CONTEXT)) - len(self(problem, []))

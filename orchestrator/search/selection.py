@@ -1,4 +1,4 @@
-"""From solutions to one answer: majority, best and weighted, under a step aggregation.
+"""Selects one answer among solutions: by majority, best score or weighted vote, under a step aggregation.
 
 Selection is apart from search: one search gives the answer of every rule at once.
 """
@@ -12,39 +12,42 @@ from dataclasses import dataclass
 Aggregation = Callable[[Sequence[float]], float]
 
 AGGREGATIONS: Mapping[str, Aggregation] = {"last": lambda scores: scores[-1], "min": min, "prod": math.prod}
-"""From the scores of a solution's steps to the score of the solution (Snell §5.1, appendix E)."""
+"""By name: how the scores of a solution's steps make its score (Snell et al. 2024, section 5.1 and appendix
+E)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A finished solution as selection sees it: its answer, and the solution's score if a verifier
-    scored it. ``answer`` is None where none could be extracted: such a solution never votes. ``chain``
-    names the chain of revisions that it belongs to."""
+    """A finished solution as selection sees it."""
 
     answer: str | None
+    """None where no answer could be extracted: such a solution never votes."""
     score: float | None
+    """None where no verifier scored it."""
     chain: str = ""
+    """The name of the chain of revisions that it belongs to."""
 
 
 def majority(candidates: Sequence[Candidate]) -> str | None:
-    """The most frequent answer (self-consistency)."""
+    """Returns the most frequent answer (self-consistency)."""
     return _argmax(candidates, lambda candidate: 1.0)
 
 
 def best(candidates: Sequence[Candidate]) -> str | None:
-    """The answer of the best-scored solution (best-of-N). None where nothing is scored."""
+    """Returns the answer of the best-scored solution (best-of-N); None where nothing is scored."""
     scored = [c for c in candidates if c.answer is not None and c.score is not None]
     return max(scored, key=_score).answer if scored else None
 
 
 def weighted(candidates: Sequence[Candidate]) -> str | None:
-    """argmax_a of the sum of the scores of the solutions that answer a (best-of-N weighted, PAPER §3)."""
+    """Returns the answer whose solutions have the largest sum of scores (best-of-N weighted; Snell et al.
+    2024, section 5.1)."""
     return _argmax([c for c in candidates if c.score is not None], _score)
 
 
 def hierarchical(candidates: Sequence[Candidate]) -> str | None:
-    """Weighted within each chain of revisions, then weighted across the chains' answers, each with the
-    score of its best attempt (Snell §6.1)."""
+    """Selects by weight within each chain of revisions, then by weight among the chains' answers, each with
+    the score of its best attempt (Snell et al. 2024, section 6.1)."""
     chains: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if candidate.score is not None:
@@ -62,7 +65,7 @@ RULES: Mapping[str, Rule] = {"majority": majority, "best": best, "weighted": wei
 
 
 def rules(*, scored: bool, chains: bool) -> Mapping[str, Rule]:
-    """The rules that apply: without scores only majority; ``hierarchical`` where solutions come in
+    """Returns the rules that apply: without scores only majority; ``hierarchical`` where solutions come in
     chains of revisions."""
     if not scored:
         return {"majority": majority}

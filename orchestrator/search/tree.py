@@ -1,4 +1,4 @@
-"""The search tree: a node is one edge's worth of new tokens after its parent."""
+"""The search tree. A node holds the new tokens of one edge, after its parent's."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from actors.messages import Finish
 
 
 class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A path from the prompt to here.
-
-    ``key``       child indices from the root, as ``0.3.1``: the node's identity within its problem; the
-                  root's is empty.
-    ``tokens``    token ids of the prompt and every step of the path.
-    ``step_ends`` exclusive end position of each step in ``tokens``.
-    ``scores``    the verifier's score of each step in [0, 1], or its one score of all; empty until scored.
-    ``finish``    why sampling stopped here; None where nothing was sampled: at the root, after given text.
-    ``finished``  True if this path is not continued: a solution, or cut at the length limit.
-    ``context``   token ids that a revision was written after (earlier attempts, and the prompt again);
-                  None where that was the path itself.
-    ``judged``    how much of ``tokens`` the scores speak of: all that is before this position.
-    """
+    """A path from the prompt to one step."""
 
     key: str
+    """The child indices from the root, as ``0.3.1``: the node's identity within its problem. The root's is
+    empty."""
     tokens: tuple[int, ...]
+    """The token ids of the prompt and of every step of the path."""
     step_ends: tuple[int, ...] = ()
+    """The exclusive end position of each step in ``tokens``."""
     scores: tuple[float, ...] = ()
+    """The verifier's score of each step in [0, 1], or one score of the whole; empty until scored."""
     finish: Finish | None = None
+    """Why sampling stopped here; None where nothing was sampled (at the root, after given text)."""
     finished: bool = False
+    """True if the path is not continued: a solution, or cut at the length limit."""
     context: tuple[int, ...] | None = None
+    """The token ids that a revision was written after (earlier attempts, and the prompt again); None where
+    that was the path itself."""
     judged: int = 0
+    """The scores speak of all tokens before this position."""
 
     @property
     def scored(self) -> bool:
@@ -38,5 +36,5 @@ class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def path(self) -> tuple[int, ...]:
-        """``key`` in numbers."""
+        """The key as numbers."""
         return tuple(map(int, self.key.split("."))) if self.key else ()

@@ -1,4 +1,4 @@
-"""What a run logs, kept in its directory until the tracking store has it.
+"""Keeps what a run logs in its directory until the tracking store has it.
 
 ``tracking.jsonl``: one entry a line, only ever appended to; a line is in the file when ``append`` returns, so
 a killed process loses none. ``tracking.done``: how many bytes of it the store has acknowledged. Whoever
@@ -22,60 +22,68 @@ FILE = "tracking.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The run begins, or goes on. ``token`` is this entry's own, so that a run which was created and not
-    remembered is found again. ``uri`` None: the store beside the runs. ``parent``: the directory of the run
-    that it is nested in, from its own. ``ms``: when, in milliseconds since 1970."""
+    """The run begins, or goes on."""
 
     experiment: str
     name: str
     tags: Mapping[str, str]
     token: str
+    """This entry's own, so that a run which was created and not remembered is found again."""
     uri: str | None
+    """None is the store beside the runs."""
     parent: str | None
+    """The directory of the run that this one is nested in, relative to its own."""
     ms: int
+    """Milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
+    """A parameter of the run."""
+
     key: str
     value: str
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """``ms``: milliseconds since 1970."""
+    """A point of a metric."""
 
     name: str
     value: float
     ms: int
+    """Milliseconds since 1970."""
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """``path``: of the file, from the spool's directory."""
+    """A file of the run."""
 
     path: str
+    """Relative to the spool's directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """``path``: of its file (``traces``), from the spool's directory."""
+    """The trace of a search."""
 
     path: str
+    """The trace's file, relative to the spool's directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """``status``: FINISHED, FAILED or KILLED."""
+    """The run ends."""
 
     status: str
+    """FINISHED, FAILED or KILLED."""
     ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A line that is no entry: what a machine that went down left of one."""
+    """A line that is no entry, as a machine that went down may leave."""
 
     line: str
 
@@ -91,7 +99,7 @@ class Held(Exception):
 
 
 class Spool:
-    """One run's entries. Appending may go on in one thread while another reads and marks."""
+    """The entries of one run. One thread may append while another reads and marks."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -101,7 +109,7 @@ class Spool:
         self._lock: int | None = None
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Keep the entries. OSError where the disk does not take them."""
+        """Writes the entries to the disk. Raises OSError where it does not take them."""
         lines = "".join(json.dumps([type(each).__name__, *astuple(each)]) + "\n" for each in entries)
         if self._appending is None:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -114,8 +122,8 @@ class Spool:
             data = data[os.write(self._appending, data) :]
 
     def read(self, most: int) -> list[tuple[Entry, int]]:
-        """The first entries, at most so many, that the store has not acknowledged; each with the position
-        that ``mark`` is told once it has."""
+        """Returns the first entries that the store has not acknowledged, at most ``most``, each with the
+        position that ``mark`` is told once the store has it."""
         entries = []
         with self._path.open("rb") as file:
             position = self.done
@@ -129,19 +137,19 @@ class Spool:
 
     @property
     def done(self) -> int:
-        """Bytes that the store has acknowledged. None where a machine that went down left no number: what is
-        written again is there once."""
+        """Bytes that the store has acknowledged; 0 where a machine that went down left no number (entries
+        that are written again are there once)."""
         try:
             return int(self._done_path.read_text())
         except (FileNotFoundError, ValueError):
             return 0
 
     def mark(self, position: int) -> None:
-        """The store has all that is before ``position``."""
+        """Remembers that the store has all entries before ``position``."""
         write_atomically(self._done_path, str(position))
 
     def waiting(self) -> int:
-        """How many entries the store has not acknowledged."""
+        """Returns how many entries the store has not acknowledged."""
         if not self._path.is_file():
             return 0
         with self._path.open("rb") as file:
@@ -149,14 +157,15 @@ class Spool:
             return sum(line.endswith(b"\n") for line in file)
 
     def beginning(self) -> Begin | None:
-        """How the run began the last time; None where it did not get so far."""
+        """Returns the entry with which the run began the last time; None where it did not get so far."""
         with self._path.open("rb") as file:
             begun = [line for line in file if line.startswith(b'["Begin"') and line.endswith(b"\n")]
         entry = _entry(begun[-1]) if begun else None
         return entry if isinstance(entry, Begin) else None
 
     def hold(self) -> None:
-        """Become the one that writes the entries to the store, until ``release``. Raises Held."""
+        """Locks the spool for writing to the store, until ``release``. Raises Held where another process has
+        it."""
         if self._lock is None:
             # For writing, since NFS locks no other; and not the entries' own file, which on SMB this process
             # could then not append to.
@@ -167,12 +176,13 @@ class Spool:
             self._lock = descriptor
 
     def release(self) -> None:
+        """Gives the lock up."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def close(self) -> None:
-        """No more is appended."""
+        """Closes the file that entries are appended to."""
         if self._appending is not None:
             os.close(self._appending)
             self._appending = None

@@ -1,4 +1,4 @@
-"""Traces, written to MLflow: a file of spans that a run left beside its spool."""
+"""Writes traces to MLflow, from the files of spans that a run leaves beside its spool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def write(client: MlflowClient, run: str, uri: str, path: Path) -> None:
-    """Log a trace's file to the run. Twice is as once: the store merges a trace and spans that it has."""
+    """Logs the trace in a file to the run. A second call changes nothing: the store merges what it has."""
     from mlflow.entities import Span, TraceInfo, TraceLocation, TraceState
     from mlflow.tracing.client import TracingClient
 
