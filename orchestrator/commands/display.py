@@ -1,4 +1,4 @@
-"""What a run looks like in a terminal: live bars, or plain lines where there is no terminal; a table."""
+"""Shows a run in a terminal: live bars, or plain lines where there is no terminal; a table at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.results import Summary
 
 PLAIN_SECONDS = 5.0
-"""A line at most this often where there is no terminal."""
+"""Seconds between two lines, at least, where there is no terminal."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Display:
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def standing(self) -> str:
-        """Accuracy so far, over the problems that are done; and what is spent."""
+        """Returns a line with the accuracy so far, over the problems that are done, and what is spent."""
         assert self._controller is not None
         budget, done = self._controller.budget, max(self._done, 1)
         rules = ", ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in self._correct.items())
@@ -93,7 +93,7 @@ class Display:
         return self._done == self._problems
 
     def heading(self) -> str | None:
-        """A line above the bars."""
+        """Returns a line to show above the bars, or None."""
         return None
 
     def __enter__(self) -> Self:
@@ -103,7 +103,7 @@ class Display:
         self.stop()
 
     def stop(self) -> None:
-        """Take the live view away."""
+        """Takes the live view away."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -144,7 +144,7 @@ class _Amount(ProgressColumn):
 
 
 def summary_table(summary: Summary) -> Table:
-    """The table at the end of a run."""
+    """Returns the table at the end of a run."""
     table = Table(title=f"run {summary.run_id}", title_justify="left", show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

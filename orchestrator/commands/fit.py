@@ -1,4 +1,4 @@
-"""``ttc fit EXPERIMENT``: load, fit, write the policy, keep it in MLflow, show what it is worth."""
+"""``ttc fit EXPERIMENT``: learn from a sweep which strategy to use at which difficulty and budget."""
 
 from __future__ import annotations
 
@@ -83,8 +83,10 @@ def run_fit(
     runs: str = "runs",
     as_json: bool = False,
 ) -> int:
-    """Fit the policy of an experiment (its name in MLflow, or a directory: a path with a slash) and write
-    it to ``out``. An experiment's fit is an MLflow run of role ``fit`` in it, and a version of the
+    """Fits the policy of an experiment (its name in MLflow, or a directory: a path with a slash) and writes
+    it to ``out``. Returns the exit status.
+
+    An experiment's fit is an MLflow run of role ``fit`` in it, and a version of the
     registered model ``EXPERIMENT-policy``. Raises BadInput."""
     from orchestrator.allocation.policy import write_policy
     from orchestrator.analysis.fit import fit, study
@@ -121,7 +123,8 @@ def run_fit(
 
 
 def to_dict(learned: Fit) -> dict[str, Any]:
-    """The numbers of a fit: agreement of the bins, and by kind of bins the comparisons with best-of-N."""
+    """Returns the numbers of a fit: agreement of the bins, and by kind of bins the comparisons with
+    best-of-N."""
     return {
         "agreement": asdict(learned.agreement),
         "charged": {name: asdict(each) for name, each in learned.charged.items()},
@@ -130,8 +133,8 @@ def to_dict(learned: Fit) -> dict[str, Any]:
 
 
 def laws(examined: Study) -> tuple[dict[str, LogLinear], PowerLaw | None]:
-    """Accuracy against FLOPs of each curve of two points or more, and the coverage of the difficulty run's
-    samples (None: too few, or all or none solved)."""
+    """Returns accuracy against FLOPs of each curve of two points or more, and the coverage of the difficulty
+    run's samples (None: too few, or all or none solved)."""
     from orchestrator.analysis.difficulty import independent_samples
     from orchestrator.analysis.fits import coverage_fit
     from orchestrator.report.evidence import Group

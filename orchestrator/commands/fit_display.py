@@ -1,4 +1,4 @@
-"""What a fitted policy looks like in a terminal: tables of choices, accuracies and savings."""
+"""Shows a fitted policy in a terminal: tables of choices, accuracies and savings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.analysis.fits import LogLinear, PowerLaw
 
 
 def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, console: Console) -> None:
-    """A table of the curves, and a line for coverage."""
+    """Prints a table of the curves, and a line for coverage."""
     table = Table(title="accuracy = α + β · log₂ FLOPs, in points, ± standard errors", title_justify="left")
     for name in ("", "α", "β", "plateau"):
         table.add_column(name, justify="right" if name else "left")
@@ -32,7 +32,7 @@ def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, consol
 
 
 def show(learned: Fit, console: Console) -> None:
-    """Three tables: the policy, its accuracy by budget, what it saves."""
+    """Prints three tables: the policy, its accuracy by budget, and what it saves."""
     policy = learned.policy
     chosen = Table(title=f"policy ({policy.rule}; bins by {policy.samples} samples)", title_justify="left")
     chosen.add_column("FLOPs a problem", justify="right")

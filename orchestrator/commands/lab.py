@@ -74,7 +74,7 @@ def make_verifier(
     runs: Path,
     errors: Console,
 ) -> int:
-    """Train the verifier ``what`` (a key of ``RECIPES``) to directory ``out``: the exit status.
+    """Trains the verifier ``what`` (a key of ``RECIPES``) to directory ``out``. Returns the exit status.
 
     Without ``labels`` they are sampled first, to a file beside ``out`` that a second call finds there.
     ``minutes`` bounds the training, not the sampling.

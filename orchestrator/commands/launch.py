@@ -1,4 +1,4 @@
-"""What the commands that search have in common: start engines, run, show, and return an exit status.
+"""Does a run for the commands that search: starts engines, runs, shows, and returns an exit status.
 
 Exit status: 0 done; 1 failure; 130 interrupted (the journal is intact, and the command that goes on is
 printed). Bad input is raised before anything starts.

@@ -73,10 +73,12 @@ def run_report(
     runs: str = "runs",
     table: str | None = None,
 ) -> int:
-    """Write the report of an experiment (its name in MLflow, or a directory: a path with a slash) to
-    ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. ``price``: of an
-    accelerator-hour (None: the runs' ``cluster.price``). ``table`` (a key of ``TABLES``): only that one is
-    printed. Raises BadInput."""
+    """Writes the report of an experiment (its name in MLflow, or a directory: a path with a slash) to
+    ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. Returns the exit status.
+
+    ``price`` is that of an accelerator-hour (None: the runs' ``cluster.price``). With ``table`` (a key of
+    ``TABLES``) only that one is printed. Raises BadInput.
+    """
     from orchestrator.analysis.store import find
     from orchestrator.report.evidence import gather
     from orchestrator.report.page import TABLES, draw, page

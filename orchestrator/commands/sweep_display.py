@@ -1,4 +1,4 @@
-"""What a sweep looks like in a terminal: where it is and how long it will take; a table at the end."""
+"""Shows a sweep in a terminal: where it is and how long it will take; a table at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.runs.grid import GridCell
 from orchestrator.runs.sweep import CellOutcome
 
 PLAIN_SECONDS = 30.0
-"""A line about a cell that is running at most this often where there is no terminal."""
+"""Seconds between two lines about a cell that is running, at least, where there is no terminal."""
 
 
 class SweepDisplay(Display):
@@ -102,8 +102,8 @@ def _brief(summary: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """The cells that differ in their seed alone: means over the seeds, and standard deviations where
-    there are several. FLOPs are those spent, a problem."""
+    """The cells that differ in their seed alone: means over the seeds, and standard deviations where there
+    are several. ``flops`` are those spent on a problem."""
 
     label: str
     budget: float
@@ -125,8 +125,8 @@ class Row:
 
 
 def rows(outcomes: Sequence[CellOutcome]) -> list[Row]:
-    """One row for each strategy and budget of the finished cells, in the order of the grid; the cells
-    that only bin the problems are left out."""
+    """Returns one row for each strategy and budget of the finished cells, in the order of the grid, without
+    the cells that only bin the problems."""
     groups: dict[tuple[str, float, str], list[tuple[int, dict[str, Any]]]] = {}
     for outcome in outcomes:
         if outcome.summary is not None and outcome.state != "failed" and outcome.cell.role == "cell":
@@ -152,7 +152,7 @@ def rows(outcomes: Sequence[CellOutcome]) -> list[Row]:
 
 
 def table(name: str, found: Sequence[Row]) -> Table:
-    """The table at the end of a sweep."""
+    """Returns the table at the end of a sweep."""
     rules = list(dict.fromkeys(rule for row in found for rule in row.accuracy))
     units = list(dict.fromkeys(row.unit for row in found))
     made = Table(

@@ -1,4 +1,4 @@
-"""What the commands share at the terminal: a line on standard error, and the options of those that run."""
+"""Shared by the commands at the terminal: a line on standard error, and the options of those that run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``ttc verifier label`` and ``ttc verifier train``."""
+"""``ttc verifier label`` and ``ttc verifier train``: label steps by rollouts, and train a verifier on
+them."""
 
 from __future__ import annotations
 
@@ -97,8 +98,9 @@ def label(
     *,
     run_id: str | None = None,
 ) -> int:
-    """Run ``config`` with a labeller in its strategy's place, and write what it learns to ``out``: the exit
-    status, 1 where no problem could be labelled. ``run_id`` names a run that goes on.
+    """Runs ``config`` with a labeller in its strategy's place, and writes what it learns to ``out``.
+
+    Returns the exit status, 1 where no problem could be labelled. ``run_id`` names a run that goes on.
 
     A budget in FLOPs or tokens is kept to, and how many problems it does not pay for is said. One in
     generations, which are a search's and not rollouts, makes way for one that pays the worst case of each.
@@ -180,8 +182,8 @@ def train(
     minutes: float | None = None,
     augment: Augment | None = None,
 ) -> None:
-    """Train a verifier, say how good it is, and log its curves to the MLflow store of ``runs`` (None:
-    nowhere)."""
+    """Trains a verifier, prints how good it is, and logs its curves to the MLflow store of ``runs`` (None: to
+    none)."""
     config.check()
     from orchestrator.tracking.tracker import Tracker, temporary_run_id
     from orchestrator.verifiers.label import read_labels

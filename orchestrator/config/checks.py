@@ -1,4 +1,4 @@
-"""What a configuration may hold, key by key and together: the first thing that is wrong is said in one line.
+"""Checks what a configuration holds, key by key and together: the first fault is told in one line.
 
 Types are checked before, by the schema (``config``).
 """

@@ -1,4 +1,4 @@
-"""Which options vLLM's engines have, told without importing vLLM: that takes seconds."""
+"""Reads the names of vLLM's engine options without importing vLLM, which takes seconds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SOURCE = "engine/arg_utils.py"
 
 @cache
 def engine_arguments() -> frozenset[str]:
-    """The fields of the installed vLLM's ``EngineArgs``, read from its source; empty where there is none, as
-    on a machine without engines."""
+    """Returns the fields of the installed vLLM's ``EngineArgs``, read from its source; an empty set where
+    there is none, as on a machine without engines."""
     spec = find_spec("vllm")
     places = list(spec.submodule_search_locations or ()) if spec is not None else []
     files = [file for place in places if (file := Path(place) / SOURCE).is_file()]

@@ -1,4 +1,4 @@
-"""What a run's results depend on, as one hash: a journal goes on only with what it was begun with.
+"""Hashes what a run's results depend on: a journal goes on only with the inputs it was begun with.
 
 No path and no time is in it, so runs, models and problems may be moved, also to another machine.
 """
@@ -62,7 +62,7 @@ PERFORMANCE_OPTIONS = frozenset(
         "use_tqdm_on_load",
     ]
 )
-"""Engine options that say how much at once, how fast or where. Any other may change what is computed."""
+"""Engine options that change how fast or where an engine runs. Any other may change what it computes."""
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -72,9 +72,11 @@ PIECES = 16
 
 
 def fingerprint(config: Config) -> str:
-    """SHA-256 of the keys that determine a run's results: not of where or how fast it runs. A model in a
-    directory counts by what it is and not by its path; of files that a configuration names otherwise
-    (problems, a strategy, a policy) the name counts, and ``preparation`` adds what is in them."""
+    """Returns the SHA-256 of the keys that determine a run's results: not of where or how fast it runs.
+
+    A model in a directory counts by what it is and not by its path. Of other files that a configuration names
+    (problems, a strategy, a policy) the name counts, and ``preparation`` adds their contents.
+    """
     keys = to_dict(config)
     for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name"):
         keys.pop(key)

@@ -1,4 +1,4 @@
-"""From a YAML file, the files it inherits from, and ``key=value`` overrides to a checked configuration.
+"""Loads a configuration: a YAML file, the files it inherits from, and ``key=value`` overrides.
 
 Everything that can be wrong with a configuration is found here, before any engine starts, and is
 said in one line (``BadInput``) that names the key, the value and what is allowed.
@@ -27,8 +27,8 @@ RENAMED = {"allocation.hopeless": "allocation.min_gain"}
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (and the files it inherits from through ``base:``), apply ``key=value``
-    overrides, check everything. Raises BadInput."""
+    """Reads a YAML file (and the files it inherits from through ``base:``), applies ``key=value`` overrides,
+    and checks every section but ``strategy``, which ``preparation`` checks. Raises BadInput."""
     stack = layers(path, overrides)
     if any(SWEEP in layer for layer in stack):
         raise BadInput(SWEEP, str(path), "one run has no such section; it is for ttc sweep")
@@ -36,8 +36,10 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
 
 
 def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
-    """The file's bases, the deepest first, the file, then each ``key=value``; nothing of it checked yet.
-    Raises BadInput."""
+    """Returns the file's bases, the deepest first, then the file, then each ``key=value``, unchecked.
+
+    Raises BadInput.
+    """
     try:
         found = _layers(Path(path))
         for override in overrides:
@@ -51,7 +53,7 @@ def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
 
 
 def merged(stack: Sequence[DictConfig]) -> DictConfig:
-    """Each layer over those before it, on the schema; interpolations are kept. Raises BadInput."""
+    """Lays each layer over those before it, on the schema; interpolations are kept. Raises BadInput."""
     result = OmegaConf.structured(Config)
     try:
         for layer in stack:
@@ -62,7 +64,7 @@ def merged(stack: Sequence[DictConfig]) -> DictConfig:
 
 
 def build(stack: Sequence[DictConfig]) -> Config:
-    """The checked configuration that the layers amount to. Raises BadInput."""
+    """Returns the checked configuration that the layers amount to. Raises BadInput."""
     result = merged(stack)
     try:
         config: Config = OmegaConf.to_object(result)  # type: ignore[assignment]
@@ -110,15 +112,15 @@ def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
 
 
 def explained(error: Exception, merged: DictConfig) -> BadInput:
-    """OmegaConf's error as one line that names key, value and what is allowed."""
+    """Returns OmegaConf's error as one line that names the key, the value and what is allowed."""
     key = str(getattr(error, "full_key", None) or "config")
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    message = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, ConfigKeyError):
         parent = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
-        return BadInput(key, "unknown key", one_of(known) if known else said)
+        return BadInput(key, "unknown key", one_of(known) if known else message)
     if isinstance(error, MissingMandatoryValue):
         return BadInput(key, None, "this key has no default: give it a value")
     if isinstance(error, ValidationError):
-        return BadInput(key, getattr(error, "value", None) or said, said)
-    return BadInput(key, said, "allowed: valid YAML and resolvable ${...} interpolations")
+        return BadInput(key, getattr(error, "value", None) or message, message)
+    return BadInput(key, message, "allowed: valid YAML and resolvable ${...} interpolations")

@@ -1,1 +1,1 @@
-"""What is asked: problem sets, the text of a problem and its tokens, and how an answer is read and graded."""
+"""Problem sets, the text of a problem and its tokens, and the reading and grading of answers."""

@@ -65,25 +65,25 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What one search found."""
+    """The result of one search."""
 
     problem: Problem
     solutions: tuple[Solution, ...]
     selected: Mapping[str, str | None]
     """The answer by each selection rule."""
     correct: Mapping[str, bool]
-    """Whether that answer is right, by each selection rule."""
+    """True where that answer is right, by each selection rule."""
     usage: Usage
     exhausted: bool = False
     """True where the lease ended the search early."""
     error: str | None = None
-    """What broke the search, in one line; then nothing is found."""
+    """The error that broke the search, in one line; then nothing is found."""
     seconds: float = math.nan
-    """From the search's start to its answer, beside the other searches."""
+    """Seconds from the search's start to its answer, beside the other searches."""
 
     @property
     def covered(self) -> bool:
-        """Whether any solution is correct."""
+        """True if any solution is correct."""
         return any(solution.correct for solution in self.solutions)
 
 

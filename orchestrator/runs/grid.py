@@ -1,4 +1,4 @@
-"""The cells of a sweep: a run's configuration and a ``sweep:`` section, multiplied out and checked.
+"""Multiplies out and checks the cells of a sweep: a run's configuration and a ``sweep:`` section.
 
 Pure: reads and checks configurations, models' shapes and problems; starts nothing.
 """
@@ -25,7 +25,7 @@ from orchestrator.errors import BadInput
 SHARED = ("name", "runs", "tracking", "cluster")
 """Sections that belong to the whole sweep: no cell may have its own."""
 MODELS = ("generator.", "verifier.")
-"""How the keys begin that tell which models a cell has."""
+"""The beginnings of the keys that choose a cell's models."""
 KEY_LENGTH = 100
 
 
@@ -56,34 +56,39 @@ class _Section:
 
 @dataclass(frozen=True)
 class GridCell:
-    """One run of a sweep. ``key`` names it, from its overrides alone; ``role`` is ``cell`` or
-    ``difficulty``; ``label`` is what distinguishes it apart from budget and seed."""
+    """One run of a sweep."""
 
     key: str
+    """Its name, from its overrides alone."""
     role: str
+    """``cell`` or ``difficulty``."""
     label: str
+    """The overrides that distinguish it, apart from budget and seed."""
     overrides: Mapping[str, Any]
     prepared: Prepared
 
     @property
     def config(self) -> Config:
+        """The configuration of the run."""
         return self.prepared.config
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A checked sweep. ``source``: the file it amounts to, which gives the same sweep again."""
+    """A checked sweep."""
 
     cells: Sequence[GridCell]
     source: str
+    """The text of a file that gives the same sweep again."""
 
     @property
     def config(self) -> Config:
-        """A cell's, for what all of them share."""
+        """The configuration of a cell, for what all of them share."""
         return self.cells[0].config
 
     @property
     def directory(self) -> Path:
+        """The directory of the sweep's runs."""
         return Path(self.config.runs) / self.config.name
 
 

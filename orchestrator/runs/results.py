@@ -1,4 +1,4 @@
-"""What a run amounts to: the summary that is printed, tracked and returned, and the table of results."""
+"""The results of a run: the summary that is printed, tracked and returned, and the table of problems."""
 
 from __future__ import annotations
 
@@ -19,59 +19,66 @@ from orchestrator.search.context import Usage
 
 @dataclass(frozen=True)
 class Flops:
-    """``spent`` is charged, verifier included. ``computed_over_logical``: what the engines really ran
-    over what was charged (1 is no recomputation; below 1, caches shared what was charged twice)."""
+    """FLOPs of a run."""
 
     budget: int
     spent: int
+    """Charged, verifier included."""
     generator: int
     verifier: int
     computed_over_logical: float
+    """FLOPs that the engines ran over FLOPs charged: 1 is no recomputation; below 1, caches shared what was
+    charged twice."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in numbers. Accuracy and coverage are over all problems: one without an answer is wrong.
-    ``intervals`` has the 95 % interval of each (Wilson), by rule and as ``coverage``.
-
-    ``budget``: what was asked for, in FLOPs, and what that buys (``Budget.to_dict``).
-    ``pass_at_k``: by k, over attempts that are independent; empty where there are none (``pass_at_k``
-    below). ``distinct_answers``: different answers a problem, on average.
-    ``seconds`` is the search alone, ``startup_seconds`` Ray and the engines. ``latency``: seconds from a
-    search's start to its answer, the median (``p50``) and ``p95`` of problems. ``utilisation`` is the
-    share of the search in which a pool's replicas had work, on average. ``flips``: of the correct
-    attempts that were revised, the share whose revision is incorrect; None where nothing was revised.
-    ``allocation``: rounds in which the budget was moved between problems, and how many problems were
-    stopped as solved; empty where each had a fixed share. ``role``: what the run is for: a ``cell`` to
-    compare, ``difficulty`` or ``label``.
-    """
+    """A run in numbers. Accuracy and coverage are over all problems: one without an answer is wrong."""
 
     run_id: str
     problems: int
     answered: int
     exhausted: int
+    """Problems whose search the budget cut short."""
     failed: int
+    """Problems whose search broke."""
     accuracy: dict[str, float]
+    """By selection rule."""
     coverage: float
+    """Share of problems of which any solution is correct."""
     intervals: dict[str, tuple[float, float]]
+    """95 % intervals (Wilson), by rule and as ``coverage``."""
     pass_at_k: dict[int, Estimate]
+    """By k, over attempts that are independent; empty where there are none."""
     distinct_answers: float
+    """Different answers a problem, on average."""
     flips: float | None
+    """The share of revised correct attempts whose revision is incorrect; None where nothing was revised."""
     budget: dict[str, Any]
+    """The budget in FLOPs, and what that buys (``Budget.to_dict``)."""
     flops: Flops
     tokens: dict[str, int]
     tokens_per_second: float
     seconds: float
+    """The search alone."""
     startup_seconds: float
+    """The start of Ray and the engines."""
     latency: dict[str, float]
+    """Seconds from a search's start to its answer: the median (``p50``) and ``p95`` of problems."""
     utilisation: dict[str, float]
+    """By pool: the share of the search in which its replicas had work, on average."""
     allocation: dict[str, int]
+    """Rounds in which the budget was moved between problems, and how many problems were stopped as solved;
+    empty where each had a fixed share."""
     operations: int
     replayed: int
+    """Operations whose results came from the journal."""
     solutions_sha256: str
     role: str = "cell"
+    """The purpose of the run: a ``cell`` to compare, ``difficulty`` or ``label``."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns plain containers."""
         return asdict(self)
 
 
@@ -87,7 +94,7 @@ def summarise(
     allocation: dict[str, int] | None = None,
     role: str = "cell",
 ) -> Summary:
-    """The summary of a run whose searches cost ``usage``. Seconds are wall time."""
+    """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
     total = len(results)
     right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
     covered = sum(r.covered for r in results)
@@ -127,7 +134,8 @@ def summarise(
 
 
 def flips(results: Sequence[SearchResult]) -> float | None:
-    """Share of correct attempts that the next revision turned incorrect (Snell: 38 %)."""
+    """Returns the share of correct attempts that the next revision turned incorrect (Snell et al. 2024,
+    section 6.1: 38 %)."""
     kept = lost = 0
     for result in results:
         correct = {solution.path: solution.correct for solution in result.solutions}
@@ -138,7 +146,7 @@ def flips(results: Sequence[SearchResult]) -> float | None:
 
 
 def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
-    """The unbiased pass@k for k = 1, 2, 4, …, with a bootstrap interval over problems, in so far as the
+    """Returns the unbiased pass@k for k = 1, 2, 4, …, with a bootstrap interval over problems, as far as the
     run's attempts are independent draws.
 
     Children of the root that are whole solutions are: the samples of best-of-N, and the *first* attempts
@@ -166,12 +174,13 @@ def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
 
 
 def distinct_answers(solutions: Sequence[Solution]) -> int:
-    """Different answers among the solutions of a problem; one without an answer is not counted."""
+    """Returns how many different answers a problem's solutions have; no answer is not counted."""
     return len({solution.answer for solution in solutions} - {None})
 
 
 def digest(results: Sequence[SearchResult]) -> str:
-    """SHA-256 of all solutions by problem: equal for two runs that found the same, in the same order."""
+    """Returns the SHA-256 of all solutions by problem: equal for two runs that found the same, in the same
+    order."""
     sha = hashlib.sha256()
     for result in sorted(results, key=lambda result: result.problem.id):
         sha.update(f"\1{result.problem.id}".encode())

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
 DISK_SECONDS = 5.0
-"""How long a run that a full disk has ended waits for the tracking store."""
+"""Seconds that a run which a full disk has ended waits for the tracking store."""
 
 
 class RunObserver(Protocol):
@@ -274,7 +274,7 @@ def _allocator(prepared: Prepared) -> Allocator | None:
 
 
 class AnytimeCurve:
-    """Accuracy over all problems against FLOPs spent, a point each time a search ends.
+    """Logs accuracy over all problems against FLOPs spent, a point each time a search ends.
 
     MLflow's steps are integers: a step is 10⁶ FLOPs. A problem that is not done counts as wrong.
     """
@@ -287,6 +287,7 @@ class AnytimeCurve:
         self._covered = 0
 
     def add(self, result: SearchResult) -> None:
+        """Logs the point after one more result."""
         step = self._budget.spent // 1_000_000
         for rule, right in result.correct.items():
             self._correct[rule] = self._correct.get(rule, 0) + right

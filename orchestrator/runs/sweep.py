@@ -1,4 +1,4 @@
-"""Many runs on the same engines: the cells of a grid, one after the other.
+"""Runs the cells of a grid on the same engines, one after the other.
 
 ``runs/SWEEP/`` has ``sweep.yaml`` and, in ``cells/KEY/``, what each run leaves. Finished cells are not run
 again, a cell that was cut short goes on from its journal, and one that fails costs the others nothing.
@@ -29,19 +29,22 @@ from orchestrator.tracking.tracker import Tracker, status_of
 log = logging.getLogger(__name__)
 
 State = Literal["kept", "done", "failed"]
-"""Of a cell: finished by an earlier command, finished by this one, or not."""
+"""A cell was finished by an earlier command, by this one, or not at all."""
 
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """What became of a cell. ``summary`` is the run's (``Summary.to_dict``), ``error`` why there is none."""
+    """The end of a cell: its summary, or why there is none."""
 
     cell: GridCell
     state: State
     summary: dict[str, Any] | None = None
+    """The run's, from ``Summary.to_dict``."""
     error: str | None = None
+    """Why there is no summary, in one line."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the outcome for a program to read."""
         return {
             "key": self.cell.key,
             "role": self.cell.role,
@@ -54,21 +57,24 @@ class CellOutcome:
 
 
 class SweepObserver(SessionObserver, RunObserver, Protocol):
-    """What watches a sweep: the display."""
+    """Watches a sweep: the display."""
 
-    def planned(self, kept: Sequence[CellOutcome], todo: Sequence[GridCell]) -> None: ...
+    def planned(self, kept: Sequence[CellOutcome], todo: Sequence[GridCell]) -> None:
+        """Is told which cells are finished and which are to run."""
 
-    def cell(self, cell: GridCell) -> None: ...
+    def cell(self, cell: GridCell) -> None:
+        """Is told that a cell begins."""
 
-    def outcome(self, outcome: CellOutcome) -> None: ...
+    def outcome(self, outcome: CellOutcome) -> None:
+        """Is told what became of a cell."""
 
 
 Engines = Callable[[Pools, ClusterConfig, SessionObserver], AbstractAsyncContextManager[Session]]
-"""How engines are started: ``session``, or a scripted stand-in in tests."""
+"""Starts engines: ``session``, or a scripted stand-in in tests."""
 
 
 class Sweep:
-    """A checked grid and its directory. ``untracked``: what tracking could not write (None: nothing)."""
+    """A checked grid and its directory. ``untracked`` says what tracking could not write (None: nothing)."""
 
     def __init__(self, grid: Grid, *, engines: Engines = session) -> None:
         """Raises BadInput where the directory has a cell of the same key and another configuration."""
@@ -85,8 +91,10 @@ class Sweep:
                 self.kept.append(CellOutcome(cell, "kept", summary))
 
     async def run(self, observer: SweepObserver) -> list[CellOutcome]:
-        """Run what is not finished. Returns what became of every cell, in the order of the grid. Raises
-        JournalInUse while another process runs this sweep."""
+        """Runs what is not finished. Returns what became of every cell, in the order of the grid.
+
+        Raises JournalInUse while another process runs this sweep.
+        """
         directory, config = self.grid.directory, self.grid.config
         directory.mkdir(parents=True, exist_ok=True)
         held = hold(directory / "sweep.lock")
@@ -187,7 +195,7 @@ class Sweep:
 
 
 def grouped(cells: Sequence[GridCell]) -> list[tuple[Pools, deque[GridCell]]]:
-    """The cells by the engines that can serve them, in the order of the first of each group."""
+    """Groups the cells by the engines that can serve them, in the order of the first cell of each group."""
     groups: list[tuple[Pools, deque[GridCell]]] = []
     for cell in cells:
         asked = pool_specs(cell.prepared)

@@ -1,4 +1,4 @@
-"""A problem's search as a tree of spans, made from the journal when the search is over.
+"""Makes the tree of spans of a problem's search, from the journal, when the search is over.
 
 The journal keeps no times, so a trace's clock is its own: a millisecond a token that was sampled on the way,
 and as much for a score. It shows the order, and what waited for what; not how long anything took.
@@ -14,7 +14,7 @@ from actors.messages import Result, SampleResult
 from orchestrator.runs.controller import SearchResult
 
 MOST_SPANS = 1000
-"""Of a trace: the view of a larger one helps nobody."""
+"""The most spans of a trace: nobody reads a larger one."""
 
 
 def trace_of(
@@ -23,8 +23,10 @@ def trace_of(
     decode: Callable[[Sequence[int]], str],
     ms: int,
 ) -> dict[str, Any]:
-    """The trace of a search: its id and spans, the root first, parents before their children. ``recorded``:
-    the problem's journal; ``ms``: when the search ended, in milliseconds since 1970."""
+    """Returns the trace of a search: its id and spans, the root first, parents before their children.
+
+    ``recorded`` is the problem's journal. ``ms`` is when the search ended, in milliseconds since 1970.
+    """
     root = _id()
     nodes = {"": root}  # the span of each node of the tree that was sampled
     ends = {"": 0}  # and when it is done with: sampled, and scored if it was

@@ -1,4 +1,4 @@
-"""What the operations of one search cost, in FLOPs.
+"""The costs of one search's operations, in FLOPs.
 
 The charge is logical: the prompt once a problem, the tokens of each tree edge once, the verifier once a new
 token, whatever the caches of the engines did. What the engines really ran is counted beside it.

@@ -1,4 +1,4 @@
-"""What the searches of a run share: where requests go, what models cost, how to sample; and what was used."""
+"""The values that all searches of a run share: transport, cost models, sampling; and the counters of usage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the generator samples."""
+    """The generator's sampling values."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -40,7 +40,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What all searches of a run share."""
+    """The values that all searches of a run share."""
 
     engine: Transport
     codec: Codec
@@ -64,7 +64,7 @@ class SearchContext:
 
 @dataclass(slots=True)
 class Usage:
-    """What was charged (logical), and what the engines ran (computed), in FLOPs and tokens."""
+    """Counters of FLOPs and tokens: charged (logical), and run by the engines (computed)."""
 
     generator_flops: int = 0
     verifier_flops: int = 0

@@ -66,7 +66,7 @@ class Operations:
 
     @property
     def usage(self) -> Usage:
-        """What the search was charged so far."""
+        """The charges of the search so far."""
         return self._execution.usage
 
     @property

@@ -31,7 +31,7 @@ class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def scored(self) -> bool:
-        """Whether the scores speak of the whole path."""
+        """True if the scores speak of the whole path."""
         return self.judged == len(self.tokens)
 
     @property

@@ -1,4 +1,4 @@
-"""Beam search against a process reward model (Snell §5.2, BFS-V)."""
+"""Beam search against a process reward model (Snell et al. 2024, section 5.2)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from orchestrator.search.tree import Node
 from orchestrator.strategies.definition import at_least, strategy
 
 Evaluate = Callable[[Sequence[Node]], Awaitable[Sequence[float]]]
-"""The value of each candidate, by which the beam keeps the best."""
+"""Returns the value of each candidate, by which the beam keeps the best."""
 
 Width = int | Literal["sqrt"]
-"""Continuations of each kept step: a number M, or √n (Snell's two choices are 4 and √n)."""
+"""Continuations of each kept step: a number, or √n (Snell et al. use 4 and √n)."""
 WORDS = {"width": ("sqrt",)}
 
 
 def check(n: int, width: Width, max_rounds: int) -> None:
+    """Raises BadInput unless the beam of ``n`` divides into groups of ``width``."""
     at_least("strategy.n", n, 1)
     at_least("strategy.max_rounds", max_rounds, 1)
     if width == "sqrt":
@@ -34,7 +35,7 @@ def check(n: int, width: Width, max_rounds: int) -> None:
 
 
 def continuations(n: int, width: Width) -> int:
-    """``width`` as a number."""
+    """Returns ``width`` as a number."""
     return math.isqrt(n) if width == "sqrt" else width
 
 
@@ -42,8 +43,8 @@ def continuations(n: int, width: Width) -> int:
 async def beam_search(
     ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40
 ) -> Sequence[Node]:
-    """Sample ``n`` first steps; score them; keep the top ``n / width``; sample ``width``
-    continuations of each; repeat until all are finished or ``max_rounds`` steps deep.
+    """Samples ``n`` first steps, scores them, keeps the top ``n / width`` and samples ``width`` continuations
+    of each, until all are finished or ``max_rounds`` steps deep.
 
     A finished path leaves the beam as a solution and takes its place in the beam with it, so the
     search ends with at most ``n`` solutions and never samples more than ``n`` steps a round.
@@ -56,7 +57,7 @@ async def beam_search(
 
 
 async def search(ops: Operations, n: int, width: int, max_rounds: int, evaluate: Evaluate) -> Sequence[Node]:
-    """The beam itself, whatever a candidate is valued by."""
+    """Searches with a beam whose candidates are valued by ``evaluate``."""
     frontier = await ops.sample(ops.root, n)
     solutions: list[Node] = []
     for _ in range(max_rounds - 1):
@@ -73,11 +74,11 @@ async def search(ops: Operations, n: int, width: int, max_rounds: int, evaluate:
 
 
 def top(nodes: Sequence[Node], values: Sequence[float], k: int) -> list[Node]:
-    """The ``k`` nodes of the highest value, best first; on a tie, the one sampled first."""
+    """Returns the ``k`` nodes of the highest value, best first; on a tie, the one sampled first."""
     order = sorted(range(len(nodes)), key=lambda i: values[i], reverse=True)
     return [nodes[i] for i in order[:k]]
 
 
 def share(total: int, among: int) -> list[int]:
-    """``total`` in ``among`` parts as equal as can be, the larger ones first."""
+    """Divides ``total`` into ``among`` parts as equal as can be, the larger ones first."""
     return [total // among + (i < total % among) for i in range(among)]

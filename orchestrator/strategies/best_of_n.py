@@ -1,4 +1,4 @@
-"""Best-of-N (Snell §5.2; Cobbe et al. 2021): sample N whole solutions in parallel."""
+"""Best-of-N (Cobbe et al. 2021; Snell et al. 2024, section 5.2): N whole solutions in parallel."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from orchestrator.strategies.definition import at_least, strategy
 
 
 def check(n: int) -> None:
+    """Raises BadInput unless there is a solution to sample."""
     at_least("strategy.n", n, 1)
 
 
 @strategy(check=check)
 async def best_of_n(ops: Operations, *, n: int = 16) -> Sequence[Node]:
-    """``n`` independent solutions, each scored as soon as it is sampled. What they amount to
-    (majority, best, weighted) is selection's to say."""
+    """Samples ``n`` independent solutions, each scored as soon as it is sampled. Selection decides among
+    them."""
     return await ops.sample(ops.root, n, until="end")

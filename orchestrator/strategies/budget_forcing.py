@@ -1,4 +1,4 @@
-"""Budget forcing for reasoning models (Muennighoff et al. 2025, s1): a least and a most of thinking."""
+"""Budget forcing for reasoning models: a least and a most of thinking (Muennighoff et al. 2025, s1)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def check(
     wait: str,
     answer_prefix: str,
 ) -> None:
+    """Raises BadInput unless the lengths are in order and there is a text to go on with."""
     at_least("strategy.n", n, 1)
     at_least("strategy.min_thinking_tokens", min_thinking_tokens, 0)
     at_least("strategy.max_thinking_tokens", max_thinking_tokens, 1)
@@ -57,14 +58,15 @@ async def budget_forcing(
     wait: str = "Wait",
     answer_prefix: str = "\nFinal Answer:",
 ) -> Sequence[Node]:
-    """``n`` solutions in parallel. Thinking that ends before ``min_thinking_tokens`` is extended, at most
-    ``max_extensions`` times: its end is suppressed, ``wait`` written in its place, and it goes on. Thinking
-    that reaches ``max_thinking_tokens`` is cut: the marker that ends it and ``answer_prefix`` are written,
-    and the answer follows. (To suppress the end a fixed number of times, as s1's tables do, let the least
-    be the most.)
+    """Writes ``n`` solutions in parallel, whose thinking is forced between two lengths in tokens.
 
-    Thinking tokens are all before the marker, each ``wait`` included. An extension that the most would
-    leave no token for is not made.
+    Thinking that ends before ``min_thinking_tokens`` is extended, at most ``max_extensions`` times: its end
+    is suppressed, ``wait`` is written in its place, and it goes on. Thinking that reaches
+    ``max_thinking_tokens`` is cut: the marker that ends it and ``answer_prefix`` are written, and the answer
+    follows. To suppress the end a fixed number of times, as s1's tables do, set both lengths alike.
+
+    All tokens before the marker count as thinking, each ``wait`` included. No extension is made that would
+    leave no token to sample.
     """
     marker = ops.end_of_thinking
 
@@ -86,5 +88,5 @@ async def budget_forcing(
 
 
 def closing(marker: str, answer_prefix: str, thinking: str = "") -> str:
-    """What is written after ``thinking`` that is cut: the marker on a line of its own, and the prefix."""
+    """Returns the text that cuts ``thinking``: the marker on a line of its own, and the prefix."""
     return ("" if thinking.endswith("\n") else "\n") + marker + answer_prefix

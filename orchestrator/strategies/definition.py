@@ -1,4 +1,4 @@
-"""What a strategy is: a coroutine, its parameters and their checks, and what it needs of a run.
+"""Defines a strategy: a coroutine, its parameters and their checks, and its needs of a run.
 
 The parameters are the arguments after the operations. Their types are those of their defaults.
 """
@@ -23,7 +23,7 @@ Search = Callable[..., Awaitable[Sequence[Node]]]
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a strategy's own check may know of the run: models by name, lengths in tokens."""
+    """The facts of a run that a strategy's own check may use: models by name, lengths in tokens."""
 
     codec: Codec
     generator: str
@@ -58,7 +58,7 @@ class Strategy:
 
     @property
     def has_reviser(self) -> bool:
-        """Whether a run of this strategy has a reviser."""
+        """True if a run of this strategy has a reviser."""
         return self.needs_reviser or self.may_revise
 
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:

@@ -15,7 +15,7 @@ check = beam_search.check
 
 @strategy(check=check, needs_verifier=True, words=WORDS)
 async def dvts(ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40) -> Sequence[Node]:
-    """``n / width`` independent subtrees. Each samples ``width`` proposals for its next step and
+    """Grows ``n / width`` independent subtrees. Each one samples ``width`` proposals for its next step and
     goes on from the best one alone, until that is finished; its last ``width`` proposals are returned.
 
     The subtrees advance together, so that what a budget buys does not depend on timing.
@@ -38,5 +38,5 @@ async def dvts(ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: in
 
 
 def groups(nodes: Sequence[Node], size: int) -> list[Sequence[Node]]:
-    """Consecutive runs of ``size`` nodes."""
+    """Divides the nodes into consecutive groups of ``size``."""
     return [nodes[start : start + size] for start in range(0, len(nodes), size)]

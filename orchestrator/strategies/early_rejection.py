@@ -1,7 +1,6 @@
-"""Early rejection: best-of-N that gives a path up once a new one is worth more, and may stop when it has a
-good one.
+"""Early rejection: best-of-N that gives a path up once a new one is worth more, and may stop at a good one.
 
-A path's value is judged beside those of the same problem, so it works where a verifier's scores are chances
+A path's value is compared with those of the same problem. So it works where a verifier's scores are chances
 of success (small for all paths of a hard problem) as well as where they say whether each step is right.
 """
 
@@ -16,6 +15,7 @@ from orchestrator.strategies.definition import at_least, strategy
 
 
 def check(n: int, width: int, threshold: float, stop: float, max_rounds: int) -> None:
+    """Raises BadInput unless counts are positive and both thresholds are within [0, 1]."""
     for key, value in (("n", n), ("width", width), ("max_rounds", max_rounds)):
         at_least(f"strategy.{key}", value, 1)
     if not 0 <= threshold <= 1:
@@ -34,9 +34,12 @@ async def early_rejection(
     stop: float = 1.0,
     max_rounds: int = 40,
 ) -> Sequence[Node]:
-    """``n`` independent paths, ``width`` at a time, each continued step by step as long as it is worth more
-    than ``threshold`` times a new one: the mean value of all first steps so far. What is not spent on
-    lost paths pays for more of them. No more are begun once a finished one is worth more than ``stop``."""
+    """Samples ``n`` independent paths, ``width`` at a time, each one step by step as long as it is worth more
+    than ``threshold`` times a new one: the mean value of all first steps so far.
+
+    What is not spent on lost paths pays for more of them. No more are begun once a finished one is worth more
+    than ``stop``.
+    """
     firsts: list[float] = []
     judged = 0
     for begun in range(0, n, width):

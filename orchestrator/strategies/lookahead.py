@@ -1,4 +1,5 @@
-"""Lookahead search (Snell §5.2): beam search whose steps are judged by where they lead."""
+"""Lookahead search: beam search whose steps are judged by where they lead (Snell et al. 2024, section
+5.2)."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from orchestrator.strategies.definition import at_least, strategy
 
 
 def check(n: int, width: Width, k: int, max_rounds: int) -> None:
+    """Raises BadInput unless the beam divides and ``k`` is not negative."""
     beam_search.check(n, width, max_rounds)
     at_least("strategy.k", k, 0)
 
@@ -20,9 +22,11 @@ def check(n: int, width: Width, k: int, max_rounds: int) -> None:
 async def lookahead(
     ops: Operations, *, n: int = 16, width: Width = 4, k: int = 1, max_rounds: int = 40
 ) -> Sequence[Node]:
-    """Beam search (``k`` = 0 is just that) where a candidate's value is the verifier's at the end of
-    ``k`` further steps at temperature 0. Costs ``n·(k+1)`` samples a round; the steps that only look
-    ahead are charged and dropped."""
+    """Runs a beam search in which a candidate's value is the verifier's at the end of ``k`` further steps at
+    temperature 0; ``k`` = 0 is plain beam search.
+
+    It costs ``n·(k+1)`` samples a round; the steps that only look ahead are charged and dropped.
+    """
 
     async def foresee(candidates: Sequence[Node]) -> list[float]:
         ends = list(candidates)

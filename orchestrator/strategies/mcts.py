@@ -1,4 +1,4 @@
-"""Monte-Carlo tree search with the verifier's value in place of rollouts (UCT: Kocsis & Szepesvári 2006)."""
+"""Monte-Carlo tree search with the verifier's value in place of rollouts (UCT; Kocsis & Szepesvári 2006)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orchestrator.strategies.definition import at_least, strategy
 
 
 def check(n: int, width: int, exploration: float, max_rounds: int) -> None:
+    """Raises BadInput unless counts are positive and ``exploration`` is not negative."""
     at_least("strategy.n", n, 1)
     at_least("strategy.width", width, 1)
     at_least("strategy.max_rounds", max_rounds, 1)
@@ -18,7 +19,7 @@ def check(n: int, width: int, exploration: float, max_rounds: int) -> None:
 
 
 class Branch:
-    """A node's statistics: visits, and the sum of the values that were backed up through it."""
+    """A node with its visits, and the sum of the values that were backed up through it."""
 
     def __init__(self, node: Node, parent: Branch | None, value: float) -> None:
         self.node = node
@@ -30,18 +31,19 @@ class Branch:
         """Every solution below has been visited."""
 
     def ucb(self, exploration: float) -> float:
-        """Mean value plus an exploration term that shrinks with visits (UCB1)."""
+        """Returns the mean value plus an exploration term that shrinks with visits (UCB1)."""
         assert self.parent is not None
         return self.total / self.visits + exploration * math.sqrt(math.log(self.parent.visits) / self.visits)
 
     def back_up(self, value: float) -> None:
+        """Adds the value to this branch and every ancestor."""
         self.visits += 1
         self.total += value
         if self.parent is not None:
             self.parent.back_up(value)
 
     def close(self) -> None:
-        """Close this branch and every ancestor that has nothing open left."""
+        """Closes this branch and every ancestor that has nothing open left."""
         self.closed = True
         if self.parent is not None and all(child.closed for child in self.parent.children):
             self.parent.close()
@@ -51,8 +53,8 @@ class Branch:
 async def mcts(
     ops: Operations, *, n: int = 16, width: int = 4, exploration: float = 0.5, max_rounds: int = 40
 ) -> Sequence[Node]:
-    """``n`` simulations. Each goes down from the root to a solution, at every node to the open child of
-    the highest upper confidence bound, sampling ``width`` children where there are none yet; then the
+    """Runs ``n`` simulations. Each one goes down from the root to a solution, at every node to the open child
+    of the highest upper confidence bound, and samples ``width`` children where there are none yet. Then the
     solution's value is backed up its path, which is closed."""
     root = Branch(ops.root, None, 0.0)
     solutions: list[Node] = []

@@ -1,4 +1,4 @@
-"""Particle filtering (Puri et al. 2025, "A Probabilistic Inference Approach to Inference-Time Scaling")."""
+"""Particle filtering (Puri et al. 2025, A Probabilistic Inference Approach to Inference-Time Scaling)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ check = rebase.check
 async def particle_filtering(
     ops: Operations, *, n: int = 16, temperature: float = 1.0, max_rounds: int = 40
 ) -> Sequence[Node]:
-    """``n`` particles. Each round extends the unfinished ones by one step, weighs every particle by its
+    """Moves ``n`` particles. Each round extends the unfinished ones by one step, weighs every particle by its
     value, and resamples all ``n`` in proportion to softmax(logit(value) / ``temperature``)."""
     earlier = ops.finished
     particles = await ops.sample(ops.root, n, keep="cut")
@@ -41,7 +41,7 @@ async def particle_filtering(
 def resample(
     particles: Sequence[Node], values: Sequence[float], temperature: float, rng: random.Random
 ) -> list[Node]:
-    """As many particles, drawn with replacement in proportion to their weights."""
+    """Draws as many particles, with replacement, in proportion to their weights."""
     held = [min(max(value, EDGE), 1 - EDGE) for value in values]
     logits = [math.log(value / (1 - value)) / temperature for value in held]
     highest = max(logits)

@@ -1,4 +1,4 @@
-"""REBASE: reward-balanced search (Wu et al. 2024, "Inference Scaling Laws")."""
+"""REBASE, reward-balanced search (Wu et al. 2024, Inference Scaling Laws)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from orchestrator.strategies.definition import at_least, strategy
 
 
 def check(n: int, temperature: float, max_rounds: int) -> None:
+    """Raises BadInput unless counts and the temperature are positive."""
     at_least("strategy.n", n, 1)
     at_least("strategy.max_rounds", max_rounds, 1)
     if not temperature > 0:  # so written, it refuses NaN too
@@ -22,9 +23,9 @@ def check(n: int, temperature: float, max_rounds: int) -> None:
 async def rebase(
     ops: Operations, *, n: int = 16, temperature: float = 0.1, max_rounds: int = 40
 ) -> Sequence[Node]:
-    """Sample ``n`` first steps; at each depth share the remaining budget of children among the
-    unfinished nodes by softmax(value / ``temperature``). A finished node takes its place with it:
-    B_i = B_{i-1} - completed."""
+    """Samples ``n`` first steps; at each depth shares the remaining number of children among the unfinished
+    nodes by softmax(value / ``temperature``). A finished node takes its place with it: B_i = B_{i-1} -
+    completed."""
     frontier = await ops.sample(ops.root, n)
     solutions: list[Node] = []
     for _ in range(max_rounds - 1):
@@ -40,8 +41,8 @@ async def rebase(
 
 
 def balance(values: Sequence[float], budget: int, temperature: float) -> list[int]:
-    """W_j = round(B · softmax(R_j / T)) children for node j, in sum exactly ``budget``: the nodes are
-    served from the best down, each its rounded share of what is left."""
+    """Returns the number of children of each node, W_j = round(B · softmax(R_j / T)), in sum exactly
+    ``budget``: the nodes are served from the best down, each with its rounded share of what is left."""
     top = max(values)
     weights = [math.exp((value - top) / temperature) for value in values]
     left, mass, shares = budget, sum(weights), [0] * len(values)

@@ -1,4 +1,5 @@
-"""Sequential revisions, in parallel chains (Snell §6): the other axis of test-time compute."""
+"""Sequential revisions in parallel chains: the other axis of test-time compute (Snell et al. 2024, section
+6)."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from orchestrator.strategies.definition import at_least, strategy
 
 
 def check(n: int, length: int) -> None:
+    """Raises BadInput unless the attempts divide into chains of ``length``."""
     at_least("strategy.n", n, 1)
     at_least("strategy.length", length, 1)
     if n % length:
@@ -19,8 +21,8 @@ def check(n: int, length: int) -> None:
 
 @strategy(check=check, needs_reviser=True)
 async def revisions(ops: Operations, *, n: int = 16, length: int = 4) -> Sequence[Node]:
-    """``n / length`` chains of ``length`` attempts each (sequential to parallel is ``length`` to
-    ``n / length``): every attempt after the first is a revision that sees the last four before it.
+    """Writes ``n / length`` chains of ``length`` attempts (sequential to parallel is ``length`` to ``n /
+    length``). Every attempt after the first is a revision that sees the last four before it.
 
     All attempts are returned, chain by chain: a later one can turn a correct answer into a wrong one,
     so selection is over the whole chain and not its last member.

@@ -20,7 +20,7 @@ LIMITS: dict[type, int] = {Metric: 1000, Param: 100}
 """The most entries in one call, by their kind: what MLflow's log_batch takes. One of any other kind."""
 LARGEST = max(LIMITS.values())
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 30.0
-"""How long to wait after the store was away once, and at most; the wait doubles in between."""
+"""Seconds to wait after the store was away once, and at most; the wait doubles in between."""
 
 
 class Sender:
@@ -41,7 +41,7 @@ class Sender:
 
     @property
     def waiting(self) -> int:
-        """How many entries the store does not have."""
+        """The number of entries that the store does not have."""
         return self._spool.waiting()
 
     def start(self) -> None:

@@ -179,13 +179,13 @@ class Tracker:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of the entries that waited in a spool."""
+    """The end of a replay of one spool."""
 
     directory: Path
     waiting: int
-    """How many there were."""
+    """Entries that waited before."""
     left: int
-    """How many still wait, for the reason ``away``."""
+    """Entries that still wait, for the reason ``away``."""
     away: str
     refused: tuple[str, ...]
     """Why the store did not take some, one line for each."""
