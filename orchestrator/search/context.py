@@ -1,4 +1,4 @@
-"""The values that all searches of a run share: transport, cost models, sampling; and the counters of usage."""
+"""The values that all searches of a run share: transport, cost models, sampling; and counters of usage."""
 
 from __future__ import annotations
 
