@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.durability.files import write_atomically
 from orchestrator.errors import BadInput
 
 VERSION = 1
@@ -103,7 +104,7 @@ def write_policy(policy: Policy, path: Path) -> None:
             cells = {"bin": number, **asdict(choice), "strategy": dict(choice.strategy)}
             line = yaml.safe_dump(cells, sort_keys=False, default_flow_style=True, width=10**6)
             lines.append(f"  - {line.strip()}")
-    path.write_text("\n".join(lines) + "\n")
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def read_policy(path: Path | str, key: str = "strategy.policy") -> Policy:
