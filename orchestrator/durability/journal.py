@@ -14,7 +14,8 @@ results.
 
 The write-ahead log needs memory that all processes with the file open share, so it does not work on network
 file systems (https://sqlite.org/wal.html). There the journal uses a rollback journal, at two more syncs a
-commit. """
+commit.
+"""
 
 from __future__ import annotations
 
@@ -71,9 +72,11 @@ QUEUED = 10_000
 """Operations that may wait for a commit. As many may be in the commit that is under way."""
 
 QUEUED_SECONDS = 0.5
-"""How long results are recorded while the first of them waits for a commit. A crash makes a run redo what its
-engines have in flight, and what was recorded in twice this time at most, however slow the disk is: a search
-that is faster than the disk waits in ``record``."""
+"""How long results may be recorded while the first of them waits for a commit. Where the process is killed, a
+run redoes what its engines had in flight and what was recorded in at most twice this time, however slow the
+disk is: a search that is faster than the disk waits in ``record``. Where the machine loses power, it also
+redoes what the operating system had not yet written of a write-ahead log, which is synced at checkpoints
+only."""
 
 NOTICE_SECONDS = 0.1
 """How soon a caller that waits for the writer notices that it has ended."""
