@@ -177,10 +177,13 @@ class Lease:
         self._advance()
 
     async def last_growth(self) -> int:
-        """FLOPs of the next growth of a lease that grows, which is then its last; 0 if there is none. Of any
-        other lease what is left, at once."""
+        """Waits for the next growth of a lease that grows, which is then its last, and returns its FLOPs; 0
+        if there is none. For any other lease it returns what is left, at once. Raises RuntimeError if another
+        call waits: two callers would each spend the same FLOPs."""
         if self._on_dry is None:
             return self.left
+        if self._awaits_last:
+            raise RuntimeError(f"{self.name}: another call waits for the last growth already")
         self._last = asyncio.get_running_loop().create_future()
         self._advance()
         return await self._last
