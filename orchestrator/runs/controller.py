@@ -152,8 +152,8 @@ class Controller:
         readers = {index: _Reader(self, len(prompt)) for index, prompt in enumerate(prompts)}
 
         def candidates(index: int) -> Callable[[], list[Candidate]]:
-            nodes = searches[index].solutions
-            return lambda: [readers[index].read(node)[1] for node in nodes]
+            nodes, reader = searches[index].solutions, readers[index]  # a search may end while they are read
+            return lambda: [reader.read(node)[1] for node in nodes]
 
         rounds = self.rounds = Rounds(self.budget, self.allocator, candidates)
         searches = [
