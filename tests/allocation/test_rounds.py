@@ -217,3 +217,39 @@ async def test_a_round_grants_what_is_asked_for_when_it_decides():
     assert [one.first for one in held.asked[0]] == [500, 10]
     assert all(request.done() for request in held.requests)
     assert held.threads == {threading.get_ident()}, "what searches change is read in their own thread"
+
+
+async def test_a_search_that_ends_while_a_round_reads_answers_does_not_end_the_run():
+    loop, reading, ended = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    class Slow:
+        """Reads its first answer, which a round asks for, until a search has ended."""
+
+        def extract(self, text: str) -> str | None:
+            if not reading.is_set():
+                loop.call_soon_threadsafe(reading.set)
+                assert ended.wait(10)
+            return text
+
+        def correct(self, answer: str | None, truth: str) -> bool:
+            return answer == truth
+
+    async def search(ops):
+        nodes = await ops.sample(ops.root, 1, until="end")
+        more = asyncio.create_task(ops.sample(ops.root, 1, until="end"))
+        if ops.problem.id == "p1":
+            await reading.wait()
+            more.cancel()
+            await asyncio.gather(more, return_exceptions=True)
+            return []
+        return [*nodes, *await more]
+
+    control = Controller(
+        setting(ScriptedEngine(letters(3))),
+        Slow(),
+        Lease(BUDGET),
+        allocator=lambda asking, left: [1] * len(asking),
+        on_result=lambda result: ended.set(),
+    )
+    results = await control.run(PROBLEMS[:2], PROMPTS[:2], search)
+    assert [(len(result.solutions), result.error) for result in results] == [(2, None), (0, None)]
