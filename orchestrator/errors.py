@@ -24,6 +24,12 @@ class BadInput(Exception):
         self.allowed = allowed
 
 
+def at_least(key: str, value: float, least: float) -> None:
+    """Raises BadInput unless ``value`` is finite and ``least`` or more."""
+    if not least <= value < float("inf"):  # written so that NaN is refused too
+        raise BadInput(key, value, f"allowed: {least:g} or more")
+
+
 def one_of(names: Iterable[str]) -> str:
     """Returns the words for a choice: ``allowed: a, b or c``."""
     names = list(names)

@@ -1,4 +1,5 @@
-"""One global budget over many problems: who gets the next FLOP.
+"""Allocation of one budget over many problems: which problem gets the next FLOP.
 
-``uniform`` cuts it into equal leases. Under a policy (``adaptive``) leases start empty and grow in rounds.
+``uniform`` gives each problem a fixed share. ``adaptive`` and ``compute_optimal`` start with empty leases,
+which grow in rounds.
 """

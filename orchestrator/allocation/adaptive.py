@@ -1,24 +1,22 @@
 """Adaptive allocation: the next FLOP goes where the expected gain per FLOP is highest.
 
-What is believed of a problem comes from its solutions' answers and scores, without ground truth:
+The belief about a problem comes from its solutions' answers and scores, without the ground truth:
 
 - *Which answer is right.* At most one is. An answer that k solutions gave, with mean score s, has weight
   (s/(1−s))^SHARPNESS · k^AGREEMENT, against a weight of 1 for "none of them".
-- *The chance that a next solution gives the right one.* Beta(a, b) a problem: after n solutions that
-  failed it is a/(a+b+n) (PAPER §3), where n also counts what was spent, in longest solutions, so that those
-  given up half-way count for what they cost. Likely successes and the mean score are added to a.
+- *The chance that the next solution is right.* Each problem has a Beta(a, b) prior, so after n failures the
+  chance is a/(a+b+n). n also counts the spent FLOPs, in longest solutions, so that a solution that was given
+  up half-way counts for what it cost. Likely successes and the mean score are added to a.
 
-The gain of one more solution = (1 − chance that the selected answer is right) · chance that the next is.
-A problem stops when it is solved, and when that gain is too little to hope for.
+The gain of one more solution is (1 − chance that the selected answer is right) · chance that the next one is.
+A problem stops when it is solved, or when its gain is too small.
 
-With binary rewards and elimination all problems that are left look alike, and any index is round-robin
-(Zuo's trap). Graded scores and agreement tell them apart here. The chance of a problem falls only with what
-was spent on it, so one that was tried less is tried next: an exploration term as UCB's (so many standard
-deviations of the chance's posterior on top) changed accuracy by less than .001 between 0 and 2 of them, and
-is 0 unless asked for (500 problems, 64 samples each drawn in 6 orders, budgets of 4, 8 and 12 a problem:
-``orchestrator.benchmarks.allocation``).
+With binary rewards all unsolved problems look alike, and any index degenerates to round-robin; scores and
+agreement tell them apart here. The chance of a problem falls only with what was spent on it, so a problem
+that was tried less comes next. An exploration term as in UCB therefore changes little, and is 0 by default:
+``python -m orchestrator.benchmarks.allocation RESULTS.parquet`` compares values on stored solutions.
 
-Pure: no clock, no randomness, no I/O.
+The allocator reads no clock, uses no randomness and does no I/O.
 """
 
 from __future__ import annotations
@@ -34,45 +32,46 @@ from orchestrator.search.selection import Candidate, majority, weighted
 
 SHARPNESS = 1.5
 AGREEMENT = 1.5
-"""From logistic regressions of "this answer is right" on the log odds of its score (1.5 with the lab's
-strong verifier, 1.6 with the weak one) and on log k (2.0 and 1.3): 304 problems, 1 to 32 solutions."""
+"""Rounded coefficients of a logistic regression of "this answer is right" on the log odds of its score
+(SHARPNESS) and on log k (AGREEMENT), with the lab's verifiers."""
 
 PRIOR = (0.5, 0.5)
-"""(a, b) before anything is known: Jeffreys' prior. Others (.2 to 1) changed accuracy by less than .005."""
+"""(a, b) before anything is known: Jeffreys' prior."""
 
 CLIP = 0.001
-"""Scores are taken to be this far from 0 and 1: one score is never all the evidence there is."""
+"""Scores are clipped to at least this far from 0 and 1, so that one score is never full evidence."""
 
 
 @dataclass(frozen=True)
 class Belief:
-    """``right``: the chance that the selected answer is right. ``hits``: what is added to the prior's a."""
+    """What a problem's solutions say about it."""
 
     right: float
+    """The chance that the selected answer is right."""
     hits: float
+    """Expected successes, added to the prior's a."""
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """``confidence``: a problem whose selected answer is right with this chance is solved, and stops.
-    ``round``: the share of what is left that one round hands out: smaller decides on more knowledge, larger
-    waits less often. ``parallel``: the fewest solutions in a round, so that engines have work.
-    ``exploration``: standard deviations that are added to the chance of a next solution. ``min_gain``: a
-    problem whose gain, in solved problems a solution, is below this stops; 0 never gives one up. (In the
-    experiment above .005 cost no accuracy at 4 to 48 solutions a problem; .01 cost 1 point at 24, .02 5.)
-    """
+    """A ``rounds.Allocator`` that funds the highest expected gains per FLOP."""
 
     confidence: float = 0.9
+    """A problem stops as solved when its selected answer is right with this chance."""
     round: float = 0.1
+    """The share of what is left that one round hands out. Smaller rounds know more, larger ones wait less."""
     parallel: int = 64
+    """The fewest solutions in a round, so that the engines have work."""
     exploration: float = 0.0
+    """Standard deviations that are added to the chance of a next solution, as in UCB."""
     min_gain: float = 0.005
+    """A problem stops when its gain, in solved problems a solution, is below this. 0 never gives up."""
 
     def __call__(self, asking: Sequence[Asking], left: int) -> list[int | None]:
-        """Solutions for each problem (see ``rounds.Allocator``). FLOPs: ``left`` for all of them.
+        """Returns the number of solutions for each problem (see ``rounds.Allocator``) within ``left`` FLOPs.
 
-        The highest gains per FLOP first, each further solution of a problem valued as if those before it
-        had failed; none is given more at once than it has had (doubling), or one.
+        The highest gains per FLOP come first. Each further solution of a problem is valued as if those before
+        it had failed. A problem is given at most as many at once as it has had, or one.
         """
         beliefs = [self.belief(one.candidates) for one in asking]
         gains = [self._gain(one, b, 0) for one, b in zip(asking, beliefs, strict=True)]
@@ -105,7 +104,7 @@ class Adaptive:
 
     @staticmethod
     def belief(candidates: Sequence[Candidate]) -> Belief:
-        """What the answers and scores so far say."""
+        """Returns the belief after these solutions."""
         selected = weighted(candidates)
         if selected is None:
             selected = majority(candidates)
@@ -124,7 +123,7 @@ class Adaptive:
         return Belief(weights[selected] / total, others / total + mean)
 
     def _gain(self, one: Asking, belief: Belief, failed: int) -> float:
-        """Of a next solution after ``failed`` more, in solved problems."""
+        """Returns the gain of a next solution after ``failed`` more, in solved problems."""
         a, b = PRIOR
         total = a + b + self._tried(one) + failed
         mean = min(1.0, (a + belief.hits) / total)
@@ -133,17 +132,19 @@ class Adaptive:
 
     @staticmethod
     def _tried(one: Asking) -> float:
-        """Solutions so far: the finished ones, or, where that is more, what was spent in longest ones."""
+        """Returns the number of finished solutions, or of longest ones that the spent FLOPs pay for, if that
+        is more."""
         return max(len(one.candidates), one.spent / one.each)
 
     @staticmethod
     def _cost(one: Asking, failed: int) -> int:
-        """FLOPs that a gain is held against: a problem's first solution brings the prompt with it."""
+        """Returns the FLOPs that a gain is divided by: a problem's first solution costs its prompt too."""
         return one.each if one.spent or failed else one.first
 
 
 def _weight(scores: Sequence[float], times: int) -> float:
-    """Of an answer that was given so many times; where nothing scored it, only that counts."""
+    """Returns the weight of an answer that was given ``times`` times. Without scores only ``times``
+    counts."""
     score = sum(scores) / len(scores) if scores else 0.5
     score = min(1 - CLIP, max(CLIP, score))
     return (score / (1 - score)) ** SHARPNESS * times**AGREEMENT

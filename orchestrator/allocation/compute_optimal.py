@@ -1,14 +1,14 @@
-"""Allocation by a policy: each problem gets the budget at which its bin's strategy pays best.
+"""Allocation by a policy: each problem gets the budget at which its bin's strategy gains most.
 
-The compute-optimal strategy estimates every problem's difficulty first. What its policy then expects of a
-bin at each of its budgets (accuracy and FLOPs, as measured by ``ttc fit``) makes this a knapsack: choose a
-budget a problem, the sum of the accuracies greatest within what is left. The steps up a bin's concave
-hull, the steepest first, solve it but for the last step (Dantzig 1957).
+The compute-optimal strategy first estimates each problem's difficulty. The policy states, as ``ttc fit``
+measured them, the accuracy and the FLOPs of a bin at each budget. Choosing a budget for each problem, so that
+the sum of the accuracies is greatest within what is left, is a knapsack problem. Taking the steps up the
+bins' concave hulls, the steepest first, solves it except for the last step (Dantzig 1957).
 
-Planned is with the FLOPs that were measured, granted is the worst case of what the row's budget has beyond
-the estimate: a problem that the grants leave nothing for waits for what the others give back.
+The plan uses the measured FLOPs. A grant is the worst case of what the row's budget has beyond the estimate.
+A problem that the grants leave nothing for waits for what the others give back.
 
-Pure: no clock, no randomness, no I/O.
+The allocator reads no clock, uses no randomness and does no I/O.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from orchestrator.allocation.policy import SAMPLES, Choice, Policy
 from orchestrator.allocation.rounds import REFUSED, Asking
 
 NOTHING = -1
-"""The row of a problem that its estimate must do for."""
+"""The row of a problem that gets nothing beyond its estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one row of a bin to a better one: ``gain`` in accuracy, for ``flops`` more."""
+    """A step from one row of a bin to a better one."""
 
     bin: int
     row: int
+    """The row that the step leads to."""
     gain: float
+    """The accuracy that it adds."""
     flops: float
+    """The FLOPs a problem that it adds."""
 
     @property
     def per_flop(self) -> float:
@@ -42,13 +45,13 @@ class Step:
 
 @dataclass(frozen=True)
 class ComputeOptimal:
-    """A ``rounds.Policy`` for searches by the compute-optimal strategy under ``learned``."""
+    """A ``rounds.Allocator`` for searches by the compute-optimal strategy under the policy ``learned``."""
 
     learned: Policy
 
     def __call__(self, asking: Sequence[Asking], left: int) -> list[int | None]:
-        """First the estimate's samples for every problem, while they can be paid; then, once none is
-        without its estimate, a row's budget for each."""
+        """Returns the number of solutions for each problem: first the estimate's samples, while they can be
+        paid; then, once no problem lacks its estimate, a row's budget."""
         samples = self.learned.samples
         if any(len(one.candidates) < samples for one in asking):
             return self._estimates(asking, left)
@@ -58,7 +61,7 @@ class ComputeOptimal:
         for i, (one, row) in enumerate(zip(asking, rows, strict=True)):
             for affordable in range(row, NOTHING, -1):
                 beyond = self._granted(affordable, bins[i], one)
-                if beyond <= 0:  # the estimate's samples are all of it: as planned, or for want of money
+                if beyond <= 0:  # the estimate's samples use it up: as planned, or because money is short
                     grants[i] = None if affordable == row else 0
                     break
                 solutions = math.ceil(beyond / one.each)
@@ -70,14 +73,15 @@ class ComputeOptimal:
         return grants
 
     def _granted(self, row: int, number: int, one: Asking) -> float:
-        """FLOPs that a row is run with after the estimate, whose samples are the first of best-of-N."""
+        """Returns the FLOPs that a row is run with after the estimate, whose samples are the first of
+        best-of-N's."""
         learned = self.learned.rows[row]
         samples = learned.bins[number - 1].strategy["name"] == SAMPLES
         return learned.budget - (one.spent if samples else 0)
 
     def _estimates(self, asking: Sequence[Asking], left: int) -> list[int | None]:
-        """A problem that has its estimate waits; one whose estimate was begun and could not be finished, or
-        cannot be paid, ends."""
+        """Returns the grants of a round of estimates. A problem with its estimate waits. One whose estimate
+        was begun and could not be finished, or cannot be paid, ends."""
         grants: list[int | None] = []
         for one in asking:
             cost = one.first + (self.learned.samples - 1) * one.each
@@ -91,12 +95,12 @@ class ComputeOptimal:
         return grants
 
     def plan(self, bins: Sequence[int], left: float) -> list[int]:
-        """A row for each problem, by its bin (1 is the easiest), within ``left`` FLOPs as measured. Of a bin
-        that cannot all step up, the first problems do."""
+        """Returns a row for each problem, by its bin (1 is the easiest), within ``left`` measured FLOPs. If
+        not all problems of a bin can step up, the first ones do."""
         rows = [NOTHING] * len(bins)
         waiting = {b: [i for i, found in enumerate(bins) if found == b] for b in sorted(set(bins))}
         steps = [step for b in waiting for step in self.steps(b)]
-        # Along a hull gains per FLOP fall, and the sort is stable: a bin's steps stay in their order.
+        # Gains per FLOP fall along a hull, and the sort is stable, so a bin's steps stay in their order.
         for step in sorted(steps, key=lambda step: step.per_flop, reverse=True):
             able = waiting[step.bin]
             if step.flops > 0:
@@ -108,10 +112,10 @@ class ComputeOptimal:
         return rows
 
     def steps(self, number: int) -> list[Step]:
-        """Up the concave hull of a bin's rows, from no more than the estimate."""
+        """Returns the steps up the concave hull of a bin's rows, which starts at the estimate alone."""
         points = [(0.0, 0.0, NOTHING)]
-        for row, each in enumerate(self.learned.rows):
-            choice = each.bins[number - 1]
+        for row, learned in enumerate(self.learned.rows):
+            choice = learned.bins[number - 1]
             if not math.isnan(choice.accuracy):
                 points.append((self._beyond(choice), choice.accuracy, row))
         hull: list[tuple[float, float, int]] = []
@@ -127,7 +131,8 @@ class ComputeOptimal:
         ]
 
     def _beyond(self, choice: Choice) -> float:
-        """FLOPs of a choice that the estimate has not paid for: its samples are the first of best-of-N."""
+        """Returns the FLOPs of a choice that the estimate has not paid: its samples are the first of
+        best-of-N's."""
         paid = self.learned.estimate_flops if choice.strategy["name"] == SAMPLES else 0.0
         return max(0.0, choice.flops - paid)
 

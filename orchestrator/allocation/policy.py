@@ -1,7 +1,8 @@
-"""The compute-optimal policy: difficulty bin × budget → strategy and parameters (Snell §3).
+"""The compute-optimal policy: difficulty bin × budget → strategy and parameters (Snell et al. 2024, section
+3).
 
-A file that people read and edit, made by ``ttc fit``, used by ``strategy: compute_optimal`` and
-``allocation: compute_optimal``.
+``ttc fit`` makes the file, people read and edit it, ``strategy: compute_optimal`` and ``allocation:
+compute_optimal`` use it.
 """
 
 from __future__ import annotations
@@ -11,62 +12,76 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.durability.files import write_atomically
 from orchestrator.errors import BadInput
 
 VERSION = 1
-"""Of the file's form."""
+"""The version of the file's form."""
 COMPUTE_OPTIMAL = "compute_optimal"
-"""The strategy that runs a policy, and the allocation that follows one."""
+"""The name of the strategy that runs a policy, and of the allocation that follows it."""
 SAMPLES = "best_of_n"
-"""The strategy that independent samples are of: the estimate's are the first of its N."""
+"""The strategy whose first samples the estimate's samples are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a bin runs at a budget: a strategy's name and parameters. As measured when it was chosen:
-    ``accuracy`` over the ``problems`` of the bin (not cross-validated), and ``flops`` a problem."""
+    """What a bin runs at a budget, and what was measured when it was chosen."""
 
     strategy: Mapping[str, Any]
+    """The strategy's ``name`` and its parameters."""
     accuracy: float
+    """The share of the bin's problems that it answered right, not cross-validated."""
     flops: float
+    """FLOPs a problem."""
     problems: int
+    """Problems of the bin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``budget``: FLOPs a problem may spend. ``bins``: the choice of each bin, the easiest first."""
+    """The choices at one budget."""
 
     budget: float
+    """FLOPs that a problem may spend."""
     bins: tuple[Choice, ...]
+    """The choice of each bin, the easiest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``samples`` solutions of a problem are scored; their mean final score against ``thresholds``
-    (highest first) gives its bin. Scores are the ``verifier``'s under ``aggregation``; choices were made
-    by accuracy under the selection ``rule``. ``estimate_flops``: of those samples, a problem on average.
-    """
+    """A learned policy. A few solutions of a problem are sampled and scored; their mean final score tells its
+    bin, and the bin and the budget tell its strategy."""
 
     experiment: str
+    """The sweep that it was learned from."""
     rule: str
+    """The selection rule under which the choices were compared by accuracy."""
     generator: str
     verifier: str
     aggregation: str
+    """How the verifier's step scores make the final score of a solution."""
     samples: int
+    """Solutions that are sampled to tell a problem's bin."""
     thresholds: tuple[float, ...]
+    """Mean final scores between the bins, from high to low; one fewer than the bins."""
     estimate_flops: float
+    """FLOPs of those samples a problem, on average."""
     rows: tuple[Row, ...]
+    """The budgets, from low to high."""
     version: int = VERSION
 
     def bin_of(self, score: float) -> int:
-        """The bin of a problem by its mean final score: 1 is the easiest."""
+        """Returns the bin of a problem by its mean final score. 1 is the easiest."""
         return 1 + sum(score < cut for cut in self.thresholds)
 
     def choice(self, score: float, flops: float, estimate: float = 0.0) -> Choice:
-        """What a problem of this mean final score runs that has ``flops`` left, after ``estimate`` FLOPs for
-        the samples that told its score: the choice of the largest budget that these reach, to within a tenth,
-        since problems' shares differ by their prompts. The smallest's where they reach none. The samples
-        count where the choice is of samples, whose first they are."""
+        """Returns what a problem with this mean final score runs with ``flops`` left, after its samples cost
+        ``estimate`` FLOPs.
+
+        It is the choice of the largest budget that the problem reaches, to within a tenth since shares differ
+        by prompt; of the smallest budget if it reaches none. ``estimate`` counts as paid if the choice is
+        best-of-N, because the samples are its first.
+        """
         number = self.bin_of(score) - 1
 
         def reached(row: Row) -> bool:
@@ -77,7 +92,7 @@ class Policy:
 
     @property
     def strategies(self) -> list[Mapping[str, Any]]:
-        """Every strategy and parameters that may be chosen, once each."""
+        """All strategies with parameters that may be chosen, without repetition."""
         found: list[Mapping[str, Any]] = []
         for choice in (choice for row in self.rows for choice in row.bins):
             if choice.strategy not in found:
@@ -86,7 +101,7 @@ class Policy:
 
 
 def write_policy(policy: Policy, path: Path) -> None:
-    """Write it as YAML: the header, then budget by budget a line for each bin."""
+    """Writes a policy as YAML: a header, then for each budget a line for each bin."""
     import yaml
 
     header = {key: value for key, value in asdict(policy).items() if key not in ("rows", "version")}
@@ -103,12 +118,12 @@ def write_policy(policy: Policy, path: Path) -> None:
             cells = {"bin": number, **asdict(choice), "strategy": dict(choice.strategy)}
             line = yaml.safe_dump(cells, sort_keys=False, default_flow_style=True, width=10**6)
             lines.append(f"  - {line.strip()}")
-    path.write_text("\n".join(lines) + "\n")
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def read_policy(path: Path | str, key: str = "strategy.policy") -> Policy:
-    """Read a policy. Raises BadInput, naming ``key``, where the file is not there, of another version,
-    or not whole."""
+    """Reads a policy. Raises BadInput, which names ``key``, if the file is missing, incomplete or of another
+    version."""
     import yaml
 
     if not Path(path).is_file():
@@ -127,12 +142,12 @@ def read_policy(path: Path | str, key: str = "strategy.policy") -> Policy:
 
 
 def _policy(raw: Mapping[str, Any]) -> Policy:
-    """The policy that a file's mapping says. Raises KeyError, TypeError or ValueError."""
+    """Returns the policy that a file's mapping describes. Raises KeyError, TypeError or ValueError."""
     rows = []
     for row in sorted(raw["budgets"], key=lambda row: float(row["flops"])):
-        bins = sorted(row["bins"], key=lambda each: int(each["bin"]))
+        bins = sorted(row["bins"], key=lambda choice: int(choice["bin"]))
         rows.append(Row(float(row["flops"]), tuple(map(_choice, bins))))
-        if [each["bin"] for each in bins] != list(range(1, len(raw["thresholds"]) + 2)):
+        if [choice["bin"] for choice in bins] != list(range(1, len(raw["thresholds"]) + 2)):
             raise ValueError(f"budget {row['flops']} needs bins 1 to {len(raw['thresholds']) + 1}")
     if not rows or int(raw["samples"]) < 1:
         raise ValueError("it needs a budget at least, and a sample")
@@ -157,12 +172,12 @@ def _choice(raw: Mapping[str, Any]) -> Choice:
 
 
 def same_model(one: str | None, other: str | None) -> bool:
-    """Whether two configurations name one model. A directory is known by its last part: where models
-    are kept differs between machines."""
+    """Tells whether two configurations name the same model. A directory is known by its last part, since its
+    place differs between machines."""
     return one == other or (bool(one and other) and known_as(str(one)) == known_as(str(other)))
 
 
 def known_as(model: str) -> str:
-    """What a model is called wherever it is kept."""
+    """Returns the name of a model without the place where it is kept."""
     local = Path(model).is_absolute() or model.startswith(".") or model.count("/") > 1
     return Path(model).name if local else model

@@ -1,10 +1,9 @@
-"""Leases that grow in rounds: every open problem waits for funds, then one decision, many grants.
+"""Leases that grow in rounds: every open problem waits for funds, then one decision grants to many.
 
-A round begins when all open problems have run dry, so what it decides depends on what they found and never
-on which of them was fastest: the same config and seed give the same grants for any number of replicas and
-after a resume. The price is that a round ends with its slowest solution; a policy keeps the engines busy
-by granting much at once.
-"""
+A round begins when all open problems have run dry, so its decision depends on what they found and never on
+which of them was fastest: the same configuration and seed give the same grants for any number of replicas and
+after a resume. The price is that a round ends with its slowest solution; an allocator keeps the engines busy
+by granting much at once."""
 
 from __future__ import annotations
 
@@ -20,50 +19,57 @@ from orchestrator.search.selection import Candidate
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A problem that waits for funds, as a policy sees it: nothing of the ground truth.
-
-    ``candidates``: its solutions so far, in the strategy's order. FLOPs: ``first`` for the next solution at
-    most, and for what must be paid before it; ``each`` for every one after that; ``spent`` so far.
-    """
+    """A problem that waits for funds, as an allocator sees it: without the ground truth."""
 
     candidates: Sequence[Candidate]
+    """Its solutions so far, in the strategy's order."""
     first: int
+    """The most FLOPs that its next solution costs, with what must be paid before it."""
     each: int
+    """The most FLOPs that each further solution costs."""
     spent: int
+    """FLOPs charged so far."""
 
 
 Allocator = Callable[[Sequence[Asking], int], Sequence[int | None]]
-"""From the problems that wait, and the FLOPs that are left for all of them, to the number of solutions
-that each is now given funds for: 0 lets it wait; None ends it, since it needs no more; ``REFUSED`` ends it
-for want of money. Their costs must not exceed what is left."""
+"""Decides a round. It gets the problems that wait and the FLOPs that are left for all of them, and returns
+for each problem the number of solutions to give funds for: 0 lets it wait, None ends it because it needs no
+more, ``REFUSED`` ends it because there is no money for it. What it gives must not cost more than what is
+left."""
 
 REFUSED = -1
 
 
 class Rounds:
-    """Leases cut from ``budget``, one a problem, that grow by ``policy``.
+    """Cuts a lease for each problem out of ``budget``, and lets them grow as ``allocator`` decides.
 
-    ``candidates(i)`` gives the solutions so far of the i-th problem that was opened. It may block: it is
-    called in a thread.
-    """
+    ``candidates(i)`` takes a snapshot of the i-th problem's solutions, in the event loop's thread, and
+    returns a function that reads their answers and scores. That function may block, so it is called in
+    another thread."""
 
     def __init__(
-        self, budget: Lease, policy: Allocator, candidates: Callable[[int], Sequence[Candidate]]
+        self,
+        budget: Lease,
+        allocator: Allocator,
+        candidates: Callable[[int], Callable[[], Sequence[Candidate]]],
     ) -> None:
         self.held = 0
         """Number of rounds so far."""
         self.solved: set[int] = set()
-        """Problems that the policy ended: nothing was refused them for want of money."""
+        """Problems that the allocator ended because they need no more."""
         self._budget = budget
-        self._policy = policy
+        self._allocator = allocator
         self._candidates = candidates
         self._problems: list[tuple[Lease, Price]] = []
-        self._open: dict[int, None] = {}  # in the order in which they were opened
-        self._running: set[int] = set()  # of those: not known to have run dry
+        self._open: dict[int, None] = {}
+        """The problems whose lease is not closed, in the order in which they were opened."""
+        self._running: set[int] = set()
+        """Those of ``_open`` that are not known to have run dry."""
         self._changed = asyncio.Event()
 
     def open(self, name: str, price: Price) -> Lease:
-        """A lease of nothing, that grows until it is closed. ``price``: of the longest solution."""
+        """Returns a lease of 0 FLOPs that grows until it is closed. ``price`` is that of the longest
+        solution."""
         i = len(self._problems)
         lease = self._budget.lease(0, name, on_dry=partial(self._rest, i))
         self._problems.append((lease, price))
@@ -72,46 +78,54 @@ class Rounds:
         return lease
 
     def close(self, problem: int) -> None:
-        """Close a problem's lease: it takes part no more."""
+        """Closes a problem's lease. The problem takes part in no further round."""
         self._problems[problem][0].close()
         del self._open[problem]
         self._rest(problem)
 
     def to_dict(self) -> dict[str, int]:
-        """For the summary."""
+        """Returns the numbers of rounds and of solved problems, for the summary."""
         return {"rounds": self.held, "solved": len(self.solved)}
 
     async def run(self) -> None:
-        """Hold rounds until every lease is closed."""
+        """Holds rounds until every lease is closed."""
         while self._open:
-            if not self._running:  # after a round, or where what one waited for was withdrawn
+            if not self._running:
                 self._running.update(i for i in self._open if not self._problems[i][0].dry)
             if self._running:
                 self._changed.clear()
                 await self._changed.wait()
             else:
-                await self._round(list(self._open))
+                await self._round()
 
     def _rest(self, problem: int) -> None:
         self._running.discard(problem)
         if not self._running:
             self._changed.set()
 
-    async def _round(self, problems: Sequence[int]) -> None:
+    async def _round(self) -> None:
+        """Holds a round. Does nothing if a problem closes, or withdraws its request, while answers are
+        read."""
+        problems = list(self._open)
+        reads = [self._candidates(i) for i in problems]
+        candidates = await asyncio.to_thread(lambda: [read() for read in reads])
+        # From here to the last grant nothing else can run, so the decision is about what is so.
+        if problems != list(self._open) or not all(self._problems[i][0].dry for i in problems):
+            return
         self.held += 1
-        asking = await asyncio.to_thread(lambda: [self._asking(i) for i in problems])
-        grants = self._policy(asking, self._budget.left)
+        asking = [self._asking(i, found) for i, found in zip(problems, candidates, strict=True)]
+        grants = self._allocator(asking, self._budget.left)
         self.solved |= {i for i, solutions in zip(problems, grants, strict=True) if solutions is None}
         if not any(grants):  # nobody's next solution can be paid
             grants = [None] * len(problems)
-        for i, one, solutions in zip(problems, asking, grants, strict=True):
+        for i, problem, solutions in zip(problems, asking, grants, strict=True):
             lease = self._problems[i][0]
             if solutions is None or solutions == REFUSED:
                 lease.end_growth()
-            elif solutions and lease.dry:
-                lease.extend(one.first + (solutions - 1) * one.each)
+            elif solutions:
+                lease.extend(problem.first + (solutions - 1) * problem.each)
 
-    def _asking(self, i: int) -> Asking:
+    def _asking(self, i: int, candidates: Sequence[Candidate]) -> Asking:
         lease, price = self._problems[i]
         first = price.solution - lease.left + (0 if lease.settled else price.prompt)
-        return Asking(self._candidates(i), max(lease.needed, first), price.solution, lease.settled)
+        return Asking(candidates, max(lease.needed, first), price.solution, lease.settled)

@@ -1,1 +1,1 @@
-"""What work costs: FLOPs of a forward pass, the units a budget is given in, and the ledger that pays."""
+"""The budget: FLOPs of a forward pass, the units that a budget is given in, and the ledger that pays."""

@@ -1,8 +1,8 @@
 """FLOPs of one model's forward pass, from its Hugging Face config.
 
-Convention: one multiply-add is 2 FLOPs and only matrix products count, as in `torch.utils.flop_counter`
-(norms, softmax, activations, rotary angles and the embedding look-up are left out, as there). All numbers
-are Python ints, exact and in closed form, so a ledger can add and compare them without rounding.
+One multiply-add is 2 FLOPs and only matrix products count, as in `torch.utils.flop_counter`: norms, softmax,
+activations, rotary angles and the embedding look-up do not. All numbers are exact Python ints, so a ledger
+adds and compares them without rounding.
 
 Per position p, with L layers, width d, H query heads and K key/value heads of size h, MLP width f and
 vocabulary V (Kaplan et al. 2020, table 1, with grouped queries, a gated MLP and an exact causal count):
@@ -14,12 +14,12 @@ vocabulary V (Kaplan et al. 2020, table 1, with grouped queries, a gated MLP and
 Other decoders of Transformers, mixtures of experts among them, are counted by running one without weights
 (`flops_counted`), to the same convention.
 
-The common form, 2·(N_non-embedding + L·ctx·d_attn) + 2·d·V with d_attn = H·h, is this averaged over the
-positions of one sequence of length ctx. The token *at* position ctx costs twice that attention term.
+The common form, 2·(N_non-embedding + L·ctx·d_attn) + 2·d·V with d_attn = H·h, is the mean of this over the
+positions of a sequence of length ctx. The token *at* position ctx costs twice that attention term.
 
-What is charged is logical (no cache luck): every position of the prompt and of each tree edge once. The
-last token of a leaf is charged through the layers too, though no engine needs to run it: an edge costs the
-same whether or not the search continues from it.
+The charge is logical, that is, independent of caches: every position of the prompt and of each tree edge,
+once. The last token of a leaf is charged through the layers too, though no engine needs to run it: an edge
+costs the same whether or not the search continues from it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
-"""The families of one shape, in closed form: grouped-query attention and a gated MLP, dense."""
+"""The families that are counted in closed form: dense, grouped-query attention, a gated MLP."""
 _PROCESS_LABELS = {"Qwen2ForProcessRewardModel": 2, "Qwen2ForRewardModel": 1}
 _LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _DIRECT_HEADS = ("ForTokenClassification", "ForSequenceClassification")
@@ -44,21 +44,32 @@ _DIRECT_HEADS = ("ForTokenClassification", "ForSequenceClassification")
 
 @dataclass(frozen=True)
 class CostModel:
-    """What a position costs. Counts of tokens go in, FLOPs come out. Build it with `from_pretrained`."""
+    """Converts counts of tokens to FLOPs. Build it with `from_pretrained`."""
 
-    position_flops: int  # the matrices of all layers, for one position
-    pair_flops: int  # one query attending to one key, in one layer: 4 · H·h (counted models: all as one)
-    head_flops: int  # LM head or reward head, for one position
-    full_layers: int  # layers that attend to every earlier position
-    window_layers: int  # layers that attend to the last `window` positions, the present one included
-    window: int  # 0 when there are no such layers
-    n_parameters: int  # all weights: embedding, layers, norms, head (once if tied)
-    non_embedding_parameters: int  # layers and norms only: Kaplan's N
-    reward: bool  # the head scores; it does not predict tokens
+    position_flops: int
+    """FLOPs of the matrices of all layers, for one position."""
+    pair_flops: int
+    """FLOPs of one query that attends to one key in one layer, 4 · H·h. A counted model without windows has
+    all its layers in one."""
+    head_flops: int
+    """FLOPs of the language or reward head, for one position."""
+    full_layers: int
+    """Layers that attend to every earlier position."""
+    window_layers: int
+    """Layers that attend to the last `window` positions, the present one included."""
+    window: int
+    """Positions; 0 if no layer has a window."""
+    n_parameters: int
+    """All weights: embedding, layers, norms, and the head (once if tied)."""
+    non_embedding_parameters: int
+    """The weights of layers and norms: Kaplan's N."""
+    reward: bool
+    """The head scores and does not predict tokens."""
 
     @classmethod
     def from_pretrained(cls, model: str, *, key: str = "model") -> CostModel:
-        """Read `config.json` of a local directory or a hub id. `key` is what an error calls the model."""
+        """Reads `config.json` of a local directory or a hub id. Raises BadInput, which calls the model
+        `key`."""
         config = _read_config(model, key)
         try:
             return cls.from_config(config)
@@ -67,7 +78,8 @@ class CostModel:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | PretrainedConfig) -> CostModel:
-        """Of a `config.json`. `BadInput` if its family, a size or its head cannot be charged."""
+        """Reads the content of a `config.json`. Raises BadInput if its family, a size or its head cannot be
+        charged."""
         c: dict[str, Any] = dict(config) if isinstance(config, Mapping) else config.to_dict()
         return cls._in_closed_form(c) if c.get("model_type") in MODEL_TYPES else cls._counted(c)
 
@@ -126,47 +138,48 @@ class CostModel:
         )
 
     def body(self, start: int, end: int) -> int:
-        """FLOPs to run positions start … end-1 through the layers, without the head."""
+        """Returns the FLOPs of positions start … end-1 in all layers, without the head."""
         if not 0 <= start <= end:
             raise ValueError(f"positions {start}..{end}: need 0 <= start <= end")
-        # Of layers that attend to every earlier position: Σ_{start<=p<end} p+1.
+        # Σ_{start<=p<end} p+1 in each layer that attends to every earlier position.
         pairs = self.full_layers * ((end - start) * (start + end + 1) // 2)
         if self.window_layers:
             pairs += self.window_layers * (_keys(end, self.window) - _keys(start, self.window))
         return self.position_flops * (end - start) + self.pair_flops * pairs
 
     def head(self, tokens: int) -> int:
-        """FLOPs of the head on `tokens` positions."""
+        """Returns the FLOPs of the head on `tokens` positions."""
         if tokens < 0:
             raise ValueError(f"tokens {tokens}: need 0 or more")
         return self.head_flops * tokens
 
     def prefill(self, tokens: int) -> int:
-        """FLOPs of a prompt of `tokens`, charged once a problem; its last logits belong to the first edge."""
+        """Returns the FLOPs of a prompt of `tokens`, charged once a problem. Its last logits belong to the
+        first edge."""
         return self.body(0, tokens)
 
     def sample(self, context: int, new: int) -> int:
-        """FLOPs of one tree edge: `new` tokens decoded after `context`, head on each."""
+        """Returns the FLOPs of one tree edge: `new` tokens decoded after `context` tokens, head on each."""
         return self.body(context, context + new) + self.head(new)
 
     def score(self, context: int, end: int) -> int:
-        """FLOPs of a verifier reading its new tokens context … end-1, head on each."""
+        """Returns the FLOPs of a verifier that reads its new tokens context … end-1, head on each."""
         return self.body(context, end) + self.head(end - context)
 
 
 def _keys(n: int, window: int) -> int:
-    """Keys that the first n positions attend to, in sum: Σ_{p<n} min(p+1, window)."""
+    """Returns Σ_{p<n} min(p+1, window), the number of keys that the first n positions attend to."""
     m = min(n, window)
     return m * (m + 1) // 2 + (n - m) * window
 
 
 def _predicts(architecture: str) -> bool:
-    """It has a head that predicts tokens."""
+    """Tells whether the head predicts tokens."""
     return architecture.endswith(_LANGUAGE_HEADS)
 
 
 def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
-    """(matrix weights one position multiplies, parameters beyond the embedding) of the head."""
+    """Returns (weights that one position multiplies, parameters beyond the embedding) of the head."""
     named = c.get("architectures")
     name = str(named[0]) if isinstance(named, list | tuple) and named else None
     if name and _predicts(name):
@@ -186,7 +199,7 @@ def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
 
 
 def _sliding(c: Mapping[str, Any], layers: int) -> tuple[int, int]:
-    """(layers with a sliding window, the window), by the rules of each config class of transformers."""
+    """Returns (layers with a sliding window, the window), by the rules of Transformers' config classes."""
     kind = c["model_type"]
     if kind == "mistral":  # every layer; 4096 unless told, null is none
         if c.get("sliding_window", 4096) is None:

@@ -1,11 +1,11 @@
-"""FLOPs of a forward pass by counting one: for the families that `flops` has no closed form of.
+"""FLOPs of a forward pass, counted by running one, for families without a closed form in `flops`.
 
-Transformers builds the model without weights (the meta device) and `torch.utils.flop_counter` counts its
-forward passes of a few lengths. In a decoder they are a·n + b·n² to the last FLOP: a is what the matrices
-cost a position, b what all layers pay for a pair of positions (the whole square is counted, the masked half
-too: `CostModel` adds the causal half by itself). Of a mixture, the experts that a token goes to are counted.
+Transformers builds the model without weights (on the meta device) and `torch.utils.flop_counter` counts its
+forward passes of a few lengths n. For a decoder the counts are exactly a·n + b·n²: the matrices cost a per
+position, and all layers together cost b per pair of positions. The counter sees the masked half of the pairs
+too; `CostModel` charges the causal half only. In a mixture, the experts that a token is routed to count.
 
-Layers with a recurrent state (Mamba, linear attention) are neither, and are refused.
+Models with recurrent layers (Mamba, linear attention) do not fit this and are refused.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from orchestrator.errors import BadInput
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-_LENGTHS = (8, 16, 24, 40)  # two give a and b; that they hold at the others is checked
+_LENGTHS = (8, 16, 24, 40)  # the first two give a and b; the others check them
 _LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
-"""What layers may be. A chunk is charged as the whole context is: too much, if anything."""
+"""Kinds of layer that can be charged. A chunk is charged like the whole context: an upper bound."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """A decoder without its head. The fields are `CostModel`'s of the same name."""
+    """A decoder without its head. Fields that `CostModel` has too mean the same."""
 
     position_flops: int
     pair_flops: int
@@ -37,14 +37,15 @@ class Body:
     embedding_parameters: int
     width: int
     vocabulary: int
-    settings: Mapping[str, Any]  # of its text model, with the defaults of its family
+    settings: Mapping[str, Any]
+    """The configuration of the text model, with the defaults of its family."""
 
 
 def count_body(config: Mapping[str, Any]) -> Body:
-    """Count the decoder that ``config`` (a `config.json`) describes.
+    """Counts the decoder that ``config`` (the content of a `config.json`) describes.
 
-    `BadInput` if Transformers has no such ``model_type`` (code that comes with a model is not run), cannot
-    build it, or if its cost is not that of attention and matrices.
+    Raises BadInput if Transformers does not have the ``model_type`` (code that comes with a model is not run)
+    or cannot build it, or if its FLOPs are not a·n + b·n².
     """
     import torch
     from transformers import AutoConfig, AutoModel
@@ -60,7 +61,7 @@ def count_body(config: Mapping[str, Any]) -> Body:
                 text, attn_implementation="eager", experts_implementation="batched_mm"
             ).eval()
         counts = {n: _forward(body, n) for n in _LENGTHS}
-    except Exception as error:  # whatever a family's own code raises about a config that it cannot use
+    except Exception as error:  # a family's code may raise anything about a config that it cannot use
         why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise BadInput("model_type", kind, f"needed: a decoder that Transformers can build ({why})") from None
     first, second = _LENGTHS[:2]
@@ -70,7 +71,7 @@ def count_body(config: Mapping[str, Any]) -> Body:
     if rest or not set(types) <= _LAYERS or any(position * n + pairs * n * n != c for n, c in counts.items()):
         raise BadInput("model_type", kind, "needed: a decoder with attention in every layer")
     window_layers, window = _windows(text, types)
-    layers = len(types) if window_layers else 1  # without windows, all layers are as one
+    layers = len(types) if window_layers else 1  # without windows, all layers count as one
     if pairs % layers:
         raise BadInput("layer_types", types, "needed: layers with windows that cost what the others do")
     return Body(
@@ -88,20 +89,20 @@ def count_body(config: Mapping[str, Any]) -> Body:
 
 
 def _windows(text: PretrainedConfig, types: list[str]) -> tuple[int, int]:
-    """(layers with a sliding window, the window). A window that no list of layers places is not counted: the
-    charge is then an upper bound."""
+    """Returns (layers with a sliding window, the window). Without a list of layers the window is ignored, and
+    the charge is an upper bound."""
     count, window = types.count("sliding_attention"), getattr(text, "sliding_window", None)
     return (count, window) if count and window else (0, 0)
 
 
 def _forward(body: Any, n: int) -> int:
-    """FLOPs of one pass over ``n`` positions, all pairs of them counted."""
+    """Returns the FLOPs of one pass over ``n`` positions, with all n² pairs."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     ids = torch.zeros(1, n, dtype=torch.long, device="meta")
-    # A mask that is given whole is taken as it is; to make one, most families look at values, which a meta
-    # tensor has not. The few that only make their own (OPT, BLOOM) do not look.
+    # With a full mask given, a family builds none. To build one, most families read values, which meta
+    # tensors do not have. The few that refuse a full mask (OPT, BLOOM) read no values.
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             body(input_ids=ids, attention_mask=torch.zeros(1, 1, n, n, device="meta"), use_cache=False)

@@ -1,15 +1,15 @@
-"""The budget: reserve the worst case, dispatch, settle what was really used.
+"""The ledger: reserve the worst case, dispatch, settle what was really used.
 
-Invariant, at every instant and at every level: ``settled + reserved <= limit``. So a budget cannot
-be overdrawn by any interleaving, failure or retry.
+At every instant and at every level ``settled + reserved <= limit``. So no interleaving, failure or retry
+overdraws a budget.
 
-Reservations of one lease are decided strictly in the order they were asked for. A request that does
-not fit waits until those before it have settled, and is refused only if it would not fit even then;
-those behind it wait too. Whether the i-th request is granted is therefore a function of the amounts
-alone (``amount_i <= limit - sum of what the granted ones before it settled to``) and never of which
-one happened to finish first: this is what makes a run near exhaustion reproducible.
+A lease decides requests strictly in the order in which they are made. A request that does not fit waits until
+those before it have settled, and is refused only if it does not fit even then; those behind it wait too. So
+whether the i-th request is granted depends on the amounts alone (``amount_i <= limit - sum of what the
+granted ones before it settled to``) and never on which one finishes first: a run near exhaustion is
+reproducible.
 
-Pure state, no clock and no I/O; amounts are integers, in FLOPs.
+The ledger reads no clock and does no I/O. Amounts are whole FLOPs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from dataclasses import dataclass
 
 
 class BudgetExhausted(Exception):
-    """A request does not fit in what is left of a lease, and never will."""
+    """A request does not fit in what is left of a lease, and never will.
+
+    ``lease`` is the lease's name.
+    """
 
     def __init__(self, lease: str, amount: int, left: int) -> None:
         super().__init__(f"{lease}: {amount:,} FLOPs asked for, {left:,} left")
@@ -29,7 +32,10 @@ class BudgetExhausted(Exception):
 
 
 class Reservation:
-    """Funds held for one dispatched request. Settled in one or more parts, then closed once."""
+    """Funds that are held for one request. They are settled in one or more parts, then closed once.
+
+    ``left`` is the FLOPs that are still held.
+    """
 
     __slots__ = ("_lease", "left")
 
@@ -38,7 +44,7 @@ class Reservation:
         self.left = amount
 
     def settle(self, actual: int) -> None:
-        """Turn ``actual`` FLOPs of the reservation into spent ones. Raises ValueError beyond it."""
+        """Marks ``actual`` FLOPs of the reservation as spent. Raises ValueError if it holds fewer."""
         if not 0 <= actual <= self.left:
             raise ValueError(f"{self._lease.name}: cannot settle {actual:,} of {self.left:,} reserved FLOPs")
         self._lease._spend(actual)
@@ -49,7 +55,7 @@ class Reservation:
         self._lease._move(actual, reserved=actual)
 
     def close(self) -> None:
-        """Release what was not settled. Closing again does nothing."""
+        """Releases what was not settled. Closing again does nothing."""
         left, self.left = self.left, 0
         self._lease._move(0, reserved=left)
 
@@ -69,10 +75,14 @@ class _Request:
 
 
 class Lease:
-    """A limit in FLOPs, spent through reservations; a lease may be cut into smaller leases.
+    """A limit in FLOPs that is spent through reservations, and may be cut into smaller leases.
 
-    ``on_dry`` makes it one that grows: it is called when the lease has run dry (see ``dry``), and again
-    for each new request that finds it so.
+    A lease with ``on_dry`` grows: ``on_dry`` is called when the lease runs dry (see ``dry``), and again for
+    each new request that finds it dry. While it grows, what its requests release goes back to the lease it
+    was cut from.
+
+    ``limit``, ``settled`` and ``reserved`` are FLOPs; leases cut from this one count as reserved until they
+    close.
     """
 
     def __init__(
@@ -90,7 +100,7 @@ class Lease:
         self.settled = 0
         self.reserved = 0
         self.spent = 0
-        """FLOPs settled here and in the open leases cut from this one."""
+        """FLOPs that are settled here and in the open leases that were cut from this one."""
         self.closed = False
         self._on_dry = on_dry
         self._held = _held
@@ -99,13 +109,13 @@ class Lease:
 
     @property
     def left(self) -> int:
-        """FLOPs neither settled nor reserved."""
+        """FLOPs that are neither settled nor reserved."""
         return self.limit - self.settled - self.reserved
 
     @property
     def dry(self) -> bool:
-        """Whether a lease that grows has a request that does not fit, or waits for its last growth, and
-        nothing is reserved any more."""
+        """True if the lease grows, has nothing reserved, and either its next request does not fit or a call
+        waits for its last growth."""
         return self._on_dry is not None and not self.reserved and (self.needed > 0 or self._awaits_last)
 
     @property
@@ -114,21 +124,21 @@ class Lease:
 
     @property
     def needed(self) -> int:
-        """FLOPs by which the limit must rise to pay for the next request that waits; 0 if none does."""
+        """FLOPs by which the limit must rise to pay for the next request that waits; 0 if none waits."""
         self._drop_withdrawn()
         return max(0, self._waiting[0].amount - self.left) if self._waiting else 0
 
     def grant(self, amount: int) -> Reservation | None:
-        """``amount`` FLOPs at once; None where they do not fit now or another request waits. Most fit, and
-        need not be waited for."""
+        """Reserves ``amount`` FLOPs at once. Returns None if they do not fit now, or another request
+        waits."""
         if self.closed or amount < 0 or not self._fits(amount):
             return None
         self.reserved += amount
         return Reservation(self, amount)
 
     def request(self, amount: int, decide: Decide, withdrawn: Callable[[], bool] = _never) -> None:
-        """Ask for ``amount`` FLOPs; ``decide`` is called once, now or later, with the reservation,
-        or with None if it is refused. It may not be called if it is ``withdrawn`` by then."""
+        """Asks for ``amount`` FLOPs. ``decide`` is called once, now or later, with the reservation, or with
+        None if it is refused; it may not be called at all once ``withdrawn()`` is true."""
         if self.closed:
             raise RuntimeError(f"{self.name}: the lease is closed")
         if amount < 0:
@@ -137,8 +147,8 @@ class Lease:
         self._advance()
 
     def ask(self, amount: int) -> asyncio.Future[Reservation | None]:
-        """``request`` as a future: the place in the order is taken now, the decision can be awaited.
-        Cancel the future to give the place up."""
+        """Takes a place in the order now and returns the decision as a future; None means refused. Cancel the
+        future to give the place up."""
         decision: asyncio.Future[Reservation | None] = asyncio.get_running_loop().create_future()
 
         def decide(reservation: Reservation | None) -> None:
@@ -151,19 +161,19 @@ class Lease:
         return decision
 
     async def reserve(self, amount: int) -> Reservation:
-        """Wait for ``amount`` FLOPs. Raises BudgetExhausted if they can never be had."""
+        """Waits for ``amount`` FLOPs. Raises BudgetExhausted if they can never be had."""
         reservation = self.grant(amount) or await self.ask(amount)
         if reservation is None:
             raise BudgetExhausted(self.name, amount, self.limit - self.settled)
         return reservation
 
     def lease(self, limit: int, name: str, *, on_dry: Callable[[], None] | None = None) -> Lease:
-        """Cut a lease of ``limit`` FLOPs out of this one. Raises BudgetExhausted if it does not fit now."""
+        """Cuts a lease of ``limit`` FLOPs out of this one. Raises BudgetExhausted if it does not fit now."""
         self._cut(limit)
         return Lease(limit, name, on_dry=on_dry, _held=Reservation(self, limit))
 
     def extend(self, amount: int) -> None:
-        """Raise the limit by ``amount`` FLOPs, cut from the lease that this one was cut from. Raises
+        """Raises the limit by ``amount`` FLOPs, taken from the lease that this one was cut from. Raises
         BudgetExhausted if they do not fit there now."""
         if self._held is None:
             raise ValueError(f"{self.name}: only an open lease that was cut from another can be extended")
@@ -177,16 +187,19 @@ class Lease:
         self._advance()
 
     async def last_growth(self) -> int:
-        """FLOPs of the next growth of a lease that grows, which is then its last; 0 if there is none. Of any
-        other lease what is left, at once."""
+        """Waits for the next growth of a lease that grows, which is then its last, and returns its FLOPs; 0
+        if there is none. For any other lease it returns what is left, at once. Raises RuntimeError if another
+        call waits: two callers would each spend the same FLOPs."""
         if self._on_dry is None:
             return self.left
+        if self._awaits_last:
+            raise RuntimeError(f"{self.name}: another call waits for the last growth already")
         self._last = asyncio.get_running_loop().create_future()
         self._advance()
         return await self._last
 
     def end_growth(self) -> None:
-        """From now on refuse what does not fit."""
+        """Ends the growth: from now on, requests that do not fit are refused."""
         self._end_growth(0)
         self._advance()
 
@@ -196,14 +209,15 @@ class Lease:
             self._last.set_result(last)
 
     def close(self) -> None:
-        """Settle with the lease this one was cut from, and give back the rest."""
+        """Settles with the lease that this one was cut from, and gives back the rest. Raises RuntimeError
+        while funds are reserved or a request waits."""
         self._drop_withdrawn()
         if self.reserved or self._waiting:
             raise RuntimeError(f"{self.name}: closed while {self.reserved:,} FLOPs are still reserved")
         self.closed = True
         if self._held is not None:
             held, self._held = self._held, None
-            held._settle(self.settled)  # spent it is already, there too
+            held._settle(self.settled)  # `spent` counts it there already
             held.close()
 
     def _cut(self, amount: int) -> None:
@@ -212,7 +226,7 @@ class Lease:
         self.reserved += amount
 
     def _fits(self, amount: int) -> bool:
-        """Whether it can be had now without overtaking another request."""
+        """True if ``amount`` can be had now without overtaking another request."""
         return not self._waiting and amount <= self.left
 
     def _spend(self, amount: int) -> None:

@@ -1,9 +1,9 @@
-"""The budget knob: FLOPs, generated tokens or generations a problem, converted by the cost model.
+"""The units of a budget: FLOPs, generated tokens, or generations a problem, converted by the cost model.
 
-A *generation* is the literature's N: one independent solution of ``solution_tokens`` new tokens, sampled
-and, where there is a verifier, scored; the prompt is paid once a problem and model. So N generations pay
-for best-of-N at full length, whatever strategy then spends them. Tokens are the same thing in smaller
-change: a generated token costs its share of such a solution.
+A *generation* is the N of the literature: one independent solution of ``solution_tokens`` new tokens, sampled
+and, if there is a verifier, scored; the prompt is paid once a problem and model. So N generations pay for
+best-of-N at full length, whichever strategy spends them. A generated token costs its share of such a
+solution.
 """
 
 from __future__ import annotations
@@ -20,44 +20,49 @@ UNITS = {"flops": "FLOPs", "tokens": "generated tokens", "generations": "generat
 
 @dataclass(frozen=True)
 class Price:
-    """FLOPs of one problem's prompt, paid once, and of one of its solutions; verifier included."""
+    """The price of a problem in FLOPs, generator and verifier together."""
 
     prompt: int
+    """FLOPs that are paid once a problem."""
     solution: int
+    """FLOPs of each solution."""
 
     @classmethod
     def of(
         cls, prompt: int, new: int, generator: CostModel, verifier: CostModel | None, kind: str = "prm"
     ) -> Price:
-        """Of a prompt of ``prompt`` tokens and solutions of ``new`` more. A verifier of ``kind`` orm reads
-        the prompt again with each solution."""
-        once, each = generator.prefill(prompt), generator.sample(prompt, new)
+        """Returns the price for a prompt of ``prompt`` tokens and solutions of ``new`` more. A verifier of
+        ``kind`` orm reads the prompt again with each solution."""
+        once, solution = generator.prefill(prompt), generator.sample(prompt, new)
         if verifier is not None and kind == "orm":
-            each += verifier.score(0, prompt + new)
+            solution += verifier.score(0, prompt + new)
         elif verifier is not None:
             once += verifier.prefill(prompt)
-            each += verifier.score(prompt, prompt + new)
-        return cls(once, each)
+            solution += verifier.score(prompt, prompt + new)
+        return cls(once, solution)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What was asked for (``amount`` in ``unit``, a name in ``UNITS``), as FLOPs: ``flops`` of the run,
-    and ``shares`` of them for each problem where allocation is uniform.
-
-    What it buys, on average: ``generations`` a problem, or ``tokens`` of such solutions over the run.
-    """
+    """A budget as it was asked for, and in FLOPs."""
 
     unit: str
+    """The unit that was asked for: a key of ``UNITS``."""
     amount: float
+    """How many of the unit were asked for."""
     flops: int
+    """FLOPs of the whole run."""
     shares: tuple[int, ...]
+    """FLOPs of each problem under uniform allocation, in the order of the problems."""
     solution_tokens: int
+    """New tokens of a full-length solution."""
     generations: float
+    """Full-length solutions a problem that the budget buys, on average."""
     tokens: float
+    """Tokens of all those solutions, over the run."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For the summary: without the shares, but with their mean."""
+        """Returns all but the shares, and their mean, for the summary."""
         return {
             "unit": self.unit,
             "amount": self.amount,
@@ -70,10 +75,10 @@ class Budget:
 
 
 def convert(unit: str, amount: float, prices: Sequence[Price], solution_tokens: int) -> Budget:
-    """``amount`` in ``unit`` for problems of these ``prices`` (of solutions of ``solution_tokens``).
+    """Converts ``amount`` of ``unit``; ``prices`` are of the problems, with solutions of ``solution_tokens``.
 
-    FLOPs and tokens are of the whole run, generations of each problem. Raises BadInput where the amount
-    is not positive, or is less than a token a problem.
+    FLOPs and tokens are for the whole run, generations for each problem. Raises BadInput if the amount is not
+    positive, or buys less than a token a problem.
     """
     if not 0 < amount < float("inf"):
         raise BadInput(f"budget.{unit}", amount, f"allowed: a positive number of {UNITS[unit]}")
@@ -82,12 +87,14 @@ def convert(unit: str, amount: float, prices: Sequence[Price], solution_tokens: 
         shares = [int(amount) // problems] * problems
         flops = int(amount)
     else:
-        each = int(amount) * solution_tokens if unit == "generations" else int(amount) // problems
-        if each < 1:
+        tokens = int(amount) * solution_tokens if unit == "generations" else int(amount) // problems
+        if tokens < 1:
             raise BadInput(f"budget.{unit}", amount, f"allowed: {problems} or more, one a problem")
-        shares = [price.prompt + each * price.solution // solution_tokens for price in prices]
+        shares = [price.prompt + tokens * price.solution // solution_tokens for price in prices]
         flops = sum(shares)
-    bought = [max(0, s - p.prompt) / p.solution for s, p in zip(shares, prices, strict=True)]
+    bought = [
+        max(0, share - price.prompt) / price.solution for share, price in zip(shares, prices, strict=True)
+    ]
     generations = sum(bought) / problems
     return Budget(
         unit, amount, flops, tuple(shares), solution_tokens, generations, sum(bought) * solution_tokens
@@ -95,7 +102,7 @@ def convert(unit: str, amount: float, prices: Sequence[Price], solution_tokens: 
 
 
 def described(budget: dict[str, Any]) -> tuple[str, str]:
-    """Two lines for a reader, from ``Budget.to_dict``: what was asked for in FLOPs, and what that buys."""
+    """Returns two lines from ``Budget.to_dict``: the budget in FLOPs, and what it buys."""
     asked = f"{budget['amount']:,.6g} {UNITS[budget['unit']]}"
     flops = f"{budget['flops']:.4g} FLOPs"
     return (

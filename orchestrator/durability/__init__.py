@@ -1,1 +1,1 @@
-"""What survives a crash: the journal of operations, and files that are written whole."""
+"""The journal of operations, from which a run resumes after a crash; atomic writes and locks."""

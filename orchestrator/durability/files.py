@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and files that one process holds at a time."""
+"""Atomic writes, and locks between processes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 from pathlib import Path
 
 WITHOUT_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP])
-"""What a file system says that has no locks."""
+"""Errors of a file system that has no locks."""
 
 
 def lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed. False: another process holds it. A file system without locks (as
-    Lustre often is mounted) cannot tell, and there all may have it."""
+    """Locks an open file until it is closed. Returns False if another process holds it. A file system without
+    locks (as Lustre often is mounted) cannot tell, so there it returns True."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -24,12 +24,13 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Put ``text`` in the file's place. OSError where the disk does not take it: what was there is kept."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces a file's content (text as UTF-8): after a crash the file has the old content or the new.
+    Raises OSError, with the old content in place, if the disk does not take it."""
     writing = path.with_name(f"{path.name}.part")
     try:
-        with writing.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with writing.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())  # else the name may reach the disk before what it names
         writing.replace(path)

@@ -1,20 +1,20 @@
-"""Append-only record of every operation's result: SQLite, write-ahead log, group commit.
+"""The journal: an append-only record of every operation's result, in SQLite.
 
-An operation is named by its problem and its key (kind and node path), never by a sequence number,
-so the record of a search does not depend on the order in which its operations finished. A result
-is recorded once; asked again (a resumed run), the journal answers instead of the engines.
+An operation is named by its problem and its key (kind and node path), never by a sequence number, so the
+record of a search does not depend on the order in which operations finish. A result is recorded once; when a
+resumed run asks for it again, the journal answers instead of the engines.
 
-Writing is off the critical path: ``record`` encodes a result and queues it, one thread commits what has
-gathered, the results of a problem together. What a crash loses of the queue was not lost twice over: the
-operation is redone with the same seed and is charged in a ledger that starts from the journal.
+``record`` only encodes and queues; one thread commits what has gathered, the results of a problem in one row.
+What a crash loses of the queue is bounded (``QUEUED_SECONDS``) and is redone with the same seeds; it is
+charged once, since a ledger starts from what the journal holds.
 
-A torn write to the log is cut off by SQLite (its frames have checksums), and what it held is redone. What
-else became of the file is found when it is opened: by SQLite's own check of its structure, and by a checksum
-that each row has of its contents; and no operation may have two results.
+SQLite cuts a torn write off its log (frames have checksums). Any other damage is found when the file is
+opened: by SQLite's check of the structure, by each row's own checksum, and because no operation may have two
+results.
 
-The write-ahead log needs memory that is shared between the processes which have the file open, so it does not
-work on network file systems (https://sqlite.org/wal.html); there the journal has a rollback journal instead,
-which costs two more syncs a commit.
+The write-ahead log needs memory that all processes with the file open share, so it does not work on network
+file systems (https://sqlite.org/wal.html). There the journal uses a rollback journal, at two more syncs a
+commit.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import platform
 import re
 import sqlite3
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -54,33 +55,51 @@ SELECT problem,
        json_extract(value, '$[3]') AS result
 FROM commits, json_each(commits.operations);
 """
-"""A row holds what one commit records of one problem, as a JSON array. Of rows of one operation each, in the
-order of their names, almost each would be on a page of its own, which SQLite writes whole. The view is for
-who reads the file with SQL."""
+"""A row holds what one commit records of one problem, as a JSON array. With a row an operation, ordered by
+name, almost every row of a commit would dirty a page of its own, and SQLite writes whole pages. The view
+``operations`` has a row an operation, for readers."""
 
 RESULT_TYPES: dict[str, type[Result]] = {"sample": SampleResult, "score": ScoreResult}
 NAME_OF = {result: kind for kind, result in RESULT_TYPES.items()}
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(list[tuple[str, str, int, msgspec.Raw]]).decode
-"""Of the operations in a row: key, kind, FLOPs and result of each."""
+"""Reads a row: (key, kind, FLOPs, result) of each operation."""
+
 GATHER_SECONDS = 0.05
-"""How long a commit waits for more results to join it: the most that a crash makes a run redo."""
+"""How long a commit waits for more results to join it."""
+
+QUEUED = 10_000
+"""Operations that may wait for a commit. As many may be in the commit that is under way."""
+
+QUEUED_SECONDS = 0.5
+"""How long results may be recorded while the first of them waits for a commit. Where the process is killed, a
+run redoes what its engines had in flight and what was recorded in at most twice this time, however slow the
+disk is: a search that is faster than the disk waits in ``record``. Where the machine loses power, it also
+redoes what the operating system had not yet written of a write-ahead log, which is synced at checkpoints
+only."""
+
+NOTICE_SECONDS = 0.1
+"""How soon a caller that waits for the writer notices that it has ended."""
 
 ROWS_A_STATEMENT = 1000
-"""SQLite takes up to 32,766 values in one, of which a row has three."""
+"""A statement takes up to 32,766 values in SQLite; a row has three."""
 
 DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""SQLite's codes for a file that is not as it was written: neither structure, nor tables, nor text (None)."""
+"""SQLite's codes for a file that is not what was written; None is text that Python cannot decode."""
 
 UNREADABLE = (sqlite3.Error, TypeError, UnicodeDecodeError)
-"""What Python raises for such a file; the last where SQLite's message quotes text that is none."""
+"""Errors that Python raises for such a file; UnicodeDecodeError if SQLite's message quotes damaged text."""
 
 MOUNTS = Path("/proc/self/mountinfo")
 LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "overlay", "tmpfs", "ramfs"}
-"""File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with another."""
+"""File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with other machines."""
 
 _Item = tuple[str, bytes] | threading.Event | None
 """A problem and one of its operations, a flush to acknowledge, or the end."""
+
+
+class JournalFailed(sqlite3.OperationalError):
+    """Results can no longer be committed: a full disk, or whatever else ended the writer (``__cause__``)."""
 
 
 class JournalMismatch(Exception):
@@ -92,11 +111,11 @@ class JournalInUse(Exception):
 
 
 class JournalDamaged(Exception):
-    """The journal is not what was written: a run that went on from it could end otherwise."""
+    """The journal is not what was written: a run that resumed from it could end differently."""
 
 
 def fingerprint_in(path: Path) -> str | None:
-    """The fingerprint that a journal was begun with; None where there is no journal that can be read."""
+    """Returns the fingerprint that a journal was created with, or None if there is no readable journal."""
     if not path.is_file():
         return None
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
@@ -108,26 +127,28 @@ def fingerprint_in(path: Path) -> str | None:
 
 
 def file_system(path: Path, mounts: str) -> str:
-    """The type of the file system that ``path`` is on, as ext4; ``mounts`` are the lines of ``MOUNTS``."""
+    """Returns the type of the file system that holds ``path``, such as ext4. ``mounts`` is the text of
+    ``MOUNTS``."""
     found, longest = "", -1
     for mount in mounts.splitlines():
         about, _, source = mount.partition(" - ")
-        # A space is \040 there.
+        # The kernel writes a space as \040.
         point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), about.split()[4])
-        if path.is_relative_to(point) and len(point) >= longest:  # what is mounted later covers it
+        if path.is_relative_to(point) and len(point) >= longest:  # a later mount covers an earlier one
             found, longest = source.split()[0], len(point)
     return found
 
 
 def journal_mode(path: Path) -> str:
-    """How SQLite keeps commits whole where ``path`` is: WAL, or TRUNCATE where that could fail."""
+    """Returns SQLite's journal mode for ``path``: WAL, or TRUNCATE on a file system that may be a
+    network's."""
     mounts = MOUNTS.read_text() if MOUNTS.is_file() else ""
     return "WAL" if file_system(path.resolve(), mounts) in LOCAL else "TRUNCATE"
 
 
 def hold(path: Path) -> IO[bytes]:
-    """An open file that no other process holds, until it is closed or the process ends, however it ends.
-    Raises JournalInUse."""
+    """Opens a file that no other process can hold until it is closed or this process ends. Raises
+    JournalInUse if another process holds it."""
     file = path.open("ab+", buffering=0)
     if not lock(file.fileno()):
         file.seek(0)
@@ -141,23 +162,23 @@ def hold(path: Path) -> IO[bytes]:
 
 
 def _code(error: BaseException) -> int | None:
-    """SQLite's code for an error without what it adds to it; None where Python found it."""
+    """Returns SQLite's primary code of an error; None if the error is Python's own."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def checksum(problem: str, operations: bytes) -> int:
-    """Of a row's contents."""
+    """Returns the CRC-32 of a row."""
     return zlib.crc32(operations, zlib.crc32(f"{problem}\0".encode()))
 
 
 class Journal:
-    """The operations of one run. Safe to use from one asyncio thread; ``close`` flushes."""
+    """The operations of one run. ``record`` is for one thread; ``flush`` may be called from any."""
 
     def __init__(self, path: Path | str, *, fingerprint: str = "") -> None:
-        """Open or create. Raises JournalMismatch where ``fingerprint`` (of what determines the
-        results: models, strategy, problems, seed, budget) differs from the recorded one, JournalInUse, and
-        JournalDamaged."""
+        """Opens or creates the file. ``fingerprint`` is a digest of what determines the results (models,
+        strategy, problems, seed, budget). Raises JournalMismatch if it differs from the recorded one,
+        JournalInUse and JournalDamaged."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._held = hold(self.path.with_suffix(".lock"))
@@ -170,11 +191,15 @@ class Journal:
             if isinstance(error, UNREADABLE) and _code(error) in DAMAGE:
                 raise self._damaged(str(error)) from error
             raise
-        # Its own connection, since one that is shared would make a search wait for a commit.
+        # A second connection: on a shared one, a reading search would wait for a commit.
         self._reader = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-        self._error: Exception | None = None
+        self._closed = False
+        self._cause: BaseException | None = None
+        """What ended the writer."""
         self._queue: deque[_Item] = deque()
-        self._due, self._hurry = threading.Event(), threading.Event()
+        self._since = 0.0
+        """When the first result of the queue was recorded, by ``time.monotonic``."""
+        self._due, self._hurry, self._taken = threading.Event(), threading.Event(), threading.Event()
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
         self._writer.start()
 
@@ -196,11 +221,11 @@ class Journal:
             raise JournalMismatch(f"{self.path} records a run of another configuration ({begun[:12]}…)")
 
     def _check(self) -> None:
-        """Raises JournalDamaged where a row is not what was written, or an operation has two results."""
+        """Raises JournalDamaged if a row is not what was written, or an operation has two results."""
         rows = self._database.execute("SELECT problem, operations, checksum FROM commits ORDER BY problem")
-        for problem, its in groupby(rows, itemgetter(0)):
+        for problem, of_problem in groupby(rows, itemgetter(0)):
             keys: set[str] = set()
-            for _, operations, recorded in its:
+            for _, operations, recorded in of_problem:
                 if checksum(problem, operations.encode()) != recorded:
                     raise self._damaged(f"the results of {problem} are not what was written")
                 for key, *_ in decode(operations):
@@ -214,7 +239,7 @@ class Journal:
         )
 
     def results(self, problem: str) -> dict[str, tuple[Result, int]]:
-        """All committed results of a problem: key → (result, FLOPs charged)."""
+        """Returns all committed results of a problem: key → (result, FLOPs charged)."""
         rows = self._reader.execute("SELECT operations FROM commits WHERE problem = ?", (problem,))
         return {
             key: (msgspec.json.decode(result, type=RESULT_TYPES[kind]), flops)
@@ -223,76 +248,108 @@ class Journal:
         }
 
     def record(self, problem: str, key: str, result: Result, flops: int) -> None:
-        """Queue one result. Raises what the writer met (a full disk) since the last call."""
-        self._raise()
-        self._queue.append((problem, encode((key, NAME_OF[type(result)], flops, result))))
+        """Queues one result. Waits for the writer where it is behind by ``QUEUED`` operations or
+        ``QUEUED_SECONDS``. Raises JournalFailed once the writer has ended."""
+        if self._cause is not None:
+            raise self._failed()
+        item = (problem, encode((key, NAME_OF[type(result)], flops, result)))
+        if self._queue and self._behind():
+            self._wait_for_writer()
+        self._queue.append(item)
         if len(self._queue) == 1:  # else the writer knows: waking it for each would stop this thread
+            self._since = time.monotonic()
             self._due.set()
 
     def flush(self) -> None:
-        """Return when everything recorded so far is committed. Raises what the writer met."""
+        """Returns when everything recorded so far is committed. Raises JournalFailed once the writer has
+        ended."""
         done = threading.Event()
-        self._at_once(done)
-        done.wait()
-        self._raise()
+        self._put(done)
+        while not done.wait(NOTICE_SECONDS):
+            if not self._writer.is_alive() and not done.is_set():
+                raise self._failed()
 
     def close(self) -> None:
-        """Flush and close. Raises what the writer met."""
-        if self._writer.is_alive():
-            self._at_once(None)
-            self._writer.join()
-            self._reader.close()
-            self._database.close()
-            self._held.close()
-        self._raise()
+        """Flushes and closes. Raises JournalFailed, with the file closed, where results could not be
+        committed. Closing again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._put(None)
+        self._writer.join()
+        for connection in (self._reader, self._database, self._held):
+            connection.close()
+        if self._cause is not None or self._queue:
+            raise self._failed()
+        self._cause = ValueError("the journal is closed")
 
     def __len__(self) -> int:
         (count,) = self._reader.execute("SELECT count(*) FROM operations").fetchone()
         return count
 
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
+    def _failed(self) -> JournalFailed:
+        cause = self._cause or RuntimeError("its writer is gone")
+        said = str(cause) if isinstance(cause, sqlite3.Error) else f"{type(cause).__name__}: {cause}"
+        failed = JournalFailed(f"{self.path}: {said}")
+        failed.__cause__ = cause
+        return failed
 
-    def _at_once(self, item: _Item) -> None:
+    def _behind(self) -> bool:
+        return len(self._queue) >= QUEUED or time.monotonic() - self._since > QUEUED_SECONDS
+
+    def _wait_for_writer(self) -> None:
+        """Returns when the writer has taken what is queued. Raises JournalFailed where it has ended."""
+        while True:
+            self._taken.clear()
+            if not self._queue:
+                return
+            if not self._writer.is_alive():
+                raise self._failed()
+            self._hurry.set()
+            self._due.set()
+            self._taken.wait(NOTICE_SECONDS)
+
+    def _put(self, item: _Item) -> None:
+        """Queues what the writer must not gather more for."""
         self._queue.append(item)
         self._hurry.set()
         self._due.set()
 
     def _write(self) -> None:
-        open_ = True
-        while open_:
-            self._due.wait()
-            self._due.clear()
-            self._hurry.wait(GATHER_SECONDS)
-            self._hurry.clear()
-            items: list[_Item] = []
-            while self._queue:  # until it is empty: only the next one then wakes this thread
-                items.append(self._queue.popleft())
-            done = [item for item in items if isinstance(item, tuple)]
-            if done and self._error is None:
-                self._commit(done)
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
-            open_ = None not in items
+        try:
+            while self._write_queued():
+                pass
+        except BaseException as error:  # whatever it is, the next call must hear of it
+            self._cause = error
+
+    def _write_queued(self) -> bool:
+        """Waits for results and commits them. Returns False after the last."""
+        self._due.wait()
+        self._due.clear()
+        self._hurry.wait(GATHER_SECONDS)
+        self._hurry.clear()
+        items: list[_Item] = []
+        while self._queue:  # until it is empty: only the next one then wakes this thread
+            items.append(self._queue.popleft())
+        self._taken.set()
+        if done := [item for item in items if isinstance(item, tuple)]:
+            self._commit(done)
+        for item in items:
+            if isinstance(item, threading.Event):
+                item.set()
+        return None not in items
 
     def _commit(self, done: Sequence[tuple[str, bytes]]) -> None:
-        """In few statements: at each step of one SQLite gives the interpreter back, and then waits for the
-        searches to have it anew."""
+        """Commits in few statements: SQLite releases the interpreter at each step of a statement, and then
+        waits until the searches let it have it again."""
         by_problem: dict[str, list[bytes]] = {}
         for problem, operation in done:
             by_problem.setdefault(problem, []).append(operation)
         values: list[str | int] = []
-        for problem, its in by_problem.items():
-            operations = b"[%b]" % b",".join(its)
+        for problem, encoded in by_problem.items():
+            operations = b"[%b]" % b",".join(encoded)
             values += [problem, operations.decode(), checksum(problem, operations)]
-        try:
-            for start in range(0, len(values), 3 * ROWS_A_STATEMENT):
-                part = values[start : start + 3 * ROWS_A_STATEMENT]
-                places = ",".join(["(?,?,?)"] * (len(part) // 3))
-                self._database.execute(f"INSERT INTO commits VALUES {places}", part)
-        except Exception as error:  # whatever it is, the next call must hear of it
-            self._error = error
-            if isinstance(error, sqlite3.Error):
-                error.args = (f"{self.path}: {error}",)
+        for start in range(0, len(values), 3 * ROWS_A_STATEMENT):
+            part = values[start : start + 3 * ROWS_A_STATEMENT]
+            places = ",".join(["(?,?,?)"] * (len(part) // 3))
+            self._database.execute(f"INSERT INTO commits VALUES {places}", part)

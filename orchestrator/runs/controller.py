@@ -151,8 +151,9 @@ class Controller:
         assert self.allocator is not None
         readers = {index: _Reader(self, len(prompt)) for index, prompt in enumerate(prompts)}
 
-        def candidates(index: int) -> list[Candidate]:
-            return [readers[index].read(node)[1] for node in searches[index].solutions]
+        def candidates(index: int) -> Callable[[], list[Candidate]]:
+            nodes, reader = searches[index].solutions, readers[index]  # a search may end while they are read
+            return lambda: [reader.read(node)[1] for node in nodes]
 
         rounds = self.rounds = Rounds(self.budget, self.allocator, candidates)
         searches = [

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from actors.messages import PoolFailed, RequestFailed
-from orchestrator.allocation.rounds import Asking
+from orchestrator.allocation.rounds import Asking, Rounds
 from orchestrator.budget.ledger import Lease
+from orchestrator.budget.units import Price
 from orchestrator.durability.journal import Journal
 from orchestrator.problems.answers import ANSWERS
 from orchestrator.problems.problem import Problem
@@ -143,3 +147,109 @@ async def test_a_search_that_fails_stalls_no_round():
     for results in runs:
         assert [result.error is not None for result in results] == [i == 2 for i in range(6)]
         assert digest(results) == digest(runs[0])
+
+
+class Held:
+    """Two problems that have run dry, and a round whose reading of answers goes on until ``go_on``."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[Asking]] = []
+        self.reading, self.go_on = asyncio.Event(), threading.Event()
+        self.loop, self.threads = asyncio.get_running_loop(), set[int]()
+        self.rounds = Rounds(Lease(10_000), self.allocate, self.candidates)
+        self.leases = [self.rounds.open(name, Price(0, 10)) for name in "ab"]
+        self.requests = [lease.ask(10) for lease in self.leases]
+
+    def candidates(self, index: int) -> Callable[[], list]:
+        self.threads.add(threading.get_ident())
+
+        def read() -> list:
+            self.loop.call_soon_threadsafe(self.reading.set)
+            assert self.go_on.wait(10)
+            return []
+
+        return read
+
+    def allocate(self, asking, left):
+        self.asked.append(list(asking))
+        return [1] * len(asking)
+
+    async def changed_meanwhile(self, change: Callable[[], None]) -> None:
+        running = asyncio.create_task(self.rounds.run())
+        await asyncio.wait_for(self.reading.wait(), 10)
+        change()
+        self.go_on.set()
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_problem_that_closes_while_answers_are_read_has_no_part_in_the_round():
+    held = Held()
+
+    def close() -> None:
+        held.requests[0].cancel()
+        held.rounds.close(0)
+
+    await held.changed_meanwhile(close)
+    assert [len(asking) for asking in held.asked] == [1]
+    assert held.requests[1].done()
+    assert held.leases[0].limit == 0
+    assert held.rounds.held == 1
+
+
+async def test_a_problem_that_withdraws_its_request_while_answers_are_read_puts_the_round_off():
+    held = Held()
+    await held.changed_meanwhile(held.requests[0].cancel)
+    assert held.asked == []
+    assert not held.requests[1].done()
+
+
+async def test_a_round_grants_what_is_asked_for_when_it_decides():
+    held = Held()
+
+    def change() -> None:
+        held.requests[0].cancel()
+        held.requests[0] = held.leases[0].ask(500)
+
+    await held.changed_meanwhile(change)
+    assert [one.first for one in held.asked[0]] == [500, 10]
+    assert all(request.done() for request in held.requests)
+    assert held.threads == {threading.get_ident()}, "what searches change is read in their own thread"
+
+
+async def test_a_search_that_ends_while_a_round_reads_answers_does_not_end_the_run():
+    loop, reading, ended = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    class Slow:
+        """Reads its first answer, which a round asks for, until a search has ended."""
+
+        def extract(self, text: str) -> str | None:
+            if not reading.is_set():
+                loop.call_soon_threadsafe(reading.set)
+                assert ended.wait(10)
+            return text
+
+        def correct(self, answer: str | None, truth: str) -> bool:
+            return answer == truth
+
+    async def search(ops):
+        nodes = await ops.sample(ops.root, 1, until="end")
+        more = asyncio.create_task(ops.sample(ops.root, 1, until="end"))
+        if ops.problem.id == "p1":
+            await reading.wait()
+            more.cancel()
+            await asyncio.gather(more, return_exceptions=True)
+            return []
+        return [*nodes, *await more]
+
+    control = Controller(
+        setting(ScriptedEngine(letters(3))),
+        Slow(),
+        Lease(BUDGET),
+        allocator=lambda asking, left: [1] * len(asking),
+        on_result=lambda result: ended.set(),
+    )
+    results = await control.run(PROBLEMS[:2], PROMPTS[:2], search)
+    assert [(len(result.solutions), result.error) for result in results] == [(2, None), (0, None)]

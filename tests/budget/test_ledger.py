@@ -282,3 +282,28 @@ async def test_what_is_granted_at_once_fits_and_comes_before_nothing_that_waits(
     assert lease.left == 0
     with pytest.raises(ValueError, match="negative"):
         lease.grant(-1) or lease.ask(-1)
+
+
+async def test_the_last_growth_is_waited_for_by_one_call():
+    lease = Lease(100).lease(0, "p", on_dry=lambda: None)
+    first = asyncio.create_task(lease.last_growth())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="p: another call waits for the last growth"):
+        await asyncio.wait_for(lease.last_growth(), 1)
+    lease.extend(30)
+    assert await asyncio.wait_for(first, 1) == 30
+    assert await lease.last_growth() == 30  # it grows no more: what is left
+
+
+async def test_a_call_that_gave_up_waiting_for_the_last_growth_leaves_it_to_the_next():
+    lease = Lease(100).lease(0, "p", on_dry=lambda: None)
+    first = asyncio.create_task(lease.last_growth())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert not lease.dry
+    second = asyncio.create_task(lease.last_growth())
+    await asyncio.sleep(0)
+    assert lease.dry
+    lease.end_growth()
+    assert await asyncio.wait_for(second, 1) == 0

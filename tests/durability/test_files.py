@@ -19,3 +19,9 @@ def test_what_cannot_be_written_leaves_what_was_there_and_is_said_of_the_file(tm
     (tmp_path / "config.yaml.part").rmdir()
     write_atomically(file, "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.yaml", "new")]
+
+
+def test_text_is_written_as_utf_8_and_bytes_as_they_are(tmp_path: Path):
+    for content in ("½\n", b"\xff\r\n"):
+        write_atomically(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == (content.encode() if isinstance(content, str) else content)

@@ -22,6 +22,7 @@ from orchestrator.durability.journal import (
     ROWS_A_STATEMENT,
     Journal,
     JournalDamaged,
+    JournalFailed,
     JournalInUse,
     JournalMismatch,
     file_system,
@@ -165,6 +166,142 @@ def test_a_disk_that_fails_leaves_nobody_waiting(tmp_path: Path):
     journal._database = whole
     with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
         journal.close()
+
+
+class Gone(BaseException):
+    """What ends a thread and is no Exception."""
+
+
+class Ends:
+    """Ends the writer wherever it uses this."""
+
+    def __getattr__(self, name: str):
+        raise Gone("no memory")
+
+
+def ended(journal: Journal, call, *args) -> JournalFailed:
+    """What a call raises, in a thread of its own since it must not wait for ever."""
+    said: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call(*args)
+        except BaseException as error:
+            said.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it waits for a writer that has ended"
+    (error,) = said
+    assert isinstance(error, JournalFailed)
+    return error
+
+
+@pytest.mark.parametrize("part", ["_database", "_hurry"])
+@pytest.mark.parametrize("last", ["flush", "close"])
+def test_a_writer_that_ends_is_said_by_the_next_call_with_its_cause(tmp_path: Path, part: str, last: str):
+    journal = Journal(tmp_path / "j")
+    database, hurry = journal._database, journal._hurry
+    setattr(journal, part, Ends())
+    journal.record("p", "1", result(), 1)
+    journal._writer.join(10)
+    assert not journal._writer.is_alive()
+    journal._database, journal._hurry = database, hurry
+    for call, *args in ((journal.record, "p", "2", result(), 1), (getattr(journal, last),)):
+        error = ended(journal, call, *args)
+        assert str(error) == f"{tmp_path / 'j'}: Gone: no memory"
+        assert isinstance(error.__cause__, Gone)
+
+
+def test_a_flush_that_waits_while_the_writer_ends_is_told(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    arrived, go_on = threading.Event(), threading.Event()
+
+    class Slow(Ends):
+        def execute(self, *statement: object) -> None:
+            arrived.set()
+            go_on.wait()
+            raise Gone("no memory")
+
+    journal._database = Slow()  # type: ignore[assignment]
+    journal.record("p", "1", result(), 1)
+    assert arrived.wait(10)
+    threading.Timer(0.3, go_on.set).start()
+    assert isinstance(ended(journal, journal.flush).__cause__, Gone)
+
+
+def test_a_writer_that_is_gone_without_a_word_is_noticed(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Journal, "_write", lambda journal: None)
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "1", result(), 1)
+    assert "writer is gone" in str(ended(journal, journal.flush))
+    assert "writer is gone" in str(ended(journal, journal.close))
+
+
+def test_a_closed_journal_takes_no_result(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    for _ in range(2):
+        journal.close()
+    with pytest.raises(JournalFailed, match="the journal is closed"):
+        journal.record("p", "1", result(), 1)
+    assert "the journal is closed" in str(ended(journal, journal.flush))
+
+
+class SlowDisk:
+    """A database whose commits wait until they may go on."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.go_on = threading.Event()
+        self._database = journal._database
+        journal._database = self  # type: ignore[assignment]
+
+    def execute(self, *statement: object) -> object:
+        self.go_on.wait()
+        return self._database.execute(*statement)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def recorded_while_the_disk_hangs(journal: Journal, count: int, pause: float = 0.0) -> int:
+    """How many of ``count`` results are taken before a commit ends; all of them are afterwards."""
+    disk, taken = SlowDisk(journal), 0
+
+    def record() -> None:
+        nonlocal taken
+        for i in range(count):
+            journal.record("p", str(i), result(), 1)
+            taken += 1
+            time.sleep(pause)
+
+    search = threading.Thread(target=record, daemon=True)
+    search.start()
+    before = -1
+    while search.is_alive() and before != taken:  # until it waits
+        before = taken
+        search.join(1)
+    seen = taken
+    disk.go_on.set()
+    search.join(30)
+    assert taken == count
+    journal.close()
+    with closing(Journal(journal.path)) as reopened:
+        assert len(reopened) == count
+    return seen
+
+
+def test_what_a_disk_that_hangs_leaves_to_a_crash_is_bounded_in_operations(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("orchestrator.durability.journal.QUEUED_SECONDS", 60)
+    monkeypatch.setattr("orchestrator.durability.journal.QUEUED", 500)
+    assert 500 <= recorded_while_the_disk_hangs(Journal(tmp_path / "j"), 1500) <= 1000
+
+
+def test_what_a_disk_that_hangs_leaves_to_a_crash_is_bounded_in_time(tmp_path: Path):
+    seconds = 0.01
+    journal = Journal(tmp_path / "j")
+    taken = recorded_while_the_disk_hangs(journal, 250, pause=seconds)
+    assert taken * seconds < 2  # QUEUED_SECONDS in the queue, as much in the commit, and a slow machine
 
 
 # -- what may become of the file ------------------------------------------------------------------------
