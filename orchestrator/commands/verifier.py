@@ -71,7 +71,7 @@ def _layers(text: str) -> int:
 
 
 def _label(options: argparse.Namespace, errors: Console) -> int:
-    from orchestrator.strategies.definition import at_least
+    from orchestrator.errors import at_least
     from orchestrator.verifiers.label import ChainLabeller, StepLabeller
 
     chained = options.chains is not None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS
 from orchestrator.config.engine_arguments import engine_arguments
-from orchestrator.errors import BadInput, one_of
+from orchestrator.errors import BadInput, at_least, one_of
 from orchestrator.search.revision import FORMATS, JUDGING
 from orchestrator.search.selection import AGGREGATIONS
 from orchestrator.strategies.definition import BoundStrategy
@@ -47,7 +47,7 @@ def check(config: Config) -> None:
     ``strategy``."""
     if not re.fullmatch(r"[\w.-]+", config.name) or config.name.startswith("."):
         raise BadInput("name", config.name, "allowed: letters, digits, and . _ - (it names a directory)")
-    _least("max_searches", config.max_searches, 1)
+    at_least("max_searches", config.max_searches, 1)
     _choice("log_level", config.log_level, LOG_LEVELS)
     _problems(config)
     _pools(config)
@@ -69,15 +69,15 @@ def _problems(config: Config) -> None:
     if "{problem}" not in config.problems.template:
         raise BadInput("problems.template", config.problems.template, "it must contain {problem}")
     if config.problems.limit is not None:
-        _least("problems.limit", config.problems.limit, 1)
+        at_least("problems.limit", config.problems.limit, 1)
 
 
 def _pools(config: Config) -> None:
     pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
     for name, pool in pools:
-        _least(f"{name}.replicas", pool.replicas, 1)
+        at_least(f"{name}.replicas", pool.replicas, 1)
         for resource, held in pool.resources.custom.items():
-            _least(f"{name}.resources.custom.{resource}", held, 0)
+            at_least(f"{name}.resources.custom.{resource}", held, 0)
             if resource in RAYS_OWN:
                 others = f"allowed: other names than {', '.join(RAYS_OWN)}"
                 raise BadInput(f"{name}.resources.custom.{resource}", held, others)
@@ -92,7 +92,7 @@ def _pools(config: Config) -> None:
             raise BadInput(f"{name}.min_replicas", least, f"allowed: 1 to {name}.replicas ({pool.replicas})")
         _choice(f"{name}.dtype", pool.dtype, DTYPES)
         for resource, held in (("num_cpus", pool.resources.num_cpus), ("num_gpus", pool.resources.num_gpus)):
-            _least(f"{name}.resources.{resource}", held, 0)
+            at_least(f"{name}.resources.{resource}", held, 0)
             _whole_above_1(f"{name}.resources.{resource}", held)
     _choice("reviser.format", config.reviser.format, tuple(FORMATS))
     _choice("verifier.kind", config.verifier.kind, VERIFIER_KINDS)
@@ -101,7 +101,7 @@ def _pools(config: Config) -> None:
 
 def _generator(config: Config) -> None:
     generator = config.generator
-    _least("generator.temperature", generator.temperature, 0)
+    at_least("generator.temperature", generator.temperature, 0)
     if not 0 < generator.top_p <= 1:
         raise BadInput("generator.top_p", generator.top_p, "allowed: above 0, up to 1")
     if not generator.step_delimiter:
@@ -110,8 +110,8 @@ def _generator(config: Config) -> None:
         )
     if generator.end_of_thinking == "":
         raise BadInput("generator.end_of_thinking", "", "allowed: one or more characters, or null")
-    _least("generator.max_step_tokens", generator.max_step_tokens, 1)
-    _least("generator.max_tokens", generator.max_tokens, 1)
+    at_least("generator.max_step_tokens", generator.max_step_tokens, 1)
+    at_least("generator.max_tokens", generator.max_tokens, 1)
 
 
 def _allocation(config: Config) -> None:
@@ -119,8 +119,8 @@ def _allocation(config: Config) -> None:
     for key, share in (("confidence", config.allocation.confidence), ("round", config.allocation.round)):
         if not 0 < share <= 1:
             raise BadInput(f"allocation.{key}", share, "allowed: above 0, up to 1")
-    _least("allocation.parallel", config.allocation.parallel, 1)
-    _least("allocation.exploration", config.allocation.exploration, 0)
+    at_least("allocation.parallel", config.allocation.parallel, 1)
+    at_least("allocation.exploration", config.allocation.exploration, 0)
     if not 0 <= config.allocation.min_gain < 1:
         raise BadInput("allocation.min_gain", config.allocation.min_gain, "allowed: 0 to less than 1")
 
@@ -129,14 +129,14 @@ def _budget(config: Config) -> None:
     if len(config.budget.units) != 1:
         raise BadInput("budget", config.budget.units, f"exactly one is needed; {one_of(UNITS)}")
     if config.budget.solution_tokens is not None:
-        _least("budget.solution_tokens", config.budget.solution_tokens, 1)
+        at_least("budget.solution_tokens", config.budget.solution_tokens, 1)
 
 
 def _cluster(config: Config) -> None:
     for key in ("start_timeout_seconds", "probe_after_seconds", "probe_timeout_seconds"):
-        _least(f"cluster.{key}", getattr(config.cluster, key), 1)
-    _least("cluster.price", config.cluster.price, 0)
-    _least("tracking.traces", config.tracking.traces, 0)
+        at_least(f"cluster.{key}", getattr(config.cluster, key), 1)
+    at_least("cluster.price", config.cluster.price, 0)
+    at_least("tracking.traces", config.tracking.traces, 0)
 
 
 def check_strategy(config: Config, bound: BoundStrategy) -> None:
@@ -199,8 +199,3 @@ def _ranks(name: str, engine: Mapping[str, Any]) -> int:
 def _choice(key: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise BadInput(key, value, one_of(allowed))
-
-
-def _least(key: str, value: float, least: float) -> None:
-    if not least <= value < float("inf"):  # so written, it refuses NaN too
-        raise BadInput(key, value, f"allowed: {least:g} or more")

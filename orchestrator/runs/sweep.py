@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 from actors.messages import PoolFailed
 from orchestrator.config.preparation import fingerprint
 from orchestrator.config.schema import ClusterConfig
+from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import fingerprint_in, hold
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.runs.controller import FATAL
@@ -98,7 +99,7 @@ class Sweep:
         directory, config = self.grid.directory, self.grid.config
         directory.mkdir(parents=True, exist_ok=True)
         held = hold(directory / "sweep.lock")
-        (directory / "sweep.yaml").write_text(self.grid.source)
+        write_atomically(directory / "sweep.yaml", self.grid.source)
         observer.planned(self.kept, self.todo)
         parent = Tracker(
             config.runs,

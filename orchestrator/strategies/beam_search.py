@@ -6,10 +6,10 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, at_least
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
-from orchestrator.strategies.definition import at_least, strategy
+from orchestrator.strategies.definition import strategy
 
 Evaluate = Callable[[Sequence[Node]], Awaitable[Sequence[float]]]
 """Returns the value of each candidate, by which the beam keeps the best."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, at_least
 from orchestrator.search.draft import Draft
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
-from orchestrator.strategies.definition import RunFacts, at_least, strategy
+from orchestrator.strategies.definition import RunFacts, strategy
 
 
 def check(

@@ -153,9 +153,3 @@ def strategy(
         words=words or {},
         within=within,
     )
-
-
-def at_least(key: str, value: float, least: float) -> None:
-    """Raises BadInput unless ``value`` is finite and not below ``least``."""
-    if not least <= value < float("inf"):  # so written, it refuses NaN too
-        raise BadInput(key, value, f"allowed: {least} or more")

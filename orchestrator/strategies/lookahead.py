@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.errors import at_least
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
 from orchestrator.strategies import beam_search
 from orchestrator.strategies.beam_search import WORDS, Width, continuations
-from orchestrator.strategies.definition import at_least, strategy
+from orchestrator.strategies.definition import strategy
 
 
 def check(n: int, width: Width, k: int, max_rounds: int) -> None:

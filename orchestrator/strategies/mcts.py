@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from orchestrator.errors import at_least
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
-from orchestrator.strategies.definition import at_least, strategy
+from orchestrator.strategies.definition import strategy
 
 
 def check(n: int, width: int, exploration: float, max_rounds: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, at_least
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
-from orchestrator.strategies.definition import at_least, strategy
+from orchestrator.strategies.definition import strategy
 
 
 def check(n: int, length: int) -> None:
