@@ -169,6 +169,15 @@ def test_every_dependency_has_one_version():
         assert "==" in requirement or name in pinned, name
 
 
+def test_the_readmes_sections_are_accepted(tmp_path):
+    sections = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+    assert len(sections) == 2
+    for section in sections:
+        file = tmp_path / "my.yaml"
+        file.write_text(f"base: {CONFIG}\n{section}")
+        load(file)
+
+
 def test_the_image_has_the_pinned_versions():
     steps = text("Dockerfile")
     assert "-c cluster/constraints.txt" in steps
