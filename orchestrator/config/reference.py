@@ -30,7 +30,7 @@ TYPE_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", dic
 
 def table() -> str:
     """Returns the table, a row a key: those of the run itself first, then section by section."""
-    lines = ["| key | type | default | |", "|---|---|---|---|"]
+    lines = ["| key | type | default | what it does |", "|---|---|---|---|"]
     keys = fields(Config)
     types = get_type_hints(Config)
     lines += [row for key in keys if not _section(types[key.name]) for row in _rows(key, Config)]

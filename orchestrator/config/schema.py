@@ -155,7 +155,7 @@ class BudgetConfig:
 
     @property
     def units(self) -> list[str]:
-        """The units that are given; a checked configuration has one."""
+        """Returns the names of the units that are given; a checked configuration has one."""
         return [unit for unit in UNITS if getattr(self, unit) is not None]
 
 
