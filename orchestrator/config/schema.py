@@ -198,7 +198,7 @@ class Config:
     max_searches: int = 128
     """Problems that are searched at once under `allocation.name: uniform`; otherwise all are."""
     log_level: str = "info"
-    """Least level that the run's log keeps: `debug`, `info`, `warning` or `error`."""
+    """Least severe records that `run.log` keeps: `debug`, `info`, `warning` or `error`."""
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)

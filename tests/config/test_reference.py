@@ -23,6 +23,7 @@ README = CONFIGS / "README.md"
 OWN_RUN, SWEEP = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
 SCHEMAS = [kind for kind in vars(schema).values() if is_dataclass(kind) and isinstance(kind, type)]
 CHOICES = [
+    (schema.Config, "log_level", checks.LOG_LEVELS),
     (schema.ProblemsConfig, "source", checks.SOURCES),
     (schema.ProblemsConfig, "split", checks.LAB_SPLITS),
     (schema.ProblemsConfig, "answers", checks.ANSWERS),
