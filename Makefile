@@ -29,7 +29,7 @@ test: lint
 
 # A run over network namespaces whose links are cut; needs root.
 test-hosts: setup
-	TTC_HOSTS=1 $(BIN)/pytest tests/test_hosts.py
+	TTC_HOSTS=1 $(BIN)/pytest tests/cluster/test_hosts.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,7 @@
-"""The keys of a run's configuration: dataclasses that OmegaConf takes as its structured schema."""
+"""The keys of a run's configuration: dataclasses that OmegaConf takes as its structured schema.
+
+The sentences under the fields become the table of keys in configs/README.md (``reference``).
+"""
 
 from __future__ import annotations
 
@@ -13,150 +16,227 @@ from orchestrator.budget.units import UNITS
 
 @dataclass
 class ProblemsConfig:
-    """``source: jsonl`` reads ``path``: one JSON object a line with ``problem`` and ``answer``."""
+    """The questions, their true answers, and how an answer is read."""
 
     source: str = "lab"
+    """`lab` takes the lab's puzzles; `jsonl` reads `path`."""
     split: str = "test"
+    """Part of the lab's puzzles: `train`, `validation`, `bins` or `test`; other sources ignore it."""
     path: str | None = None
+    """File for `source: jsonl`, one JSON object a line: the strings `problem` and `answer`, optionally `id`
+    and `difficulty` (a number)."""
     limit: int | None = None
+    """Only the first so many problems are used; null uses all."""
     template: str = "{problem}"
+    """Text of the prompt; it must contain `{problem}`."""
     answers: str = "exact"
+    """`exact` compares the whole text of a solution; `math` compares its last boxed or final expression, by
+    math-verify."""
 
 
 @dataclass
 class ResourcesConfig:
-    """What Ray holds for one replica. ``custom``: of resources that nodes were started with (``ray start
-    --resources``), so that pools can be kept to some nodes."""
+    """The resources that Ray holds for one replica."""
 
     num_cpus: float = 1.0
+    """CPUs of one replica; a number above 1 must be whole."""
     num_gpus: float = 0.0
+    """GPUs of one replica: `tensor_parallel_size` times `pipeline_parallel_size` of `engine`, a part of one
+    GPU where both are 1, or 0."""
     custom: dict[str, float] = field(default_factory=dict)
+    """Other resources by name, which keep a pool to the nodes that were started with them (`ray start
+    --resources`)."""
 
 
 @dataclass
 class GeneratorConfig:
-    """``engine`` overrides any vLLM engine argument. Lengths in tokens. ``end_of_thinking``: the text that
-    ends a reasoning model's thinking, for example ``</think>``. ``min_replicas`` (null: all) are awaited
-    before a run begins; the others join when the cluster has room for them."""
+    """The model that writes the solutions."""
 
     model: str = MISSING
+    """Directory or hub id of a causal language model that vLLM serves; `${lab:NAME}` is one of the lab."""
     replicas: int = 1
+    """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
+    """The run begins when so many replicas are up, and the others join later; null waits for all."""
     dtype: str = "float32"
+    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
     temperature: float = 1.0
+    """Sampling temperature, 0 or more; 0 is greedy."""
     top_p: float = 1.0
+    """Nucleus sampling: the tokens of this much probability, above 0, up to 1."""
     step_delimiter: str = "\n\n"
+    """Text that ends a step."""
     end_of_thinking: str | None = None
+    """Text that ends a reasoning model's thinking, such as `</think>`; null for other models."""
     max_step_tokens: int = 512
+    """Tokens after which a step ends without its delimiter."""
     max_tokens: int = 2048
+    """Tokens of a whole solution at most, thinking included."""
     chat: bool = False
+    """Whether the prompt is sent as a user's message in the model's own chat template."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
+    """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""
 
 
 @dataclass
 class VerifierConfig:
-    """``model: null`` runs without a verifier (best-of-N by majority alone). ``kind: prm`` scores each step,
-    ``orm`` an attempt as a whole, after the earlier attempts that a revision was shown."""
+    """The model that scores steps or solutions; it has the generator's vocabulary."""
 
     model: str | None = None
+    """Directory or hub id of a reward model that vLLM serves; null scores nothing, and majority decides."""
     kind: str = "prm"
+    """`prm` scores each step; `orm` scores a whole attempt, after the earlier attempts of its chain."""
     aggregation: str = "last"
+    """How the scores of steps make the score of a path: `last`, `min` or `prod` (their product)."""
     replicas: int = 1
+    """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
+    """The run begins when so many replicas are up, and the others join later; null waits for all."""
     dtype: str = "float32"
+    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
+    """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""
 
 
 @dataclass
 class ReviserConfig:
-    """What writes the attempts of ``strategy: revisions``. ``model: null``: the generators do.
-    ``format``: how the earlier attempts are shown (orchestrator/search/revision.py)."""
+    """The model that writes the attempts of strategy `revisions`; it has the generator's vocabulary."""
 
     model: str | None = None
+    """Directory or hub id of a causal language model that vLLM serves; null lets the generators revise."""
     format: str = "plain"
+    """How earlier attempts are shown: `plain`; `self_critique` asks for the first mistake;
+    `verifier_feedback` shows a PRM's scores; `lab` is the format of the lab's reviser."""
     replicas: int = 1
+    """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
+    """The run begins when so many replicas are up, and the others join later; null waits for all."""
     dtype: str = "float32"
+    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
+    """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""
 
 
 @dataclass
 class AllocationConfig:
-    """Who gets the next FLOP. ``uniform``: every problem an equal share. ``compute_optimal``: as strategy
-    compute_optimal's policy expects to gain most, by bins. ``adaptive``: the problem where it is expected to
-    gain most; the other keys are its own (orchestrator/allocation/adaptive.py)."""
+    """How the budget is divided between the problems; only `adaptive` reads the keys after `name`."""
 
     name: str = "uniform"
+    """`uniform` gives equal shares; `compute_optimal` follows the policy of the strategy of that name;
+    `adaptive` moves the budget, while the run goes on, to the problems where it is expected to gain most."""
     confidence: float = 0.9
+    """A problem stops when its selected answer is right with this probability, above 0, up to 1."""
     round: float = 0.1
+    """Share of what is left of the budget that one round hands out, above 0, up to 1."""
     parallel: int = 64
+    """Solutions that a round pays for at least, so that the engines have work."""
     exploration: float = 0.0
+    """Standard deviations that are added to the estimated chance that a problem's next solution is right."""
     min_gain: float = 0.005
+    """A problem stops when one more solution adds less than this to the chance that it is solved; 0 never
+    gives one up."""
 
 
 @dataclass
 class BudgetConfig:
-    """The budget, in one unit (orchestrator/budget/units.py). ``flops``: of every forward pass of the run,
-    verifier included. ``tokens``: generated, over the whole run. ``generations``: full solutions a problem,
-    the literature's N; ``solution_tokens`` is how long such a solution is (null: generator.max_tokens)."""
+    """What the run may spend: exactly one of `flops`, `tokens` and `generations`."""
 
     flops: float | None = None
+    """FLOPs of all forward passes of the run, verifier included."""
     tokens: float | None = None
+    """Generated tokens of the whole run, converted to FLOPs by what solutions cost."""
     generations: int | None = None
+    """Solutions a problem (N of best-of-N) at full length, with their scores, converted to FLOPs."""
     solution_tokens: int | None = None
+    """Tokens of a solution where other units are converted to FLOPs; null takes `generator.max_tokens`."""
 
     @property
     def units(self) -> list[str]:
-        """The units that are given: one, in a configuration that was checked."""
+        """Returns the names of the units that are given; a checked configuration has one."""
         return [unit for unit in UNITS if getattr(self, unit) is not None]
 
 
 @dataclass
 class ClusterConfig:
-    """``address``: null starts Ray on this machine; ``auto`` or ``host:port`` joins a cluster. Engines have
-    ``start_timeout_seconds`` to be up; a lost one that is not up again by then is made anew. A replica that
-    has said nothing for ``probe_after_seconds`` is asked for one token; without it in
-    ``probe_timeout_seconds`` it is taken to hang, and replaced. ``price``: of an accelerator-hour (of a
-    CPU-hour where no replica holds an accelerator), for ``ttc report``."""
+    """The Ray cluster, and how long its replicas may take."""
 
     address: str | None = None
+    """null starts Ray on this machine; `auto` or `host:port` joins a cluster."""
     price: float = 2.0
+    """Price of an accelerator-hour, or of a CPU-hour where no replica holds a GPU, for `ttc report`."""
     start_timeout_seconds: float = 600.0
+    """Seconds that the replicas have to be up; a lost one that is not up again by then is started anew."""
     probe_after_seconds: float = 30.0
+    """Seconds of silence after which a replica is asked for one token."""
     probe_timeout_seconds: float = 120.0
+    """Seconds that a replica has for this token before it is replaced."""
 
 
 @dataclass
 class TrackingConfig:
-    """``uri`` null: a SQLite store in ``runs/`` of the working directory. ``traces``: how many problems, the
-    first, are traced."""
+    """Where MLflow keeps what the run logs."""
 
     uri: str | None = None
+    """Address of an MLflow server or store; null is a SQLite store in the directory `runs`."""
     experiment: str = "ttc"
+    """Name of the MLflow experiment."""
     traces: int = 3
+    """Problems, from the first, whose searches are logged as traces."""
 
 
 @dataclass
 class Config:
-    """One run. configs/lab.yaml is an example."""
+    """One run; configs/lab.yaml is an example."""
 
     name: str = MISSING
+    """Name of the run and of its directory: letters, digits, `.`, `_` and `-`."""
     seed: int = 0
+    """Number from which the seed of every request is derived."""
     max_searches: int = 128
+    """Problems that are searched at once under `allocation.name: uniform`; otherwise all are."""
     log_level: str = "info"
+    """Least severe records that `run.log` keeps: `debug`, `info`, `warning` or `error`."""
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     reviser: ReviserConfig = field(default_factory=ReviserConfig)
     strategy: dict[str, Any] = field(default_factory=dict)
+    """`name`, which is needed, and the strategy's parameters; the name may be `path/to/file.py:function`."""
     allocation: AllocationConfig = field(default_factory=AllocationConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runs: str = "runs"
+    """Directory for the results, a subdirectory a run."""
+
+
+@dataclass
+class DifficultyConfig:
+    """The run that only tells how hard the problems are."""
+
+    samples: int = 64
+    """Solutions a problem."""
+    seed: int = 977
+    """Seed of this run; no cell may have the same."""
+
+
+@dataclass
+class SweepConfig:
+    """The cells of `ttc sweep`: the product of `models`, `grid` and `strategies`."""
+
+    strategies: list[Any] = field(default_factory=list)
+    """Strategies by name or as sections; a key with a dot overrides that key in this strategy's cells, and a
+    list there is an axis of its own."""
+    grid: dict[str, Any] = field(default_factory=dict)
+    """Keys of the configuration, each with a list of values."""
+    models: list[Any] = field(default_factory=list)
+    """Mappings of keys to values, such as `{verifier.model: DIR}`."""
+    difficulty: DifficultyConfig | None = None
+    """One more best-of-N run for each pair of models of the grid, which tells how hard each problem is; null
+    has none."""
 
 
 LAB_MODELS = Path(__file__).parent.parent / "lab" / "checkpoints"
@@ -165,9 +245,10 @@ OmegaConf.register_resolver("lab", lambda name: str(LAB_MODELS / name), replace=
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Plain containers, interpolations resolved: what is logged and stored."""
+    """Returns plain containers, with interpolations resolved."""
     return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)  # type: ignore[return-value]
 
 
 def to_yaml(config: Config) -> str:
+    """Returns the configuration as YAML, with interpolations resolved."""
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.config.loading import SWEEP, build, explained, layers, merged
 from orchestrator.config.preparation import Prepared, PromptCache, prepare
-from orchestrator.config.schema import Config
+from orchestrator.config.schema import Config, DifficultyConfig, SweepConfig
 from orchestrator.errors import BadInput
 
 SHARED = ("name", "runs", "tracking", "cluster")
@@ -27,26 +27,6 @@ SHARED = ("name", "runs", "tracking", "cluster")
 MODELS = ("generator.", "verifier.")
 """The beginnings of the keys that choose a cell's models."""
 KEY_LENGTH = 100
-
-
-@dataclass
-class DifficultyConfig:
-    """The run that serves only to bin the problems: ``samples`` of each, under a seed of its own."""
-
-    samples: int = 64
-    seed: int = 977
-
-
-@dataclass
-class SweepConfig:
-    """``strategies``: strategy sections; a key with a dot in it overrides that key of the configuration,
-    and a list there is an axis of its own. ``grid``: values of any key; ``models``: mappings of overrides.
-    The cells are the product."""
-
-    strategies: list[Any] = field(default_factory=list)
-    grid: dict[str, Any] = field(default_factory=dict)
-    models: list[Any] = field(default_factory=list)
-    difficulty: DifficultyConfig | None = None
 
 
 @dataclass

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +158,24 @@ def test_the_job_is_a_run_that_ttc_accepts_on_the_cluster_that_is_there(tmp_path
     (mount,) = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     assert Path(options.config).is_relative_to(mount["mountPath"])
     assert Path(config.runs).is_relative_to(mount["mountPath"]), "runs outlive the pod"
+
+
+def test_every_dependency_has_one_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    pinned = {name.lower() for name in PINS}
+    for requirement in [*project["dependencies"], *extras["cpu"], *extras["dev"]]:
+        name = re.match(r"[\w-]+", requirement).group()
+        assert "==" in requirement or name in pinned, name
+
+
+def test_the_readmes_sections_are_accepted(tmp_path):
+    sections = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+    assert len(sections) == 2
+    for section in sections:
+        file = tmp_path / "my.yaml"
+        file.write_text(f"base: {CONFIG}\n{section}")
+        load(file)
 
 
 def test_the_image_has_the_pinned_versions():
