@@ -1,13 +1,8 @@
-"""A user's own strategy in 20 lines: sample until two solutions agree.
-
-In a configuration: ``strategy: {name: configs/own_strategy.py:until_two_agree, limit: 8}``
-"""
-
 from collections import Counter
 
 
 async def until_two_agree(ops, *, limit: int = 16):
-    """One solution at a time, until two are the same or there are ``limit``."""
+    """Samples one solution at a time, until two are the same or there are ``limit``."""
     solutions, seen = [], Counter()
     while len(solutions) < limit:
         (solution,) = await ops.sample(ops.root, 1, until="end")
