@@ -1,6 +1,6 @@
 """Draws the figure of the main README, from a small table of results that is kept in the repository.
 
-``collect`` makes the table from the cells of ``configs/lab-figure.yaml``; ``draw`` makes the figure from the table:
+``collect`` makes the table from the cells of ``configs/lab-figure.yaml``; ``draw`` makes the figure from it:
 
     python -m orchestrator.report.front_figure collect runs/lab-figure configs/figure/accuracy.csv
     python -m orchestrator.report.front_figure draw configs/figure/accuracy.csv configs/figure/accuracy.svg
@@ -84,8 +84,8 @@ def points(rows: Sequence[Row], curve: str) -> list[Point]:
 
 
 def saving(rows: Sequence[Row], curve: str) -> tuple[float, float]:
-    """Returns the accuracy of best-of-N's largest point, and the share of its FLOPs with which ``curve`` first
-    reaches that accuracy (linear in log FLOPs between points); infinity where it does not."""
+    """Returns the accuracy of best-of-N's largest point, and the share of its FLOPs with which ``curve``
+    reaches that accuracy first (linear in log FLOPs between points); infinity where it does not."""
     goal = points(rows, "best-of-N")[-1]
     reached = points(rows, curve)
     for before, after in zip([None, *reached], reached, strict=False):

@@ -37,10 +37,6 @@ ROOMS = sorted(
     for room in ("orchestrator", "actors", "configs", "cluster")
     for path in (ROOT / room).rglob("README.md")
 )
-    path
-    for room in ("orchestrator", "actors", "configs", "cluster")
-    for path in (ROOT / room).rglob("README.md")
-)
 
 
 def test_the_readme_is_two_pages_and_a_rooms_is_no_more_than_three():
