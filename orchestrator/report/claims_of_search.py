@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.analysis.cells import Option
 from orchestrator.analysis.estimators import CONFIDENCE, Estimate, Floats, resamples
-from orchestrator.analysis.validation import accuracy_at
+from orchestrator.analysis.options import Option
+from orchestrator.analysis.savings import accuracy_at
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.larger_model import NotMeasured, against_larger
 from orchestrator.report.series import log_ratio

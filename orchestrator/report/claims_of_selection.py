@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from orchestrator.analysis.cells import Cell, Option, correct_by_aggregation
+from orchestrator.analysis.cells import Cell, correct_by_aggregation
 from orchestrator.analysis.estimators import Floats, resamples
+from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence, Group
 from orchestrator.report.tables import group_words, model
 from orchestrator.report.verdicts import (

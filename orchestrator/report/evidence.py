@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from orchestrator.allocation.policy import same_model
-from orchestrator.analysis.cells import Cell, Option, options
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.difficulty import oracle_bins
 from orchestrator.analysis.estimators import Floats, Ints
-from orchestrator.analysis.fit import Fit, Study, fit, study
+from orchestrator.analysis.options import Option, options
+from orchestrator.analysis.policy_fit import Fit, Study, fit, study
 from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
 

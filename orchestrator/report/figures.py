@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from orchestrator.analysis.cells import Cell, Option
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.difficulty import independent_samples
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems
-from orchestrator.analysis.fits import coverage_fit
-from orchestrator.analysis.matched import Match
+from orchestrator.analysis.flops_matched import Match
+from orchestrator.analysis.options import Option
+from orchestrator.analysis.scaling_laws import coverage_fit
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.larger_model import NotMeasured, against_larger
 from orchestrator.report.pareto import pareto

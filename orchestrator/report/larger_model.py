@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.cells import Option
 from orchestrator.analysis.difficulty import estimate_flops
-from orchestrator.analysis.matched import Answer, Curve, Match, flops_matched
+from orchestrator.analysis.flops_matched import Answer, Curve, Match, flops_matched
+from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.tables import Table, model
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from orchestrator.analysis.cells import Cell, Option
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.style import INK, Absent, canvas, colour, marker, percent_axis
 from orchestrator.report.tables import name

@@ -8,9 +8,10 @@ from functools import cache
 
 import numpy as np
 
-from orchestrator.analysis.cells import ADAPTIVE, Option, short, shown
+from orchestrator.analysis.cells import ADAPTIVE
 from orchestrator.analysis.estimators import Floats
-from orchestrator.analysis.fits import LogLinear, accuracy_fit
+from orchestrator.analysis.options import Option, short, shown
+from orchestrator.analysis.scaling_laws import LogLinear, accuracy_fit
 from orchestrator.report.evidence import UNIFORM, Group, allocation_of
 
 SIZES = ("name", "n", "policy")

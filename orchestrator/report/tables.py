@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from orchestrator.allocation.policy import SAMPLES, known_as
-from orchestrator.analysis.cells import Cell, Option, short, shown
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.cross_validation import Outcomes
 from orchestrator.analysis.difficulty import BINS
 from orchestrator.analysis.estimators import Estimate, mean_over_problems
-from orchestrator.analysis.fits import Coefficient
-from orchestrator.analysis.validation import Outcomes, Saving, savings
+from orchestrator.analysis.options import Option, short, shown
+from orchestrator.analysis.savings import Saving, savings
+from orchestrator.analysis.scaling_laws import Coefficient
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
 

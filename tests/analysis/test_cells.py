@@ -8,13 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.analysis.cells import (
-    SETTING,
-    correct_by_aggregation,
-    options,
-    read_cell,
-)
-from orchestrator.analysis.store import Experiment, load, load_directory
+from orchestrator.analysis.cells import SETTING, correct_by_aggregation
+from orchestrator.analysis.options import options
+from orchestrator.analysis.store import Experiment, load, load_directory, read_cell
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.schema import to_dict
 from orchestrator.errors import BadInput

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.analysis.cells import Cell, Solutions
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.difficulty import (
     agreement,
     estimate_flops,
@@ -20,6 +20,7 @@ from orchestrator.analysis.difficulty import (
     predicted_bins,
     thresholds,
 )
+from orchestrator.analysis.solutions import Solutions
 from tests.support.stored import cell
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.analysis.cells import Cell, Solutions, options
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.options import options
+from orchestrator.analysis.solutions import Solutions
 from orchestrator.report.claims import CLAIMS, findings
 from orchestrator.report.evidence import Evidence, Group, gather
 from orchestrator.report.verdicts import (

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.analysis.cells import options
-from orchestrator.analysis.matched import (
+from orchestrator.analysis.cross_validation import Outcomes, cross_validate
+from orchestrator.analysis.flops_matched import (
     RATIOS,
     Answer,
     Curve,
     flops_matched,
     multiplier,
 )
-from orchestrator.analysis.validation import Outcomes, cross_validate
+from orchestrator.analysis.options import options
 from tests.analysis.test_difficulty import difficulty
 from tests.support.stored import cell
 
