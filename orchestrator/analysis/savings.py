@@ -81,7 +81,7 @@ def compare(
 
 
 def savings(flops: Floats, accuracy: Floats, baseline: Outcomes, *, seed: int = 0) -> tuple[Saving, ...]:
-    """Returns the savings of a curve at every point of ``baseline``, with 95 % intervals of a paired bootstrap.
+    """Returns the savings of a curve at every point of ``baseline``, with paired 95 % intervals.
 
     ``flops`` and ``accuracy`` are the curve's points, ``float64[points, problems]``.
     """

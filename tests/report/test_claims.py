@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator.analysis.cells import Cell
-from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.estimators import Estimate, mean_difference
 from orchestrator.analysis.options import options
 from orchestrator.analysis.solutions import Solutions
 from orchestrator.report.claims import CLAIMS, findings
@@ -26,7 +26,6 @@ from orchestrator.report.verdicts import (
     either,
     near,
     no_more,
-    over_problems,
     together,
     untested,
 )
@@ -367,12 +366,12 @@ def test_the_ends_of_the_interval_decide(test, low, high, said):
 
 
 def test_problems_that_all_agree_leave_room_for_those_that_were_not_seen():
-    few, many = over_problems(np.zeros(20)), over_problems(np.zeros(2000))
+    few, many = mean_difference(np.zeros(20)), mean_difference(np.zeros(2000))
     assert (few.low, few.high) == (-0.15, 0.15)
     assert many.high < SLACK < few.high
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    found = [over_problems(rng.random(100) < 0.3) for _ in range(300)]
+    found = [mean_difference(rng.random(100) < 0.3) for _ in range(300)]
     assert 0.9 < np.mean([each.low <= 0.3 <= each.high for each in found]) <= 0.99

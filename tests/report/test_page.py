@@ -14,15 +14,8 @@ from orchestrator.report.evidence import gather
 from orchestrator.report.larger_model import against_larger, matched_table
 from orchestrator.report.page import draw, page
 from orchestrator.report.series import series
-from orchestrator.report.tables import (
-    MISSING,
-    Table,
-    accuracy_table,
-    markdown,
-    savings_table,
-    search_table,
-    si,
-)
+from orchestrator.report.tables import Table, accuracy_table, markdown, savings_table, search_table
+from orchestrator.report.text import MISSING, si
 from orchestrator.tracking.tracker import local_uri
 from tests.support.stored import lab_config, store
 from tests.support.swept import search, sweep
