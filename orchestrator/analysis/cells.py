@@ -108,8 +108,10 @@ class Cell:
 
     @cached_property
     def solutions(self) -> Solutions:
-        """The run's solutions, without their texts, read on first use. Raises ValueError where the cell has
-        no table of results."""
+        """The run's solutions, without their texts, read on first use.
+
+        Raises ValueError where the cell has no table of results.
+        """
         if self.results is None:
             raise ValueError(f"run {self.run_id}: its solutions are not stored")
         return read_solutions(self.results)

@@ -46,8 +46,7 @@ class Outcomes:
 
 
 def budget_levels(budgets: npt.ArrayLike) -> Floats:
-    """Returns the different budgets, ascending. Budgets within 1 % of each other count as the largest of
-    them."""
+    """Returns the different budgets, ascending; of budgets within 1 % of each other the largest."""
     levels: list[float] = []
     for budget in sorted(np.asarray(budgets, dtype=float)):
         if levels and budget <= 1.01 * levels[-1]:

@@ -81,8 +81,7 @@ class Curve:
 
     @classmethod
     def of(cls, found: Sequence[Option], rule: str, *, verifier: bool = True) -> Curve:
-        """Returns the curve of one strategy's options. ``verifier`` says whether the verifier's FLOPs
-        count."""
+        """Returns the curve of one strategy's options, with the ``verifier``'s FLOPs or without."""
         cost = "flops" if verifier else "generator_flops"
         return cls(
             np.array([option.correct(rule) for option in found]),

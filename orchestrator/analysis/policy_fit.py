@@ -1,5 +1,4 @@
-"""Learns the compute-optimal policy from a sweep and measures it on problems it was not chosen on (``ttc
-fit``)."""
+"""Learns the compute-optimal policy from a sweep, and measures it on problems that it was not chosen on."""
 
 from __future__ import annotations
 
@@ -37,8 +36,7 @@ from orchestrator.errors import BadInput, one_of
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The runs that a policy is learned from: options of one setting, and the run that bins their
-    problems."""
+    """The runs that a policy is learned from, all of one setting."""
 
     name: str
     """Name of the experiment."""
@@ -46,7 +44,7 @@ class Study:
     """Selection rule by which accuracy counts."""
     options: Sequence[Option]
     difficulty: Cell
-    """The difficulty run."""
+    """The run whose samples bin the problems."""
 
     @property
     def outcomes(self) -> Outcomes:

@@ -1,5 +1,4 @@
-"""FLOPs that a strategy or a policy saves against best-of-N at equal accuracy, with paired bootstrap
-intervals."""
+"""FLOPs that a strategy or a policy saves against best-of-N at equal accuracy, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -42,8 +41,7 @@ class Saving:
     factor: Estimate
     """``baseline_flops`` / ``flops``; 0 where the curve does not reach the accuracy."""
     at_least: bool
-    """True where the curve's cheapest point already has the accuracy, so that it may need fewer FLOPs
-    still."""
+    """True where the curve's cheapest point already has the accuracy: the true factor may be larger."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,8 +191,10 @@ def _line(x: Floats, y: Floats, weights: Floats) -> tuple[float, float]:
 
 
 def _turning(x: Floats, y: Floats, weights: Floats) -> tuple[tuple[float, float], float | None]:
-    """Returns ((α, β), turn) of the best line of min(x, turn); x ascends. The turn is None with fewer than
-    four different x."""
+    """Returns ((α, β), turn) of the best line in min(x, turn), for ascending x.
+
+    The turn is None with fewer than four different x.
+    """
     if len(np.unique(x)) < 4:
         return (float("nan"), float("nan")), None
     turns = np.union1d(np.linspace(x[1], x[-2], GRID), x[1:-1])

@@ -1,5 +1,4 @@
-"""Tests of claims about searches, budgets and their allocation. Each function returns the parts of one
-claim."""
+"""Tests of claims about searches, budgets and allocation. Each function returns the parts of one claim."""
 
 from __future__ import annotations
 
@@ -157,8 +156,7 @@ def compute_optimal(evidence: Evidence) -> list[Part]:
 
 
 def crossover(evidence: Evidence) -> list[Part]:
-    """Tests how the lead of search over a larger model at matched FLOPs, verifier included, changes with R
-    and difficulty."""
+    """Tests that the lead of search over a larger model at matched FLOPs falls with R and with difficulty."""
     try:
         matches = against_larger(evidence)[-1].matches
     except NotMeasured as reason:

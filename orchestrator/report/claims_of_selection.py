@@ -130,8 +130,7 @@ def mode(evidence: Evidence) -> list[Part]:
 
 
 def verifier_against_majority(evidence: Evidence) -> list[Part]:
-    """Compares weighted selection with majority for each verifier, on the best-of-N whose n is closest to
-    8."""
+    """Compares weighted selection with majority for each verifier, on the best-of-N closest to n = 8."""
     parts = []
     scored = [group for group in evidence.groups if "weighted" in group.rules]
     for group in scored:

@@ -55,8 +55,7 @@ class Picture:
 
 
 def pictures(evidence: Evidence, price: float) -> tuple[list[Picture], list[str]]:
-    """Draws every figure that there is data for; returns them, and a line with the reason for each other
-    one."""
+    """Draws the figures that there is data for. Returns them, and the reason for every other figure."""
     drawn, absent = [], []
     for draw, title in FIGURES.items():
         try:
@@ -110,7 +109,9 @@ def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, st
     figure.supxlabel("FLOPs charged a problem", fontsize=9)
     percent_axis(panels[0], f"accuracy ({evidence.rule})")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(labels)), fontsize=8.5)
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=min(6, len(labels)), fontsize=8.5, handlelength=3.5
+    )
     return figure, (
         "Bins are fifths of the problems by pass@1 in the difficulty run, whose samples serve nothing else. "
         "Bars: 95 % intervals (bootstrap over problems)."
@@ -118,8 +119,7 @@ def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, st
 
 
 def sequential_to_parallel(evidence: Evidence, price: float) -> tuple[Figure, str]:
-    """Draws accuracy of revisions against their sequential : parallel ratio (Snell et al. 2024, section
-    6)."""
+    """Draws accuracy of revisions by sequential : parallel ratio (Snell et al. 2024, section 6)."""
     by_n: dict[int, list[Option]] = {}
     for option in evidence.main.revisions:
         by_n.setdefault(int(option.strategy["n"]), []).append(option)
@@ -281,7 +281,7 @@ def flops_matched(evidence: Evidence, price: float) -> tuple[Figure, str]:
         axes.grid(False, axis="x")
         axes.set_xlabel("difficulty bin")
         if index % len(ratios) == 0:
-            percent_axis(axes, "search less larger model, points")
+            percent_axis(axes, "search less larger model", "points")
     figure.legend(
         [Patch(color=shade) for shade in kinds.values()], list(kinds), loc="outside upper left", ncols=2
     )

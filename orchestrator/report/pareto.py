@@ -41,6 +41,8 @@ def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
     for axes, measure, label in measured:
         _front(axes, timed, [measure(option) for option in timed], evidence.rule)
         axes.set_xscale("log", base=2)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low * (low / high) ** 0.15, high)  # room for the name left of the first point
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}"))
         axes.set_xlabel(label)

@@ -96,8 +96,7 @@ def _imbalance(option: Option) -> tuple[float, int]:
 
 
 def log_ratio(option: Option) -> float:
-    """Returns log2 of the sequential : parallel ratio of revisions (length of a chain over number of
-    chains)."""
+    """Returns log2 of the sequential : parallel ratio of revisions: chain length over number of chains."""
     n, length = option.strategy["n"], option.strategy["length"]
     return float(np.log2(length / (n / length)))
 

@@ -1,5 +1,4 @@
-"""The style of all figures: a palette safe for colour-blind readers, one colour per strategy, curve names
-instead of a legend."""
+"""The style of all figures: one colour per strategy, safe for colour-blind readers; names beside curves."""
 
 from __future__ import annotations
 
@@ -108,11 +107,11 @@ def flops_axis(axes: Axes, ticks: int = 7, label: str = "FLOPs charged a problem
     axes.set_xlabel(label)
 
 
-def percent_axis(axes: Axes, label: str) -> None:
-    """Shows the y axis, which is in shares, in %."""
+def percent_axis(axes: Axes, label: str, unit: str = "%") -> None:
+    """Shows the y axis, whose values are shares, times 100."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    axes.set_ylabel(f"{label}, %")
+    axes.set_ylabel(f"{label}, {unit}")
 
 
 def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8.5) -> None:
