@@ -54,7 +54,7 @@ def siblings(evidence: Evidence) -> list[Option]:
     return sorted(found, key=lambda option: float(option.cost("generator_flops").mean()))
 
 
-@lru_cache(maxsize=2)  # a table, a figure and a claim of one report show it
+@lru_cache(maxsize=2)  # a table, a figure and a claim show it
 def against_larger(evidence: Evidence) -> Sequence[LargerModelComparison]:
     """Compares the compute-optimal policy, or best-of-N without one, with each larger model in ``siblings``.
 

@@ -37,10 +37,15 @@ class Series:
 
     def fit(self, rule: str) -> LogLinear | None:
         """Returns the fitted law of accuracy against FLOPs; None with fewer than two points."""
-        if len(set(self.flops)) < 2:
-            return None
-        costs = [option.cost() for option in self.options]
-        return accuracy_fit(costs, [option.correct(rule) for option in self.options])
+        return _law(self, rule)
+
+
+@cache  # a table and a figure show it
+def _law(curve: Series, rule: str) -> LogLinear | None:
+    if len(set(curve.flops)) < 2:
+        return None
+    costs = [option.cost() for option in curve.options]
+    return accuracy_fit(costs, [option.correct(rule) for option in curve.options])
 
 
 @cache

@@ -16,8 +16,7 @@ from orchestrator.analysis.flops_matched import (
     multiplier,
 )
 from orchestrator.analysis.options import options
-from tests.analysis.test_difficulty import difficulty
-from tests.support.stored import cell
+from tests.support.stored import cell, difficulty
 
 BINS = np.arange(100) // 20 + 1
 
