@@ -1,4 +1,5 @@
-"""What stored runs amount to: estimates with their intervals, difficulty, fits, the compute-optimal policy.
+"""Statistics of finished runs: estimates with intervals, difficulty, scaling laws, the compute-optimal
+policy.
 
-Pure functions over columns; only ``cells`` and ``fit`` touch a store.
+``store`` and ``solutions`` read files; every other module computes on arrays.
 """

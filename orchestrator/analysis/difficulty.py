@@ -1,7 +1,8 @@
-"""How hard a problem is for a generator: bins by its pass@1 (oracle), or by what the verifier thinks of a
-few of its samples (predicted), which needs no ground truth (Snell §3.2). Bin 1 is the easiest.
+"""Difficulty bins of problems for one generator (Snell et al. 2024, section 3.2). Bin 1 is the easiest.
 
-The samples that bin a problem are another run's than those that are measured on it.
+Oracle bins come from each problem's pass@1; predicted bins from the verifier's mean score of a few samples,
+which needs no true answer. The samples that bin a problem are from a run of their own, the difficulty run, so
+that no measured result decides its own bin.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ BINS = 5
 
 
 def pass_at_1(cell: Cell) -> Floats:
-    """The share of each problem's samples that are correct; 0 where it has none."""
+    """Returns the share of each problem's samples that are correct; 0 where it has none."""
     right = np.bincount(cell.solutions.problem, cell.solutions.correct, len(cell.problems))
     return right / np.maximum(1, _samples(cell))
 
 
 def oracle_bins(cell: Cell, bins: int = BINS) -> Ints:
-    """Each problem's bin: quantiles of pass@1, as equal in size as can be. Problems of equal pass@1 are
-    told apart by their ids, so the same cell always gives the same bins."""
+    """Returns each problem's bin, ``int[problems]`` in 1..``bins``: quantiles of pass@1 of nearly equal size.
+
+    Problems of equal pass@1 are ordered by their ids, so the same cell always gives the same bins.
+    """
     order = np.lexsort((np.asarray(cell.problems), -pass_at_1(cell)))
     numbers = np.empty(len(order), dtype=int)
     numbers[order] = np.arange(len(order)) * bins // len(order) + 1
@@ -34,8 +37,10 @@ def oracle_bins(cell: Cell, bins: int = BINS) -> Ints:
 
 
 def mean_final_score(cell: Cell, samples: int) -> Floats:
-    """The verifier's mean score of each problem's first ``samples`` solutions. Raises ValueError where a
-    problem has fewer that are scored."""
+    """Returns the verifier's mean score of each problem's first ``samples`` solutions.
+
+    Raises ValueError where a problem has fewer scored solutions.
+    """
     solutions = cell.solutions
     first = _rank(cell) < samples
     counted = first & ~np.isnan(solutions.score)
@@ -48,21 +53,20 @@ def mean_final_score(cell: Cell, samples: int) -> Floats:
 
 
 def thresholds(scores: npt.ArrayLike, bins: int = BINS) -> tuple[float, ...]:
-    """The ``bins − 1`` scores, highest first, that cut these problems into bins of equal size."""
+    """Returns the ``bins − 1`` scores, highest first, that cut these problems into bins of equal size."""
     return tuple(float(x) for x in np.quantile(np.asarray(scores), np.arange(bins - 1, 0, -1) / bins))
 
 
 def predicted_bins(scores: npt.ArrayLike, cuts: Sequence[float]) -> Ints:
-    """The bin of each score, as ``Policy.bin_of`` has it."""
+    """Returns the bin of each score, as ``Policy.bin_of`` does."""
     return 1 + (np.asarray(scores)[:, None] < np.asarray(cuts)).sum(axis=1)
 
 
 def estimate_flops(cell: Cell, samples: int, cost: str = "flops") -> Floats:
-    """FLOPs of the first ``samples`` samples of each problem, as for an estimate of its difficulty: of
-    what the cell was charged (``cost``: a name in ``COSTS``), the share of their tokens and the prompt's.
+    """Returns the cost of each problem's first ``samples`` samples, which estimate its difficulty.
 
-    An upper bound, and a close one: a prompt's token costs less than a sampled one (no head, shorter
-    context), and the prompt is a larger share of fewer samples.
+    It is the share of the cell's ``cost`` (a name in ``COSTS``) that these samples and the prompt have of the
+    generator's tokens: a close upper bound, since a prompt's token costs less than a sampled one.
     """
     tokens = cell.solutions.tokens
     first = _rank(cell) < samples
@@ -75,20 +79,25 @@ def estimate_flops(cell: Cell, samples: int, cost: str = "flops") -> Floats:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How predicted bins agree with oracle bins. ``confusion[i][j]``: problems of oracle bin i + 1 that
-    are predicted in bin j + 1. ``spearman``: rank correlation of mean score and pass@1. ``exact`` and
-    ``within_one``: shares of the problems in the same bin, and at most one beside."""
+    """How well predicted bins agree with oracle bins."""
 
     confusion: tuple[tuple[int, ...], ...]
+    """``confusion[i][j]`` counts the problems of oracle bin i + 1 that are predicted in bin j + 1."""
     spearman: float
+    """Rank correlation of mean score and pass@1."""
     exact: float
+    """Share of the problems whose predicted bin is the oracle bin."""
     within_one: float
+    """Share of the problems whose predicted bin is at most one away from the oracle bin."""
     flops: float
+    """FLOPs of the estimate, per problem."""
 
 
 def agreement(cell: Cell, samples: int, bins: int = BINS, seed: int = 0) -> Agreement:
-    """Predicted bins from ``samples`` samples against oracle bins from all. Each half of the problems is
-    binned by thresholds learned on the other half. ``flops``: of the estimate, a problem."""
+    """Compares bins predicted from ``samples`` samples with oracle bins from all samples.
+
+    Each half of the problems is binned by thresholds learned on the other half.
+    """
     from scipy.stats import spearmanr
 
     scores, oracle = mean_final_score(cell, samples), oracle_bins(cell, bins)
@@ -109,8 +118,11 @@ def agreement(cell: Cell, samples: int, bins: int = BINS, seed: int = 0) -> Agre
 
 
 def halves(key: npt.ArrayLike, seed: int = 0) -> Ints:
-    """0 or 1 for each problem: two halves that are alike in ``key``. Of each two neighbours in its order,
-    a seeded coin sends one to each half, so every bin is halved, to within one problem."""
+    """Splits problems into two halves that are alike in ``key``; returns 0 or 1 per problem.
+
+    Of every two neighbours in the order of ``key``, a seeded coin sends one to each half. So every bin is
+    halved, to within one problem.
+    """
     order = np.argsort(np.asarray(key), kind="stable")
     coins = np.random.default_rng(seed).integers(0, 2, size=(len(order) + 1) // 2)
     half = np.empty(len(order), dtype=int)
@@ -119,18 +131,22 @@ def halves(key: npt.ArrayLike, seed: int = 0) -> Ints:
 
 
 def _samples(cell: Cell) -> Ints:
+    """Returns the number of solutions of each problem."""
     return np.bincount(cell.solutions.problem, minlength=len(cell.problems))
 
 
 def _rank(cell: Cell) -> Ints:
-    """The place of each solution among its problem's, from 0."""
+    """Returns the place of each solution among its problem's solutions, from 0."""
     counts = _samples(cell)
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def independent_samples(cells: Sequence[Cell]) -> tuple[int, Floats]:
-    """How many independent samples of each problem there are, and how many are correct: of each cell as
-    many as its problem of fewest has, so that a search cut short biases nothing."""
+    """Returns the number of independent samples per problem, and each problem's number of correct ones.
+
+    Every problem of a cell counts as many samples as the problem with the fewest has, so that a search that
+    its budget cut short adds no bias.
+    """
     total, right = 0, np.zeros(len(cells[0].problems))
     for cell in cells:
         least = int(_samples(cell).min())

@@ -1,4 +1,4 @@
-"""Where finished runs are found: an MLflow experiment, or a directory of runs."""
+"""Reads finished runs from an MLflow experiment or from a directory of runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.cells import Cell, read_cell
+import numpy as np
+
+from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.errors import BadInput, one_of
 from orchestrator.tracking.tracker import local_store
 
@@ -18,23 +20,28 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 LABEL = "label"
-"""The role of a run whose solutions are labelled to train a verifier: it is compared with nothing."""
+"""Role of a run whose solutions are labelled to train a verifier; it is not compared."""
 DIFFICULTY = "difficulty"
-"""The role of the run whose samples serve only to bin the problems."""
+"""Role of a run whose samples only sort the problems into bins."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The finished runs of a study: ``cells`` are compared, ``difficulty`` are only for binning."""
+    """The finished runs of one study."""
 
     name: str
     cells: Sequence[Cell]
+    """Runs that are compared."""
     difficulty: Sequence[Cell]
+    """Runs whose samples only sort the problems into bins."""
 
 
 def find(experiment: str, uri: str | None, runs: str) -> Experiment:
-    """What a user names: a directory of runs (a path with a slash), or an experiment of MLflow, in the
-    store ``uri`` or in the one of the directory ``runs``. Raises BadInput."""
+    """Reads the experiment that a user names.
+
+    A name with a slash is a directory of runs; any other name is an MLflow experiment, in the store ``uri``
+    or in the store of the directory ``runs``. Raises BadInput where it is not there or has no finished run.
+    """
     if "/" in experiment:
         return load_directory(Path(experiment))
     if uri is None and not (Path(runs) / "mlflow.db").is_file():
@@ -43,16 +50,18 @@ def find(experiment: str, uri: str | None, runs: str) -> Experiment:
 
 
 def load(experiment: str, uri: str) -> Experiment:
-    """All finished runs of an MLflow experiment. Runs without a role (``ttc run``) count as cells; of
-    two with one run id (a run that was resumed) the later counts. Raises BadInput where the store has no
-    such experiment, or nothing finished in it."""
+    """Reads all finished runs of an MLflow experiment.
+
+    Runs without a role (``ttc run``) count as cells. Of two runs with one run id (a resumed run) the later
+    one counts. Raises BadInput where the store has no such experiment, or the experiment has no finished run.
+    """
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        known = sorted(each.name for each in client.search_experiments())
+        known = sorted(experiment.name for experiment in client.search_experiments())
         raise BadInput("experiment", experiment, f"{one_of(known)} (in {uri})")
     latest = {run.data.tags.get("ttc.run_id", run.info.run_id): run for run in _runs(client, found)}
     cells = [_cell(run, uri) for run in latest.values()]
@@ -60,15 +69,17 @@ def load(experiment: str, uri: str) -> Experiment:
 
 
 def load_directory(directory: Path) -> Experiment:
-    """All finished runs of a directory, or of a sweep's ``cells``: those with a summary. Raises BadInput
-    where there are none."""
+    """Reads all runs with a summary in a directory, or in the ``cells`` of a sweep's directory.
+
+    Raises BadInput where there are none.
+    """
     cells = []
     for path in sorted([*directory.glob("*/summary.json"), *directory.glob("cells/*/summary.json")]):
         summary, run = json.loads(path.read_text()), path.parent
         role = summary.get("role", "cell")
         if role == LABEL:
             continue
-        if run.name.startswith(DIFFICULTY):  # also of runs whose summary does not tell
+        if run.name.startswith(DIFFICULTY):  # the summaries of older runs have no role
             role = DIFFICULTY
         budget = summary["flops"]["budget"]
         cells.append(
@@ -95,7 +106,7 @@ def _experiment(name: str, cells: Sequence[Cell]) -> Experiment:
 
 
 def _runs(client: MlflowClient, experiment: Any) -> Iterator[Run]:
-    """The experiment's finished runs that searched, the earliest first; without those that labelled."""
+    """Yields the experiment's finished runs that searched, earliest first, without those that label."""
     token = None
     while True:
         page = client.search_runs(
@@ -112,11 +123,42 @@ def _runs(client: MlflowClient, experiment: Any) -> Iterator[Run]:
             return
 
 
+def read_cell(
+    run_id: str, role: str, config: Mapping[str, Any], budget: float, seconds: float, results: Path
+) -> Cell:
+    """Reads a cell from its table of results.
+
+    ``budget`` are the FLOPs and ``seconds`` the wall time of all problems together.
+    """
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(results)
+    names = [name for name in file.schema_arrow.names if name.startswith("correct_")]
+    timed = [name for name in file.schema_arrow.names if name == "seconds"]  # older tables lack it
+    table = file.read(columns=["problem", "covered", "exhausted", *COSTS, *timed, *names])
+    columns = {name: table[name].to_numpy() for name in table.column_names if name != "problem"}
+    return Cell(
+        run_id,
+        role,
+        config,
+        budget / len(table),
+        tuple(table["problem"].to_pylist()),
+        {name.removeprefix("correct_"): columns[name] for name in names},
+        columns["covered"],
+        columns["exhausted"],
+        {name: columns[name] for name in COSTS},
+        columns["seconds"] if timed else np.full(len(table), np.nan),
+        results,
+        seconds,
+    )
+
+
 def _cell(run: Run, uri: str) -> Cell:
+    """Reads the cell of an MLflow run from its tags, metrics and artifacts."""
     from mlflow.artifacts import download_artifacts
 
     def artifact(name: str) -> Path:
-        """A copy of the file, or the file itself where the store is on this machine."""
+        """Returns the path of the file, or of a copy where the store is on another machine."""
         return Path(
             download_artifacts(artifact_uri=f"{run.info.artifact_uri}/{name}", tracking_uri=uri)  # type: ignore[no-untyped-call,unused-ignore]
         )
@@ -135,5 +177,5 @@ def _cell(run: Run, uri: str) -> Cell:
 def _yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times as fast, where there is one
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is installed: it is faster
     return yaml.load(path.read_text(), Loader=loader)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.allocation.rounds import Allocator, Asking
-from orchestrator.analysis.cells import Solutions, read_solutions
+from orchestrator.analysis.solutions import Solutions, read_solutions
 from orchestrator.search.selection import Candidate, weighted
 
 ORDERS = 6

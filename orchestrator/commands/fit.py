@@ -16,8 +16,8 @@ from orchestrator.commands.terminal import say
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.analysis.fit import Fit, Study
-    from orchestrator.analysis.fits import LogLinear, PowerLaw
+    from orchestrator.analysis.policy_fit import Fit, Study
+    from orchestrator.analysis.scaling_laws import LogLinear, PowerLaw
     from orchestrator.tracking.tracker import Step
 
 ROLE = "fit"
@@ -89,7 +89,7 @@ def run_fit(
     An experiment's fit is an MLflow run of role ``fit`` in it, and a version of the
     registered model ``EXPERIMENT-policy``. Raises BadInput."""
     from orchestrator.allocation.policy import write_policy
-    from orchestrator.analysis.fit import fit, study
+    from orchestrator.analysis.policy_fit import fit, study
     from orchestrator.analysis.store import find
     from orchestrator.commands.fit_display import show, show_laws
 
@@ -136,7 +136,7 @@ def laws(examined: Study) -> tuple[dict[str, LogLinear], PowerLaw | None]:
     """Returns accuracy against FLOPs of each curve of two points or more, and the coverage of the difficulty
     run's samples (None: too few, or all or none solved)."""
     from orchestrator.analysis.difficulty import independent_samples
-    from orchestrator.analysis.fits import coverage_fit
+    from orchestrator.analysis.scaling_laws import coverage_fit
     from orchestrator.report.evidence import Group
     from orchestrator.report.series import series
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.analysis.estimators import Estimate
-from orchestrator.analysis.fit import Fit
-from orchestrator.analysis.fits import LogLinear, PowerLaw
+from orchestrator.analysis.policy_fit import Fit
+from orchestrator.analysis.scaling_laws import LogLinear, PowerLaw
 
 
 def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, console: Console) -> None:

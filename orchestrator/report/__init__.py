@@ -1,1 +1,1 @@
-"""The HTML page of an experiment: figures, tables, and claims of the literature with a verdict each."""
+"""The HTML page of an experiment: tables, figures, and claims of the literature, each with a verdict."""

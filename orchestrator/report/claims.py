@@ -1,5 +1,11 @@
-"""The claims of the literature that an experiment can test, each a pure function from the evidence to what
-was measured of each of its parts. How a part is decided: ``verdicts``.
+"""The claims of the literature that an experiment can test.
+
+A claim's test is a pure function from the evidence to its parts, each with a measurement; ``verdicts``
+decides them. Sources: Snell et al. 2024, "Scaling LLM Test-Time Compute Optimally can be More Effective than
+Scaling Model Parameters"; Brown et al. 2024, "Large Language Monkeys"; Wu et al. 2024, "Inference Scaling
+Laws"; Liu et al. 2025, "Can 1B LLM Surpass 405B LLM?"; Zuo & Zhu 2025, "Strategic Scaling of Test-Time
+Compute"; Qwen: Zhang et al. 2025, "The Lessons of Developing Process Reward Models in Mathematical
+Reasoning".
 """
 
 from __future__ import annotations
@@ -14,16 +20,21 @@ from orchestrator.report.verdicts import Part, Verdict, either, together
 
 @dataclass(frozen=True)
 class Claim:
+    """A statement of the literature and the test of it."""
+
     number: int
     statement: str
     source: str
+    """First author of the paper, or its group."""
     test: Callable[[Evidence], list[Part]]
+    """Measures the claim's parts."""
     verdict: Callable[[Sequence[Part]], Verdict] = together
+    """Decides the claim from its parts."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim, what was measured of it here, and the verdict."""
+    """A claim with the measurements of its parts and the verdict."""
 
     number: int
     statement: str
@@ -33,14 +44,14 @@ class Finding:
 
 
 def findings(evidence: Evidence) -> list[Finding]:
-    """Every claim, in their order."""
+    """Tests every claim and returns the findings in the order of ``CLAIMS``."""
     tested = [(claim, claim.test(evidence)) for claim in CLAIMS]
     return [Finding(c.number, c.statement, c.source, parts, c.verdict(parts)) for c, parts in tested]
 
 
 def _of_one_reviser(parts: Sequence[Part]) -> Verdict:
-    """The claim is about revisers of one kind of training, which no configuration tells: it holds if both of
-    its parts do for one of those that were run."""
+    """Returns the verdict on a claim about revisers of one kind of training, which a configuration does not
+    say: it holds if both of its parts hold for one of the revisers that were run."""
     revisers = [together(parts[i : i + 2]) for i in range(0, len(parts), 2)]
     if "holds" in revisers:
         return "holds"

@@ -1,4 +1,4 @@
-"""Tests of claims about searches, budgets and who gets them. Each gives the parts of one claim."""
+"""Tests of claims about searches, budgets and allocation. Each function returns the parts of one claim."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.analysis.cells import Option
-from orchestrator.analysis.estimators import CONFIDENCE, Estimate, Floats, resamples
-from orchestrator.analysis.validation import accuracy_at
+from orchestrator.analysis.estimators import (
+    CONFIDENCE,
+    Estimate,
+    Floats,
+    all_and_resamples,
+    mean_difference,
+    of_resamples,
+)
+from orchestrator.analysis.options import Option
+from orchestrator.analysis.savings import accuracy_at
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.larger_model import NotMeasured, against_larger
 from orchestrator.report.series import log_ratio
-from orchestrator.report.tables import model, words
+from orchestrator.report.text import model, with_interval, words
 from orchestrator.report.verdicts import (
     Part,
     Verdict,
     above,
     at_least,
     near,
-    of_resamples,
-    over_problems,
     untested,
 )
 
@@ -31,6 +36,7 @@ EASY, MEDIUM, HARD = (1, 2), (3, 4), (4, 5)
 
 
 def beam_at_small_n(evidence: Evidence) -> list[Part]:
+    """Compares beam search with best-of-N at small N and at the largest common N."""
     beam = evidence.main.by_n("beam_search", width=4)
     best = evidence.main.by_n("best_of_n")
     both = [n for n in beam if n in best]
@@ -40,13 +46,13 @@ def beam_at_small_n(evidence: Evidence) -> list[Part]:
     if small:
         gaps = np.mean([_gap(evidence, beam[n], best[n]) for n in small], axis=0)
         numbers = ", ".join(map(str, small))
-        parts.append(above(f"{what}, mean over n = {numbers}", over_problems(gaps)))
+        parts.append(above(f"{what}, mean over n = {numbers}", mean_difference(gaps)))
     else:
         parts.append(untested(f"{what} at n ≤ 16", "it needs beam_search (width 4) and best_of_n of one n"))
     if any(n >= 256 for n in both):
         n = max(both)
         parts.append(
-            at_least(f"best-of-N less beam at n={n}", over_problems(_gap(evidence, best[n], beam[n])))
+            at_least(f"best-of-N less beam at n={n}", mean_difference(_gap(evidence, best[n], beam[n])))
         )
     else:
         parts.append(untested(f"{what} at n = 256", "it was not run"))
@@ -54,6 +60,7 @@ def beam_at_small_n(evidence: Evidence) -> list[Part]:
 
 
 def beam_by_difficulty(evidence: Evidence) -> list[Part]:
+    """Tests the loss of beam search with N on easy bins, its lead on medium bins, its gain on the hardest."""
     group = evidence.main
     beam, best = group.by_n("beam_search", width=4), group.by_n("best_of_n")
     both = [n for n in beam if n in best]
@@ -66,15 +73,17 @@ def beam_by_difficulty(evidence: Evidence) -> list[Part]:
     gaps = np.mean([_gap(evidence, beam[n], best[n]) for n in both], axis=0)
     span = f"n={few} to n={many}"
     return [
-        above(f"loss on bins 1–2, {span}", over_problems(fall, easy)),
-        above("beam less best-of-N on bins 3–4", over_problems(gaps, medium)),
-        near(f"gain on bin 5, {span}", over_problems(-fall, hardest)),
+        above(f"loss on bins 1–2, {span}", mean_difference(fall, easy)),
+        above("beam less best-of-N on bins 3–4", mean_difference(gaps, medium)),
+        near(f"gain on bin 5, {span}", mean_difference(-fall, hardest)),
     ]
 
 
 def lookahead_against_beam(evidence: Evidence) -> list[Part]:
-    """Of each lookahead whose N·(k+1) a beam search of its width had as N; where there are none, at the
-    FLOPs that it was charged, between those of the beam searches."""
+    """Compares each lookahead with the beam search of its width whose N is the lookahead's N·(k+1).
+
+    Where no such beam search was run, the comparison is at equal FLOPs, interpolated between beam searches.
+    """
     ahead = [o for o in evidence.main.named("lookahead") if o.strategy["k"] > 0]
     pairs, spans = [], []
     for option in ahead:
@@ -85,7 +94,7 @@ def lookahead_against_beam(evidence: Evidence) -> list[Part]:
         elif len(beams) > 1:
             spans.append((option, list(beams.values())))
     if pairs:
-        return [at_least("beam less lookahead at equal N·(k+1)", over_problems(np.mean(pairs, axis=0)))]
+        return [at_least("beam less lookahead at equal N·(k+1)", mean_difference(np.mean(pairs, axis=0)))]
     gaps = [gap for option, beams in spans if (gap := _at_flops(evidence, option, beams)) is not None]
     if gaps:
         mean = of_resamples(-np.mean(gaps, axis=0))
@@ -94,7 +103,10 @@ def lookahead_against_beam(evidence: Evidence) -> list[Part]:
 
 
 def sequential_share(evidence: Evidence) -> list[Part]:
-    """The share is that of log n that the most accurate chain length takes; ties share it."""
+    """Compares the best sequential share on easy bins with that on hard bins.
+
+    The share of a chain length is log(length) / log(n); equally accurate lengths count their mean.
+    """
     what = "best sequential share on bins 1–2 less that on bins 4–5"
     by_n: dict[int, list[Option]] = {}
     for option in evidence.main.revisions:
@@ -103,13 +115,14 @@ def sequential_share(evidence: Evidence) -> list[Part]:
     easy, hard = evidence.main.inside(*EASY), evidence.main.inside(*HARD)
     if not found or easy is None or hard is None:
         return [untested(what, "it needs bins, and revisions with one n and different lengths")]
-    n, options = max(found, key=lambda each: (len(each[1]), each[0]))
+    n, options = max(found, key=lambda sized: (len(sized[1]), sized[0]))
     right = np.array([option.correct(evidence.rule) for option in options])
     share = np.array([0.5 + log_ratio(option) / (2 * np.log2(n)) for option in options])
 
     def best(inside: Floats, seed: int) -> Floats:
+        """Returns the best share over the problems ``inside``, then over their resamples."""
         count = int(inside.sum())
-        weights = np.vstack([np.full(count, 1 / count), resamples(count, seed)])
+        weights = all_and_resamples(count, seed)
         means = weights @ right[:, inside > 0].T
         top = means >= means.max(axis=1, keepdims=True) - 1e-12
         return (top @ share) / top.sum(axis=1)
@@ -122,28 +135,28 @@ def sequential_share(evidence: Evidence) -> list[Part]:
 
 
 def compute_optimal(evidence: Evidence) -> list[Part]:
-    """The factor at the largest N, both FLOPs charged with the estimate of difficulty and without; bins at
-    the lower half of the budgets."""
+    """Tests the saving at the largest N, with the difficulty estimate's FLOPs and without, and compares
+    predicted with oracle bins at the lower half of the budgets."""
     fit = evidence.fit
     if fit is None:
         return [untested("saving", f"no policy could be learned ({evidence.policy})")]
     parts = []
     for paid, comparison in (("charged", fit.charged), ("free, as Snell counts", fit.uncharged)):
-        saving = max(comparison["predicted"].savings, key=lambda each: each.baseline_flops)
+        saving = max(comparison["predicted"].savings, key=lambda saving: saving.baseline_flops)
         what = f"best-of-N's FLOPs over the policy's at {saving.baseline}, estimate {paid}"
         part = above(f"{what} (at least)" if saving.at_least else what, saving.factor, 2.0, points=False)
-        if saving.at_least and part.verdict == "does not hold":  # it may be more
+        if saving.at_least and part.verdict == "does not hold":  # the true factor may be larger
             part = replace(part, verdict="not decided")
         parts.append(part)
     oracle, predicted = fit.validated["oracle"], fit.validated["predicted"]
     low = max(1, len(oracle.levels) // 2)
     gaps = (predicted.accuracy - oracle.accuracy)[:low].mean(axis=0)
-    parts.append(near("predicted less oracle bins at the lower budgets", over_problems(gaps)))
+    parts.append(near("predicted less oracle bins at the lower budgets", mean_difference(gaps)))
     return parts
 
 
 def crossover(evidence: Evidence) -> list[Part]:
-    """Search less larger model at matched FLOPs, verifier included."""
+    """Tests that the lead of search over a larger model at matched FLOPs falls with R and with difficulty."""
     try:
         matches = against_larger(evidence)[-1].matches
     except NotMeasured as reason:
@@ -162,7 +175,7 @@ def crossover(evidence: Evidence) -> list[Part]:
 
 
 def rebase(evidence: Evidence) -> list[Part]:
-    """The dearest REBASE that best-of-N of 7 times its FLOPs was measured for."""
+    """Compares REBASE with best-of-N of 7 times its FLOPs, at the largest N where that was measured."""
     what = "REBASE less weighted best-of-N of 7× its FLOPs"
     best = list(evidence.main.by_n("best_of_n").values())
     for option in reversed(list(evidence.main.by_n("rebase").values())):
@@ -173,9 +186,11 @@ def rebase(evidence: Evidence) -> list[Part]:
 
 
 def best_method_flips(evidence: Evidence) -> list[Part]:
-    """Between two verifiers, and between two generators: is there a pair of strategies of which one is
-    better with one model and the other with the other? Each strategy at its largest budget; intervals are
-    widened for as many pairs as are looked at (Bonferroni)."""
+    """Looks for a pair of strategies of which one is better with one verifier (or generator) and the other
+    one with another.
+
+    Each strategy counts at its largest budget. Intervals are widened for the number of pairs (Bonferroni).
+    """
     parts = []
     for word in ("verifier", "generator"):
         key = f"{word}.model"
@@ -195,7 +210,7 @@ def best_method_flips(evidence: Evidence) -> list[Part]:
 
 
 def elimination(evidence: Evidence) -> list[Part]:
-    """Every allocation that is not uniform against the uniform one, of the same strategy and budget."""
+    """Compares every other allocation with the uniform one, at the same strategy and budget."""
     pairs = [
         (other, uniform)
         for other in evidence.main.options
@@ -211,8 +226,8 @@ def elimination(evidence: Evidence) -> list[Part]:
     right = np.mean([_gap(evidence, *pair) for pair in pairs], axis=0)
     names = ", ".join(sorted({allocation_of(other) for other, _ in pairs}))
     return [
-        at_least(f"{names} less uniform, coverage", over_problems(covered)),
-        above(f"{names}: gain in coverage less gain in accuracy", over_problems(covered - right)),
+        at_least(f"{names} less uniform, coverage", mean_difference(covered)),
+        above(f"{names}: gain in coverage less gain in accuracy", mean_difference(covered - right)),
     ]
 
 
@@ -221,20 +236,24 @@ def _reviser(option: Option) -> dict[str, Any]:
 
 
 def _gap(evidence: Evidence, one: Option, other: Option) -> Floats:
-    """Of each problem: ``one``'s accuracy less the ``other``'s, means over seeds."""
+    """Returns ``one``'s accuracy less ``other``'s on each problem, means over seeds."""
     return one.correct(evidence.rule) - other.correct(evidence.rule)
 
 
 def _at_flops(
     evidence: Evidence, option: Option, others: Sequence[Option], times: float = 1.0
 ) -> Floats | None:
-    """The option's accuracy less that of the others at ``times`` its FLOPs (interpolated in log FLOPs), of
-    all problems and of their resamples; None where they were not measured so cheap or so dear."""
+    """Returns the option's accuracy less that of the others at ``times`` its FLOPs, interpolated in log
+    FLOPs.
+
+    Entry 0 is over all problems, the others over resamples. It is None where the others were not measured at
+    such FLOPs.
+    """
     problems = len(evidence.main.problems)
-    weights = np.vstack([np.full(problems, 1 / problems), resamples(problems)])
+    weights = all_and_resamples(problems)
     cost, right = weights @ option.cost(), weights @ option.correct(evidence.rule)
-    flops = weights @ np.array([each.cost() for each in others]).T
-    accuracy = weights @ np.array([each.correct(evidence.rule) for each in others]).T
+    flops = weights @ np.array([other.cost() for other in others]).T
+    accuracy = weights @ np.array([other.correct(evidence.rule) for other in others]).T
     if not flops[0].min() <= times * cost[0] <= flops[0].max():
         return None
     at = [accuracy_at(np.array([times * c]), f, a)[0] for c, f, a in zip(cost, flops, accuracy, strict=True)]
@@ -242,8 +261,8 @@ def _at_flops(
 
 
 def _less(one: Estimate, other: Estimate) -> Estimate:
-    """The difference of two estimates as if they were independent: their half-widths add in squares
-    (MOVER, Newcombe 1998). Where they share problems, and so rise and fall together, it is too wide."""
+    """Returns the difference of two estimates as if they were independent: their half-widths add in squares
+    (MOVER, Newcombe 1998). The interval is too wide where the estimates share problems."""
     value = one.value - other.value
     down = np.hypot(one.value - one.low, other.high - other.value)
     up = np.hypot(one.high - one.value, other.value - other.low)
@@ -251,8 +270,8 @@ def _less(one: Estimate, other: Estimate) -> Estimate:
 
 
 def _dearest(group: Group) -> dict[str, Option]:
-    """Each strategy, by its name and parameters but ``n``: its option of the largest budget that all of
-    the group's had."""
+    """Returns each strategy's option at the largest budget that all strategies of the group had, by the
+    strategy's name and parameters without ``n``."""
     found: dict[str, list[Option]] = {}
     for option in group.options:
         if allocation_of(option) == UNIFORM:
@@ -267,8 +286,10 @@ def _dearest(group: Group) -> dict[str, Option]:
 
 
 def _flip(evidence: Evidence, pairs: Sequence[tuple[Group, Group]], key: str, word: str) -> Part:
-    """The pair of groups and strategies that flips most clearly; that none can, if in all of them one
-    strategy is the best beyond doubt."""
+    """Returns the part of the pair of groups and strategies that flips most clearly.
+
+    It does not hold where in every pair one strategy is significantly better with both models.
+    """
     looked = [
         (one, two, a, b)
         for one, two in pairs
@@ -281,18 +302,18 @@ def _flip(evidence: Evidence, pairs: Sequence[tuple[Group, Group]], key: str, wo
         for group in (one, two):
             rule, best = evidence.rule_of(group), _dearest(group)
             values = best[a].correct(rule) - best[b].correct(rule)
-            gaps.append(over_problems(values, confidence=level))
+            gaps.append(mean_difference(values, confidence=level))
         strength = min(
             max(gaps[0].low, -gaps[0].high) if gaps[0].value * gaps[1].value < 0 else -1.0,
             max(gaps[1].low, -gaps[1].high),
         )
         seen.append((strength, one, two, a, b, gaps))
-    strength, one, two, a, b, gaps = max(seen, key=lambda each: each[0])
+    strength, one, two, a, b, gaps = max(seen, key=lambda pair: pair[0])
     flipped = strength > 0
     settled = all(g[0].low * g[0].high > 0 and g[1].low * g[1].high > 0 for *_, g in seen) and not flipped
     names = [model(group.models[key]) for group in (one, two)]
-    said = f"{a} less {b} with {names[0]}, against {100 * gaps[1].value:+.1f} "
-    said += f"[{100 * gaps[1].low:+.1f}, {100 * gaps[1].high:+.1f}] with {names[1]}"
+    other = with_interval(gaps[1], "+.1f", scale=100)
+    said = f"{a} less {b} with {names[0]}, against {other} with {names[1]}"
     verdict: Verdict = "holds" if flipped else "does not hold" if settled else "not decided"
     test = f"of opposite signs, each beyond doubt at {100 * level:.1f} %"
     return Part(f"flips with the {word}: {said}", verdict, gaps[0], test)

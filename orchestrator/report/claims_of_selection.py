@@ -1,4 +1,4 @@
-"""Tests of claims about selection, verifiers and coverage. Each gives the parts of one claim."""
+"""Tests of claims about selection, verifiers and coverage. Each function returns the parts of one claim."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from itertools import pairwise
 
 import numpy as np
 
-from orchestrator.analysis.cells import Cell, Option, correct_by_aggregation
-from orchestrator.analysis.estimators import Floats, resamples
+from orchestrator.analysis.cells import Cell, correct_by_aggregation
+from orchestrator.analysis.estimators import Floats, all_and_resamples, mean_difference, of_resamples
+from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence, Group
-from orchestrator.report.tables import group_words, model
+from orchestrator.report.text import group_words, model
 from orchestrator.report.verdicts import (
     Part,
     above,
     at_least,
     near,
     no_more,
-    of_resamples,
-    over_problems,
     untested,
 )
 from orchestrator.search.selection import Candidate, weighted
 
 
 def last_step_best(evidence: Evidence) -> list[Part]:
-    """On the largest best-of-N, read by weighted selection under each aggregation of step scores."""
+    """Compares aggregations of step scores under weighted selection, on the largest best-of-N."""
     what = "last step against {}"
     option = _largest(evidence.main)
     if option is None or any(cell.results is None for cell in option.cells):
@@ -37,26 +36,26 @@ def last_step_best(evidence: Evidence) -> list[Part]:
     by = {way: np.mean([c["weighted", way] for c in chosen], axis=0) for way in ("last", "min", "prod")}
     who = f"{model(evidence.main.models['verifier.model'])}, n={option.strategy['n']}"
     return [
-        above(f"{what.format(way)} ({who})", over_problems(by["last"] - by[way])) for way in ("min", "prod")
+        above(f"{what.format(way)} ({who})", mean_difference(by["last"] - by[way])) for way in ("min", "prod")
     ]
 
 
 def weighted_against_plain(evidence: Evidence) -> list[Part]:
-    """Over all best-of-N with n > 1."""
+    """Compares weighted with plain best-of-N, over all n > 1."""
     what = "weighted less plain"
     found = [o for n, o in evidence.main.by_n("best_of_n").items() if n > 1]
     if not found or not {"weighted", "best"} <= set(evidence.main.rules):
         return [untested(what, "it needs best_of_n with n > 1 and a verifier")]
     gaps = np.mean([option.correct("weighted") - option.correct("best") for option in found], axis=0)
-    return [at_least(f"{what}, mean over n = {_numbers(found)}", over_problems(gaps))]
+    return [at_least(f"{what}, mean over n = {_numbers(found)}", mean_difference(gaps))]
 
 
 def flips(evidence: Evidence) -> list[Part]:
-    """For each reviser, over all its chains of two attempts at least: how often a correct attempt's revision
-    is incorrect, and how much more often weighted selection within a chain is right than its last attempt.
+    """Measures, for each reviser, how often the revision of a correct attempt is incorrect, and the lead of
+    weighted selection within a chain over the chain's last attempt.
 
-    The share depends on the reviser's training: one that never saw a correct attempt in its context, as the
-    paper's, learned always to change the answer.
+    The share depends on the reviser's training: one that never saw a correct attempt in its context, as that
+    of Snell et al. 2024, learned always to change the answer.
     """
     parts = []
     for options in evidence.main.by_reviser:
@@ -67,7 +66,7 @@ def flips(evidence: Evidence) -> list[Part]:
 
 
 def _flips_of(cells: Sequence[Cell], scored: bool) -> list[Part]:
-    """Of one reviser's runs, on the same problems."""
+    """Returns the parts for one reviser's runs, which are on the same problems."""
     problems = len(cells[0].problems)
     kept, lost, gain, chains = (np.zeros(problems) for _ in range(4))
     for cell in cells:
@@ -83,7 +82,7 @@ def _flips_of(cells: Sequence[Cell], scored: bool) -> list[Part]:
     who = "the generator" if reviser is None else model(reviser)
     share_of = f"share of correct attempts that flip, {who}"
     recovered = f"selection over the chain less its last attempt, {who}"
-    weights = np.vstack([np.full(problems, 1 / problems), resamples(problems)])
+    weights = all_and_resamples(problems)
     revised = weights @ (kept + lost)
     parts = []
     if not revised.all():
@@ -94,11 +93,11 @@ def _flips_of(cells: Sequence[Cell], scored: bool) -> list[Part]:
     if not scored:  # without scores the choice is no choice
         return [*parts, untested(recovered, "nothing is scored: it needs a verifier")]
     gains = gain[chains > 0] / chains[chains > 0]
-    return [*parts, above(recovered, over_problems(gains))]
+    return [*parts, above(recovered, mean_difference(gains))]
 
 
 def coverage_after_plateau(evidence: Evidence) -> list[Part]:
-    """From the n at which 10 times more samples were tried too, up to those."""
+    """Measures the gain in coverage and in accuracy from the largest n of which 10·n was run too, to that."""
     by_n = evidence.main.by_n("best_of_n")
     pairs = [(n, most) for n in by_n for most in by_n if most >= 10 * n and n > 1]
     if not pairs:
@@ -106,16 +105,18 @@ def coverage_after_plateau(evidence: Evidence) -> list[Part]:
     n, most = max(pairs)
     few, many = by_n[n], by_n[most]
     span = f"from n={n} to n={most}"
-    parts = [above(f"coverage, {span}", over_problems(many.covered - few.covered))]
+    parts = [above(f"coverage, {span}", mean_difference(many.covered - few.covered))]
     for rule in dict.fromkeys(("majority", evidence.rule)):
-        gain = over_problems(many.correct(rule) - few.correct(rule))
+        gain = mean_difference(many.correct(rule) - few.correct(rule))
         parts.append(no_more(f"{rule}, {span}", gain))
     return parts
 
 
 def mode(evidence: Evidence) -> list[Part]:
-    """How often majority agrees with "the most frequent answer of the difficulty run's samples is right":
-    more often with more samples?"""
+    """Tests that more samples bring majority voting closer to the difficulty run's most frequent answers.
+
+    Agreement is the share of problems where majority is right exactly if the most frequent answer is right.
+    """
     what = "agreement with the mode"
     found = {n: option for n, option in evidence.main.by_n("best_of_n").items() if n > 1}
     cell = evidence.difficulty
@@ -124,12 +125,12 @@ def mode(evidence: Evidence) -> list[Part]:
     right = _mode_right(cell)
     agreement = {n: 1 - abs(option.correct("majority") - right) for n, option in found.items()}
     few, many = min(found), max(found)
-    more = over_problems(agreement[many] - agreement[few])
+    more = mean_difference(agreement[many] - agreement[few])
     return [above(f"{what}, n={many} ({100 * agreement[many].mean():.0f} %) less n={few}", more)]
 
 
 def verifier_against_majority(evidence: Evidence) -> list[Part]:
-    """Of each verifier, on the best-of-N whose n is closest to 8."""
+    """Compares weighted selection with majority for each verifier, on the best-of-N closest to n = 8."""
     parts = []
     scored = [group for group in evidence.groups if "weighted" in group.rules]
     for group in scored:
@@ -137,7 +138,7 @@ def verifier_against_majority(evidence: Evidence) -> list[Part]:
         if not by_n:
             continue
         n = min(by_n, key=lambda n: abs(np.log2(n / 8)))
-        gain = over_problems(by_n[n].correct("weighted") - by_n[n].correct("majority"))
+        gain = mean_difference(by_n[n].correct("weighted") - by_n[n].correct("majority"))
         what = f"{group_words(group, scored)}, weighted less majority at n={n}"
         parts.append(no_more(what, gain))
     return parts or [untested("weighted less majority", "it needs best_of_n near n = 8, scored")]
@@ -153,7 +154,7 @@ def _numbers(found: Iterable[Option]) -> str:
 
 
 def _chains(cell: Cell) -> Iterable[tuple[int, list[tuple[bool, Candidate]]]]:
-    """Each chain of two attempts at least, with its problem: whether each attempt is correct, in turn."""
+    """Yields (problem, attempts) for each chain of two or more attempts, in the order of the attempts."""
     chains: dict[tuple[int, str], list[tuple[int, bool, Candidate]]] = {}
     s = cell.solutions
     for problem, path, answer, correct, score in zip(
@@ -169,7 +170,7 @@ def _chains(cell: Cell) -> Iterable[tuple[int, list[tuple[bool, Candidate]]]]:
 
 
 def _mode_right(cell: Cell) -> Floats:
-    """1 for each problem whose most frequent answer is correct."""
+    """Returns 1 for each problem whose most frequent answer is correct, else 0."""
     counts: list[Counter[str]] = [Counter() for _ in cell.problems]
     correct: list[set[str]] = [set() for _ in cell.problems]
     s = cell.solutions

@@ -1,6 +1,6 @@
-"""What a report is made from: an experiment's options grouped by models, its difficulty bins, its policy.
+"""Gathers what a report shows: options grouped by models, difficulty bins, the learned policy.
 
-Nothing that is missing stops a report: it is noted in words instead.
+A missing run does not stop a report: the report says what is missing.
 """
 
 from __future__ import annotations
@@ -13,25 +13,28 @@ from typing import Any
 import numpy as np
 
 from orchestrator.allocation.policy import same_model
-from orchestrator.analysis.cells import Cell, Option, options
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.difficulty import oracle_bins
 from orchestrator.analysis.estimators import Floats, Ints
-from orchestrator.analysis.fit import Fit, Study, fit, study
+from orchestrator.analysis.options import Option, options
+from orchestrator.analysis.policy_fit import Fit, Study, fit, study
 from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
 
 UNIFORM = "uniform"
-"""The allocation that gives every problem an equal share."""
+"""Name of the allocation that gives every problem an equal share."""
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The options of the same models over the same problems, by mean FLOPs. ``models``: ``Cell.models``,
-    which they share. ``bins``: each problem's difficulty, 1 the easiest; None where no run tells it."""
+    """Options of the same models over the same problems."""
 
     models: Mapping[str, Any]
+    """``Cell.models``, which all cells share."""
     options: Sequence[Option]
+    """By mean FLOPs per problem."""
     bins: Ints | None = None
+    """Difficulty bin of each problem, 1 the easiest; None without a difficulty run."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -43,7 +46,7 @@ class Group:
         return sorted(set.intersection(*(set(c.correct) for option in self.options for c in option.cells)))
 
     def named(self, name: str, *, allocation: str = UNIFORM, **parameters: Any) -> list[Option]:
-        """The options of a strategy with these parameters, by mean FLOPs."""
+        """Returns the options of a strategy with these parameters, by mean FLOPs."""
         return [
             option
             for option in self.options
@@ -53,8 +56,8 @@ class Group:
         ]
 
     def by_n(self, name: str, **parameters: Any) -> dict[int, Option]:
-        """The options of a strategy by their ``n``, ascending; of several the one with most to spend,
-        which its budget cuts least."""
+        """Returns the options of a strategy by their ``n``, ascending. Of several with one ``n`` it is the
+        one of the largest budget, which cuts its searches least."""
         found: dict[int, Option] = {}
         for option in sorted(self.named(name, **parameters), key=lambda option: option.budget):
             if "n" in option.strategy:
@@ -63,41 +66,47 @@ class Group:
 
     @property
     def revisions(self) -> list[Option]:
-        """Chains of one reviser, shown its attempts in one way: of several those with most options."""
+        """Revision chains of the reviser and prompt format with the most options."""
         return max(self.by_reviser, key=len, default=[])
 
     @property
     def by_reviser(self) -> list[list[Option]]:
-        """Chains of each reviser, shown its attempts in one way."""
+        """Revision chains of each reviser and prompt format."""
         found: dict[str, list[Option]] = {}
         for option in self.named("revisions"):
             found.setdefault(repr(option.cells[0].extras), []).append(option)
         return list(found.values())
 
     def inside(self, *numbers: int) -> Floats | None:
-        """1 for each problem of these bins, else 0; None where the bins are not known, or empty."""
+        """Returns 1.0 for each problem of these bins, else 0.0; None where the bins are unknown or empty."""
         if self.bins is None or not np.isin(self.bins, numbers).any():
             return None
         return np.isin(self.bins, numbers).astype(float)
 
 
 def allocation_of(option: Option) -> str:
+    """Returns the name of an option's allocation."""
     return str(option.cells[0].setting["allocation.name"] or UNIFORM)
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """``groups``: the first is the one that the report is about, whose problems the difficulty run bins.
-    ``policy`` is what was learned from it, or in words why nothing was; ``options`` are those that it chose
-    among. ``left_out``: runs that are not compared, and why."""
+    """Everything that a report's tables, figures and claims read."""
 
     name: str
+    """Name of the experiment."""
     rule: str
+    """Selection rule by which accuracy counts."""
     groups: Sequence[Group]
+    """The report is about the first one."""
     policy: Fit | str
+    """Policy learned from the first group, or the reason why there is none."""
     options: Sequence[Option] = ()
+    """Options that the policy chose among."""
     difficulty: Cell | None = None
+    """Difficulty run that bins the first group's problems."""
     left_out: Sequence[str] = ()
+    """Runs that are not compared, each with the reason."""
 
     @property
     def main(self) -> Group:
@@ -105,19 +114,22 @@ class Evidence:
 
     @cached_property
     def fit(self) -> Fit | None:
+        """The learned policy; None where there is none."""
         return None if isinstance(self.policy, str) else self.policy
 
     def rule_of(self, group: Group) -> str:
-        """The rule that counts; majority where a group has no verifier."""
+        """Returns the rule by which a group's accuracy counts: ``majority`` where it has no verifier."""
         return self.rule if self.rule in group.rules else "majority"
 
 
 def gather(
     experiment: Experiment, rule: str = "weighted", *, generator: str | None = None, samples: int = 4
 ) -> Evidence:
-    """``generator`` names the one that the report is about where there are several; else it is the one
-    with most options. ``samples``: as for ``fit``. Raises BadInput where no run is left to report, or
-    the rule is not among those of its cells."""
+    """Gathers the evidence of an experiment.
+
+    The report is about ``generator``, or about the group with the most options. ``samples`` is as for
+    ``fit``. Raises BadInput where no run is left to report, or where its cells lack the rule.
+    """
     left_out: list[str] = []
     found = _groups(experiment, left_out)
     if generator is not None:
@@ -157,14 +169,15 @@ def gather(
 
 
 def apart(groups: Sequence[Group]) -> list[str]:
-    """The keys of ``Group.models`` by which these groups are told apart."""
+    """Returns the keys of ``Group.models`` in which these groups differ."""
     return [key for key in groups[0].models if len({repr(group.models[key]) for group in groups}) > 1]
 
 
 def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
-    """The run that bins a group's problems: of the group's models, or else of its generator at least, whose
-    scores then tell nothing about the group's verifier. One of other problems only where there is no
-    better."""
+    """Returns the run that bins a group's problems: one of the group's models, or else of its generator.
+
+    A run of the same problems goes first; a run of other problems is returned only where there is none.
+    """
     runs = sorted(runs, key=lambda run: set(run.problems) != set(group.problems))  # the sort is stable
     alike = [run for run in runs if run.models == group.models]
     name = group.models["generator.model"]
@@ -172,14 +185,18 @@ def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
 
 
 def _binned(group: Group, number: Mapping[str, int]) -> Group:
+    """Returns the group with the bin of each problem id, or unchanged where one has no bin."""
     if not all(problem in number for problem in group.problems):
         return group
     return Group(group.models, group.options, np.array([number[problem] for problem in group.problems]))
 
 
 def _groups(experiment: Experiment, left_out: list[str]) -> list[Group]:
-    """The cells by models, the group of most options first. Of a group's cells those count that have the
-    problems of most of them; of a run that was made twice, the later one."""
+    """Groups the cells by models, the group with the most options first.
+
+    Of a group's cells, those count that have the most common problems; of two runs of one configuration, the
+    later one. The others are added to ``left_out``.
+    """
     by_models: dict[str, list[Cell]] = {}
     for cell in experiment.cells:
         by_models.setdefault(repr(cell.models), []).append(cell)

@@ -1,6 +1,6 @@
-"""The figures of a report, one function each: from the evidence to a picture and what it shows.
+"""The figures of a report, one function each, which returns a figure and its caption.
 
-A figure whose data is not there raises Absent with the reason. ``price``: of an accelerator-hour.
+A function raises Absent with the reason where its data is missing. ``price`` is that of an accelerator-hour.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from orchestrator.analysis.cells import Cell, Option
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.difficulty import independent_samples
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems
-from orchestrator.analysis.fits import coverage_fit
-from orchestrator.analysis.matched import Match
+from orchestrator.analysis.flops_matched import Match
+from orchestrator.analysis.options import Option
+from orchestrator.analysis.scaling_laws import coverage_fit
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.larger_model import NotMeasured, against_larger
 from orchestrator.report.pareto import pareto
@@ -38,21 +39,23 @@ from orchestrator.report.style import (
     percent_axis,
     styled,
 )
+from orchestrator.report.text import lower_bound, with_interval
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """``name``: of its file, without a suffix. ``caption``: what a reader must know to read it."""
+    """A figure with its words."""
 
     name: str
+    """Name of its file, without a suffix."""
     title: str
     caption: str
+    """Explains points, lines and intervals."""
     figure: Figure
 
 
 def pictures(evidence: Evidence, price: float) -> tuple[list[Picture], list[str]]:
-    """Every figure that the evidence has the data for, and of the others the title and the reason.
-    ``price``: of an accelerator-hour."""
+    """Draws the figures that there is data for. Returns them, and the reason for every other figure."""
     drawn, absent = [], []
     for draw, title in FIGURES.items():
         try:
@@ -66,6 +69,7 @@ def pictures(evidence: Evidence, price: float) -> tuple[list[Picture], list[str]
 
 
 def accuracy(evidence: Evidence, price: float) -> tuple[Figure, str]:
+    """Draws accuracy against FLOPs with the fitted laws."""
     curves = series(evidence.main)
     figure, (axes,) = canvas()
     ends = []
@@ -91,6 +95,7 @@ def accuracy(evidence: Evidence, price: float) -> tuple[Figure, str]:
 
 
 def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, str]:
+    """Draws accuracy against FLOPs, one panel per difficulty bin (Snell et al. 2024, section 5.3)."""
     bins = _bins(evidence)
     numbers = np.unique(bins)
     figure, panels = canvas(len(numbers), width=11.4, height=3.5, sharex=True, sharey=True)
@@ -104,7 +109,9 @@ def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, st
     figure.supxlabel("FLOPs charged a problem", fontsize=9)
     percent_axis(panels[0], f"accuracy ({evidence.rule})")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(labels)), fontsize=8.5)
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=min(6, len(labels)), fontsize=8.5, handlelength=3.5
+    )
     return figure, (
         "Bins are fifths of the problems by pass@1 in the difficulty run, whose samples serve nothing else. "
         "Bars: 95 % intervals (bootstrap over problems)."
@@ -112,6 +119,7 @@ def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, st
 
 
 def sequential_to_parallel(evidence: Evidence, price: float) -> tuple[Figure, str]:
+    """Draws accuracy of revisions by sequential : parallel ratio (Snell et al. 2024, section 6)."""
     by_n: dict[int, list[Option]] = {}
     for option in evidence.main.revisions:
         by_n.setdefault(int(option.strategy["n"]), []).append(option)
@@ -149,6 +157,7 @@ def sequential_to_parallel(evidence: Evidence, price: float) -> tuple[Figure, st
 
 
 def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
+    """Draws the cross-validated policy and best-of-N with the FLOPs that it saves."""
     fit = evidence.fit
     if fit is None:
         raise Absent(f"no policy could be learned ({evidence.policy})")
@@ -176,8 +185,7 @@ def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
         saving = max(reached, key=lambda saving: saving.baseline_flops)
         ends_at = (saving.flops, saving.accuracy), (saving.baseline_flops, saving.accuracy)
         axes.annotate("", *ends_at, arrowprops={"arrowstyle": "->", "color": INK, "lw": 1.2})
-        factor = saving.factor
-        text = f"{'≥ ' if saving.at_least else ''}{factor.value:.2f}× [{factor.low:.2f}, {factor.high:.2f}]"
+        text = lower_bound(with_interval(saving.factor, unit="×"), saving.at_least)
         middle = np.sqrt(float(saving.flops or 1) * saving.baseline_flops)
         axes.annotate(
             text,
@@ -201,6 +209,7 @@ def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
 
 
 def coverage(evidence: Evidence, price: float) -> tuple[Figure, str]:
+    """Draws pass@k with its power law (Brown et al. 2024), beside the accuracy of best-of-N."""
     by_n = evidence.main.by_n("best_of_n")
     cells: Sequence[Cell] = [evidence.difficulty] if evidence.difficulty else []
     cells = cells or (list(by_n.values())[-1].cells if by_n else [])
@@ -248,6 +257,7 @@ def coverage(evidence: Evidence, price: float) -> tuple[Figure, str]:
 
 
 def flops_matched(evidence: Evidence, price: float) -> tuple[Figure, str]:
+    """Draws the lead of search over larger models at matched FLOPs (Snell et al. 2024, section 7)."""
     try:
         comparisons = against_larger(evidence)
     except NotMeasured as reason:
@@ -260,17 +270,18 @@ def flops_matched(evidence: Evidence, price: float) -> tuple[Figure, str]:
     rows = len(comparisons)
     figure, panels = canvas(len(ratios), rows=rows, width=11, height=0.6 + 3.3 * rows, sharey=True)
     for index, axes in enumerate(panels):
-        one, ratio = comparisons[index // len(ratios)], ratios[index % len(ratios)]
-        for matches, shift, shade in zip((one.matches, one.free), (-0.2, 0.2), kinds.values(), strict=True):
+        comparison, ratio = comparisons[index // len(ratios)], ratios[index % len(ratios)]
+        kinds_of_match = (comparison.matches, comparison.free)
+        for matches, shift, shade in zip(kinds_of_match, (-0.2, 0.2), kinds.values(), strict=True):
             _bars(axes, [match for match in matches if match.ratio == ratio], shift, shade)
         axes.axhline(0, color=INK, lw=0.9)
         axes.axvline(0.5, color=QUIET, lw=0.6, ls=DASHES[2])
-        axes.set_title(f"{one.name}, {one.size:.1f} ×; R = {ratio:g}")
+        axes.set_title(f"{comparison.name}, {comparison.size:.1f} ×; R = {ratio:g}")
         axes.set_xticks(range(6), ["all", *map(str, range(1, 6))])
         axes.grid(False, axis="x")
         axes.set_xlabel("difficulty bin")
         if index % len(ratios) == 0:
-            percent_axis(axes, "search less larger model, points")
+            percent_axis(axes, "search less larger model", "points")
     figure.legend(
         [Patch(color=shade) for shade in kinds.values()], list(kinds), loc="outside upper left", ncols=2
     )
@@ -315,13 +326,13 @@ FIGURES: dict[Draw, str] = {
 def points(
     axes: Axes, curve: Series, estimates: Sequence[Estimate], *, line: bool = True, label: str | None = None
 ) -> None:
-    """A series' points with their intervals."""
+    """Draws the points of a series with their intervals."""
     dash = DASHES[curve.variant % len(DASHES)] if line else "none"
     intervals(axes, list(curve.flops), estimates, colour(curve.strategy), marker(curve.strategy), dash, label)
 
 
 def _ratios(axes: Axes, found: Sequence[Option], estimates: Sequence[Estimate], shade: str) -> None:
-    """A line over ratios, its most accurate one ringed."""
+    """Draws a line over sequential : parallel ratios with a ring around its most accurate point."""
     x = [log_ratio(option) for option in found]
     intervals(axes, x, estimates, shade, "o", "-")
     best = int(np.argmax([e.value for e in estimates]))
@@ -334,7 +345,7 @@ def _ratio(log: float) -> str:
 
 
 def _tint(shade: str, strength: float) -> str:
-    """A lighter shade: 1 is the shade itself."""
+    """Returns a lighter shade; with ``strength`` 1 the shade itself."""
     from matplotlib.colors import to_hex, to_rgb
 
     strength = 0.35 + 0.65 * strength

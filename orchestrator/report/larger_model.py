@@ -1,35 +1,42 @@
-"""The evidence of a larger generator that answers greedily, against the small one that searches."""
+"""Compares the small generator's search with larger generators' greedy answers, at matched FLOPs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from orchestrator.analysis.cells import Option
 from orchestrator.analysis.difficulty import estimate_flops
-from orchestrator.analysis.matched import Answer, Curve, Match, flops_matched
+from orchestrator.analysis.flops_matched import Answer, Curve, Match, flops_matched
+from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence
-from orchestrator.report.tables import Table, model
+from orchestrator.report.tables import Table
+from orchestrator.report.text import model, with_interval
 
 
 class NotMeasured(Exception):
-    """The comparison cannot be made, and why."""
+    """Raised where the comparison cannot be made; the message is the reason."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The small model's search against ``name``'s greedy answers: ``size`` is M, ``matches`` by ratio and
-    bin, with the verifier's FLOPs and (``free``) without."""
+class LargerModelComparison:
+    """The small model's search against one larger model's greedy answers."""
 
     name: str
+    """The larger model."""
     size: float
+    """M: its FLOPs per token over the small model's."""
     matches: Sequence[Match]
+    """By ratio and bin, the verifier's FLOPs counted."""
     free: Sequence[Match]
+    """By ratio and bin, the verifier's FLOPs left out."""
 
 
 def siblings(evidence: Evidence) -> list[Option]:
-    """Every other generator's greedy single answers to the same problems, the smallest first. Raises
-    NotMeasured where there are none."""
+    """Returns the other generators' greedy single answers to the same problems, the smallest model first.
+
+    Raises NotMeasured where there are none.
+    """
     main = evidence.main
     found = [
         option
@@ -47,9 +54,12 @@ def siblings(evidence: Evidence) -> list[Option]:
     return sorted(found, key=lambda option: float(option.cost("generator_flops").mean()))
 
 
-def against_larger(evidence: Evidence) -> list[Comparison]:
-    """The compute-optimal policy (best-of-N where none was learned) against each of ``siblings`` that is
-    larger, at matched FLOPs, by bin; the largest last. Raises NotMeasured."""
+@lru_cache(maxsize=2)  # a table, a figure and a claim show it
+def against_larger(evidence: Evidence) -> Sequence[LargerModelComparison]:
+    """Compares the compute-optimal policy, or best-of-N without one, with each larger model in ``siblings``.
+
+    The largest model is last. Raises NotMeasured where a run that is needed is missing.
+    """
     others, main, difficulty = siblings(evidence), evidence.main, evidence.difficulty
     if difficulty is None or main.bins is None:
         raise NotMeasured("it needs a difficulty run, which bins the problems and tells what an answer costs")
@@ -68,14 +78,15 @@ def against_larger(evidence: Evidence) -> list[Comparison]:
             flops_matched(_curve(evidence, verifier), right, main.bins, answer=small.flops, size=size)
             for verifier in (True, False)
         )
-        found.append(Comparison(model(other.cells[0].setting["generator.model"]), size, counted, free))
+        name = model(other.cells[0].setting["generator.model"])
+        found.append(LargerModelComparison(name, size, counted, free))
     if not found:
         raise NotMeasured("the other generator is no larger")
     return found
 
 
 def matched_table(evidence: Evidence) -> Table | None:
-    """By how many points search leads, for each larger model, ratio and bin; None where it cannot be made."""
+    """Returns the lead of search in points by larger model, ratio and bin; None where it was not measured."""
     try:
         comparisons = against_larger(evidence)
     except NotMeasured:
@@ -83,13 +94,13 @@ def matched_table(evidence: Evidence) -> Table | None:
     bins = sorted({match.bin for match in comparisons[0].matches})
     rows = [
         [
-            f"{one.name}, {one.size:.1f} ×",
+            f"{comparison.name}, {comparison.size:.1f} ×",
             f"{ratio:g}",
             verifier,
             *(_lead(match) for b in bins for match in matches if (match.ratio, match.bin) == (ratio, b)),
         ]
-        for one in comparisons
-        for verifier, matches in (("counted", one.matches), ("left out", one.free))
+        for comparison in comparisons
+        for verifier, matches in (("counted", comparison.matches), ("left out", comparison.free))
         for ratio in sorted({match.ratio for match in matches})
     ]
     return Table(
@@ -104,13 +115,11 @@ def matched_table(evidence: Evidence) -> Table | None:
 
 def _lead(match: Match) -> str:
     mark = {"measured": "", "below": " ↓", "beyond": " ↑"}[match.reach]
-    value, low, high = (
-        f"{100 * x:.0f}" for x in (match.difference.value, match.difference.low, match.difference.high)
-    )
-    return f"{value} [{low}, {high}]{mark}"
+    return with_interval(match.difference, ".0f", scale=100) + mark
 
 
 def _curve(evidence: Evidence, verifier: bool) -> Curve:
+    """Returns the curve of the policy, or of best-of-N without one."""
     if evidence.fit is None:
         return Curve.of(evidence.main.named("best_of_n"), evidence.rule, verifier=verifier)
     estimate = None

@@ -1,4 +1,4 @@
-"""``ttc report EXPERIMENT``: one self-contained page of what an experiment's runs say, kept in MLflow."""
+"""Renders the report of an experiment as one self-contained HTML page (``ttc report``)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TABLES: Mapping[str, Callable[[Evidence], Table | None]] = {
     "fits": fits_table,
     "policy": policy_table,
 }
-"""The page's tables in their order; None from one that there is no data for."""
+"""The tables in the page's order, by their name in ``ttc report --table``. One without data returns None."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of the page, as SVG."""
+    """A figure of the page as SVG. The other fields are as for ``figures.Picture``."""
 
     name: str
     title: str
@@ -43,21 +43,29 @@ class Drawn:
 
     @property
     def uri(self) -> str:
+        """The figure as a ``data:`` URI."""
         return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
 
 
 def draw(evidence: Evidence, price: float) -> tuple[list[Drawn], list[str]]:
-    """The figures that there is data for, and why the others are not there. ``price``: of an
-    accelerator-hour."""
+    """Draws the figures that there is data for; returns them and the reasons for the others.
+
+    ``price`` is that of an accelerator-hour.
+    """
     from orchestrator.report.figures import pictures
     from orchestrator.report.style import svg
 
     found, absent = pictures(evidence, price)
-    return [Drawn(each.name, each.title, each.caption, svg(each.figure)) for each in found], absent
+    return [
+        Drawn(picture.name, picture.title, picture.caption, svg(picture.figure)) for picture in found
+    ], absent
 
 
 def page(evidence: Evidence, drawn: Sequence[Drawn], absent: Sequence[str]) -> str:
-    """The report as HTML that needs no other file. ``absent``: figures that could not be drawn, and why."""
+    """Returns the report as HTML that needs no other file.
+
+    ``absent`` are the figures that could not be drawn, each with the reason.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     absent = [*absent, *evidence.left_out]

@@ -1,4 +1,4 @@
-"""The figure of latency and cost: which strategy at which budget no other beats in both."""
+"""The figure of latency and cost, with the front of options that no other option beats."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from orchestrator.analysis.cells import Cell, Option
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.style import INK, Absent, canvas, colour, marker, percent_axis
-from orchestrator.report.tables import name
+from orchestrator.report.text import name
 
 
 def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
+    """Draws accuracy against latency and against cost. Raises Absent with fewer than two timed options."""
+
     def known(cell: Cell) -> bool:
         return bool(np.isfinite(cell.latency).all()) and bool(np.isfinite(cell.seconds))
 
@@ -38,6 +41,8 @@ def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
     for axes, measure, label in measured:
         _front(axes, timed, [measure(option) for option in timed], evidence.rule)
         axes.set_xscale("log", base=2)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low * (low / high) ** 0.15, high)  # room for the name left of the first point
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}"))
         axes.set_xlabel(label)
@@ -55,7 +60,7 @@ def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
 
 
 def accelerators(cell: Cell, resource: str) -> float:
-    """What the replicas of a run's pools hold: ``num_gpus`` or ``num_cpus``."""
+    """Returns how much of a resource (``num_gpus`` or ``num_cpus``) the replicas of a run's pools hold."""
     held = 0.0
     for pool in ("generator", "verifier", *(["reviser"] if cell.strategy["name"] == "revisions" else [])):
         section = cell.config.get(pool) or {}
@@ -65,7 +70,7 @@ def accelerators(cell: Cell, resource: str) -> float:
 
 
 def front(x: Sequence[float], y: Sequence[float]) -> list[int]:
-    """The points that no other beats: none has less ``x`` and at least as much ``y``; by x."""
+    """Returns the indices of the points that no other beats (no more ``x`` and no less ``y``), by x."""
     kept: list[int] = []
     for i in sorted(range(len(x)), key=lambda i: (x[i], -y[i])):
         if not kept or y[i] > y[kept[-1]]:
@@ -83,7 +88,7 @@ def _front(axes: Axes, options: Sequence[Option], x: Sequence[float], rule: str)
     axes.plot([x[i] for i in best], [y[i] for i in best], color=INK, lw=0.9, zorder=1, drawstyle="steps-post")
     last = -np.inf
     spread = (max(y) - min(y)) or 1.0
-    for i in best:  # they rise, and above and left of them is nothing
+    for i in best:  # these points rise, and nothing is above and left of them, so names fit there
         if y[i] > last + 0.05 * spread:
             axes.annotate(
                 name(options[i]), (x[i], y[i]), (-5, 4), textcoords="offset points", ha="right", fontsize=7.5

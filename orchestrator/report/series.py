@@ -1,4 +1,4 @@
-"""Options as curves: a strategy with its parameters fixed, over what it was given to spend."""
+"""Options as curves: one strategy with fixed parameters, over its sizes and budgets."""
 
 from __future__ import annotations
 
@@ -8,41 +8,52 @@ from functools import cache
 
 import numpy as np
 
-from orchestrator.analysis.cells import ADAPTIVE, Option, short, shown
+from orchestrator.analysis.cells import ADAPTIVE
 from orchestrator.analysis.estimators import Floats
-from orchestrator.analysis.fits import LogLinear, accuracy_fit
+from orchestrator.analysis.options import Option, short, shown
+from orchestrator.analysis.scaling_laws import LogLinear, accuracy_fit
 from orchestrator.report.evidence import UNIFORM, Group, allocation_of
 
 SIZES = ("name", "n", "policy")
-"""Keys of a strategy section that do not tell one curve from another."""
+"""Keys of a strategy that vary along a curve."""
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """A curve. ``variant``: its number among those of its strategy."""
+    """The options of one strategy and its fixed parameters."""
 
     label: str
+    """The strategy, with the parameters in which its curves differ."""
     strategy: str
     variant: int
+    """Number of the curve among those of its strategy, from 0."""
     options: Sequence[Option]
+    """By mean FLOPs per problem."""
 
     @property
     def flops(self) -> Floats:
-        """Charged a problem, ascending, one entry an option."""
+        """Mean FLOPs charged per problem, ascending, ``float64[options]``."""
         return np.array([option.cost().mean() for option in self.options])
 
     def fit(self, rule: str) -> LogLinear | None:
-        """Accuracy against log FLOPs, with errors over problems; None for one point."""
-        if len(set(self.flops)) < 2:
-            return None
-        costs = [option.cost() for option in self.options]
-        return accuracy_fit(costs, [option.correct(rule) for option in self.options])
+        """Returns the fitted law of accuracy against FLOPs; None with fewer than two points."""
+        return _law(self, rule)
+
+
+@cache  # a table and a figure show it
+def _law(curve: Series, rule: str) -> LogLinear | None:
+    if len(set(curve.flops)) < 2:
+        return None
+    costs = [option.cost() for option in curve.options]
+    return accuracy_fit(costs, [option.correct(rule) for option in curve.options])
 
 
 @cache
 def series(group: Group) -> Sequence[Series]:
-    """The curves of a group, best-of-N first. Revisions are one curve: of each ``n`` the chains whose
-    length is closest to as many as there are of them, the longer of two."""
+    """Returns the curves of a group, best-of-N first.
+
+    Revisions are one curve: at each ``n``, the chain length that is closest to the number of chains.
+    """
     found: dict[tuple[str, str, str, str], list[Option]] = {}
     for option in _balanced(group.options):
         strategy = option.strategy
@@ -90,25 +101,26 @@ def _imbalance(option: Option) -> tuple[float, int]:
 
 
 def log_ratio(option: Option) -> float:
-    """log2 of the sequential : parallel ratio of revisions: attempts in a chain over chains."""
+    """Returns log2 of the sequential : parallel ratio of revisions: chain length over number of chains."""
     n, length = option.strategy["n"], option.strategy["length"]
     return float(np.log2(length / (n / length)))
 
 
 def _labels(curves: Sequence[Sequence[Option]]) -> list[str]:
-    """The strategy, and of its parameters, reviser and allocation what tells its curves apart."""
+    """Returns the strategy's name with the parameters, reviser and allocation in which its curves differ."""
     firsts = [curve[0] for curve in curves]
-    own = [{**option.strategy, **option.cells[0].extras} for option in firsts]
-    keys = {key for each in own for key in each if key not in (*SIZES, "allocation.name")}
-    told = [
-        key
-        for key in sorted(keys)
-        if len({repr(each.get(key)) for each in own if key not in ADAPTIVE or each.get(key) is not None}) > 1
-    ]
+    configured = [{**option.strategy, **option.cells[0].extras} for option in firsts]
+    keys = {key for values in configured for key in values if key not in (*SIZES, "allocation.name")}
+
+    def differs(key: str) -> bool:
+        values = [found.get(key) for found in configured]
+        return len({repr(value) for value in values if key not in ADAPTIVE or value is not None}) > 1
+
+    told = [key for key in sorted(keys) if differs(key)]
     labels = []
-    for option, each in zip(firsts, own, strict=True):
+    for option, values in zip(firsts, configured, strict=True):
         words = [str(option.strategy["name"]).rpartition("/")[2].replace("_", " ")]
-        words += [f"{short(key)}={shown(each[key])}" for key in told if each.get(key) is not None]
+        words += [f"{short(key)}={shown(values[key])}" for key in told if values.get(key) is not None]
         words += [allocation_of(option)] if allocation_of(option) != UNIFORM else []
         labels.append(" ".join(words))
     return labels

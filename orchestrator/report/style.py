@@ -1,5 +1,4 @@
-"""How every figure looks: one palette safe for colour-blind readers, a strategy's colour the same in all,
-names beside the curves instead of a legend."""
+"""The style of all figures: one colour per strategy, safe for colour-blind readers; names beside curves."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from orchestrator.analysis.estimators import Estimate
-from orchestrator.report.tables import si
+from orchestrator.report.text import si
 
 INK, QUIET = "#222222", "#6b7280"
 COLOURS = {
@@ -31,11 +30,11 @@ COLOURS = {
     "budget_forcing": "#999933",
     "early_rejection": "#117733",
 }
-"""After Okabe & Ito (2008) and Tol (2021). Best-of-N, which all are compared with, is grey."""
+"""Colours after Okabe & Ito (2008) and Tol (2021). Best-of-N, the baseline, is grey."""
 MARKERS = dict(zip(COLOURS, "o*svD^PXhd<", strict=True))
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 SHADES = ("#08306b", "#2171b5", "#41a0a8", "#c08a2b", "#a03a12")
-"""Of difficulty bins, the easiest first."""
+"""Colours of difficulty bins, the easiest first."""
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -65,29 +64,30 @@ RC: dict[Any, Any] = {
 
 
 def colour(strategy: str) -> str:
-    """A strategy's colour; one of a user's own is slate."""
+    """Returns a strategy's colour; a user's own strategy is slate."""
     return COLOURS.get(strategy, "#4b5a78")
 
 
 def marker(strategy: str) -> str:
+    """Returns a strategy's marker; a user's own strategy has a pentagon."""
     return MARKERS.get(strategy, "p")
 
 
 def canvas(
     columns: int = 1, *, rows: int = 1, width: float = 7.4, height: float = 4.2, **how: Any
 ) -> tuple[Figure, Any]:
-    """A figure and its axes, row after row; inches."""
+    """Returns a figure of this size in inches, and its axes row after row."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **how).ravel()
 
 
 def styled() -> AbstractContextManager[None]:
-    """Figures that are drawn within have the style."""
+    """Returns a context in which figures are drawn in the style."""
     return matplotlib.rc_context(RC)
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG, its letters as shapes: it looks the same wherever it is opened."""
+    """Returns the figure as SVG with letters as shapes, so that it looks the same everywhere."""
     out = io.StringIO()
     with styled():
         figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.05)
@@ -95,7 +95,7 @@ def svg(figure: Figure) -> str:
 
 
 def flops_axis(axes: Axes, ticks: int = 7, label: str = "FLOPs charged a problem") -> None:
-    """A base-2 logarithm with about as many ticks, each some doublings of a round number."""
+    """Makes the x axis logarithmic with about ``ticks`` ticks, each a power of 2 times a power of 10."""
     axes.set_xscale("log", base=2)
     low, high = np.log2(axes.get_xlim())
     step = max(1, int(np.ceil((high - low) / ticks)))
@@ -107,15 +107,18 @@ def flops_axis(axes: Axes, ticks: int = 7, label: str = "FLOPs charged a problem
     axes.set_xlabel(label)
 
 
-def percent_axis(axes: Axes, label: str) -> None:
+def percent_axis(axes: Axes, label: str, unit: str = "%") -> None:
+    """Shows the y axis, whose values are shares, times 100."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    axes.set_ylabel(f"{label}, %")
+    axes.set_ylabel(f"{label}, {unit}")
 
 
 def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8.5) -> None:
-    """Names right of the axes for curves that end at (x, y) with (name, colour), moved apart where they
-    would overlap. The axes' limits must not change afterwards."""
+    """Writes the names of curves right of the axes, apart where they would overlap.
+
+    ``ends`` are (x, y, name, colour) of each curve's last point. The axes' limits must not change afterwards.
+    """
     if not ends:
         return
     low, high = axes.get_ylim()
@@ -151,7 +154,7 @@ def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: f
 
 
 class Absent(Exception):
-    """A figure cannot be drawn, and why."""
+    """Raised where a figure cannot be drawn; the message is the reason."""
 
 
 def intervals(
@@ -163,7 +166,7 @@ def intervals(
     dash: object,
     label: str | None = None,
 ) -> None:
-    """A curve through estimates, each with its interval."""
+    """Draws a curve through estimates, each with its interval."""
     values = np.array([e.value for e in estimates])
     below, above = values - [e.low for e in estimates], [e.high for e in estimates] - values
     drawn = axes.errorbar(

@@ -1,39 +1,52 @@
-"""The tables of a report: words in rows, for a page or for a terminal."""
+"""The tables of a report, for the page and for ``ttc report --table``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from orchestrator.allocation.policy import SAMPLES, known_as
-from orchestrator.analysis.cells import Cell, Option, short, shown
+from orchestrator.allocation.policy import SAMPLES
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.cross_validation import Outcomes
 from orchestrator.analysis.difficulty import BINS
 from orchestrator.analysis.estimators import Estimate, mean_over_problems
-from orchestrator.analysis.fits import Coefficient
-from orchestrator.analysis.validation import Outcomes, Saving, savings
+from orchestrator.analysis.options import Option, short
+from orchestrator.analysis.savings import Saving, savings
+from orchestrator.analysis.scaling_laws import Coefficient
+from orchestrator.analysis.solutions import read_answers
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
-
-MISSING = "–"
-"""What a cell of a table says that has nothing to say."""
+from orchestrator.report.text import (
+    MISSING,
+    budget,
+    lower_bound,
+    name,
+    percent,
+    setting,
+    si,
+    with_interval,
+    words,
+)
 
 
 @dataclass(frozen=True)
 class Table:
-    """``columns`` and rows of as many words; the first ``names`` of them are no numbers."""
+    """A table of text."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    """As many entries each as there are columns."""
     names: int = 1
+    """Number of leading columns that are names; the others are numbers and right-aligned."""
     note: str = ""
+    """Text below the table."""
 
 
 def markdown(table: Table) -> str:
-    """As GitHub's Markdown, aligned to be read as it stands."""
+    """Returns a table as GitHub Markdown with aligned columns."""
     rows = [[_escaped(word) for word in row] for row in (table.columns, *table.rows)]
     widths = [max(3, *(len(word) for word in column)) for column in zip(*rows, strict=True)]
 
@@ -54,8 +67,10 @@ def _escaped(word: str) -> str:
 
 
 def accuracy_table(evidence: Evidence) -> Table:
-    """Accuracy by strategy, budget and difficulty bin, in % with half its 95 % interval: of every group that
-    has the main one's problems, told by its models where there are several."""
+    """Returns accuracy by strategy, budget and difficulty bin, in % with half the width of its 95 % interval.
+
+    It covers every group with the main group's problems; the columns name the models where they differ.
+    """
     main = evidence.main
     groups = [group for group in evidence.groups if group.problems == main.problems]
     told = apart(groups)
@@ -81,7 +96,7 @@ def accuracy_table(evidence: Evidence) -> Table:
         ],
         rows,
         2 + len(told),
-        f"{len(main.problems)} problems, {_range(seeds)} seeds. ± is half of the 95 % interval of a "
+        f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. ± is half of the 95 % interval of a "
         "bootstrap over problems of their means over seeds; it is 0 where all problems agree. Budget and "
         "FLOPs are for one problem. "
         + ("Bin 1 is the easiest fifth by pass@1." if bins else "No difficulty run: no bins."),
@@ -89,13 +104,13 @@ def accuracy_table(evidence: Evidence) -> Table:
 
 
 def _model_and_rule(key: str, group: Group, rule: str, usual: str) -> str:
-    """A group's model, and how it decides where that is not as the others do."""
-    word = _shown(group.models[key])
+    """Returns a group's value of ``key``, and its selection rule beside a verifier that has another rule."""
+    word = setting(group.models[key])
     return f"{word} ({rule})" if key == "verifier.model" and rule != usual else word
 
 
 def search_table(evidence: Evidence) -> Table:
-    """What each search found and what it was charged, a problem."""
+    """Returns what each option's searches found and were charged, per problem."""
     rows = []
     for option in in_order(evidence.main):
         distinct = np.mean([distinct_answers(cell) for cell in option.cells])
@@ -123,7 +138,7 @@ def search_table(evidence: Evidence) -> Table:
 
 
 def runs_table(evidence: Evidence) -> Table:
-    """What was run: a row for each combination of models, told by all that differs between them."""
+    """Returns the runs, one row per group, with every key of the setting in which groups differ."""
     always = ("generator.model", "generator.temperature", "verifier.model")
     told = [*always, *(key for key in apart(evidence.groups) if key not in always)]
     rows = []
@@ -132,7 +147,7 @@ def runs_table(evidence: Evidence) -> Table:
         budgets = sorted({option.budget for option in group.options})
         rows.append(
             [
-                *(_shown(group.models[key]) for key in told),
+                *(setting(group.models[key]) for key in told),
                 ", ".join(sorted({option.strategy["name"] for option in group.options})),
                 f"{len(group.problems):,}",
                 ", ".join(map(str, sorted({cell.seed for cell in cells}))),
@@ -153,7 +168,7 @@ def runs_table(evidence: Evidence) -> Table:
 
 
 def fits_table(evidence: Evidence) -> Table | None:
-    """Accuracy against FLOPs as a line in log2 FLOPs, strategy by strategy."""
+    """Returns the fitted laws of accuracy against FLOPs, one row per curve; None where no curve has one."""
     rows = []
     for curve in series(evidence.main):
         fit = curve.fit(evidence.rule)
@@ -181,7 +196,7 @@ def _percent(coefficient: Coefficient) -> str:
 
 
 def savings_table(evidence: Evidence) -> Table | None:
-    """What every other curve saves against best-of-N at equal accuracy, at each of its N."""
+    """Returns the FLOPs that each curve saves against best-of-N at equal accuracy; None without a curve."""
     group, rule = evidence.main, evidence.rule
     baseline = Outcomes.of(list(group.by_n(SAMPLES).values()), rule)
     rows = []
@@ -206,8 +221,8 @@ def savings_table(evidence: Evidence) -> Table | None:
         ["strategy", *columns],
         rows,
         1,
-        "More than 1: fewer FLOPs than best-of-N. Along each strategy's curve, interpolated in log FLOPs; in "
-        "brackets 95 % of a paired bootstrap over problems, where 0 is that the accuracy was not reached. "
+        "More than 1: fewer FLOPs than best-of-N. Read along each strategy's curve, interpolated in log FLOPs; in "
+        "brackets 95 % of a paired bootstrap over problems, in which 0 means that the accuracy is not reached. "
         "≥: its cheapest point is already as accurate. –: not reached. The difficulty estimate of a policy "
         "is charged.",
     )
@@ -216,13 +231,11 @@ def savings_table(evidence: Evidence) -> Table | None:
 def _factor(saving: Saving) -> str:
     if saving.flops is None:
         return MISSING
-    factor = saving.factor
-    at_least = "≥ " if saving.at_least else ""
-    return f"{at_least}{factor.value:.2f} [{factor.low:.2f}, {factor.high:.2f}]"
+    return lower_bound(with_interval(saving.factor), saving.at_least)
 
 
 def policy_table(evidence: Evidence) -> Table | None:
-    """The learned policy: what each bin runs at each budget."""
+    """Returns the learned policy: the strategy of each bin at each budget. None where none was learned."""
     if evidence.fit is None:
         return None
     policy = evidence.fit.policy
@@ -240,7 +253,7 @@ def policy_table(evidence: Evidence) -> Table | None:
 
 
 def in_order(group: Group) -> list[Option]:
-    """By strategy, then by what it may spend."""
+    """Returns a group's options by strategy, best-of-N first, then by budget."""
     return sorted(group.options, key=lambda option: (_family(option), option.budget, option.label))
 
 
@@ -248,65 +261,16 @@ def _family(option: Option) -> tuple[bool, str, str]:
     return option.strategy["name"] != "best_of_n", option.strategy["name"], allocation_of(option)
 
 
-def name(option: Option) -> str:
-    """The strategy, its parameters, and its allocation where that is not the uniform one."""
-    allocation = allocation_of(option)
-    return option.label if allocation == UNIFORM else f"{option.label}, {allocation}"
-
-
-def budget(option: Option) -> str:
-    """What was asked for, a problem."""
-    generations = (option.cells[0].config.get("budget") or {}).get("generations")
-    return si(option.budget) + (f" ({generations} generations)" if generations is not None else "")
-
-
 def covered(option: Option) -> Estimate:
     return mean_over_problems(option.covered)
 
 
 def distinct_answers(cell: Cell) -> float:
-    """Different answers a problem, on average; NaN where the solutions are not stored."""
-    import pyarrow.parquet as pq
-
+    """Returns the mean number of different answers per problem; NaN where the solutions are not stored."""
     if cell.results is None:
         return float("nan")
-    column = pq.ParquetFile(cell.results).read(columns=["solutions.list.element.answer"])["solutions"]
-    found = [{each["answer"] for each in row or ()} - {None} for row in column.to_pylist()]
+    found = [set(answers) - {None} for answers in read_answers(cell.results)]
     return sum(map(len, found)) / len(found)
-
-
-def words(strategy: Any) -> str:
-    """A strategy and all its parameters."""
-    return " ".join([str(strategy["name"]), *(f"{k}={v}" for k, v in strategy.items() if k != "name")])
-
-
-def group_words(group: Group, groups: Sequence[Group], name: str = "verifier.model") -> str:
-    """A group by one of its models, and by whatever else tells it from the other groups."""
-    models = ("generator.model", "verifier.model")
-    others = [key for key in apart(groups) if key not in models and group.models[key] is not None]
-    return " ".join([model(group.models[name]), *(f"{short(k)}={shown(group.models[k])}" for k in others)])
-
-
-def _shown(value: Any) -> str:
-    return MISSING if value is None else shown(value)
-
-
-def model(name: Any) -> str:
-    """A model by what it is known as: a directory by its last part."""
-    return MISSING if name is None else known_as(str(name))
-
-
-def percent(estimate: Estimate) -> str:
-    half = (estimate.high - estimate.low) / 2
-    return f"{100 * estimate.value:.1f} ± {100 * half:.1f}"
-
-
-def si(flops: float) -> str:
-    """FLOPs in words: 1.2e+09 as 1.2 G."""
-    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if flops >= 0.9995 * size:
-            return f"{flops / size:.3g} {prefix}"
-    return f"{flops:.3g}"
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""From what was measured to a verdict: an interval decides, never a bare comparison of means."""
+"""Verdicts on claims: the ends of an interval decide, never a comparison of means."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from orchestrator.analysis.estimators import CONFIDENCE, Estimate, Floats, interval, resamples
+from orchestrator.analysis.estimators import Estimate
+from orchestrator.report.text import with_interval
 
 Verdict = Literal["holds", "does not hold", "not decided", "not tested"]
 
 SLACK = 0.02
-"""By how much, in accuracy, less is still "no less": the margin of a non-inferiority test."""
+"""Margin of the non-inferiority tests, in accuracy: so much less is still "no less"."""
 SAME = 0.05
-"""How far apart, in accuracy, two things may be and still be called equal or level."""
+"""Margin of the equivalence tests, in accuracy: two values this far apart are still equal."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a claim says, and what was measured of it: a number with its 95 % interval and the
-    ``test`` that it was put to, or ``why`` it was not tested."""
+    """One statement of a claim, with its measurement and its verdict."""
 
     what: str
+    """Name of the measured quantity."""
     verdict: Verdict
     estimate: Estimate | None = None
+    """Measured value with its 95 % interval; None where it was not tested."""
     test: str = ""
+    """Condition that the value has to meet, in words."""
     why: str = ""
+    """Reason why it was not tested."""
     points: bool = True
-    """Whether the estimate is in accuracy, which is written in percentage points."""
+    """True where the estimate is an accuracy, which is shown in percentage points."""
 
     def __str__(self) -> str:
         if self.estimate is None:
             return f"{self.what}: {self.why}"
-        scale, form, unit = (100, "+.1f", " points") if self.points else (1, ".2f", "")
-        value, low, high = (
-            f"{scale * x:{form}}" for x in (self.estimate.value, self.estimate.low, self.estimate.high)
-        )
-        return f"{self.what}: {value} [{low}, {high}]{unit}; it has to be {self.test}"
+        found = with_interval(self.estimate)
+        if self.points:
+            found = f"{with_interval(self.estimate, '+.1f', scale=100)} points"
+        return f"{self.what}: {found}; it has to be {self.test}"
 
 
 def above(what: str, estimate: Estimate, bound: float = 0.0, *, points: bool = True) -> Part:
-    """Whether it is more than ``bound``: the whole interval has to be."""
+    """Tests that a value is more than ``bound``: the whole interval has to be."""
     verdict: Verdict = "not decided"
     if estimate.low > bound:
         verdict = "holds"
@@ -53,7 +53,7 @@ def above(what: str, estimate: Estimate, bound: float = 0.0, *, points: bool = T
 
 
 def at_least(what: str, estimate: Estimate) -> Part:
-    """Whether a difference is no less than 0, to within SLACK: the whole interval has to be, or not."""
+    """Tests that a difference is no less than 0, to within ``SLACK`` (non-inferiority)."""
     verdict: Verdict = "not decided"
     if estimate.low > -SLACK:
         verdict = "holds"
@@ -63,7 +63,7 @@ def at_least(what: str, estimate: Estimate) -> Part:
 
 
 def no_more(what: str, estimate: Estimate) -> Part:
-    """Whether a gain is none to speak of: at most SLACK, the whole interval."""
+    """Tests that a gain is at most ``SLACK``: the whole interval has to be."""
     verdict: Verdict = "not decided"
     if estimate.high <= SLACK:
         verdict = "holds"
@@ -75,8 +75,10 @@ def no_more(what: str, estimate: Estimate) -> Part:
 def near(
     what: str, estimate: Estimate, value: float = 0.0, margin: float = SAME, *, points: bool = True
 ) -> Part:
-    """Whether it equals ``value`` to within ``margin``: an equivalence test, so the whole interval must
-    lie inside; it does not where the whole interval lies outside."""
+    """Tests that an estimate equals ``value`` to within ``margin`` (equivalence).
+
+    It holds where the whole interval lies inside, and does not hold where the whole interval lies outside.
+    """
     verdict: Verdict = "not decided"
     if value - margin < estimate.low and estimate.high < value + margin:
         verdict = "holds"
@@ -88,12 +90,16 @@ def near(
 
 
 def untested(what: str, why: str) -> Part:
+    """Returns a part that could not be tested, with the reason."""
     return Part(what, "not tested", why=why)
 
 
 def together(parts: Sequence[Part]) -> Verdict:
-    """A claim holds if all of its parts do, and does not if one does not. Where some could not be tested
-    it is not decided."""
+    """Returns the verdict on a claim that needs all of its parts.
+
+    One part that does not hold decides it. It is not decided where some parts hold and others could not be
+    tested.
+    """
     verdicts = {part.verdict for part in parts}
     if "does not hold" in verdicts:
         return "does not hold"
@@ -103,31 +109,8 @@ def together(parts: Sequence[Part]) -> Verdict:
 
 
 def either(parts: Sequence[Part]) -> Verdict:
-    """A claim that something may happen holds if one of its parts does, and does not if none does."""
+    """Returns the verdict on a claim that needs one of its parts."""
     verdicts = {part.verdict for part in parts}
     if "holds" in verdicts:
         return "holds"
     return verdicts.pop() if len(verdicts) == 1 else "not decided"
-
-
-def over_problems(
-    values: npt.ArrayLike, inside: npt.ArrayLike | None = None, confidence: float = CONFIDENCE
-) -> Estimate:
-    """The mean of a value of each problem (a difference of two accuracies, say), over those that
-    ``inside`` selects, with the interval of a bootstrap over problems.
-
-    Where all are equal, resamples cannot tell how rare another value is; less than 3/n of the problems
-    have one (the rule of three, Hanley & Lippman-Hand 1983), and values differ by 1 at most.
-    """
-    array = np.asarray(values, dtype=float)
-    if inside is not None:
-        array = array[np.asarray(inside, dtype=bool)]
-    low, high = interval(resamples(len(array)) @ array, confidence)
-    if np.ptp(array) == 0:
-        low, high = max(-1.0, low - 3 / len(array)), min(1.0, high + 3 / len(array))
-    return Estimate(float(array.mean()), low, high)
-
-
-def of_resamples(statistic: Floats) -> Estimate:
-    """Of a statistic of all problems, first, and of their resamples, the others."""
-    return Estimate(float(statistic[0]), *interval(statistic[1:]))

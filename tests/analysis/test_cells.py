@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestrator.analysis.cells import (
-    SETTING,
-    correct_by_aggregation,
-    options,
-    read_cell,
-)
-from orchestrator.analysis.store import Experiment, load, load_directory
+from orchestrator.analysis.cells import SETTING, correct_by_aggregation
+from orchestrator.analysis.options import options
+from orchestrator.analysis.store import Experiment, load, load_directory, read_cell
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.schema import to_dict
 from orchestrator.errors import BadInput
@@ -125,13 +122,15 @@ def test_a_setting_is_every_key_that_results_depend_on():
         for k, v in keys.items()
     }
 
+    unchanged = fingerprint(config)
+
     def changed(key: str) -> bool:
         value = flat[key]
         other = not value if isinstance(value, bool) else f"{value or ''}1"
         section, _, name = key.partition(".")
-        again = lab_config("allocation.name=adaptive")
+        again = deepcopy(config)
         setattr(getattr(again, section), name, other)
-        return fingerprint(again) != fingerprint(config)
+        return fingerprint(again) != unchanged
 
     apart = ("strategy.", "budget.")
     which = {"problems.source", "problems.split", "problems.path", "problems.limit"}

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.analysis.cells import Cell, Solutions
 from orchestrator.analysis.difficulty import (
     agreement,
     estimate_flops,
@@ -20,27 +19,7 @@ from orchestrator.analysis.difficulty import (
     predicted_bins,
     thresholds,
 )
-from tests.support.stored import cell
-
-
-def difficulty(p, n=64, *, sharpness=2.0, seed=0, prompt=10, length=5) -> Cell:
-    """A difficulty cell of problems that a sample solves with chance ``p``."""
-    rng, p = np.random.default_rng(seed), np.asarray(p)
-    right = rng.random((len(p), n)) < p[:, None]
-    score = 1 / (1 + np.exp(-rng.normal(sharpness * (2 * right - 1), 1)))
-    base = cell(right.any(axis=1), 1000.0, role="difficulty")
-    costs = base.costs | {"generator_tokens": np.full(len(p), prompt + n * length)}
-    found = replace(base, costs=costs)
-    found.__dict__["solutions"] = Solutions(
-        np.repeat(np.arange(len(p)), n),
-        [str(i) for i in range(n)] * len(p),
-        [None] * right.size,
-        right.ravel(),
-        score.ravel(),
-        np.full(right.size, length),
-        [()] * right.size,
-    )
-    return found
+from tests.support.stored import difficulty
 
 
 def test_pass_at_1_is_the_share_of_correct_samples():

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.analysis.cells import Cell, Solutions, options
-from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.estimators import Estimate, mean_difference
+from orchestrator.analysis.options import options
+from orchestrator.analysis.solutions import Solutions
 from orchestrator.report.claims import CLAIMS, findings
-from orchestrator.report.evidence import Evidence, Group, gather
+from orchestrator.report.evidence import Evidence, Group
 from orchestrator.report.verdicts import (
     SAME,
     SLACK,
@@ -24,12 +26,10 @@ from orchestrator.report.verdicts import (
     either,
     near,
     no_more,
-    over_problems,
     together,
     untested,
 )
 from tests.support.stored import cell
-from tests.support.swept import sweep
 
 P = 400
 BINS = np.arange(P) * 5 // P + 1
@@ -73,7 +73,7 @@ def run(
     return made
 
 
-def evidence(*cells: Cell, others: Sequence[Sequence[Cell]] = (), difficulty: Cell | None = None) -> Evidence:
+def gathered(*cells: Cell, others: Sequence[Sequence[Cell]] = (), difficulty: Cell | None = None) -> Evidence:
     groups = [Group(group[0].models, options(group), BINS) for group in (cells, *others)]
     return Evidence("study", "weighted", groups, "no difficulty run", difficulty=difficulty)
 
@@ -98,7 +98,7 @@ def sampled(per_problem: Sequence[Sequence[tuple[str, bool, float, Sequence[floa
 
 def beams(small: float, large: float) -> Evidence:
     best = [run("best_of_n", n, right(0.5)) for n in (16, 256)]
-    return evidence(
+    return gathered(
         *best,
         run("beam_search", 16, right(small), width=4),
         run("beam_search", 256, right(large), width=4),
@@ -106,7 +106,7 @@ def beams(small: float, large: float) -> Evidence:
 
 
 def by_bin(easy: float, medium: float, hard: float) -> Evidence:
-    return evidence(
+    return gathered(
         *(run("best_of_n", n, right(0.9, 0.9, 0.5, 0.5, 0.1)) for n in (4, 64)),
         run("beam_search", 4, right(0.9, 0.9, 0.5, 0.5, 0.1), width=4),
         run("beam_search", 64, right(easy, easy, medium, medium, hard), width=4),
@@ -115,23 +115,23 @@ def by_bin(easy: float, medium: float, hard: float) -> Evidence:
 
 def lookahead(ahead: float) -> Evidence:
     beam = [run("beam_search", n, right(0.5), width=4) for n in (8, 32)]
-    return evidence(*beam, run("lookahead", 16, right(ahead), width=4, k=1))
+    return gathered(*beam, run("lookahead", 16, right(ahead), width=4, k=1))
 
 
 def aggregated(scores: Mapping[bool, Sequence[float]]) -> Evidence:
     """Two solutions a problem, one of them correct, with these step scores."""
     both = [("r", True, scores[True][-1], scores[True]), ("w", False, scores[False][-1], scores[False])]
     chosen = sampled([both] * P)
-    return evidence(run("best_of_n", 2, right(0.5), solutions=chosen))
+    return gathered(run("best_of_n", 2, right(0.5), solutions=chosen))
 
 
 def selected(weighted: float, best: float) -> Evidence:
     by_rule = {"weighted": right(weighted), "best": right(best), "majority": right(0.5)}
-    return evidence(run("best_of_n", 16, by_rule))
+    return gathered(run("best_of_n", 16, by_rule))
 
 
 def ratios(one_chain: Sequence[float], parallel: Sequence[float]) -> Evidence:
-    return evidence(
+    return gathered(
         run("revisions", 16, right(*one_chain), length=16), run("revisions", 16, right(*parallel), length=1)
     )
 
@@ -140,7 +140,7 @@ def chained(flipped: float, score: float) -> Evidence:
     """Chains of two attempts, the first correct and scored ``score``, the second wrong in this share."""
     lost = np.arange(P) < flipped * P
     chains = [[("r", True, score, ()), ("w" if x else "r", not x, 0.5, ())] for x in lost]
-    return evidence(run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2))
+    return gathered(run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2))
 
 
 def test_each_reviser_has_its_own_share_of_flips():
@@ -152,9 +152,9 @@ def test_each_reviser_has_its_own_share_of_flips():
         solutions = sampled(chains, chain=True)
         runs.append(run("revisions", 2, right(0.5), solutions=solutions, config=made, length=2))
     shares = {
-        str(p).split(":")[0]: p.estimate.value for p in findings(evidence(*runs))[6].parts if "flip" in str(p)
+        str(p).split(":")[0]: p.estimate.value for p in findings(gathered(*runs))[6].parts if "flip" in str(p)
     }
-    assert findings(evidence(*runs))[6].verdict == "holds", "for one of them"
+    assert findings(gathered(*runs))[6].verdict == "holds", "for one of them"
     assert shares == {
         "share of correct attempts that flip, careful": pytest.approx(0.1),
         "share of correct attempts that flip, hasty": pytest.approx(0.4),
@@ -162,7 +162,7 @@ def test_each_reviser_has_its_own_share_of_flips():
 
 
 def plateau(selection: float, coverage: float) -> Evidence:
-    return evidence(
+    return gathered(
         run("best_of_n", 4, right(0.5), covered=right(0.5)),
         run("best_of_n", 64, right(selection), covered=right(coverage)),
     )
@@ -172,12 +172,12 @@ def voted(few: float, many: float) -> Evidence:
     """The mode of every problem is right."""
     mode = run("best_of_n", 3, right(1.0), solutions=sampled([[("r", True, 1.0, ())] * 3] * P))
     cells = [run("best_of_n", n, right(share)) for n, share in ((4, few), (64, many))]
-    return evidence(*cells, difficulty=mode)
+    return gathered(*cells, difficulty=mode)
 
 
 def rebased(share: float) -> Evidence:
     best = [run("best_of_n", n, right(0.5)) for n in (16, 64, 256)]
-    return evidence(*best, run("rebase", 32, right(share)))
+    return gathered(*best, run("rebase", 32, right(share)))
 
 
 def flipping(strong: float, weak: float) -> Evidence:
@@ -192,7 +192,7 @@ def flipping(strong: float, weak: float) -> Evidence:
         ]
 
     other = {"model": "w", "aggregation": "last"}
-    return evidence(
+    return gathered(
         *pair(strong), others=[pair(weak, verifier=other), pair(weak, generator={"model": "larger"})]
     )
 
@@ -206,7 +206,7 @@ def allocated(accuracy: float, coverage: float) -> Evidence:
         covered=right(coverage),
         config={"allocation": {"name": "adaptive"}},
     )
-    return evidence(uniform, adaptive)
+    return gathered(uniform, adaptive)
 
 
 def verified(*gains: float) -> Evidence:
@@ -221,7 +221,7 @@ def verified(*gains: float) -> Evidence:
         ]
         for i, gain in enumerate(gains)
     ]
-    return evidence(*groups[0], others=groups[1:])
+    return gathered(*groups[0], others=groups[1:])
 
 
 CASES = [
@@ -251,8 +251,8 @@ def test_a_claim_holds_where_it_is_true_and_does_not_where_it_is_false(number, t
     assert verdict(number, false) == "does not hold"
 
 
-def test_a_policy_that_saves_much_and_one_that_saves_nothing(tmp_path):
-    found = gather(sweep(tmp_path / "swept", problems=100, seeds=1, sizes=(4, 16)))
+def test_a_policy_that_saves_much_and_one_that_saves_nothing(evidence):
+    found = evidence
     learned = found.fit
     assert learned is not None
 
@@ -295,11 +295,11 @@ def test_ground_is_lost_against_a_larger_model_as_r_and_difficulty_rise(cheap, s
         config={"generator": {"model": "larger", "temperature": 0}},
     )
     larger = replace(larger, costs={**larger.costs, "generator_tokens": np.full(P, 2)})
-    assert verdict(9, evidence(few, many, others=[[larger]], difficulty=difficulty)) == said
+    assert verdict(9, gathered(few, many, others=[[larger]], difficulty=difficulty)) == said
 
 
 def test_nothing_is_tested_without_what_it_needs():
-    found = findings(evidence(run("mcts", 4, right(0.5))))
+    found = findings(gathered(run("mcts", 4, right(0.5))))
     assert [f.number for f in found] == list(range(1, 16)) == [claim.number for claim in CLAIMS]
     assert {f.verdict for f in found} == {"not tested"}
     assert all(part.why for f in found for part in f.parts)
@@ -312,7 +312,7 @@ def test_a_chain_without_a_verifier_has_nothing_to_select_by():
     base = run("revisions", 2, right(0.5), solutions=sampled(chains, chain=True), length=2)
     made = replace(base, correct=unscored)
     made.__dict__["solutions"] = base.solutions
-    found = replace(evidence(made), rule="majority")
+    found = replace(gathered(made), rule="majority")
     share, selection = findings(found)[6].parts
     assert share.verdict == "holds"
     assert "flip, the generator: " in str(share)
@@ -324,7 +324,7 @@ def test_what_lies_in_the_noise_is_not_decided():
     by_chance = right(0.5, shift=50)
     assert (by_chance != right(0.5)).mean() > 0.5, "other problems, as many of them"
     best, beam = run("best_of_n", 16, right(0.5)), run("beam_search", 16, by_chance, width=4)
-    parts = findings(evidence(best, beam))[0].parts
+    parts = findings(gathered(best, beam))[0].parts
     assert parts[0].verdict == "not decided"
 
 
@@ -365,12 +365,12 @@ def test_the_ends_of_the_interval_decide(test, low, high, said):
 
 
 def test_problems_that_all_agree_leave_room_for_those_that_were_not_seen():
-    few, many = over_problems(np.zeros(20)), over_problems(np.zeros(2000))
+    few, many = mean_difference(np.zeros(20)), mean_difference(np.zeros(2000))
     assert (few.low, few.high) == (-0.15, 0.15)
     assert many.high < SLACK < few.high
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    found = [over_problems(rng.random(100) < 0.3) for _ in range(300)]
+    found = [mean_difference(rng.random(100) < 0.3) for _ in range(300)]
     assert 0.9 < np.mean([each.low <= 0.3 <= each.high for each in found]) <= 0.99

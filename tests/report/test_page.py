@@ -14,23 +14,12 @@ from orchestrator.report.evidence import gather
 from orchestrator.report.larger_model import against_larger, matched_table
 from orchestrator.report.page import draw, page
 from orchestrator.report.series import series
-from orchestrator.report.tables import (
-    MISSING,
-    Table,
-    accuracy_table,
-    markdown,
-    savings_table,
-    search_table,
-    si,
-)
+from orchestrator.report.tables import Table, accuracy_table, markdown, savings_table, search_table
+from orchestrator.report.text import MISSING, si
 from orchestrator.tracking.tracker import local_uri
+from tests.report.conftest import PROBLEMS
 from tests.support.stored import lab_config, store
 from tests.support.swept import search, sweep
-
-
-@pytest.fixture(scope="module")
-def evidence(tmp_path_factory):
-    return gather(sweep(tmp_path_factory.mktemp("report") / "swept", problems=40, sizes=(4, 16)))
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +60,11 @@ def test_savings_are_of_every_curve_but_best_of_n_at_each_of_its_sizes(evidence)
     assert names[0].startswith("compute-optimal policy")
     assert "best of n" not in names
     assert len(names) == len(set(names)) == len({c.label for c in series(evidence.main)} - {"best of n"}) + 1
-    factor = evidence.fit.charged["predicted"].savings[-1].factor.value
-    assert table.rows[0][-1].removeprefix("≥ ").startswith(f"{factor:.2f} [")
+    found = evidence.fit.charged["predicted"].savings
+    for word, saving in zip(table.rows[0][1:], found, strict=True):
+        expected = MISSING if saving.flops is None else f"{saving.factor.value:.2f} ["
+        assert word.removeprefix("≥ ").startswith(expected)
+    assert {saving.flops is None for saving in found} == {True, False}, "both are shown"
 
 
 def test_the_matched_table_says_what_the_bars_show(evidence):
@@ -113,9 +105,8 @@ def test_few_problems_are_reported_without_what_they_cannot_tell(tmp_path, probl
     assert "needed: 10 at least" in page(few, [], [])
 
 
-def test_the_difficulty_run_of_the_reported_problems_is_taken_whichever_came_first(tmp_path):
-    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
-    other = sweep(tmp_path / "other", problems=20, seeds=1, sizes=(4,)).difficulty
+def test_the_difficulty_run_of_the_reported_problems_is_taken_whichever_came_first(small, swept):
+    found, other = small, swept.difficulty
     assert gather(replace(found, difficulty=[*other, *found.difficulty])).main.bins is not None
     alone = gather(replace(found, difficulty=other))
     assert alone.main.bins is None
@@ -123,8 +114,8 @@ def test_the_difficulty_run_of_the_reported_problems_is_taken_whichever_came_fir
     assert page(alone, *draw(alone, 2.0))
 
 
-def test_a_verifier_that_was_only_run_under_another_allocation_breaks_no_claim(tmp_path):
-    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+def test_a_verifier_that_was_only_run_under_another_allocation_breaks_no_claim(small):
+    found = small
     cell = next(c for c in found.cells if c.strategy["name"] == "best_of_n")
     config = {**cell.config, "verifier": {"model": "another"}, "allocation": {"name": "adaptive"}}
     assert page(gather(replace(found, cells=[*found.cells, replace(cell, config=config)])), [], [])
@@ -142,11 +133,11 @@ def test_distinct_answers_are_those_of_the_solutions(evidence):
     cell = evidence.main.by_n("best_of_n")[4].cells[0]
     rows = {(row[0], row[1]): row for row in search_table(evidence).rows}
     answers = cell.solutions.answer
-    by_problem = [len(set(answers[4 * i : 4 * i + 4])) for i in range(40)]
+    by_problem = [len(set(answers[4 * i : 4 * i + 4])) for i in range(PROBLEMS)]
     other = evidence.main.by_n("best_of_n")[4].cells[1].solutions.answer
-    by_problem += [len(set(other[4 * i : 4 * i + 4])) for i in range(40)]
+    by_problem += [len(set(other[4 * i : 4 * i + 4])) for i in range(PROBLEMS)]
     (row,) = [row for key, row in rows.items() if key[0] == "best_of_n n=4"]
-    assert row[2] == f"{sum(by_problem) / 80:.1f}"
+    assert row[2] == f"{sum(by_problem) / (2 * PROBLEMS):.1f}"
 
 
 def test_the_page_needs_no_other_file_and_no_network(evidence):
@@ -181,8 +172,8 @@ def test_without_a_difficulty_run_there_are_no_bins_and_the_page_says_so(stored)
     assert "there is no difficulty run" in page(evidence, *draw(evidence, 2.0))
 
 
-def test_another_verifiers_difficulty_run_bins_the_problems_and_teaches_no_policy(tmp_path):
-    found = sweep(tmp_path / "swept", problems=40, seeds=1, sizes=(4,))
+def test_another_verifiers_difficulty_run_bins_the_problems_and_teaches_no_policy(small):
+    found = small
     weak = {**found.difficulty[0].config, "verifier": {"model": "lab/checkpoints/prm-weak"}}
     other = replace(found, difficulty=[replace(found.difficulty[0], config=weak)])
     evidence = gather(other)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import numpy as np
 from mlflow import MlflowClient
 
 from orchestrator.analysis.cells import COSTS, Cell
+from orchestrator.analysis.solutions import Solutions
 from orchestrator.config.loading import load
 from orchestrator.config.schema import Config, to_dict, to_yaml
 from orchestrator.problems.problem import Problem
@@ -19,7 +24,7 @@ from orchestrator.runs.results import summarise, write_parquet
 from orchestrator.runs.run import metrics
 from orchestrator.search.context import Usage
 from orchestrator.search.selection import RULES, Candidate
-from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracker import Tracker, local_uri
 from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import flops_budget
 
@@ -49,6 +54,34 @@ def cell(
     return Cell(
         f"r{seed}", role, config, budget, problems, {rule: right}, right, none, costs, np.ones(len(right))
     )
+
+
+def difficulty(
+    p: Sequence[float],
+    n: int = 64,
+    *,
+    sharpness: float = 2.0,
+    seed: int = 0,
+    prompt: int = 10,
+    length: int = 5,
+) -> Cell:
+    """A difficulty cell of problems that a sample solves with chance ``p``."""
+    rng = np.random.default_rng(seed)
+    right = rng.random((len(p), n)) < np.asarray(p)[:, None]
+    score = 1 / (1 + np.exp(-rng.normal(sharpness * (2 * right - 1), 1)))
+    base = cell(right.any(axis=1), 1000.0, role="difficulty")
+    costs = base.costs | {"generator_tokens": np.full(len(p), prompt + n * length)}
+    found = replace(base, costs=costs)
+    found.__dict__["solutions"] = Solutions(
+        np.repeat(np.arange(len(p)), n),
+        [str(i) for i in range(n)] * len(p),
+        [None] * right.size,
+        right.ravel(),
+        score.ravel(),
+        np.full(right.size, length),
+        [()] * right.size,
+    )
+    return found
 
 
 def solution(
@@ -93,7 +126,21 @@ def sampled(p: Sequence[float], n: int, seed: int, *, sharpness: float = 2.0) ->
 
 
 def lab_config(*overrides: str) -> Config:
+    """The lab's configuration with these overrides. Each is read once."""
+    return deepcopy(_loaded(overrides))
+
+
+@cache
+def _loaded(overrides: tuple[str, ...]) -> Config:
     return load(LAB_CONFIG, overrides)
+
+
+@cache
+def _empty_store() -> bytes:
+    """The file of an MLflow store without runs; to make its tables takes seconds."""
+    with tempfile.TemporaryDirectory() as directory:
+        MlflowClient(local_uri(Path(directory))).search_experiments()
+        return (Path(directory) / "mlflow.db").read_bytes()
 
 
 def store(
@@ -117,8 +164,9 @@ def store(
     )
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")
-    MlflowClient(uri).search_experiments()  # a new store takes its time, which is not the tracker's
     runs = directory.parent.parent
+    if uri == local_uri(runs) and not (runs / "mlflow.db").exists():
+        (runs / "mlflow.db").write_bytes(_empty_store())
     tracker = Tracker(
         runs,
         str(directory.relative_to(runs)),

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.analysis.cells import Cell, read_cell
-from orchestrator.analysis.store import Experiment
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.store import Experiment, read_cell
 from orchestrator.config.schema import to_dict
 from orchestrator.runs.controller import SearchResult
 from orchestrator.runs.results import write_parquet

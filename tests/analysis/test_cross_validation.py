@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.analysis.cross_validation import Outcomes, budget_levels, choose, cross_validate
 from orchestrator.analysis.difficulty import halves
-from orchestrator.analysis.validation import (
-    Outcomes,
-    accuracy_at,
-    budget_levels,
-    choose,
-    compare,
-    cross_validate,
-    flops_for,
-)
+from orchestrator.analysis.savings import accuracy_at, compare, flops_for
 
 PROBLEMS = 200
 BINS = np.arange(PROBLEMS) * 5 // PROBLEMS + 1

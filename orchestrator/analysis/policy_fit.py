@@ -1,4 +1,4 @@
-"""``ttc fit``: from a sweep to a policy, with what the policy is worth on problems it was not chosen on."""
+"""Learns the compute-optimal policy from a sweep, and measures it on problems that it was not chosen on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, SAMPLES, Choice, Policy, Row, known_as, same_model
-from orchestrator.analysis.cells import Cell, Option, options
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.cross_validation import (
+    Outcomes,
+    Validated,
+    budget_levels,
+    choose,
+    cross_validate,
+)
 from orchestrator.analysis.difficulty import (
     BINS,
     Agreement,
@@ -21,35 +28,32 @@ from orchestrator.analysis.difficulty import (
     thresholds,
 )
 from orchestrator.analysis.estimators import Floats, Ints
+from orchestrator.analysis.options import Option, options
+from orchestrator.analysis.savings import PolicyComparison, compare
 from orchestrator.analysis.store import Experiment
-from orchestrator.analysis.validation import (
-    Comparison,
-    Outcomes,
-    Validated,
-    budget_levels,
-    choose,
-    compare,
-    cross_validate,
-)
 from orchestrator.errors import BadInput, one_of
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What a policy is learned from: options of one setting, and the run that bins their problems."""
+    """The runs that a policy is learned from, all of one setting."""
 
     name: str
+    """Name of the experiment."""
     rule: str
+    """Selection rule by which accuracy counts."""
     options: Sequence[Option]
     difficulty: Cell
+    """The run whose samples bin the problems."""
 
     @property
     def outcomes(self) -> Outcomes:
+        """Outcomes of all options."""
         return Outcomes.of(self.options, self.rule)
 
     @property
     def baseline(self) -> Outcomes:
-        """Best-of-N at each of its sizes."""
+        """Outcomes of best-of-N at each of its sizes."""
         found = [option for option in self.options if option.strategy["name"] == SAMPLES]
         return Outcomes.of(found, self.rule)
 
@@ -60,9 +64,12 @@ def study(
     generator: str | None = None,
     verifier: str | None = None,
 ) -> Study:
-    """The cells of an experiment that a policy may choose among: of the same problems and setting (models,
-    temperature, …) as the difficulty run. ``generator`` and ``verifier`` tell which one where there are
-    several. Raises BadInput where something that is needed is missing."""
+    """Selects the cells that a policy may choose among: those with the problems and the setting (models,
+    temperature, …) of the difficulty run.
+
+    ``generator`` and ``verifier`` name the difficulty run's models where there are several such runs. Raises
+    BadInput where a run that is needed is missing.
+    """
     runs = experiment.difficulty
     for name, asked in (("generator", generator), ("verifier", verifier)):
         runs = [cell for cell in runs if asked is None or same_model(cell.setting[f"{name}.model"], asked)]
@@ -96,20 +103,25 @@ def study(
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """The policy, and by ``oracle`` and ``predicted`` bins: what was measured in cross-validation, and
-    how that compares with best-of-N, the estimate's FLOPs ``charged`` or not."""
+    """A policy with its measured worth. The keys of the mappings are ``oracle`` and ``predicted`` bins."""
 
     policy: Policy
+    """Learned on all problems."""
     agreement: Agreement
     validated: Mapping[str, Validated]
-    charged: Mapping[str, Comparison]
-    uncharged: Mapping[str, Comparison]
+    """Cross-validated accuracy and FLOPs."""
+    charged: Mapping[str, PolicyComparison]
+    """Comparison with best-of-N, the difficulty estimate's FLOPs charged."""
+    uncharged: Mapping[str, PolicyComparison]
+    """Comparison with best-of-N, the difficulty estimate's FLOPs not charged."""
 
 
 def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -> Fit:
-    """Learn the policy that bins by ``samples`` samples. ``margin``: see ``choose``; ``seed`` halves the
-    problems. Oracle bins are estimated by all samples of the difficulty run, and charged for them.
-    Raises BadInput where a problem has fewer samples."""
+    """Learns the policy that bins problems by ``samples`` samples each.
+
+    ``margin`` is as for ``choose``; ``seed`` splits the problems into halves. Oracle bins use all samples of
+    the difficulty run and are charged for them. Raises BadInput where a problem has fewer samples.
+    """
     cell, outcomes = study.difficulty, study.outcomes
     try:
         scores = mean_final_score(cell, samples)
@@ -152,13 +164,13 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
         policy,
         agreement(cell, samples, seed=seed),
         validated,
-        {name: compare(each, study.baseline, charged=True) for name, each in validated.items()},
-        {name: compare(each, study.baseline, charged=False) for name, each in validated.items()},
+        {bins: compare(found, study.baseline, charged=True) for bins, found in validated.items()},
+        {bins: compare(found, study.baseline, charged=False) for bins, found in validated.items()},
     )
 
 
 def _choice(study: Study, outcomes: Outcomes, index: int, inside: np.ndarray) -> Choice:
-    """What was chosen for the problems ``inside`` a bin, and how it did there (NaN for an empty bin)."""
+    """Returns the choice for the problems ``inside`` a bin, with its outcome there (NaN for an empty bin)."""
     count = int(inside.sum())
     return Choice(
         study.options[index].strategy,

@@ -1,7 +1,7 @@
-"""Scaling laws of test-time compute, each coefficient with its standard error (PAPER §3).
+"""Scaling laws of test-time compute, each coefficient with its standard error.
 
-accuracy    acc = α + β · log2 C up to a plateau, C in FLOPs a problem
-coverage    log c = a · k^b with a, b < 0 (Brown et al. 2024, Large Language Monkeys)
+accuracy    acc = α + β · log2 C up to a plateau, C in FLOPs per problem
+coverage    log c = a · k^b with a, b < 0, k samples per problem (Brown et al. 2024, "Large Language Monkeys")
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy.typing as npt
 from orchestrator.analysis.estimators import Floats, coverage_curve, resamples
 
 GRID = 400
-"""Places where a plateau may begin, over the range of log2 C that was measured."""
+"""Number of places where a plateau may begin, over the measured range of log2 C."""
 FITS = 300
-"""Resamples of the problems, for standard errors."""
+"""Number of bootstrap resamples for standard errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """A fitted value and its standard error; NaN where there are too few points to tell."""
+    """A fitted value and its standard error, which is NaN where there are too few points."""
 
     value: float
     error: float
@@ -30,23 +30,27 @@ class Coefficient:
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """Where accuracy stops rising: log2 of the FLOPs a problem, and the accuracy from there on."""
+    """The point from which accuracy no longer rises."""
 
     log2_flops: Coefficient
+    """log2 of the FLOPs per problem."""
     accuracy: Coefficient
+    """Accuracy from there on."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLinear:
-    """acc = α + β · log2 C, up to the plateau if one was found. ``residual``: root mean square."""
+    """acc = α + β · log2 C, up to the plateau."""
 
     alpha: Coefficient
     beta: Coefficient
     plateau: Plateau | None
+    """None where a line without a plateau explains the points better."""
     residual: float
+    """Root mean square of the residuals, in accuracy."""
 
     def __call__(self, flops: npt.ArrayLike) -> Floats:
-        """The fitted accuracy at these FLOPs a problem."""
+        """Returns the fitted accuracy at these FLOPs per problem."""
         x = np.log2(np.asarray(flops, dtype=float))
         if self.plateau is not None:
             x = np.minimum(x, self.plateau.log2_flops.value)
@@ -60,21 +64,22 @@ class PowerLaw:
     a: Coefficient
     b: Coefficient
     residual: float
+    """Root mean square of the residuals, in coverage."""
 
     def __call__(self, k: npt.ArrayLike) -> Floats:
-        """The fitted coverage with ``k`` samples a problem."""
+        """Returns the fitted coverage of ``k`` samples per problem."""
         return np.exp(self.a.value * np.asarray(k, dtype=float) ** self.b.value)
 
 
 def log_linear(
     flops: npt.ArrayLike, accuracy: npt.ArrayLike, errors: npt.ArrayLike | None = None
 ) -> LogLinear:
-    """Least squares of accuracy on log2 FLOPs, by a line and by a line that turns level; the one of the
-    lower Bayesian information criterion (Schwarz 1978). A plateau needs two points on it and two before.
+    """Fits accuracy to log2 FLOPs by least squares, with a plateau or without.
 
-    ``errors``: standard errors of the points, if they are known and independent; else the scatter tells.
-    Standard errors of the line that turns are those of segmented regression (Muggeo 2003). Raises
-    ValueError with fewer than two different FLOPs.
+    The model with the lower Bayesian information criterion counts (Schwarz 1978). A plateau needs two points
+    on it and two before it. ``errors`` are the points' standard errors where they are known and independent;
+    otherwise they are estimated from the scatter. Standard errors of a line with a plateau are those of
+    segmented regression (Muggeo 2003). Raises ValueError with fewer than two different FLOPs.
     """
     x, y = np.log2(np.asarray(flops, dtype=float)), np.asarray(accuracy, dtype=float)
     if len(np.unique(x)) < 2:
@@ -91,9 +96,11 @@ def log_linear(
 
 
 def accuracy_fit(flops: npt.ArrayLike, correct: npt.ArrayLike, seed: int = 0) -> LogLinear:
-    """``log_linear`` through the means of (points, problems) arrays: FLOPs charged and correctness.
-    Points share their problems, so standard errors are from a seeded bootstrap over problems, with or
-    without the plateau as the means have it."""
+    """Fits ``log_linear`` to the means of FLOPs charged and correctness, each ``float64[points, problems]``.
+
+    The points share their problems, so standard errors come from a seeded bootstrap over problems. Every
+    resample has a plateau if the means have one.
+    """
     spent, right = np.asarray(flops, dtype=float), np.asarray(correct, dtype=float)
     fit = log_linear(spent.mean(axis=1), right.mean(axis=1))
     drawn: list[list[float]] = []
@@ -119,21 +126,23 @@ def accuracy_fit(flops: npt.ArrayLike, correct: npt.ArrayLike, seed: int = 0) ->
 
 
 def power_law(k: npt.ArrayLike, coverage: npt.ArrayLike, errors: npt.ArrayLike | None = None) -> PowerLaw:
-    """Least squares of c = exp(a · k^b). ``errors`` as for ``log_linear``. Raises ValueError unless two
-    points at least lie strictly between 0 and 1."""
+    """Fits c = exp(a · k^b) by least squares. ``errors`` is as for ``log_linear``.
+
+    Raises ValueError where fewer than two points lie strictly between 0 and 1, or the fit does not converge.
+    """
     from scipy.optimize import curve_fit
 
     x, y = np.asarray(k, dtype=float), np.asarray(coverage, dtype=float)
     inside = (y > 0) & (y < 1)
     if inside.sum() < 2:
         raise ValueError("a coverage law needs two points strictly between 0 and 1 at least")
-    # Where it starts from: log(−log c) is linear in log k.
+    # log(−log c) is linear in log k, which gives the start of the search.
     b, log_a = np.polyfit(np.log(x[inside]), np.log(-np.log(y[inside])), 1)
     few = len(x) < 3 and errors is None
-    if few:  # exactly determined
+    if few:  # the start solves it exactly
         (a, b), covariance = (-np.exp(log_a), b), np.full((2, 2), np.nan)
     else:
-        with np.errstate(over="ignore"):  # an exponent tried on the way may be absurd: that is a bad fit
+        with np.errstate(over="ignore"):  # an exponent tried on the way may overflow: that is a bad fit
             try:
                 (a, b), covariance = curve_fit(
                     lambda x, a, b: np.exp(a * x**b),
@@ -143,8 +152,8 @@ def power_law(k: npt.ArrayLike, coverage: npt.ArrayLike, errors: npt.ArrayLike |
                     sigma=errors,
                     absolute_sigma=errors is not None,
                 )
-            except RuntimeError as endless:  # it came to no end
-                raise ValueError(f"no coverage law fits these points ({endless})") from endless
+            except RuntimeError as failure:  # no convergence
+                raise ValueError(f"no coverage law fits these points ({failure})") from failure
     residual = np.sqrt(np.mean((y - np.exp(a * x**b)) ** 2))
     error = np.sqrt(np.diag(covariance))
     return PowerLaw(
@@ -153,9 +162,12 @@ def power_law(k: npt.ArrayLike, coverage: npt.ArrayLike, errors: npt.ArrayLike |
 
 
 def coverage_fit(n: int, correct: npt.ArrayLike, seed: int = 0) -> PowerLaw:
-    """``power_law`` through the unbiased pass@k for k = 1, 2, 4, … ≤ n, from how many of each problem's
-    ``n`` independent samples are correct. All k share their samples, so standard errors are from a
-    seeded bootstrap over problems."""
+    """Fits ``power_law`` to the unbiased pass@k at k = 1, 2, 4, … ≤ n.
+
+    ``correct`` (``int[problems]``) counts the correct ones of each problem's ``n`` independent samples. All k
+    share their samples, so standard errors come from a seeded bootstrap over problems. Raises ValueError
+    where there is no fit, or too few resamples have one.
+    """
     ks, values = coverage_curve(n, correct)
     fit = power_law(ks, values.mean(axis=0))
     means = resamples(len(values), seed, FITS) @ values
@@ -171,7 +183,7 @@ def coverage_fit(n: int, correct: npt.ArrayLike, seed: int = 0) -> PowerLaw:
 
 
 def _line(x: Floats, y: Floats, weights: Floats) -> tuple[float, float]:
-    """(α, β) of the weighted least-squares line."""
+    """Returns (α, β) of the weighted least-squares line."""
     mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
     spread = weights @ (x - mean_x) ** 2
     beta = weights @ ((x - mean_x) * (y - mean_y)) / spread
@@ -179,7 +191,10 @@ def _line(x: Floats, y: Floats, weights: Floats) -> tuple[float, float]:
 
 
 def _turning(x: Floats, y: Floats, weights: Floats) -> tuple[tuple[float, float], float | None]:
-    """((α, β), turn) of the best line of min(x, turn); x ascending. None where four points are missing."""
+    """Returns ((α, β), turn) of the best line in min(x, turn), for ascending x.
+
+    The turn is None with fewer than four different x.
+    """
     if len(np.unique(x)) < 4:
         return (float("nan"), float("nan")), None
     turns = np.union1d(np.linspace(x[1], x[-2], GRID), x[1:-1])
@@ -194,7 +209,7 @@ def _turning(x: Floats, y: Floats, weights: Floats) -> tuple[tuple[float, float]
 
 
 def _bic(x: Floats, y: Floats, weights: Floats, known: bool, turn: float | None = None) -> float:
-    """The Bayesian information criterion of a line, or of one that turns level at ``turn``."""
+    """Returns the Bayesian information criterion of a line, or of one that is level from ``turn`` on."""
     bent = x if turn is None else np.minimum(x, turn)
     alpha, beta = _line(bent, y, weights)
     loss = float(weights @ (y - alpha - beta * bent) ** 2)
@@ -206,7 +221,7 @@ def _bic(x: Floats, y: Floats, weights: Floats, known: bool, turn: float | None 
 def _with_errors(
     x: Floats, y: Floats, weights: Floats, known: bool, line: tuple[float, float], turn: float | None
 ) -> LogLinear:
-    """The fit with its covariance s² (JᵀWJ)⁻¹, J the derivatives by α, β and the turn."""
+    """Returns the fit with errors from its covariance s² (JᵀWJ)⁻¹; J has the derivatives by α, β and turn."""
     alpha, beta = line
     bent = x if turn is None else np.minimum(x, turn)
     columns = [np.ones_like(x), bent]

@@ -7,17 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.analysis.cells import options
-from orchestrator.analysis.matched import (
+from orchestrator.analysis.cross_validation import Outcomes, cross_validate
+from orchestrator.analysis.flops_matched import (
     RATIOS,
     Answer,
     Curve,
     flops_matched,
     multiplier,
 )
-from orchestrator.analysis.validation import Outcomes, cross_validate
-from tests.analysis.test_difficulty import difficulty
-from tests.support.stored import cell
+from orchestrator.analysis.options import options
+from tests.support.stored import cell, difficulty
 
 BINS = np.arange(100) // 20 + 1
 

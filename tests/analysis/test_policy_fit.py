@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from orchestrator.allocation.policy import read_policy
-from orchestrator.analysis.cells import options
-from orchestrator.analysis.fit import fit, study
+from orchestrator.analysis.options import options
+from orchestrator.analysis.policy_fit import fit, study
 from orchestrator.analysis.store import load
 from orchestrator.commands.cli import run_command
 from orchestrator.errors import BadInput

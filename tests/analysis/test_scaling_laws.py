@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.analysis.estimators import coverage_curve
-from orchestrator.analysis.fits import accuracy_fit, coverage_fit, log_linear, power_law
+from orchestrator.analysis.scaling_laws import accuracy_fit, coverage_fit, log_linear, power_law
 
 FLOPS = 2.0 ** np.arange(20, 34)
 

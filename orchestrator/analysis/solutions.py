@@ -1,0 +1,64 @@
+"""Reads the solutions in a run's table of results (``results.parquet``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.analysis.estimators import Floats, Ints
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Solutions:
+    """All solutions of a run, problem by problem, in the order in which the search returned them.
+
+    Every field has one entry per solution.
+    """
+
+    problem: Ints
+    """Index of the solution's problem in the run."""
+    path: Sequence[str]
+    """Path of the solution in the search tree, for example ``3.0.1``."""
+    answer: Sequence[str | None]
+    """Extracted answer; None where the text has none."""
+    correct: Bools
+    score: Floats
+    """The verifier's score of the solution; NaN where it was not scored."""
+    tokens: Ints
+    """Tokens of the solution, without the prompt."""
+    step_scores: Sequence[Sequence[float]]
+    """The verifier's score of each step; empty where nothing was scored."""
+
+
+def read_solutions(results: Path) -> Solutions:
+    """Returns the solutions of a table of results, without their texts."""
+    import pyarrow.parquet as pq
+
+    names = ("path", "answer", "correct", "score", "tokens", "step_scores")
+    leaves = [f"solutions.list.element.{name}" for name in names]
+    column = pq.ParquetFile(results).read(columns=leaves)["solutions"].combine_chunks()
+    flat = dict(zip(names, (column.flatten().field(name) for name in names), strict=True))
+    counts = column.value_lengths().fill_null(0).to_numpy()
+    return Solutions(
+        np.repeat(np.arange(len(counts)), counts),
+        flat["path"].to_pylist(),
+        flat["answer"].to_pylist(),
+        flat["correct"].to_numpy(zero_copy_only=False).astype(bool),
+        flat["score"].fill_null(float("nan")).to_numpy(zero_copy_only=False).astype(float),
+        flat["tokens"].to_numpy(),
+        flat["step_scores"].to_pylist(),
+    )
+
+
+def read_answers(results: Path) -> list[list[str | None]]:
+    """Returns the answers of each problem's solutions. Reads no other column."""
+    import pyarrow.parquet as pq
+
+    column = pq.ParquetFile(results).read(columns=["solutions.list.element.answer"])["solutions"]
+    return [[solution["answer"] for solution in row or ()] for row in column.to_pylist()]

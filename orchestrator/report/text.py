@@ -1,0 +1,74 @@
+"""Numbers, models, strategies and options as text, for tables, figures and claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.allocation.policy import known_as
+from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.options import Option, short, shown
+from orchestrator.report.evidence import UNIFORM, Group, allocation_of, apart
+
+MISSING = "–"
+"""Text of a table's entry that has no value."""
+
+
+def si(flops: float) -> str:
+    """Returns a number with three digits and an SI prefix: 1.2e+09 is ``1.2 G``."""
+    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if flops >= 0.9995 * size:
+            return f"{flops / size:.3g} {prefix}"
+    return f"{flops:.3g}"
+
+
+def percent(estimate: Estimate) -> str:
+    """Returns an accuracy in % with half the width of its interval: ``78.0 ± 5.7``."""
+    half = (estimate.high - estimate.low) / 2
+    return f"{100 * estimate.value:.1f} ± {100 * half:.1f}"
+
+
+def with_interval(estimate: Estimate, form: str = ".2f", *, scale: float = 1, unit: str = "") -> str:
+    """Returns a value, ``unit``, and the ends of its interval: ``1.52 [1.20, 1.90]``. ``scale`` multiplies
+    all three; ``form`` is their format."""
+    value, low, high = (f"{scale * x:{form}}" for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value}{unit} [{low}, {high}]"
+
+
+def lower_bound(text: str, unsure: bool) -> str:
+    """Returns ``text`` with ≥ before it where the true value may be larger (``unsure``)."""
+    return f"≥ {text}" if unsure else text
+
+
+def words(strategy: Any) -> str:
+    """Returns a strategy's name and all its parameters."""
+    return " ".join([str(strategy["name"]), *(f"{k}={v}" for k, v in strategy.items() if k != "name")])
+
+
+def name(option: Option) -> str:
+    """Returns an option's label, and its allocation where that is not ``uniform``."""
+    allocation = allocation_of(option)
+    return option.label if allocation == UNIFORM else f"{option.label}, {allocation}"
+
+
+def budget(option: Option) -> str:
+    """Returns the budget per problem: its FLOPs, and its generations where it was given as such."""
+    generations = (option.cells[0].config.get("budget") or {}).get("generations")
+    return si(option.budget) + (f" ({generations} generations)" if generations is not None else "")
+
+
+def setting(value: Any) -> str:
+    """Returns a value of ``Cell.setting``; ``MISSING`` for None."""
+    return MISSING if value is None else shown(value)
+
+
+def model(path: Any) -> str:
+    """Returns a model's name: a directory's last part; ``MISSING`` for None."""
+    return MISSING if path is None else known_as(str(path))
+
+
+def group_words(group: Group, groups: Sequence[Group], key: str = "verifier.model") -> str:
+    """Returns one model of a group, and the other keys, except models, that tell it from the other groups."""
+    models = ("generator.model", "verifier.model")
+    others = [k for k in apart(groups) if k not in models and group.models[k] is not None]
+    return " ".join([model(group.models[key]), *(f"{short(k)}={shown(group.models[k])}" for k in others)])
