@@ -25,8 +25,6 @@ RECIPES: Mapping[str, Recipe] = {
     # From nothing, on one pass over the same puzzles, no model of this size came to be better than m.
     "generator-l": GeneratorRecipe("l", 1200, muon_lr=0.006, adam_lr=6e-4, decay=1.0, base="generator-m"),
     "reviser": ReviserRecipe(),
-    # The paper's contexts and loss, nothing more (appendix H): every attempt that it has seen was incorrect.
-    "reviser-wrong": ReviserRecipe(drawn_share=0.0, own_from=1.0, own_share=0.0, cell_weight=0.0),
 }
 """What is trained here, and how; the verifiers are trained in ``lab.verifiers``."""
 
