@@ -10,6 +10,7 @@ answered 42 % at the first attempt, where the generator answers 49 %.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +22,15 @@ from torch.nn import functional as F
 from transformers import Qwen2ForCausalLM
 
 from orchestrator.lab.model import deepened, load_generator, parameter_count, save_generator
+from orchestrator.lab.muon import muon_and_adamw
 from orchestrator.lab.puzzles import puzzle_arrays
 from orchestrator.lab.revision import revision_tokens, well_formed
 from orchestrator.lab.sampling import sample
 from orchestrator.lab.tokenizer import EOS_ID, IDS, PROMPT_END_ID, VOCABULARY, grid_tokens
-from orchestrator.lab.train_generator import RESUME_FILE, training_batch
-from orchestrator.lab.training import LOG, Log, Schedule, fit, muon_and_adamw
+from orchestrator.lab.train_generator import training_batch
 from orchestrator.problems.lab import MAX_ATTEMPTS, ORDER, SOLUTION_TOKENS
+from orchestrator.verifiers.config import Schedule
+from orchestrator.verifiers.training import RESUME_FILE, Track, fit
 
 SAMPLES_FILE = "samples.pt"
 
@@ -43,6 +46,8 @@ class ReviserRecipe:
     """Peak learning rate of AdamW: embeddings, head, norms and biases."""
     muon_lr: float = 0.01
     """Peak learning rate of Muon: the matrices of the layers."""
+    decay: float = 0.4
+    """Share of the steps, the last ones, in which the rates fall to 0."""
     puzzles: int = 8000
     """Puzzles whose incorrect samples are the contexts' attempts."""
     samples: int = 8
@@ -83,7 +88,8 @@ def train_reviser(
     recipe: ReviserRecipe,
     seed: int,
     minutes: float | None = None,
-    log: Log = LOG,
+    log: Callable[[str], None] = print,
+    track: Track = lambda metrics: None,
 ) -> list[float]:
     """Trains a reviser from the generator in directory ``generator`` and writes a model directory to ``out``.
 
@@ -98,19 +104,26 @@ def train_reviser(
     reviser = deepened(base, recipe.extra_layers, seed)
     log(f"reviser: {parameter_count(reviser)} parameters, {recipe.steps} steps of {recipe.batch}")
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int) -> list[Tensor]:
         batches = revision_batches(pool, recipe, seed, step)
-        return torch.stack([batch_loss(reviser, batch) for batch in batches]).mean()
+        return [torch.stack([batch_loss(reviser, batch) for batch in batches]).mean()]
 
-    reviser.train()
-    optimizers = muon_and_adamw(reviser, recipe.muon_lr, recipe.lr)
-    losses = fit(
-        reviser, optimizers, loss_of, Schedule(recipe.steps), out / RESUME_FILE, identity, minutes, log
+    fitted = fit(
+        reviser,
+        muon_and_adamw(reviser, recipe.muon_lr, recipe.lr),
+        loss_of,
+        Schedule(recipe.steps, decay=recipe.decay),
+        out,
+        identity,
+        minutes=minutes,
+        log=log,
+        track=track,
     )
     save_generator(reviser, out)
-    if not (out / RESUME_FILE).exists():
+    if fitted.finished:
+        (out / RESUME_FILE).unlink(missing_ok=True)
         (out / SAMPLES_FILE).unlink(missing_ok=True)
-    return losses
+    return fitted.losses
 
 
 def _sampled_once(

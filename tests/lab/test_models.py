@@ -26,11 +26,11 @@ from orchestrator.lab.model import (
 )
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
 from orchestrator.lab.train import CHECKPOINTS, RECIPES, train, train_tracked
-from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator, training_batch
-from orchestrator.lab.training import Log
+from orchestrator.lab.train_generator import GeneratorRecipe, train_generator, training_batch
 from orchestrator.problems import lab as task
 from orchestrator.tracking.tracker import local_uri
 from orchestrator.verifiers.model import load_verifier
+from orchestrator.verifiers.training import RESUME_FILE
 
 GENERATION_ARCHITECTURE = "Qwen2ForCausalLM"
 REWARD_ARCHITECTURE = "Qwen2ForTokenClassification"
@@ -43,7 +43,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-quiet = Log(lambda line: None)
+def quiet(line: str) -> None: ...
 
 
 def weights(directory: Path) -> bytes:

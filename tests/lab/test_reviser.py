@@ -18,7 +18,6 @@ from orchestrator.lab.revision import revision_tokens, sample_chains, well_forme
 from orchestrator.lab.sampling import sample
 from orchestrator.lab.tokenizer import EOS_ID, IDS, PROMPT_END_ID, build_tokenizer, grid_tokens
 from orchestrator.lab.train import CHECKPOINTS
-from orchestrator.lab.train_generator import RESUME_FILE
 from orchestrator.lab.train_reviser import (
     Attempts,
     ReviserRecipe,
@@ -29,8 +28,8 @@ from orchestrator.lab.train_reviser import (
     train_reviser,
     wrong_contexts,
 )
-from orchestrator.lab.training import Log
 from orchestrator.problems import lab as task
+from orchestrator.verifiers.training import RESUME_FILE
 
 GENERATOR, REVISER = CHECKPOINTS / "generator-s", CHECKPOINTS / "reviser"
 TINY = ReviserRecipe(steps=14, batch=10, puzzles=19, samples=6)
@@ -49,7 +48,7 @@ def pool() -> Attempts:
     return Attempts.of(prompts, answers, sample(load_generator(GENERATOR), prompts, 8, 0))
 
 
-quiet = Log(lambda line: None)
+def quiet(line: str) -> None: ...
 
 
 def weights(directory: Path) -> bytes:

@@ -30,7 +30,8 @@ from orchestrator.verifiers.measures import (
     within_problem_auc,
 )
 from orchestrator.verifiers.model import load_verifier, new_verifier, scores
-from orchestrator.verifiers.train import MEASURES_FILE, RESUME_FILE, predict, split, train
+from orchestrator.verifiers.train import MEASURES_FILE, predict, split, train
+from orchestrator.verifiers.training import RESUME_FILE
 from tests.support.tiny_models import SYMBOLS, save_family, save_llama
 
 CONFIG = TrainConfig(
