@@ -1,7 +1,7 @@
-"""Training of a verifier from labels, the paper's way (Snell et al., §5.1 and appendix D).
+"""Trains a verifier from labels (Snell et al. 2024, section 5.1 and appendix D).
 
-Binary cross-entropy on the soft labels at the last token of each step, AdamW, early stopping on problems
-that were held out. An outcome reward model is the same with one labelled position a solution.
+The loss is binary cross-entropy on the soft labels at the last token of each step; the optimizer is AdamW;
+training stops early on held-out problems. An outcome reward model has one labelled position a solution.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from orchestrator.verifiers.training import RESUME_FILE, EarlyStopping, Track, f
 
 MEASURES_FILE = "measures.json"
 COMPARED = 64
-"""Rows whose tokens are compared with their text, over all of the labels."""
+"""Rows whose tokens are compared with their text, spread over all labels."""
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """Changes inputs (int64[n, length], padded with 0) so that their labels still hold."""
@@ -49,13 +49,13 @@ def train(
     log: Callable[[str], None] = print,
     track: Track = lambda metrics: None,
 ) -> Measures | None:
-    """Train a verifier on ``rows`` from the language model ``backbone``; write it to directory ``out``, with
-    its measures in ``measures.json``.
+    """Trains a verifier on ``rows`` from ``backbone``, writes it to directory ``out``, returns its measures.
 
-    A function of (rows, backbone, config) on one machine. It stops after ``minutes`` (None is returned
-    then); the same call goes on, also after a kill (state is kept each minute in ``out``). Raises BadInput
-    for a backbone that does not fit, or has other tokens than the labels; for labels of too few problems; for
-    an ``out`` of another training.
+    The measures are also in ``out``/measures.json. The weights depend on (rows, backbone, config) alone, on
+    one machine. After ``minutes`` it returns None; the same call continues, also after a kill.
+
+    Raises ``BadInput`` if the backbone does not fit or has other tokens than the labels, if the labels have
+    too few problems, or if ``out`` holds another training.
     """
     config.check()
     check_tokens(rows, backbone)
@@ -105,8 +105,10 @@ def train(
 
 
 def check_tokens(rows: Sequence[LabelledSolution], backbone: str) -> None:
-    """Raises BadInput that names ``--backbone`` where a row has a token that it does not, or where its
-    tokenizer reads the tokens of some rows as another text than theirs."""
+    """Raises ``BadInput`` if a backbone's vocabulary is not that of the labels.
+
+    A token of a row may be missing in it, or its tokenizer may read the tokens of a row as another text.
+    """
     tokenizer = load_tokenizer(backbone, key="--backbone")
     known = AutoConfig.from_pretrained(backbone).vocab_size
     needed = "needed: a model with the tokenizer of the generator that wrote the labels"
@@ -123,15 +125,18 @@ def check_tokens(rows: Sequence[LabelledSolution], backbone: str) -> None:
 
 
 def _letters(pieces: Sequence[str]) -> str:
-    """Without spaces: where a piece begins, decoders differ about them."""
+    """Returns the text without spaces: decoders differ about spaces where a piece begins."""
     return "".join("".join(pieces).split())
 
 
 def split(
     rows: Sequence[LabelledSolution], share: float, seed: int
 ) -> tuple[list[LabelledSolution], list[LabelledSolution]]:
-    """(to learn from, held out): about ``share`` of the problems, by a hash of their id, are held out.
-    Raises BadInput where one of the two would be empty."""
+    """Returns the rows to learn from and the held-out rows.
+
+    About ``share`` of the problems are held out, by a hash of their id. Raises ``BadInput`` if one of the two
+    would be empty.
+    """
 
     def is_held(problem: str) -> bool:
         digest = hashlib.sha256(f"{seed}\0{problem}".encode()).digest()
@@ -145,15 +150,15 @@ def split(
 
 @torch.inference_mode()
 def predict(model: Any, rows: Sequence[LabelledSolution], micro: int) -> list[np.ndarray]:
-    """The scores at each row's labelled positions, float64[positions]."""
+    """Returns for each row the scores at its labelled positions, float64[positions]."""
     model.eval()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].tokens))
     found: dict[int, np.ndarray] = {}
     for start in range(0, len(order), micro):
-        some = order[start : start + micro]
-        tokens = pad_sequence([torch.tensor(rows[i].tokens) for i in some], batch_first=True)
-        said = logits(model, tokens.to(model.device)).double().sigmoid().cpu().numpy()
-        found |= {i: said[k, np.array(rows[i].step_ends) - 1] for k, i in enumerate(some)}
+        batch = order[start : start + micro]
+        tokens = pad_sequence([torch.tensor(rows[i].tokens) for i in batch], batch_first=True)
+        scores = logits(model, tokens.to(model.device)).double().sigmoid().cpu().numpy()
+        found |= {i: scores[k, np.array(rows[i].step_ends) - 1] for k, i in enumerate(batch)}
     return [found[i] for i in range(len(rows))]
 
 
