@@ -30,7 +30,7 @@ Bools = npt.NDArray[np.bool_]
 GROUP = 16
 """Samples that a selection rule chooses from, beside all of them."""
 RULES = ("majority", "weighted", "best", "coverage")
-_BINNING_SEED = 977
+BINNING_SEED = 977
 BANDS = ((6, 8), (9, 11), (12, 14), (15, 17), (18, 20), (21, 24))
 """Groups of problems by their number of blanks, both ends included."""
 
@@ -67,8 +67,8 @@ def evaluate(
     truths = torch.tensor([[*tokenizer(p.answer)["input_ids"], EOS_ID] for p in tests])
     assert int(prompts[0, -1]) == PROMPT_END_ID
 
-    binning = (sample(base, prompts, samples, _BINNING_SEED) == truths[:, None]).all(-1)
-    groups = _groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
+    binning = (sample(base, prompts, samples, BINNING_SEED) == truths[:, None]).all(-1)
+    groups = difficulty_groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
     metrics = _names(samples)
     table: dict[str, dict[str, dict[str, list[float]]]]
     table = {name: {g: {m: [] for m in metrics} for g in groups} for name in prms}
@@ -121,7 +121,7 @@ def _names(samples: int) -> tuple[str, ...]:
     return ("pass@1", *(f"{rule}@{size}" for size in sorted({GROUP, samples}) for rule in RULES))
 
 
-def _groups(pass_rate: Floats, blanks: Floats) -> dict[str, Bools]:
+def difficulty_groups(pass_rate: Floats, blanks: Floats) -> dict[str, Bools]:
     """Returns masks over problems: all, fifths by ``pass_rate`` (Q1 is the easiest), bands of blanks."""
     groups: dict[str, Bools] = {"all": np.ones(len(pass_rate), bool)}
     # Ties (many problems at 1.0) are broken by the number of blanks.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.lab.evaluate import _BINNING_SEED, Bools, Floats, _groups
+from orchestrator.lab.evaluate import BINNING_SEED, Bools, Floats, difficulty_groups
 from orchestrator.lab.model import load_generator
 from orchestrator.lab.revision import sample_chains
 from orchestrator.lab.sampling import sample
@@ -56,8 +56,8 @@ def evaluate_reviser(
     prompts = torch.tensor([tokenizer(p.prompt)["input_ids"] for p in tests])
     truths = torch.tensor([[*tokenizer(p.answer)["input_ids"], EOS_ID] for p in tests])
 
-    binning = (sample(base, prompts, _BINNING_SAMPLES, _BINNING_SEED) == truths[:, None]).all(-1)
-    groups = _groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
+    binning = (sample(base, prompts, _BINNING_SAMPLES, BINNING_SEED) == truths[:, None]).all(-1)
+    groups = difficulty_groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
     table: dict[str, dict[str, list[float]]] = {g: {m: [] for m in METRICS} for g in groups}
     to_wrong, to_right = [], []
     many = prompts.repeat_interleave(chains, 0)
