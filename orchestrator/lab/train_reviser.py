@@ -4,7 +4,8 @@ The recipe is that of Snell et al. 2024, section 6.1 and appendix H: contexts ho
 each number equally often, and the last attempt is the closest to the answer by edit distance. The loss covers
 the answer alone.
 
-The reviser has layers beyond the generator's: one of the generator's size stayed below the generator's accuracy.
+The reviser has layers beyond the generator's: one of the generator's size stayed below the generator's
+accuracy.
 """
 
 from __future__ import annotations
