@@ -1,7 +1,7 @@
-"""The gates of the lab: is the spread of difficulty real, do the verifiers pay, and at which step?
+"""Measures a generator and its verifiers: accuracy by selection rule, AUC and calibration by step.
 
-Everything is sampled offline in plain torch, 64 samples a problem, for several seeds, once for all verifiers.
-Quintiles are formed on samples of another seed than those that are counted.
+Samples are drawn in plain torch, without an engine, once for all verifiers. The fifths of difficulty are told
+by samples of another seed than the ones that are counted.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from orchestrator.verifiers.model import load_verifier
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-GROUP = 16  # samples a selection rule chooses from, beside all of them
+GROUP = 16
+"""Samples that a selection rule chooses from, beside all of them."""
 RULES = ("majority", "weighted", "best", "coverage")
-_BINNING_SEED = 977
+BINNING_SEED = 977
 BANDS = ((6, 8), (9, 11), (12, 14), (15, 17), (18, 20), (21, 24))
+"""Groups of problems by their number of blanks, both ends included."""
 
 
 def evaluate(
@@ -42,14 +44,18 @@ def evaluate(
     seeds: tuple[int, ...] = (0, 1, 2),
     log: Callable[[str], None] = print,
 ) -> dict[str, dict[str, Any]]:
-    """Measure the gates, print a table for each verifier and return the numbers by the verifier's name.
+    """Measures each verifier, logs its table and returns its numbers by its name.
 
-    ``samples`` is a multiple of 16. A verifier's dictionary has ``groups`` {name: {metric: [value of each
-    seed]}} (``all``, ``Q1`` easiest to ``Q5``, and bands of blanks), ``within_auc`` and ``pooled_auc``
-    [seed][step] of whether the solution so far is right, and its calibration: ``ece`` [step] and
-    ``reliability`` (all steps), of scores against how the solution ended, which estimates without bias what
-    a score of steps should say. ``minutes`` are of all verifiers. ``BadInput`` for other ``samples``, or if a
-    model or split does not exist.
+    The numbers of a verifier:
+
+    - ``groups``: {group: {metric: [value for each seed]}}; the groups are ``all``, ``Q1`` (easiest) to ``Q5``
+      and the bands of blanks;
+    - ``within_auc``, ``pooled_auc`` [seed][step]: the label is whether the solution is right so far;
+    - ``ece`` [step], ``reliability`` (all steps): the label is whether the whole solution is right, of which
+      a step's score is to be the chance;
+    - ``minutes``: the time for all verifiers.
+
+    Raises ``BadInput`` if ``samples`` is not a multiple of 16, or if a model or the split does not exist.
     """
     if samples < 1 or samples % GROUP:
         raise BadInput("--samples", samples, f"allowed: multiples of {GROUP}")
@@ -61,14 +67,14 @@ def evaluate(
     truths = torch.tensor([[*tokenizer(p.answer)["input_ids"], EOS_ID] for p in tests])
     assert int(prompts[0, -1]) == PROMPT_END_ID
 
-    binning = (sample(base, prompts, samples, _BINNING_SEED) == truths[:, None]).all(-1)
-    groups = _groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
+    binning = (sample(base, prompts, samples, BINNING_SEED) == truths[:, None]).all(-1)
+    groups = difficulty_groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
     metrics = _names(samples)
     table: dict[str, dict[str, dict[str, list[float]]]]
     table = {name: {g: {m: [] for m in metrics} for g in groups} for name in prms}
     within: dict[str, list[list[float]]] = {name: [] for name in prms}
     pooled: dict[str, list[list[float]]] = {name: [] for name in prms}
-    said: dict[str, list[Floats]] = {name: [] for name in prms}
+    step_scores: dict[str, list[Floats]] = {name: [] for name in prms}
     ended: list[Bools] = []
     for seed in seeds:
         solutions = sample(base, prompts, samples, seed)
@@ -82,14 +88,14 @@ def evaluate(
                 for metric in metrics:
                     table[name][group][metric].append(float(values[metric][members].mean()))
             by_step = [(steps[..., k], good[..., k]) for k in range(STEPS)]
-            within[name].append([within_problem_auc(zip(*each, strict=True)) for each in by_step])
+            within[name].append([within_problem_auc(zip(*pair, strict=True)) for pair in by_step])
             pooled[name].append([auc(scores.ravel(), right.ravel()) for scores, right in by_step])
-            said[name].append(steps)
+            step_scores[name].append(steps)
     minutes = (time.monotonic() - start) / 60
     results = {}
     for name in prms:
-        scores, outcomes = np.concatenate(said[name]), np.concatenate(ended).astype(float)
-        of_step = [reliability(scores[..., k].ravel(), outcomes.ravel()) for k in range(STEPS)]
+        scores, outcomes = np.concatenate(step_scores[name]), np.concatenate(ended).astype(float)
+        tables = [reliability(scores[..., k].ravel(), outcomes.ravel()) for k in range(STEPS)]
         all_steps = reliability(scores.ravel(), np.repeat(outcomes.ravel(), STEPS))
         results[name] = {
             "generator": generator.name,
@@ -102,7 +108,7 @@ def evaluate(
             "groups": table[name],
             "within_auc": within[name],
             "pooled_auc": pooled[name],
-            "ece": [calibration_error(each) for each in of_step],
+            "ece": [calibration_error(table) for table in tables],
             "reliability": [asdict(row) for row in all_steps],
             "minutes": minutes,
         }
@@ -111,12 +117,12 @@ def evaluate(
 
 
 def _names(samples: int) -> tuple[str, ...]:
-    """The metrics: pass@1, and each rule over 16 samples and over all."""
+    """Returns the names of the metrics: pass@1, and each rule over 16 samples and over all."""
     return ("pass@1", *(f"{rule}@{size}" for size in sorted({GROUP, samples}) for rule in RULES))
 
 
-def _groups(pass_rate: Floats, blanks: Floats) -> dict[str, Bools]:
-    """Masks over problems: all, quintiles of ``pass_rate`` (Q1 easiest), bands of blanks."""
+def difficulty_groups(pass_rate: Floats, blanks: Floats) -> dict[str, Bools]:
+    """Returns masks over problems: all, fifths by ``pass_rate`` (Q1 is the easiest), bands of blanks."""
     groups: dict[str, Bools] = {"all": np.ones(len(pass_rate), bool)}
     # Ties (many problems at 1.0) are broken by the number of blanks.
     order = np.lexsort((blanks, -pass_rate))
@@ -128,9 +134,9 @@ def _groups(pass_rate: Floats, blanks: Floats) -> dict[str, Bools]:
 
 
 def _step_scores(scores: torch.Tensor, solutions: torch.Tensor) -> tuple[Floats, Floats]:
-    """(score at the last token [problems, n], scores at the ends of the 6 rows [problems, n, 6]).
+    """Returns the scores at the last token [problems, n] and at the ends of the 6 rows [problems, n, 6].
 
-    A solution that ended early has its last score repeated.
+    The last score of a solution that ended early is repeated.
     """
     ends = torch.arange(ROW_TOKENS - 1, STEPS * ROW_TOKENS, ROW_TOKENS)
     lengths = (solutions != PAD_ID).sum(-1, keepdim=True)
@@ -140,7 +146,7 @@ def _step_scores(scores: torch.Tensor, solutions: torch.Tensor) -> tuple[Floats,
 
 
 def _metrics(solutions: npt.NDArray[np.int64], correct: Bools, last: Floats) -> dict[str, Floats]:
-    """Each metric for each problem, float64[problems]; those of 16 samples are means over disjoint groups."""
+    """Returns each metric as float64[problems]; a metric over 16 samples is a mean over disjoint groups."""
     problems_, n, _ = solutions.shape
     values = {"pass@1": correct.mean(1)}
     for size in {GROUP, n}:
@@ -162,7 +168,7 @@ def _metrics(solutions: npt.NDArray[np.int64], correct: Bools, last: Floats) -> 
 
 
 def format_table(result: dict[str, Any]) -> str:
-    """The numbers of a verifier as text: mean over seeds, ± half the range over seeds for ``all``."""
+    """Returns the numbers of a verifier as text: means over seeds, and half their range for ``all``."""
     seeds, metrics = len(result["seeds"]), _names(result["samples"])
     lines = [
         f"{result['generator']} + {result['verifier']}: {result['problems']} {result['split']} problems, "

@@ -1,7 +1,7 @@
-"""The gate of the reviser: its first attempt is no worse than the base's, and revisions raise pass@1.
+"""Measures the reviser: pass@1 of each attempt of its chains, beside that of the generator.
 
-Chains of revisions keep the last 4 attempts in context, at temperature 1, whatever those attempts are:
-nothing tells the reviser whether one was correct.
+A chain keeps its last 4 attempts in the context, sampled at temperature 1. Nothing tells the reviser whether
+one of them was correct.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.lab.evaluate import _BINNING_SEED, Bools, Floats, _groups
+from orchestrator.lab.evaluate import BINNING_SEED, Bools, Floats, difficulty_groups
 from orchestrator.lab.model import load_generator
 from orchestrator.lab.revision import sample_chains
 from orchestrator.lab.sampling import sample
@@ -22,7 +22,8 @@ from orchestrator.lab.tokenizer import EOS_ID, build_tokenizer
 from orchestrator.problems.lab import problems
 
 REVISIONS = 8
-LENGTH = 16  # attempts of a chain
+LENGTH = 16
+"""Attempts of a chain."""
 METRICS = ("base", "first", *(f"rev{i}" for i in range(1, REVISIONS + 1)), "cov16 par", "cov16 seq")
 _BINNING_SAMPLES = 32
 
@@ -36,13 +37,17 @@ def evaluate_reviser(
     seeds: tuple[int, ...] = (0, 1, 2),
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Measure chains of 16 attempts, print a table and return its numbers.
+    """Measures ``chains`` chains of 16 attempts a problem and seed, logs the table and returns its numbers.
 
-    For each seed ``chains`` chains of the reviser and as many times 16 samples of the base generator on each
-    problem. The dictionary has ``groups`` {name: {metric: [value of each seed]}} (``all``, ``Q1`` easiest for
-    the base to ``Q5``, bands of blanks), ``to_wrong`` and ``to_right`` [seed][revision 1..8]: the share of
-    the correct (incorrect) attempts whose next revision is incorrect (correct), ``minutes``, and what was
-    measured. ``BadInput`` if a model or split does not exist.
+    The generator draws as many samples. The numbers:
+
+    - ``groups``: {group: {metric: [value for each seed]}}; the groups are ``all``, ``Q1`` (easiest for the
+      generator) to ``Q5`` and the bands of blanks;
+    - ``to_wrong``, ``to_right`` [seed][revision 1..8]: the share of correct attempts whose next revision is
+      incorrect, and of incorrect attempts whose next revision is correct;
+    - ``minutes``.
+
+    Raises ``BadInput`` if a model or the split does not exist.
     """
     start = time.monotonic()
     base, model = load_generator(generator), load_generator(reviser)
@@ -51,8 +56,8 @@ def evaluate_reviser(
     prompts = torch.tensor([tokenizer(p.prompt)["input_ids"] for p in tests])
     truths = torch.tensor([[*tokenizer(p.answer)["input_ids"], EOS_ID] for p in tests])
 
-    binning = (sample(base, prompts, _BINNING_SAMPLES, _BINNING_SEED) == truths[:, None]).all(-1)
-    groups = _groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
+    binning = (sample(base, prompts, _BINNING_SAMPLES, BINNING_SEED) == truths[:, None]).all(-1)
+    groups = difficulty_groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
     table: dict[str, dict[str, list[float]]] = {g: {m: [] for m in METRICS} for g in groups}
     to_wrong, to_right = [], []
     many = prompts.repeat_interleave(chains, 0)
@@ -86,7 +91,7 @@ def evaluate_reviser(
 
 
 def _values(parallel: Bools, chain: Bools) -> dict[str, Floats]:
-    """Each metric for each problem, float64[problems], from correctness bool[problems, chains, 16]."""
+    """Returns each metric as float64[problems] from correctness bool[problems, chains, 16]."""
     by_attempt = chain.mean(1)
     return {
         "base": parallel.mean((1, 2)),
@@ -98,9 +103,10 @@ def _values(parallel: Bools, chain: Bools) -> dict[str, Floats]:
 
 
 def flips(correct: Bools) -> tuple[list[float], list[float]]:
-    """By revision: the share of correct attempts that become incorrect, and of incorrect that become correct.
+    """Returns the share of correct attempts that become incorrect, and of incorrect that become correct.
 
-    ``correct`` is bool[chains, attempts], a list has attempts - 1 values; NaN where there is no such attempt.
+    ``correct`` is bool[chains, attempts]. Each list has a value for each revision (attempts - 1); NaN where
+    there is no such attempt.
     """
     before, after = correct[:, :-1], correct[:, 1:]
     with np.errstate(invalid="ignore"):
@@ -110,7 +116,7 @@ def flips(correct: Bools) -> tuple[list[float], list[float]]:
 
 
 def format_reviser_table(result: dict[str, Any]) -> str:
-    """The numbers of ``evaluate_reviser`` as text: means over seeds, for ``all`` ± half the range."""
+    """Returns the numbers of ``evaluate_reviser`` as text: means over seeds, half their range."""
     lines = [
         f"{result['reviser']} over {result['generator']}: {result['problems']} {result['split']} problems, "
         f"{result['chains']} chains, {len(result['seeds'])} seeds, {result['minutes']:.1f} min",

@@ -12,18 +12,17 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 from orchestrator.errors import BadInput, one_of
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, VOCABULARY, save_tokenizer
 
-# name: (hidden size, layers, width of the MLP). Heads of 32 dimensions: vLLM's CPU attention takes no less.
 SIZES = {"s": (64, 4, 192), "m": (128, 4, 384), "l": (128, 14, 384)}
-"""Generator sizes: 0.22, 0.86 and 3.0 million parameters."""
+"""Generator sizes (hidden size, layers, width of the MLP): 0.22, 0.86 and 3.0 million parameters."""
 
 LARGEST = 10_000_000
-"""Bytes of weights that a checkpoint in the repository may have."""
+"""Bytes of weights at most in a checkpoint of the repository."""
 
-_HEAD_DIM = 32
+_HEAD_DIM = 32  # vLLM's CPU attention takes no less
 
 
 def generator_config(size: str) -> Qwen2Config:
-    """The configuration of a generator; ``BadInput`` for an unknown size."""
+    """Returns the configuration of a generator. Raises ``BadInput`` for an unknown size."""
     if size not in SIZES:
         raise BadInput("lab.size", size, one_of(SIZES))
     hidden, layers, width = SIZES[size]
@@ -45,19 +44,21 @@ def generator_config(size: str) -> Qwen2Config:
 
 
 def new_generator(size: str, seed: int) -> Qwen2ForCausalLM:
-    """A generator with random weights, a function of (size, seed)."""
+    """Returns a generator with random weights, which depend on (size, seed) alone."""
     torch.manual_seed(seed)
     return Qwen2ForCausalLM(generator_config(size))
 
 
 def parameter_count(model: nn.Module) -> int:
-    """All parameters, embeddings included."""
+    """Returns the number of parameters, embeddings included."""
     return sum(p.numel() for p in model.parameters())
 
 
 def deepened(generator: Qwen2ForCausalLM, extra_layers: int, seed: int) -> Qwen2ForCausalLM:
-    """The generator with ``extra_layers`` new layers on top that change nothing yet: what they would add to
-    the residual stream is zero until they are trained."""
+    """Returns the generator with ``extra_layers`` new layers on top, which change nothing until trained.
+
+    Their output matrices are zero, so they add zero to the residual stream.
+    """
     torch.manual_seed(seed)
     values = generator.config.to_dict()
     base = int(values["num_hidden_layers"])
@@ -72,10 +73,10 @@ def deepened(generator: Qwen2ForCausalLM, extra_layers: int, seed: int) -> Qwen2
 
 
 def save_generator(model: Qwen2ForCausalLM, directory: Path) -> None:
-    """Write a stock Hugging Face directory with tokenizer and generation configuration.
+    """Writes a stock Hugging Face directory with tokenizer and generation configuration.
 
-    The weights are float32, or float16 where that would be more than ``LARGEST`` bytes: they are served in
-    float32 either way.
+    The weights are stored as float32, or as float16 where float32 takes more than ``LARGEST`` bytes. They are
+    served in float32 either way.
     """
     directory.mkdir(parents=True, exist_ok=True)
     model.generation_config = GenerationConfig(
@@ -89,7 +90,7 @@ def save_generator(model: Qwen2ForCausalLM, directory: Path) -> None:
 
 
 def load_generator(directory: Path) -> Qwen2ForCausalLM:
-    """Read what ``save_generator`` wrote; ``BadInput`` if there is no model there."""
+    """Reads a model that ``save_generator`` wrote. Raises ``BadInput`` if there is none."""
     _require(directory)
     return Qwen2ForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
 

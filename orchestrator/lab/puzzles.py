@@ -1,8 +1,7 @@
-"""Quasigroup completion, compiled: random Latin squares of order 6, puzzles with exactly one solution.
+"""Makes the lab's puzzles: Latin squares of order 6 with blanks, each with exactly one solution.
 
-Everything random comes from one
-splitmix64 state (``uint64[1]``) so that a puzzle is a pure function of (seed, split, index) and does not
-depend on a library's generator.
+The code is compiled with numba. All random numbers come from one splitmix64 state (``uint64[1]``), so that a
+puzzle depends on (seed, split, index) alone and not on a library's generator.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from orchestrator.problems.lab import (
 
 _ALL = (1 << ORDER) - 1
 SPLIT_PARTS = 16
-"""A puzzle's hash (up to a renaming of its symbols) modulo this number decides its part, and the part its
-split: so the splits cannot overlap."""
+"""A puzzle's part is its hash modulo this number, the same for any renaming of its symbols. The part decides
+the split, so splits cannot overlap."""
 SPLITS = {"test": range(0, 1), "bins": range(1, 2), "validation": range(2, 3), "train": range(3, 16)}
 """The parts of each split."""
 _PROBLEM_SEED = 20260
@@ -37,7 +36,7 @@ _PROBLEM_SEED = 20260
 
 @nb.njit(cache=True)
 def _next(state):  # type: ignore[no-untyped-def]
-    """splitmix64: advance ``state`` and return 64 random bits."""
+    """Advances ``state`` and returns 64 random bits (splitmix64)."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -47,7 +46,7 @@ def _next(state):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def _below(state, n):  # type: ignore[no-untyped-def]
-    """A random integer in [0, n); the modulo's bias is about n / 2**40."""
+    """Returns a random integer in [0, n); the modulo's bias is about n / 2**40."""
     return np.int64((_next(state) >> np.uint64(24)) % np.uint64(n))
 
 
@@ -65,7 +64,7 @@ def _ones(mask):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def _fill(grid, state):  # type: ignore[no-untyped-def]
-    """Fill ``grid`` (int8[36]) with a random Latin square: random choices in cell order, backtracking."""
+    """Fills ``grid`` (int8[36]) with a random Latin square: random choices in cell order, backtracking."""
     rows = np.zeros(ORDER, np.int64)
     cols = np.zeros(ORDER, np.int64)
     free = np.zeros(CELLS, np.int64)
@@ -97,7 +96,7 @@ def _fill(grid, state):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def _tightest(grid, rows, cols):  # type: ignore[no-untyped-def]
-    """The blank with the fewest free symbols and those symbols as bits; (-1, 0) if there is no blank."""
+    """Returns the blank with the fewest free symbols, and those symbols as bits; (-1, 0) without a blank."""
     best, best_free, best_ones = -1, 0, ORDER + 1
     for cell in range(CELLS):
         if grid[cell] == 0:
@@ -112,7 +111,7 @@ def _tightest(grid, rows, cols):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def count_solutions(grid, limit):  # type: ignore[no-untyped-def]
-    """How many Latin squares complete ``grid`` (int8[36]), counted up to ``limit``; 0 if it conflicts."""
+    """Counts the Latin squares that complete ``grid`` (int8[36]), up to ``limit``; 0 if it conflicts."""
     grid = grid.copy()
     rows = np.zeros(ORDER, np.int64)
     cols = np.zeros(ORDER, np.int64)
@@ -147,23 +146,23 @@ def count_solutions(grid, limit):  # type: ignore[no-untyped-def]
         rows[r] |= bit
         cols[c] |= bit
         grid[cell] = 1
-        following, its_free = _tightest(grid, rows, cols)
+        following, following_free = _tightest(grid, rows, cols)
         if following < 0:
             found += 1
             if found == limit:
                 break
         else:
             depth += 1
-            cells[depth], free[depth] = following, its_free
+            cells[depth], free[depth] = following, following_free
     return found
 
 
 @nb.njit(cache=True)
 def part_of(grid):  # type: ignore[no-untyped-def]
-    """The puzzle's part in [0, SPLIT_PARTS): a hash of its canonical form.
+    """Returns the puzzle's part, in [0, SPLIT_PARTS): a hash of its canonical form.
 
-    Canonical: symbols renamed in order of first appearance, so a puzzle and its renamings share a part and
-    a test problem is not even a renaming of a training problem.
+    In the canonical form, symbols are renamed in the order of their first appearance. A puzzle and its
+    renamings share a part, so no test problem is a renaming of a training problem.
     """
     names = np.zeros(ORDER + 1, np.int64)
     used = 0
@@ -181,7 +180,7 @@ def part_of(grid):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def _puzzle(puzzle, solution, blanks, state):  # type: ignore[no-untyped-def]
-    """Fill ``puzzle`` and ``solution`` (int8[36]): ``blanks`` cells removed, the solution still unique."""
+    """Fills ``puzzle`` and ``solution`` (int8[36]): ``blanks`` cells removed, the solution still unique."""
     order = np.arange(CELLS)
     while True:
         _fill(solution, state)
@@ -221,16 +220,16 @@ def _generate(seed, first, blanks, low, high):  # type: ignore[no-untyped-def]
 
 
 def generate(seed: int, first: int, blanks: npt.NDArray[np.int64], parts: range) -> tuple[Grids, Grids]:
-    """Puzzles ``first, first + 1, …`` of stream ``seed``: puzzle i has ``blanks[i]`` blanks (1..24).
+    """Returns puzzles ``first, first + 1, …`` of stream ``seed`` and their solutions, each int8[n, 36].
 
-    Only puzzles whose part (``part_of``) lies in ``parts`` are made. Returns puzzles and solutions,
-    each int8[n, 36].
+    The i-th has ``blanks[i]`` blanks (1..24). Only puzzles whose part (``part_of``) lies in ``parts`` are
+    made.
     """
     return _generate(seed, first, np.asarray(blanks, np.int64), parts.start, parts.stop)
 
 
 def write_published(path: Path = PUBLISHED) -> None:
-    """Make the published problems of all splits anew (the same ones each time) and write them to ``path``."""
+    """Makes the published problems of all splits, the same ones each time, and writes them to ``path``."""
     arrays: dict[str, Any] = {}
     for split, size in SIZES.items():
         puzzles, solutions = puzzle_arrays(split, _PROBLEM_SEED, 0, size)
@@ -240,15 +239,16 @@ def write_published(path: Path = PUBLISHED) -> None:
 
 
 def puzzle_arrays(split: str, seed: int, first: int, count: int) -> tuple[Grids, Grids]:
-    """Puzzles ``first .. first + count`` of a split's stream ``seed``: (puzzles, solutions), int8[count, 36].
+    """Returns ``count`` puzzles of a split's stream ``seed`` and their solutions, each int8[count, 36].
 
-    A puzzle depends on (split, seed, its index) alone, so a stream can be read in pieces.
+    A puzzle depends on (split, seed, its index) alone, so a stream can be read in pieces; ``first`` is the
+    index of the first.
     """
     return generate(seed, first, _blanks(seed, first, count), SPLITS[split])
 
 
 def _blanks(seed: int, first: int, count: int) -> npt.NDArray[np.int64]:
-    """Numbers of blanks of puzzles ``first ..``: every block of 19 is a permutation of 6..24."""
+    """Returns the puzzles' numbers of blanks: every block of 19 puzzles is a permutation of 6..24."""
     values = np.arange(MIN_BLANKS, MAX_BLANKS + 1)
     start = first // len(values)
     stop = (first + count + len(values) - 1) // len(values)
@@ -260,6 +260,6 @@ def _blanks(seed: int, first: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def split_of(prompt: str) -> str:
-    """The only split in which this prompt (or one that differs by names of symbols) can appear."""
+    """Returns the only split in which this prompt, or a renaming of its symbols, can appear."""
     part = part_of(parse_prompt(prompt))
     return next(split for split, parts in SPLITS.items() if part in parts)

@@ -1,4 +1,4 @@
-"""Chains of revisions in tokens: the reviser's context, and sampling a chain in plain torch."""
+"""Builds the reviser's context in tokens, and samples chains of revisions in plain torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SEPARATOR_ID = IDS[REVISION_SEPARATOR]
 
 
 def revision_tokens(prompts: Tensor, attempts: Tensor) -> Tensor:
-    """Token ids of ``task.revision_prompt``: int64[n, 42 * k + 42].
+    """Returns the token ids of ``problems.lab.revision_prompt``: int64[n, 42 * k + 42].
 
-    ``prompts`` int64[n, 42]; ``attempts`` int64[n, k, 42], k <= 4, oldest first and well-formed: each ends in
-    the end-of-sequence token, in whose place the separator comes.
+    ``prompts`` is int64[n, 42]; ``attempts`` is int64[n, k, 42], k <= 4, oldest first. The attempts are
+    well-formed: the separator replaces the end-of-sequence token of each.
     """
     kept = attempts.clone()
     kept[..., -1] = SEPARATOR_ID
@@ -25,16 +25,16 @@ def revision_tokens(prompts: Tensor, attempts: Tensor) -> Tensor:
 
 
 def well_formed(attempts: Tensor) -> Tensor:
-    """bool[...] of attempts [..., 42]: it ends at its 42nd token, so that its text has 41 characters."""
+    """Returns bool[...] of attempts [..., 42]: True where one ends at its 42nd token, after 41 characters."""
     return attempts[..., -1] == EOS_ID
 
 
 def sample_chains(
     model: Qwen2ForCausalLM, prompts: Tensor, length: int, seed: int, temperature: float = 1.0
 ) -> Tensor:
-    """One chain of ``length`` attempts for each prompt: int64[n, length, 42] from ``prompts`` int64[n, 42].
+    """Samples a chain of ``length`` attempts for each prompt: int64[n, length, 42] from int64[n, 42].
 
-    Each attempt is sampled with the last 4 well-formed ones in its context; the first has no context.
+    An attempt is sampled with the chain's last 4 well-formed attempts in its context.
     """
     chains = torch.full((prompts.shape[0], length, SOLUTION_TOKENS), PAD_ID)
     context = torch.full((prompts.shape[0], MAX_ATTEMPTS, SOLUTION_TOKENS), PAD_ID)

@@ -1,4 +1,4 @@
-"""Sampling and scoring in plain torch, for training and evaluation without an engine.
+"""Samples and scores in plain torch, for training and evaluation without an engine.
 
 All prompts of the task have the same length, so batches need no padding.
 """
@@ -20,10 +20,10 @@ _ROWS = 128  # sequences at once: with more, the cache is copied from memory at 
 
 @torch.inference_mode()
 def sample(model: Qwen2ForCausalLM, prompts: Tensor, n: int, seed: int, temperature: float = 1.0) -> Tensor:
-    """``n`` solutions of each prompt: int64[problems, n, 42] from int64[problems, prompt length].
+    """Samples ``n`` solutions of each prompt: int64[problems, n, 42] from int64[problems, prompt length].
 
-    After the end-of-sequence token comes padding; a solution that has not ended after 42 tokens (a
-    well-formed one has) is cut there. ``temperature`` must be positive.
+    Padding follows the end-of-sequence token. A solution that has not ended after 42 tokens, as a well-formed
+    one has, is cut there. ``temperature`` must be positive.
     """
     # Drawn in advance, so that a sample does not depend on which others share its batch.
     random = torch.rand(prompts.shape[0], n, SOLUTION_TOKENS, generator=torch.Generator().manual_seed(seed))
@@ -33,7 +33,7 @@ def sample(model: Qwen2ForCausalLM, prompts: Tensor, n: int, seed: int, temperat
 
 
 def _sample(model: Qwen2ForCausalLM, prompts: Tensor, random: Tensor, temperature: float) -> Tensor:
-    """int64[problems, n, 42] from prompts [problems, length] and uniform numbers [problems, n, 42]."""
+    """Samples as ``sample`` does, from uniform random numbers [problems, n, 42]."""
     n = random.shape[1]
     random = random.flatten(0, 1)
     cache = DynamicCache(config=model.config)
@@ -57,9 +57,9 @@ def _sample(model: Qwen2ForCausalLM, prompts: Tensor, random: Tensor, temperatur
 
 @torch.inference_mode()
 def score(model: Any, prompts: Tensor, solutions: Tensor) -> Tensor:
-    """A verifier's score in [0, 1] of every solution token: float32[problems, n, 42].
+    """Returns a verifier's score in [0, 1] of every solution token: float32[problems, n, 42].
 
-    ``prompts`` int64[problems, prompt length], ``solutions`` int64[problems, n, 42].
+    ``prompts`` is int64[problems, prompt length], ``solutions`` is int64[problems, n, 42].
     """
     problems, n, length = solutions.shape
     tokens = torch.cat([prompts[:, None].expand(-1, n, -1), solutions], dim=2).flatten(0, 1)

@@ -1,11 +1,10 @@
 """The lab's tokenizer: one token a character, saved as a stock Hugging Face fast tokenizer.
 
-It is Qwen2's own tokenizer class with no merges: for a model of that type, ``AutoTokenizer`` (and so
-vLLM) loads this class whatever the saved files say, with its byte-level pre-tokenizer; a tokenizer of
-another kind would be read differently there than it was here.
+It is Qwen2's tokenizer class without merges. For a Qwen2 model, ``AutoTokenizer`` (and so vLLM) loads this
+class with its byte-level pre-tokenizer, whatever the saved files say: any other kind would be read wrongly.
 
-``#`` separates earlier attempts in a reviser's prompt; 7..9 leave room for a larger order. There is no
-beginning-of-sequence token: ``tokenizer(prompt)["input_ids"]`` is what the engine gets.
+``#`` separates earlier attempts in a reviser's prompt; 7..9 are unused. There is no beginning-of-sequence
+token: the engine gets ``tokenizer(prompt)["input_ids"]``.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _CELL_IDS = np.array([IDS["."], *(IDS[str(v)] for v in range(1, 10))], np.int64)
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
-    """A new tokenizer. ``decode(encode(text)) == text`` for every text over the vocabulary's characters."""
+    """Returns a new tokenizer. ``decode(encode(text)) == text`` for text of the vocabulary."""
     vocabulary = {_NEWLINE_BYTE if token == "\n" else token: id for token, id in IDS.items()}
     return Qwen2Tokenizer(
         vocab=vocabulary,
@@ -42,14 +41,14 @@ def build_tokenizer() -> Qwen2Tokenizer:
 
 
 def save_tokenizer(directory: Path) -> None:
-    """Write tokenizer.json and its configuration into ``directory``."""
+    """Writes tokenizer.json and its configuration into ``directory``."""
     build_tokenizer().save_pretrained(directory)
 
 
 def grid_tokens(grids: npt.NDArray[np.int8], last: int) -> npt.NDArray[np.int64]:
-    """Token ids of grids (int8[n, 36]), int64[n, 42]: rows end in a newline, the last in token ``last``.
+    """Returns the token ids of ``grids`` (int8[n, 36]) as int64[n, 42]; the last row ends in token ``last``.
 
-    The tokenizer's ids of the same text, without the text: training reads millions.
+    They are the tokenizer's ids of the same text, computed without the text, which is faster.
     """
     n = grids.shape[0]
     tokens = np.full((n, 6, 7), NEWLINE_ID, np.int64)

@@ -1,7 +1,8 @@
-"""Training of the generator: next-token loss on the solutions of fresh puzzles of the ``train`` split."""
+"""Trains the generators: next-token loss on the solutions of new puzzles of the ``train`` split."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,34 +19,36 @@ from orchestrator.lab.model import (
     parameter_count,
     save_generator,
 )
+from orchestrator.lab.muon import muon_and_adamw
 from orchestrator.lab.puzzles import puzzle_arrays
 from orchestrator.lab.tokenizer import EOS_ID, PROMPT_END_ID, grid_tokens
-from orchestrator.lab.training import LOG, Log, Schedule, fit, muon_and_adamw
 from orchestrator.problems.lab import PROMPT_TOKENS
-
-RESUME_FILE = "training.pt"
+from orchestrator.verifiers.config import Schedule
+from orchestrator.verifiers.training import RESUME_FILE, Track, fit
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorRecipe:
-    """How a generator is trained. Siblings of other sizes, with the same seed, read the same data.
-
-    One with a ``base``, another size, begins as that one's trained weights with new layers on top, and reads
-    the first ``steps`` batches of its data a second time. ``decay``: the share of steps in which the rates
-    fall to 0.
-    """
+    """How a generator is trained. With the same seed, all sizes read the same data in the same order."""
 
     size: str = "s"
+    """A key of ``model.SIZES``."""
     steps: int = 2100
     batch: int = 64
+    """Puzzles a step."""
     muon_lr: float = 0.02
+    """Peak learning rate of Muon: the matrices of the layers."""
     adam_lr: float = 3e-3
+    """Peak learning rate of AdamW: embeddings, head, norms and biases."""
     decay: float = 0.4
+    """Share of the steps, the last ones, in which the rates fall to 0."""
     base: str | None = None
+    """A smaller generator whose trained weights it starts from, with new layers on top. It reads the first
+    ``steps`` batches of that one's data a second time."""
 
 
 def training_batch(seed: int, step: int, batch: int) -> Tensor:
-    """Token ids int64[batch, 84] of step ``step``: prompt and solution, never seen before in this stream."""
+    """Returns the token ids of step ``step``, int64[batch, 84]: prompt and solution of puzzles new in it."""
     puzzles, solutions = puzzle_arrays("train", seed, step * batch, batch)
     tokens = [grid_tokens(puzzles, PROMPT_END_ID), grid_tokens(solutions, EOS_ID)]
     return torch.from_numpy(np.concatenate(tokens, axis=1))
@@ -56,12 +59,13 @@ def train_generator(
     recipe: GeneratorRecipe,
     seed: int,
     minutes: float | None = None,
-    log: Log = LOG,
+    log: Callable[[str], None] = print,
+    track: Track = lambda metrics: None,
     base: Path | None = None,
 ) -> list[float]:
-    """Train from (recipe, seed), and the directory ``base`` where the recipe has one, and write a Hugging
-    Face directory to ``out``; returns the losses.
+    """Trains a generator and writes a model directory to ``out``; returns the losses of this call's steps.
 
+    The weights depend on (recipe, seed) alone, and on the model in ``base`` if the recipe starts from one.
     Stops early after ``minutes``; a second call continues from ``out``/training.pt.
     """
     if base is None:
@@ -72,24 +76,24 @@ def train_generator(
     size = parameter_count(model)
     log(f"generator {recipe.size}: {size} parameters, {recipe.steps} steps of {recipe.batch}")
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int) -> list[Tensor]:
         tokens = training_batch(seed, step, recipe.batch)
         hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[:, PROMPT_TOKENS - 1 :])
-        return F.cross_entropy(logits.flatten(0, 1), tokens[:, PROMPT_TOKENS:].flatten())
+        return [F.cross_entropy(logits.flatten(0, 1), tokens[:, PROMPT_TOKENS:].flatten())]
 
-    model.train()
-    identity = f"{recipe}, seed {seed}"
-    optimizers = muon_and_adamw(model, recipe.muon_lr, recipe.adam_lr)
-    losses = fit(
+    fitted = fit(
         model,
-        optimizers,
+        muon_and_adamw(model, recipe.muon_lr, recipe.adam_lr),
         loss_of,
         Schedule(recipe.steps, decay=recipe.decay),
-        out / RESUME_FILE,
-        identity,
-        minutes,
-        log,
+        out,
+        f"{recipe}, seed {seed}",
+        minutes=minutes,
+        log=log,
+        track=track,
     )
     save_generator(model, out)
-    return losses
+    if fitted.finished:
+        (out / RESUME_FILE).unlink(missing_ok=True)
+    return fitted.losses

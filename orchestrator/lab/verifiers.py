@@ -1,4 +1,4 @@
-"""The lab's verifiers: labels are sampled through the orchestrator, the training is the generic one."""
+"""The recipes of the lab's verifiers: labels sampled through the orchestrator, then the usual training."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ from orchestrator.verifiers.config import TrainConfig
 from orchestrator.verifiers.label import ChainLabeller, Labeller, StepLabeller
 
 EXPERIMENT = "lab-training"
-"""Where MLflow shows the lab's trainings."""
+"""The MLflow experiment of the lab's trainings."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierRecipe:
-    """How a verifier is made: ``labeller`` over the first ``problems`` puzzles of the train split, and
-    ``training`` from the lab model ``backbone``. ``chains``: labelled are attempts of the reviser."""
+    """How a verifier is made."""
 
     labeller: Callable[[Codec, Answers], Labeller]
+    """Makes the labeller."""
     problems: int
+    """Problems of the train split that are labelled, from its first."""
     backbone: str
+    """The lab model whose layers the verifier starts from."""
     training: TrainConfig
     chains: bool = False
+    """True where the labeller labels attempts of the reviser."""
 
 
 _STEPS = partial(StepLabeller, solutions=4, completions=4)
@@ -44,27 +47,28 @@ _PRM = TrainConfig(
     lr=2e-3,
     decay=0.5,
     dropout=0.0,
-    extra_layers=3,  # over the generator's own: fine-tuned, those would forget what the verifier needs
+    extra_layers=3,  # the generator's layers are frozen: fine-tuned, they forget what the verifier needs
     freeze=-1,
     patience=1500,
 )
 RECIPES = {
     "prm": VerifierRecipe(_STEPS, 3420, "generator-s", _PRM),
-    # Shallow and barely trained: for studies of selection errors and over-optimisation.
+    # Shallow and trained little, for studies of selection errors and over-optimisation.
     "prm-weak": VerifierRecipe(_STEPS, 1140, "generator-s", replace(_PRM, steps=200, extra_layers=1)),
-    # Over the reviser's layers, which know what a context of attempts looks like.
+    # The reviser's layers can read a context of attempts.
     "orm": VerifierRecipe(
         partial(ChainLabeller, chains=4, length=5),
         1330,
         "reviser",
-        replace(_PRM, steps=1000, held_out=0.05),
+        # Inputs differ in length, and small micro-batches are padded less.
+        replace(_PRM, steps=1000, micro=16, held_out=0.05),
         chains=True,
     ),
 }
 
 
 def label_config(recipe: VerifierRecipe, seed: int, runs: Path) -> Config:
-    """The run that samples a recipe's labels: no verifier, and no budget that would end it."""
+    """Returns the run that samples a recipe's labels: no verifier, and a budget that never ends it."""
     engine = {"max_num_seqs": 256, "max_model_len": 384}
     return Config(
         name="lab",

@@ -1,13 +1,12 @@
 """The lab's task: complete a Latin square of order 6 whose solution is unique.
 
-Text. The prompt is six rows of symbols ``1``..``6`` and blanks ``.``; five end in a newline, the last in
-``=``. The solution is the six completed rows with newlines between, then the end-of-sequence token. Each
-character is one token, so each row, of the prompt and of the solution, is exactly 7 tokens with what ends
-it, and a cell lies 42 tokens after its clue. A step is a row. Difficulty is the number of blanks, 6..24.
+The prompt is six rows of symbols ``1``..``6`` and blanks ``.``; five end in a newline, the last in ``=``. The
+solution is the six completed rows with newlines between, then the end-of-sequence token. A character is a
+token, so a row of the prompt or of the solution is exactly 7 tokens with the character that ends it, and a
+cell lies 42 tokens after its clue. A step is a row. The difficulty is the number of blanks, 6..24.
 
-The published problems are read from a file that ``lab.puzzles.write_published`` makes. Nothing here imports
-numba, which the making of puzzles needs: a vLLM 0.32 CPU engine fails to start in a process that has imported
-numba before.
+The published problems are read from a file that ``lab.puzzles.write_published`` makes. Puzzles are made with
+numba in another module, because a vLLM 0.32 CPU engine fails to start in a process that has imported numba.
 """
 
 from __future__ import annotations
@@ -30,13 +29,12 @@ CELLS = ORDER * ORDER
 ROW_TOKENS = ORDER + 1
 PROMPT_TOKENS = ORDER * ROW_TOKENS
 SOLUTION_TOKENS = ORDER * ROW_TOKENS
-"""Tokens of a well-formed solution, the end-of-sequence token included."""
+"""Tokens of a well-formed solution with its end-of-sequence token."""
 STEPS = ORDER
-STEP_DELIMITER = "\n"
 MIN_BLANKS, MAX_BLANKS = 6, 24
 REVISION_SEPARATOR = "#"
 MAX_ATTEMPTS = 4
-"""Earlier attempts that a revision prompt keeps."""
+"""Earlier attempts in a revision prompt, at most."""
 
 SIZES = {"test": 2000, "bins": 2000, "validation": 2000, "train": 10000}
 SPLITS = tuple(SIZES)
@@ -45,10 +43,10 @@ PUBLISHED = Path(__file__).parent.parent / "lab" / "checkpoints" / "problems.npz
 
 
 def problems(split: str, limit: int | None = None) -> list[Problem]:
-    """The first ``limit`` problems of ``split`` (all if None: 2000, of ``train`` 10000).
+    """Returns the first ``limit`` problems of ``split``, or all: 10000 of ``train``, 2000 of another.
 
-    A prefix is itself balanced: each block of 19 problems holds each number of blanks once, in a random
-    order fixed for good. ``BadInput`` if the split is unknown or the limit is negative.
+    Each block of 19 problems has each number of blanks once, in a fixed random order. Raises ``BadInput`` if
+    the split is unknown or the limit is negative.
     """
     if split not in SIZES:
         raise BadInput("problems.split", split, one_of(SPLITS))
@@ -76,12 +74,12 @@ def _published(split: str) -> tuple[Grids, Grids]:
 
 
 def prompt_text(puzzle: npt.NDArray[np.int8]) -> str:
-    """The prompt of a puzzle (int8[36], 0 a blank): six rows, 42 characters."""
+    """Returns the prompt of a puzzle (int8[36], 0 a blank): six rows, 42 characters."""
     return "\n".join(_rows(puzzle)) + "="
 
 
 def solution_text(solution: npt.NDArray[np.int8]) -> str:
-    """The solution's text without the end-of-sequence token: six rows, 41 characters."""
+    """Returns the solution's text without the end-of-sequence token: six rows, 41 characters."""
     return "\n".join(_rows(solution))
 
 
@@ -91,14 +89,13 @@ def _rows(grid: npt.NDArray[np.int8]) -> list[str]:
 
 
 def revision_prompt(prompt: str, attempts: Sequence[str]) -> str:
-    """The prompt for a new attempt after ``attempts`` (solutions' texts, oldest first).
+    """Returns the prompt for a new attempt after ``attempts`` (texts of solutions, oldest first).
 
-    The last four attempts, each followed by ``#``, then the problem's prompt; with none exactly ``prompt``.
-    The prompt stands right before the new attempt, as where there is no revision, because a model that has
-    to look back past the attempts for it loses most of its skill. An attempt (41 characters) and its ``#``
-    are 42 tokens, so a cell keeps its distance of 42 from its clue, and of a multiple of 42 from the same
-    cell of each attempt: at most 4 * 42 + 42 = 210 tokens, 252 with the solution. An attempt of another
-    length (1 % of samples at temperature 1) would shift what comes before it, and is left out.
+    It is the last four attempts, each followed by ``#``, then ``prompt``: at most 4 * 42 + 42 = 210 tokens.
+    The problem's prompt comes last, because a model that has to look back past the attempts for it loses most
+    of its skill. An attempt (41 characters) and its ``#`` are 42 tokens, so a cell lies 42 tokens after its
+    clue and a multiple of 42 after the same cell of each attempt. An attempt of another length (1 % of
+    samples at temperature 1) would break that, and is left out.
     """
     texts = [canonical_answer(attempt) for attempt in attempts]
     kept = [text for text in texts if len(text) == SOLUTION_TOKENS - 1][-MAX_ATTEMPTS:]
@@ -106,7 +103,7 @@ def revision_prompt(prompt: str, attempts: Sequence[str]) -> str:
 
 
 def parse_prompt(prompt: str) -> npt.NDArray[np.int8]:
-    """The puzzle (int8[36]) of a prompt; ``BadInput`` if the text is not one of this task's prompts."""
+    """Returns the puzzle (int8[36]) of a prompt. Raises ``BadInput`` if the text is no such prompt."""
     rows = prompt[:-1].split("\n")
     if (
         prompt[-1:] != "="
@@ -118,27 +115,5 @@ def parse_prompt(prompt: str) -> npt.NDArray[np.int8]:
 
 
 def canonical_answer(text: str) -> str:
-    """A solution's answer: its rows, without space at the ends. Two solutions agree iff these are equal."""
+    """Returns a solution's answer: its text without space at the ends. Equal solutions have equal answers."""
     return text.strip()
-
-
-def is_correct(text: str, answer: str) -> bool:
-    """Whether a solution's text is the problem's (unique) answer."""
-    return canonical_answer(text) == canonical_answer(answer)
-
-
-def correct_steps(text: str, answer: str) -> list[bool]:
-    """For each step (row) of a solution's text: is this row right? Extra rows are wrong; absent ones are
-    not listed."""
-    truth = canonical_answer(answer).split("\n")
-    rows = canonical_answer(text).split("\n")
-    return [i < len(truth) and row == truth[i] for i, row in enumerate(rows)]
-
-
-def first_wrong_step(text: str, answer: str) -> int | None:
-    """Index of the first wrong or absent step, or None if the solution is correct."""
-    steps = correct_steps(text, answer)
-    for i, good in enumerate(steps):
-        if not good:
-            return i
-    return len(steps) if len(steps) < STEPS else None

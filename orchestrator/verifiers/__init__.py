@@ -1,1 +1,1 @@
-"""Process and outcome reward models: labels by rollouts, training, and measures of quality."""
+"""Makes process and outcome reward models: labels from rollouts, training, measures of quality."""

@@ -1,4 +1,4 @@
-"""How a verifier is trained."""
+"""The options of a training."""
 
 from __future__ import annotations
 
@@ -8,40 +8,66 @@ from orchestrator.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """The options of a training; the defaults are the paper's where it gives one (Snell et al., appendix D).
+class Schedule:
+    """The learning rate of each step, as a share of its peak: it rises, stays, and falls linearly to 0."""
 
-    ``steps`` is the most; training ends when ``patience`` measurements in a row, one each ``every`` steps,
-    have not lowered the loss on the held-out share of the problems. The learning rate rises over ``warmup``
-    steps, and falls to 0 over the last ``decay`` share of ``steps``. ``micro`` inputs are run at once.
-    ``extra_layers``, ``freeze`` (-1: all layers) and ``dropout``: see ``model.new_verifier``.
+    steps: int
+    """Steps of the whole training."""
+    warmup: int = 50
+    """First steps, in which the rate rises."""
+    decay: float = 0.0
+    """Share of the steps, the last ones, in which the rate falls."""
+
+    def factor(self, step: int) -> float:
+        """Returns the share at ``step``, which counts from 0."""
+        up = (step + 1) / max(1, self.warmup)
+        down = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return min(1.0, up, down)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """The options of a verifier's training.
+
+    The defaults are those of Snell et al. 2024, appendix D, where it gives them.
     """
 
     steps: int = 2000
+    """Steps at most: early stopping may end the training before."""
     batch: int = 128
+    """Solutions a step."""
     micro: int = 128
+    """Solutions in a forward pass: the gradients of a step's passes are added up."""
     lr: float = 3e-5
+    """Peak learning rate of AdamW."""
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.0
     dropout: float = 0.05
+    """Dropout before the head."""
     warmup: int = 50
+    """First steps, in which the learning rate rises."""
     decay: float = 0.0
+    """Share of the steps, the last ones, in which the learning rate falls to 0."""
     extra_layers: int = 0
+    """New layers on top of the backbone's."""
     freeze: int = 0
+    """The embedding and so many layers of the backbone stay as they are; -1: all of them."""
     held_out: float = 0.1
+    """Share of the problems that is held out."""
     every: int = 50
+    """Steps between two measurements of the held-out loss."""
     patience: int = 5
+    """Measurements in a row without a lower held-out loss that end the training."""
     seed: int = 0
 
-    def factor(self, step: int) -> float:
-        """The learning rate of ``step`` (from 0) over its peak."""
-        up = (step + 1) / max(1, self.warmup)
-        down = (self.steps - step) / (self.decay * self.steps) if self.decay else 1.0
-        return min(1.0, up, down)
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of the learning rate."""
+        return Schedule(self.steps, self.warmup, self.decay)
 
     def check(self) -> None:
-        """Raises BadInput that names the option which cannot be."""
+        """Raises ``BadInput`` that names an option whose value is not allowed."""
         for name in ("steps", "batch", "micro", "every", "patience"):
             self._in(name, 1, float("inf"), "1 or more")
         for name in ("warmup", "weight_decay", "extra_layers", "seed"):

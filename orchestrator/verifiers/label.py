@@ -1,6 +1,8 @@
-"""Monte-Carlo labels of steps (Snell §5.1, appendix D; Math-Shepherd): how often does a path still succeed?
+"""Labels steps and solutions by Monte-Carlo rollouts.
 
-Rollouts are sampled through the orchestrator: charged, journaled, on any number of replicas.
+A step's label is the share of completions from it that are correct (Wang et al. 2024, Math-Shepherd; Snell et
+al. 2024, section 5.1 and appendix D). Rollouts are sampled through the orchestrator: charged, journaled, on
+any number of replicas.
 """
 
 from __future__ import annotations
@@ -24,40 +26,41 @@ from orchestrator.search.tree import Node
 
 @dataclass(frozen=True, slots=True)
 class LabelledSolution:
-    """What a verifier reads, and what it should say of it.
-
-    ``tokens`` are the ids of the whole input; ``labels[i]`` in [0, 1] belongs to the part that ends before
-    position ``step_ends[i]``: for a step the share of completions from there that were correct, for a whole
-    solution whether it is correct. ``prompt`` and ``steps`` are the same as text, for a reader.
-    """
+    """An input of a verifier, and the scores that it should give."""
 
     problem: str
+    """The problem's id."""
     prompt: str
     steps: tuple[str, ...]
+    """The text of each labelled part: the steps, or the whole solution of an ORM."""
     labels: tuple[float, ...]
+    """A label in [0, 1] for each part: the share of completions after a step that are correct; 0 or 1 for a
+    whole solution."""
     tokens: tuple[int, ...]
+    """Token ids of prompt and steps."""
     step_ends: tuple[int, ...]
+    """The position in ``tokens`` after the last token of each part."""
 
 
 @dataclass
 class Labeller(ABC):
-    """A search coroutine for the controller that keeps what it learns in ``rows``."""
+    """A search, in a strategy's place, that labels the solutions of each problem and keeps them."""
 
     codec: Codec
     answers: Answers
     rows: list[LabelledSolution] = field(default_factory=list, kw_only=True)
     unpaid: list[str] = field(default_factory=list, kw_only=True)
-    """The problems that have no rows because the budget did not pay for all of their rollouts."""
+    """Ids of the problems without rows, because the budget did not pay for all of their rollouts."""
 
     @property
     def name(self) -> str:
-        """What is labelled, and how: its kind and its parameters."""
+        """The labeller's class and parameters, which a run's fingerprint holds."""
         shared = {field.name for field in fields(Labeller)}
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
-        return f"{type(self).__name__} {own}"
+        parameters = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+        return f"{type(self).__name__} {parameters}"
 
     async def __call__(self, ops: Operations) -> Sequence[Node]:
-        """Sample and label one problem. Returns all finished solutions."""
+        """Samples and labels one problem; returns its finished solutions."""
         try:
             return await self.label(ops)
         except BudgetExhausted:
@@ -66,18 +69,18 @@ class Labeller(ABC):
 
     @abstractmethod
     async def label(self, ops: Operations) -> Sequence[Node]:
-        """What a call does. Raises BudgetExhausted, with no row kept, where that cannot be paid."""
+        """Does the work of a call. Raises ``BudgetExhausted``, without rows kept, if it cannot be paid."""
 
     @abstractmethod
     def worst(self, prepared: Prepared, prompt: int) -> int:
-        """FLOPs of a problem whose prompt has ``prompt`` tokens, at most: everything at full length."""
+        """Returns the FLOPs, at most, of a problem whose prompt has ``prompt`` tokens: all at full length."""
 
     def correct(self, ops: Operations, node: Node) -> bool:
-        """Whether a solution has the problem's answer."""
+        """Returns True if a solution has the problem's answer."""
         return self.answers.correct(self.answer(ops, node), ops.problem.answer)
 
     def answer(self, ops: Operations, node: Node) -> str | None:
-        """A solution's answer; None where none can be read, or where it was cut at the length limit."""
+        """Returns a solution's answer; None if none can be read, or if the length limit cut the solution."""
         if node.finish != "end":
             return None
         return self.answers.extract(self.codec.decode(node.tokens[len(ops.prompt) :]))
@@ -90,7 +93,10 @@ class Labeller(ABC):
         ends: Sequence[int],
         labels: Sequence[float],
     ) -> None:
-        """Add a row: ``node``'s solution after ``prompt``, labelled before its positions ``ends``."""
+        """Adds a row: the solution of ``node`` after ``prompt``, in parts that end before positions ``ends``.
+
+        ``prompt`` is what the verifier reads first: the attempts before, too, where there are some.
+        """
         start = len(ops.prompt)
         parts = [self.codec.decode(node.tokens[a:b]) for a, b in itertools.pairwise((start, *ends))]
         shift = len(prompt) - start
@@ -108,22 +114,23 @@ class Labeller(ABC):
 
 @dataclass
 class StepLabeller(Labeller):
-    """Labels for a process reward model.
+    """Labels the steps of solutions, for a process reward model.
 
-    ``solutions`` paths are sampled step by step; from each step ``completions`` solutions are sampled to the
-    end. Equal prefixes of a problem share one estimate. A path without a readable answer is dropped, as in
-    the paper.
+    Equal prefixes of a problem share one estimate. A path without a readable answer is dropped (Snell et al.
+    2024, appendix D).
     """
 
     solutions: int = 16
+    """Paths of a problem, sampled step by step."""
     completions: int = 16
+    """Solutions sampled to the end from each step."""
 
     def worst(self, prepared: Prepared, prompt: int) -> int:
         cost, most = prepared.generator, prepared.config.generator.max_tokens
         # A step has a token or more, and after each there is a token or more left to sample.
         rollouts = sum(cost.sample(prompt + begun, most - begun) for begun in range(1, most))
-        each = cost.sample(prompt, most) + self.completions * rollouts
-        return cost.prefill(prompt) + self.solutions * each
+        path = cost.sample(prompt, most) + self.completions * rollouts
+        return cost.prefill(prompt) + self.solutions * path
 
     async def label(self, ops: Operations) -> Sequence[Node]:
         labels: dict[tuple[int, ...], float] = {}
@@ -135,24 +142,30 @@ class StepLabeller(Labeller):
             fresh = list({node.tokens: node for node in live}.values())
             rollouts = iter(await ops.sample(fresh, self.completions, until="end", score=False))
             for node in fresh:
-                own = itertools.islice(rollouts, self.completions)
-                labels[node.tokens] = sum(self.correct(ops, each) for each in own) / self.completions
+                completions = itertools.islice(rollouts, self.completions)
+                correct = sum(self.correct(ops, solution) for solution in completions)
+                labels[node.tokens] = correct / self.completions
             live = await ops.sample(live, 1, score=False)
         for node in done:
             if self.answer(ops, node) is not None:
                 labels[node.tokens] = float(self.correct(ops, node))
-                own_labels = [labels[node.tokens[:end]] for end in node.step_ends]
-                self.keep(ops, ops.prompt, node, node.step_ends, own_labels)
+                step_labels = [labels[node.tokens[:end]] for end in node.step_ends]
+                self.keep(ops, ops.prompt, node, node.step_ends, step_labels)
         return done
 
 
 @dataclass
 class ChainLabeller(Labeller):
-    """Labels for an outcome reward model that sees the history: ``chains`` chains of ``length`` attempts,
-    each with the last four before it in its context and labelled as correct or not (Snell §6.1)."""
+    """Labels attempts of chains of revisions, for an outcome reward model.
+
+    The context of an attempt is the last four attempts before it; the label is whether it is correct (Snell
+    et al. 2024, section 6.1).
+    """
 
     chains: int = 4
+    """Chains of a problem."""
     length: int = 5
+    """Attempts of a chain."""
 
     def worst(self, prepared: Prepared, prompt: int) -> int:
         cost, most = prepared.reviser, prepared.config.generator.max_tokens
@@ -175,17 +188,17 @@ class ChainLabeller(Labeller):
 
 
 def write_labels(rows: Sequence[LabelledSolution], path: Path) -> None:
-    """One row a solution, as Parquet, in the order of problems whatever finished first."""
+    """Writes Parquet, a row for each solution, ordered by problem."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    ordered = sorted(rows, key=lambda row: row.problem)  # stable: a problem's own order is kept
+    ordered = sorted(rows, key=lambda row: row.problem)  # stable: the order within a problem is kept
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in ordered]), path)
 
 
 def read_labels(paths: Iterable[Path]) -> list[LabelledSolution]:
-    """What ``write_labels`` wrote, file by file. Raises BadInput that names a file that holds no labels."""
+    """Reads files that ``write_labels`` wrote. Raises ``BadInput`` that names a file without labels."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

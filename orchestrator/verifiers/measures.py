@@ -1,4 +1,4 @@
-"""How good a verifier's scores are: does it rank, within a problem too, and do its probabilities hold?"""
+"""Measures a verifier's scores: ranking (AUC, also within a problem) and calibration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Bools = npt.NDArray[np.bool_]
 
 
 def auc(scores: Floats, good: Bools) -> float:
-    """Probability that a good one scores above a bad one, ties counted half; NaN if one kind is absent."""
+    """Returns the probability that a good one scores above a bad one; ties count half.
+
+    It is NaN if all are good or none is.
+    """
     above, bad = scores[good], np.sort(scores[~good])
     if len(above) == 0 or len(bad) == 0:
         return float("nan")
@@ -26,23 +29,28 @@ def auc(scores: Floats, good: Bools) -> float:
 
 
 def within_problem_auc(problems: Iterable[tuple[Floats, Bools]]) -> float:
-    """Mean of the AUC inside each problem (its scores, and which are good); those with one kind only are
-    left out. A pooled AUC can come from knowing which problems are hard; this one cannot."""
+    """Returns the mean AUC inside a problem, from each problem's scores and which of them are good.
+
+    Problems with only good or only bad ones are left out. Scores that only tell hard problems from easy ones
+    have a high pooled AUC, and 0.5 here.
+    """
     values = [auc(scores, good) for scores, good in problems if good.any() and not good.all()]
     return float(np.mean(values)) if values else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Scores in one interval: how many, their mean, and the mean of what they should have said."""
+    """The scores in one interval."""
 
     count: int
     score: float
+    """Mean score."""
     label: float
+    """Mean label."""
 
 
 def reliability(scores: Floats, labels: Floats, bins: int = 10) -> list[Bin]:
-    """The reliability table of scores in [0, 1] over ``bins`` equal intervals; empty ones are left out."""
+    """Returns the reliability table of scores in [0, 1]: ``bins`` equal intervals without the empty ones."""
     place = np.minimum((scores * bins).astype(int), bins - 1)
     return [
         Bin(int(here.sum()), float(scores[here].mean()), float(labels[here].mean()))
@@ -52,52 +60,60 @@ def reliability(scores: Floats, labels: Floats, bins: int = 10) -> list[Bin]:
 
 
 def calibration_error(table: Sequence[Bin]) -> float:
-    """ECE: the mean over scores of |mean score - mean label| of their bin (Naeini et al. 2015)."""
+    """Returns the ECE: the mean over scores of |mean score - mean label| of the bin (Naeini et al. 2015)."""
     total = sum(row.count for row in table)
     return sum(row.count * abs(row.score - row.label) for row in table) / total
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """A verifier on held-out problems. ``bce`` is in nats a label, ``bce_constant`` that of always saying the
-    mean label. A step counts as good if its label is not 0 (Math-Shepherd's hard estimate). AUC by step, from
-    the first, None where all are alike; ``*_last`` at each solution's own last step."""
+    """The measures of a verifier on held-out problems.
+
+    For an AUC, a step is good if its label is above 0 (the hard estimate of Wang et al. 2024, Math-Shepherd).
+    An AUC is None where all steps are good or none is.
+    """
 
     problems: int
     solutions: int
     bce: float
+    """Binary cross-entropy, in nats a label."""
     bce_constant: float
+    """The cross-entropy of scores that all are the mean label."""
     ece: float
+    """Expected calibration error."""
     reliability: list[Bin]
     pooled_auc: list[float | None]
+    """AUC over all problems at once, by step from the first."""
     within_auc: list[float | None]
+    """Mean AUC inside a problem, by step from the first."""
     pooled_auc_last: float | None
+    """The same at each solution's last step."""
     within_auc_last: float | None
 
 
-def measure(rows: Sequence[LabelledSolution], said: Sequence[Floats]) -> Measures:
-    """How ``said``, the scores at each row's labelled positions, fit the labels."""
-    scores, labels = flat(rows, said)
-    table = reliability(scores, labels)
+def measure(rows: Sequence[LabelledSolution], scores: Sequence[Floats]) -> Measures:
+    """Returns the measures of ``scores``, which are given for each row at its labelled positions."""
+    all_scores, labels = flat(rows, scores)
+    table = reliability(all_scores, labels)
     longest = max(len(row.labels) for row in rows)
     steps = [[i for i, row in enumerate(rows) if len(row.labels) > k] for k in range(longest)]
     everyone = list(range(len(rows)))
     return Measures(
         problems=len({row.problem for row in rows}),
         solutions=len(rows),
-        bce=cross_entropy(scores, labels),
+        bce=cross_entropy(all_scores, labels),
         bce_constant=cross_entropy(np.full_like(labels, labels.mean()), labels),
         ece=calibration_error(table),
         reliability=table,
-        pooled_auc=[_pooled(rows, said, which, k) for k, which in enumerate(steps)],
-        within_auc=[_within(rows, said, which, k) for k, which in enumerate(steps)],
-        pooled_auc_last=_pooled(rows, said, everyone, -1),
-        within_auc_last=_within(rows, said, everyone, -1),
+        pooled_auc=[_pooled(rows, scores, which, k) for k, which in enumerate(steps)],
+        within_auc=[_within(rows, scores, which, k) for k, which in enumerate(steps)],
+        pooled_auc_last=_pooled(rows, scores, everyone, -1),
+        within_auc_last=_within(rows, scores, everyone, -1),
     )
 
 
 def describe(measures: Measures) -> str:
-    """The measures as text."""
+    """Returns the measures as text."""
 
     def numbers(values: Sequence[float | None], last: float | None) -> str:
         return " ".join("    -" if value is None else f"{value:.3f}" for value in [*values, last])
@@ -116,42 +132,42 @@ def describe(measures: Measures) -> str:
 
 
 def summary(measures: Measures) -> dict[str, float]:
-    """The measures as flat names and numbers; what does not exist is left out."""
+    """Returns the measures as names and numbers, for metrics; an AUC that is None is left out."""
     values = {name: getattr(measures, name) for name in ("bce", "ece", "pooled_auc_last", "within_auc_last")}
     for name in ("pooled_auc", "within_auc"):
         values |= {f"{name}/{k + 1}": value for k, value in enumerate(getattr(measures, name))}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def flat(rows: Sequence[LabelledSolution], said: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """(scores, labels) of all labelled positions, row by row."""
-    return np.concatenate(said), np.concatenate([np.array(row.labels) for row in rows])
+def flat(rows: Sequence[LabelledSolution], scores: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Returns the scores and the labels of all labelled positions, row by row."""
+    return np.concatenate(scores), np.concatenate([np.array(row.labels) for row in rows])
 
 
 def cross_entropy(scores: Floats, labels: Floats) -> float:
-    """Mean cross-entropy in nats; scores are kept 1e-7 away from 0 and 1."""
+    """Returns the mean cross-entropy in nats; scores are kept 1e-7 away from 0 and 1."""
     p = scores.clip(1e-7, 1 - 1e-7)
     return float(-(labels * np.log(p) + (1 - labels) * np.log1p(-p)).mean())
 
 
 def _pooled(
-    rows: Sequence[LabelledSolution], said: Sequence[Floats], which: Sequence[int], step: int
+    rows: Sequence[LabelledSolution], scores: Sequence[Floats], which: Sequence[int], step: int
 ) -> float | None:
-    value = auc(*_at(rows, said, which, step))
+    value = auc(*_at(rows, scores, which, step))
     return None if np.isnan(value) else value
 
 
 def _within(
-    rows: Sequence[LabelledSolution], said: Sequence[Floats], which: Sequence[int], step: int
+    rows: Sequence[LabelledSolution], scores: Sequence[Floats], which: Sequence[int], step: int
 ) -> float | None:
     by_problem = sorted(which, key=lambda i: rows[i].problem)
     groups = (list(group) for _, group in groupby(by_problem, key=lambda i: rows[i].problem))
-    value = within_problem_auc(_at(rows, said, group, step) for group in groups)
+    value = within_problem_auc(_at(rows, scores, group, step) for group in groups)
     return None if np.isnan(value) else value
 
 
 def _at(
-    rows: Sequence[LabelledSolution], said: Sequence[Floats], which: Sequence[int], step: int
+    rows: Sequence[LabelledSolution], scores: Sequence[Floats], which: Sequence[int], step: int
 ) -> tuple[Floats, Bools]:
-    """(scores, whether they are good) of step ``step`` of the rows ``which``."""
-    return np.array([said[i][step] for i in which]), np.array([rows[i].labels[step] > 0 for i in which])
+    """Returns the scores of step ``step`` of the rows ``which``, and which of them are good."""
+    return np.array([scores[i][step] for i in which]), np.array([rows[i].labels[step] > 0 for i in which])

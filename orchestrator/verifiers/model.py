@@ -1,7 +1,7 @@
-"""A verifier to train: the layers of a causal language model, and one logit a token.
+"""Builds verifiers: the layers of a causal language model with one logit a token.
 
-It is the stock ``*ForTokenClassification`` of Transformers with one label, whose sigmoid is the score: vLLM
-serves it for every decoder it knows (``as_seq_cls_model``), and the cost model charges it.
+A verifier is the stock ``*ForTokenClassification`` of Transformers with one label; its sigmoid is the score.
+vLLM serves it for every decoder it knows (``as_seq_cls_model``), and the cost model charges it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.budget.flops import MODEL_TYPES, CostModel
 from orchestrator.errors import BadInput, one_of
 
 _WRITERS = ("embed_tokens.weight", "o_proj.weight", "o_proj.bias", "down_proj.weight", "down_proj.bias")
-"""What adds to the residual stream, in the families of ``flops.MODEL_TYPES``."""
+"""The weights whose outputs add to the residual stream, in the families of ``flops.MODEL_TYPES``."""
 
 
 def new_verifier(
@@ -32,25 +32,24 @@ def new_verifier(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> Any:
-    """The language model in directory (or of hub id) ``backbone`` as a verifier that is not trained yet; or
-    the verifier there, to be trained further (its head is kept, and no layers are added).
+    """Returns an untrained verifier over the language model ``backbone`` (a directory or a hub id).
 
-    ``extra_layers`` new layers of its kind come on top. ``freeze`` fixes the embedding and so many of its own
-    layers, None all of them: new layers over fixed ones learn where fine-tuning a small model forgets what
-    it knew. ``dropout`` is before the head. ``examples`` are some inputs (int64[length]).
+    If ``backbone`` is a verifier, it is returned with its head, to be trained further. ``extra_layers`` new
+    layers come on top of a language model's. ``freeze`` fixes the embedding and so many of the backbone's
+    layers, None all of them: new layers over fixed ones learn where a small model that is fine-tuned forgets.
+    ``dropout`` is before the head. ``examples`` are some inputs (int64[length]).
 
-    The stream of activations that a language model hands from layer to layer can be far larger than what a
-    new layer adds to it, which so would hardly count. Every layer of the families of ``flops.MODEL_TYPES``,
-    which alone can be given new ones, reads the stream through an RMS norm;
-    so, under new layers, it is divided by a power of two (about its root mean square) without changing what
-    the old layers compute: whatever writes to it is divided, and the norms' epsilon with it, squared.
+    Under new layers the residual stream is divided by a power of two, about its root mean square: it can be
+    so large that what a new layer adds would hardly count. The old layers compute the same, since all of them
+    read the stream through an RMS norm (in the families of ``flops.MODEL_TYPES``, the only ones that take new
+    layers): the weights that write to the stream are divided, and the norms' epsilon by the square.
 
-    Raises BadInput that names ``--backbone``, ``--freeze`` or ``--extra-layers``.
+    Raises ``BadInput`` that names ``--backbone``, ``--freeze`` or ``--extra-layers``.
     """
     trained = CostModel.from_pretrained(backbone, key="--backbone").reward
     if trained and extra_layers:
         raise BadInput("--extra-layers", extra_layers, "allowed: 0 where the backbone is a verifier already")
-    logging.set_verbosity_error()  # that the head is new is no news
+    logging.set_verbosity_error()  # it would warn that the head is new
     logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(backbone).get_text_config(decoder=True)
     if type(config) not in AutoModelForTokenClassification._model_mapping:
@@ -60,15 +59,15 @@ def new_verifier(
         raise BadInput(
             "--extra-layers", extra_layers, f"allowed: 0, or a backbone that is {one_of(MODEL_TYPES)}"
         )
-    own = config.num_hidden_layers
-    if freeze is not None and not 0 <= freeze <= own:
-        raise BadInput("--freeze", freeze, f"allowed: 0 to {own}, or all")
+    layers = config.num_hidden_layers
+    if freeze is not None and not 0 <= freeze <= layers:
+        raise BadInput("--freeze", freeze, f"allowed: 0 to {layers}, or all")
     model = (
         load_verifier(Path(backbone), classifier_dropout=dropout)
         if trained
         else _headed(backbone, config, examples, extra_layers, dropout, seed)
     )
-    fixed = own if freeze is None else freeze
+    fixed = layers if freeze is None else freeze
     if fixed:
         model.get_input_embeddings().requires_grad_(False)
     for layer in _layers(model)[:fixed]:
@@ -79,7 +78,7 @@ def new_verifier(
 def _headed(
     backbone: str, config: Any, examples: Sequence[Tensor], extra_layers: int, dropout: float, seed: int
 ) -> Any:
-    """The layers of ``backbone``, new layers and a new head."""
+    """Returns the layers of ``backbone`` with new layers and a new head."""
     body = AutoModel.from_pretrained(backbone, dtype=torch.float32)
     config.num_labels, config.classifier_dropout, config.dtype = 1, dropout, "float32"
     torch.manual_seed(seed)
@@ -99,27 +98,29 @@ def _headed(
 
 
 def scores(model: Any, tokens: Tensor) -> Tensor:
-    """The score of every position, in [0, 1]: float32[n, length] of int64[n, length].
+    """Returns the score in [0, 1] of every position: float32[n, length] of int64[n, length].
 
-    Sequences may be padded at their end with anything: attention is causal, so no score before it changes.
+    Sequences may be padded at their end with any token: attention is causal.
     """
     return logits(model, tokens).float().sigmoid()
 
 
 def logits(model: Any, tokens: Tensor) -> Tensor:
-    """What ``scores`` is the sigmoid of."""
+    """Returns the logit of every position: [n, length] of int64[n, length]."""
     return model(input_ids=tokens, use_cache=False).logits[..., 0]
 
 
 def save_verifier(model: Any, directory: Path, backbone: str) -> None:
-    """Write a stock Hugging Face directory with the backbone's tokenizer."""
+    """Writes a stock Hugging Face directory with the backbone's tokenizer."""
     model.save_pretrained(directory)
     AutoTokenizer.from_pretrained(backbone).save_pretrained(directory)
 
 
 def load_verifier(directory: Path, **changes: Any) -> Any:
-    """Read what ``save_verifier`` wrote, its configuration with ``changes``. Raises BadInput if it is not
-    there."""
+    """Reads a verifier that ``save_verifier`` wrote, with ``changes`` to its configuration.
+
+    Raises ``BadInput`` if there is none.
+    """
     CostModel.from_pretrained(str(directory), key="verifier.model")
     config = AutoConfig.from_pretrained(directory, **changes)
     if (
@@ -132,7 +133,7 @@ def load_verifier(directory: Path, **changes: Any) -> Any:
 
 
 def _layers(model: Any) -> Any:
-    """Its layers in their order, whatever their family calls them."""
+    """Returns the layers in their order; families have different names for them."""
     count = model.config.num_hidden_layers
     return next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count)
 
@@ -145,7 +146,7 @@ def _deepen(config: Any, extra_layers: int) -> None:
 
 
 def _stream_rms(body: Any, examples: Sequence[Tensor]) -> float:
-    """Root mean square of what the last layer hands on, before the last norm."""
+    """Returns the root mean square of the residual stream before the last norm."""
     kept: list[Tensor] = []
     hook = body.norm.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].flatten()))
     with torch.inference_mode():
@@ -156,6 +157,6 @@ def _stream_rms(body: Any, examples: Sequence[Tensor]) -> float:
 
 
 def _divided(body: Any, config: Any, scale: float) -> dict[str, Tensor]:
-    """The weights with the stream divided by ``scale``."""
+    """Returns the weights with the residual stream divided by ``scale``."""
     config.rms_norm_eps /= scale**2
     return {n: w / scale if n.endswith(_WRITERS) else w for n, w in body.state_dict().items()}

@@ -1,7 +1,7 @@
-"""Training of a verifier from labels, the paper's way (Snell et al., §5.1 and appendix D).
+"""Trains a verifier from labels (Snell et al. 2024, section 5.1 and appendix D).
 
-Binary cross-entropy on the soft labels at the last token of each step, AdamW, early stopping on problems
-that were held out. An outcome reward model is the same with one labelled position a solution.
+The loss is binary cross-entropy on the soft labels at the last token of each step; the optimizer is AdamW;
+training stops early on held-out problems. An outcome reward model has one labelled position a solution.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import hashlib
 import itertools
 import json
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig
@@ -29,16 +28,14 @@ from orchestrator.verifiers.config import TrainConfig
 from orchestrator.verifiers.label import LabelledSolution
 from orchestrator.verifiers.measures import Measures, cross_entropy, flat, measure, summary
 from orchestrator.verifiers.model import logits, new_verifier, save_verifier
+from orchestrator.verifiers.training import RESUME_FILE, EarlyStopping, Track, fit
 
-RESUME_FILE = "training.pt"
 MEASURES_FILE = "measures.json"
 COMPARED = 64
-"""Rows whose tokens are compared with their text, over all of the labels."""
+"""Rows whose tokens are compared with their text, spread over all labels."""
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """Changes inputs (int64[n, length], padded with 0) so that their labels still hold."""
-Track = Callable[[list[tuple[str, float, int]]], None]
-"""Takes metrics: the name, the value and the training step of each."""
 
 
 def train(
@@ -52,13 +49,13 @@ def train(
     log: Callable[[str], None] = print,
     track: Track = lambda metrics: None,
 ) -> Measures | None:
-    """Train a verifier on ``rows`` from the language model ``backbone``; write it to directory ``out``, with
-    its measures in ``measures.json``.
+    """Trains a verifier on ``rows`` from ``backbone``, writes it to directory ``out``, returns its measures.
 
-    A function of (rows, backbone, config) on one machine. It stops after ``minutes`` (None is returned
-    then); the same call goes on, also after a kill (state is kept each minute in ``out``). Raises BadInput
-    for a backbone that does not fit, or has other tokens than the labels; for labels of too few problems; for
-    an ``out`` of another training.
+    The measures are also in ``out``/measures.json. The weights depend on (rows, backbone, config) alone, on
+    one machine. After ``minutes`` it returns None; the same call continues, also after a kill.
+
+    Raises ``BadInput`` if the backbone does not fit or has other tokens than the labels, if the labels have
+    too few problems, or if ``out`` holds another training.
     """
     config.check()
     check_tokens(rows, backbone)
@@ -77,49 +74,41 @@ def train(
     optimizer = torch.optim.AdamW(
         trained, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
     )
-    state = _State(out / RESUME_FILE, _identity(rows, backbone, config), model, optimizer)
-    if state.resume():
-        log(f"resumed at step {state.step}")
     log(
         f"{len(learn)} solutions to learn from, {len(held)} held out; "
         f"{sum(p.numel() for p in model.parameters())} parameters, {sum(p.numel() for p in trained)} trained"
     )
-    began = kept = time.monotonic()
-    while state.step < config.steps and state.worse < config.patience:
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * config.factor(state.step)
-        rng = np.random.default_rng([config.seed, state.step])
-        chosen = rng.choice(len(learn), min(config.batch, len(learn)), replace=False)
-        batch = [learn[i] for i in chosen]
-        state.losses.append(_update(model, optimizer, trained, batch, config.micro, augment, rng))
-        state.step += 1
-        if state.step % config.every == 0 or state.step == config.steps:
-            loss = sum(state.losses) / len(state.losses)
-            state.losses.clear()
-            bce = cross_entropy(*flat(held, predict(model, held, config.micro)))
-            state.keep_best(bce)
-            log(f"step {state.step}  loss {loss:.4f}  held out {bce:.4f}  {time.monotonic() - began:.0f} s")
-            track([("loss", loss, state.step), ("held_out_bce", bce, state.step)])
-        if minutes is not None and time.monotonic() - began > 60 * minutes and state.step < config.steps:
-            state.save()
-            log(f"stopped at step {state.step} after {minutes:g} minutes; the same command goes on")
-            return None
-        if time.monotonic() - kept > 60:
-            state.save()
-            kept = time.monotonic()
-    state.restore_best()
+    fitted = fit(
+        model,
+        [optimizer],
+        lambda step: _losses(model, learn, config, augment, step),
+        config.schedule,
+        out,
+        _identity(rows, backbone, config),
+        every=config.every,
+        early_stopping=EarlyStopping(
+            lambda: cross_entropy(*flat(held, predict(model, held, config.micro))), config.patience
+        ),
+        minutes=minutes,
+        log=log,
+        track=track,
+    )
+    if not fitted.finished:
+        return None
     measures = measure(held, predict(model, held, config.micro))
-    track([(name, value, state.best_step) for name, value in summary(measures).items()])
+    track([(name, value, fitted.best_step) for name, value in summary(measures).items()])
     save_verifier(model.cpu(), out, backbone)
-    record = {"training": asdict(config), "best_step": state.best_step, "held_out": asdict(measures)}
+    record = {"training": asdict(config), "best_step": fitted.best_step, "held_out": asdict(measures)}
     (out / MEASURES_FILE).write_text(json.dumps(record, indent=1) + "\n")
-    state.file.unlink(missing_ok=True)
+    (out / RESUME_FILE).unlink(missing_ok=True)
     return measures
 
 
 def check_tokens(rows: Sequence[LabelledSolution], backbone: str) -> None:
-    """Raises BadInput that names ``--backbone`` where a row has a token that it does not, or where its
-    tokenizer reads the tokens of some rows as another text than theirs."""
+    """Raises ``BadInput`` if a backbone's vocabulary is not that of the labels.
+
+    A token of a row may be missing in it, or its tokenizer may read the tokens of a row as another text.
+    """
     tokenizer = load_tokenizer(backbone, key="--backbone")
     known = AutoConfig.from_pretrained(backbone).vocab_size
     needed = "needed: a model with the tokenizer of the generator that wrote the labels"
@@ -136,15 +125,18 @@ def check_tokens(rows: Sequence[LabelledSolution], backbone: str) -> None:
 
 
 def _letters(pieces: Sequence[str]) -> str:
-    """Without spaces: where a piece begins, decoders differ about them."""
+    """Returns the text without spaces: decoders differ about spaces where a piece begins."""
     return "".join("".join(pieces).split())
 
 
 def split(
     rows: Sequence[LabelledSolution], share: float, seed: int
 ) -> tuple[list[LabelledSolution], list[LabelledSolution]]:
-    """(to learn from, held out): about ``share`` of the problems, by a hash of their id, are held out.
-    Raises BadInput where one of the two would be empty."""
+    """Returns the rows to learn from and the held-out rows.
+
+    About ``share`` of the problems are held out, by a hash of their id. Raises ``BadInput`` if one of the two
+    would be empty.
+    """
 
     def is_held(problem: str) -> bool:
         digest = hashlib.sha256(f"{seed}\0{problem}".encode()).digest()
@@ -158,107 +150,46 @@ def split(
 
 @torch.inference_mode()
 def predict(model: Any, rows: Sequence[LabelledSolution], micro: int) -> list[np.ndarray]:
-    """The scores at each row's labelled positions, float64[positions]."""
+    """Returns for each row the scores at its labelled positions, float64[positions]."""
     model.eval()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].tokens))
     found: dict[int, np.ndarray] = {}
     for start in range(0, len(order), micro):
-        some = order[start : start + micro]
-        tokens = pad_sequence([torch.tensor(rows[i].tokens) for i in some], batch_first=True)
-        said = logits(model, tokens.to(model.device)).double().sigmoid().cpu().numpy()
-        found |= {i: said[k, np.array(rows[i].step_ends) - 1] for k, i in enumerate(some)}
+        batch = order[start : start + micro]
+        tokens = pad_sequence([torch.tensor(rows[i].tokens) for i in batch], batch_first=True)
+        scores = logits(model, tokens.to(model.device)).double().sigmoid().cpu().numpy()
+        found |= {i: scores[k, np.array(rows[i].step_ends) - 1] for k, i in enumerate(batch)}
     return [found[i] for i in range(len(rows))]
 
 
-def _update(
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    trained: Sequence[nn.Parameter],
-    batch: Sequence[LabelledSolution],
-    micro: int,
-    augment: Augment | None,
-    rng: np.random.Generator,
-) -> float:
-    """One step of the optimiser on ``batch``, ``micro`` of it at once; the mean loss over its labels."""
-    model.train()
-    torch.manual_seed(int(rng.integers(2**63)))  # of the dropout: a training that goes on is the same
-    total, count = 0.0, sum(len(row.labels) for row in batch)
+def _losses(
+    model: Any, learn: Sequence[LabelledSolution], config: TrainConfig, augment: Augment | None, step: int
+) -> Iterator[Tensor]:
+    """Yields the loss of a step's batch in parts of ``config.micro`` solutions; it is a mean over labels."""
+    rng = np.random.default_rng([config.seed, step])
+    chosen = rng.choice(len(learn), min(config.batch, len(learn)), replace=False)
+    batch = [learn[i] for i in chosen]
+    torch.manual_seed(int(rng.integers(2**63)))  # of the dropout, so that a step depends on its number alone
+    count = sum(len(row.labels) for row in batch)
     batch = sorted(batch, key=lambda row: len(row.tokens))  # so that little is padded
-    for start in range(0, len(batch), micro):
-        some = batch[start : start + micro]
-        tokens = pad_sequence([torch.tensor(row.tokens) for row in some], batch_first=True)
+    for start in range(0, len(batch), config.micro):
+        rows = batch[start : start + config.micro]
+        tokens = pad_sequence([torch.tensor(row.tokens) for row in rows], batch_first=True)
         if augment is not None:
             tokens = augment(tokens, rng)
-        row = torch.tensor([i for i, each in enumerate(some) for _ in each.labels])
-        at = torch.tensor([end - 1 for each in some for end in each.step_ends])
+        row_index = torch.tensor([i for i, row in enumerate(rows) for _ in row.labels])
+        position = torch.tensor([end - 1 for row in rows for end in row.step_ends])
         labels = torch.tensor(
-            [label for each in some for label in each.labels], dtype=torch.float32, device=model.device
+            [label for row in rows for label in row.labels], dtype=torch.float32, device=model.device
         )
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
-            said = logits(model, tokens.to(model.device))[row, at].float()
-        loss = F.binary_cross_entropy_with_logits(said, labels, reduction="sum") / count
-        loss.backward()
-        total += loss.item()
-    nn.utils.clip_grad_norm_(trained, 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total
-
-
-class _State:
-    """Where a training is: kept in a file, so that it goes on where it was."""
-
-    def __init__(self, file: Path, identity: str, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        self.file = file
-        self.step = self.worse = self.best_step = 0
-        self.best = float("inf")
-        self.losses: list[float] = []
-        self._identity, self._model, self._optimizer = identity, model, optimizer
-        self._best_weights: dict[str, Tensor] = {}
-
-    def keep_best(self, bce: float) -> None:
-        self.worse += 1
-        if bce < self.best:
-            self.best, self.best_step, self.worse = bce, self.step, 0
-            self._best_weights = {name: weight.clone() for name, weight in self._weights().items()}
-
-    def restore_best(self) -> None:
-        self._model.load_state_dict(self._best_weights, strict=False)
-
-    def resume(self) -> bool:
-        """Go to where the file is, if there is one. Raises BadInput if it is of another training."""
-        if not self.file.exists():
-            return False
-        saved = torch.load(self.file, weights_only=True)
-        if saved["identity"] != self._identity:
-            raise BadInput(
-                "--out", str(self.file.parent), "it holds another training; remove it or go elsewhere"
-            )
-        self._model.load_state_dict(saved["weights"], strict=False)
-        self._optimizer.load_state_dict(saved["optimizer"])
-        self._best_weights = saved["best_weights"]
-        for name in ("step", "worse", "best_step", "best", "losses"):
-            setattr(self, name, saved[name])
-        return True
-
-    def save(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".partial")
-        numbers = {name: getattr(self, name) for name in ("step", "worse", "best_step", "best", "losses")}
-        weights = {"weights": self._weights(), "best_weights": self._best_weights}
-        torch.save(
-            {"identity": self._identity, "optimizer": self._optimizer.state_dict(), **weights, **numbers},
-            partial,
-        )
-        partial.replace(self.file)
-
-    def _weights(self) -> dict[str, Tensor]:
-        """The trained ones: the others are the backbone's."""
-        return {name: p.detach() for name, p in self._model.named_parameters() if p.requires_grad}
+            found = logits(model, tokens.to(model.device))[row_index, position].float()
+        yield F.binary_cross_entropy_with_logits(found, labels, reduction="sum") / count
 
 
 def _identity(rows: Sequence[LabelledSolution], backbone: str, config: TrainConfig) -> str:
+    """Returns a digest of everything that the trained weights depend on."""
     sha = hashlib.sha256(f"{config}\0{Path(backbone).name}".encode())
     for row in rows:
         sha.update(repr((row.problem, row.tokens, row.step_ends, row.labels)).encode())
-    return sha.hexdigest()
+    return f"labels and options {sha.hexdigest()[:16]}"

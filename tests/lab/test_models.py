@@ -26,11 +26,11 @@ from orchestrator.lab.model import (
 )
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
 from orchestrator.lab.train import CHECKPOINTS, RECIPES, train, train_tracked
-from orchestrator.lab.train_generator import RESUME_FILE, GeneratorRecipe, train_generator, training_batch
-from orchestrator.lab.training import Log
+from orchestrator.lab.train_generator import GeneratorRecipe, train_generator, training_batch
 from orchestrator.problems import lab as task
 from orchestrator.tracking.tracker import local_uri
 from orchestrator.verifiers.model import load_verifier
+from orchestrator.verifiers.training import RESUME_FILE
 
 GENERATION_ARCHITECTURE = "Qwen2ForCausalLM"
 REWARD_ARCHITECTURE = "Qwen2ForTokenClassification"
@@ -43,7 +43,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-quiet = Log(lambda line: None)
+def quiet(line: str) -> None: ...
 
 
 def weights(directory: Path) -> bytes:
@@ -128,7 +128,6 @@ def test_sampling_follows_the_models_own_distribution() -> None:
         ("generator-m", GENERATION_ARCHITECTURE, 128, 4, 858_752),
         ("generator-l", GENERATION_ARCHITECTURE, 128, 14, 2_995_072),
         ("reviser", GENERATION_ARCHITECTURE, 64, 7, 377_088),
-        ("reviser-wrong", GENERATION_ARCHITECTURE, 64, 7, 377_088),
         ("prm", REWARD_ARCHITECTURE, 64, 7, 376_129),
         ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 268_993),
         ("orm", REWARD_ARCHITECTURE, 64, 10, 536_833),
@@ -159,7 +158,7 @@ def test_committed_generator_solves_easy_problems_in_stock_transformers() -> Non
     easy = [p for p in task.problems("test", 190) if p.difficulty <= 8]
     out = model.generate(prompts_of(easy), max_new_tokens=50, do_sample=False)
     texts = tokenizer.batch_decode(out[:, task.PROMPT_TOKENS :], skip_special_tokens=True)
-    right = sum(task.is_correct(text, p.answer) for text, p in zip(texts, easy, strict=True))
+    right = sum(task.canonical_answer(text) == p.answer for text, p in zip(texts, easy, strict=True))
     assert right >= 0.8 * len(easy)
 
 
@@ -177,9 +176,7 @@ def test_committed_models_pass_the_gates_on_few_problems() -> None:
 
 
 def test_train_names_what_it_knows(tmp_path: Path) -> None:
-    with pytest.raises(
-        BadInput, match="-s, generator-m, generator-l, reviser, reviser-wrong, prm, prm-weak or orm"
-    ):
+    with pytest.raises(BadInput, match="-s, generator-m, generator-l, reviser, prm, prm-weak or orm"):
         train("generator-xl", tmp_path)
     train("generator-s", tmp_path, minutes=0.0, log=quiet)
     assert (tmp_path / RESUME_FILE).exists()

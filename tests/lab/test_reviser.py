@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator.lab.evaluate_reviser import evaluate_reviser, flips
 from orchestrator.lab.model import load_generator, new_generator, parameter_count
+from orchestrator.lab.puzzles import puzzle_arrays
 from orchestrator.lab.revision import revision_tokens, sample_chains, well_formed
 from orchestrator.lab.sampling import sample
 from orchestrator.lab.tokenizer import EOS_ID, IDS, PROMPT_END_ID, build_tokenizer, grid_tokens
 from orchestrator.lab.train import CHECKPOINTS
-from orchestrator.lab.train_generator import RESUME_FILE
 from orchestrator.lab.train_reviser import (
     Attempts,
     ReviserRecipe,
@@ -28,11 +28,11 @@ from orchestrator.lab.train_reviser import (
     train_reviser,
     wrong_contexts,
 )
-from orchestrator.lab.training import Log
 from orchestrator.problems import lab as task
+from orchestrator.verifiers.training import RESUME_FILE
 
 GENERATOR, REVISER = CHECKPOINTS / "generator-s", CHECKPOINTS / "reviser"
-TINY = ReviserRecipe(steps=6, batch=10, puzzles=19, samples=6, own_puzzles=19)
+TINY = ReviserRecipe(steps=14, batch=10, puzzles=19, samples=6)
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +42,13 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def pool() -> Attempts:
-    puzzles, solutions = task.puzzle_arrays("train", 21, 0, 38)
+    puzzles, solutions = puzzle_arrays("train", 21, 0, 38)
     prompts = torch.from_numpy(grid_tokens(puzzles, PROMPT_END_ID))
     answers = torch.from_numpy(grid_tokens(solutions, EOS_ID))
     return Attempts.of(prompts, answers, sample(load_generator(GENERATOR), prompts, 8, 0))
 
 
-quiet = Log(lambda line: None)
+def quiet(line: str) -> None: ...
 
 
 def weights(directory: Path) -> bytes:
@@ -126,20 +126,19 @@ def test_contexts_hold_only_incorrect_attempts_and_the_closest_comes_last(pool: 
 
 def test_batches_are_attempts_then_the_puzzle_then_its_answer(pool: Attempts) -> None:
     recipe = replace(TINY, batch=40)
-    batches = revision_batches(pool, None, recipe, 0, 3)
-    again = revision_batches(pool, pool, recipe, 0, 3)
-    for k, (tokens, with_own) in enumerate(zip(batches, again, strict=True)):
-        assert tokens.shape == with_own.shape == (8, 42 * k + 84)
+    batches = revision_batches(pool, recipe, 0, 3)
+    for k, tokens in enumerate(batches):
+        assert tokens.shape == (8, 42 * k + 84)
         assert (tokens[:, 41 : 42 * k : 42] == IDS["#"]).all()
         assert (tokens[:, -1] == EOS_ID).all()
         assert (tokens[:, -43] == PROMPT_END_ID).all()
         prompt, answer = tokens[:, -84:-42], tokens[:, -42:]
         clue = (prompt >= IDS["1"]) & (prompt <= IDS["6"])
         assert (answer[clue] == prompt[clue]).all()
-        for attempt in tokens[: recipe.batch // 10, : 42 * k].unflatten(1, (k, 42)).unbind(1) if k else ():
-            assert (attempt[:, :-1] != answer[: recipe.batch // 10, :-1]).any(1).all()
-    assert torch.equal(batches[4], revision_batches(pool, None, recipe, 0, 3)[4])
-    assert not torch.equal(batches[4], revision_batches(pool, None, recipe, 0, 4)[4])
+        for attempt in tokens[:, : 42 * k].unflatten(1, (k, 42)).unbind(1) if k else ():
+            assert (attempt[:, :-1] != answer[:, :-1]).any(1).all()
+    assert torch.equal(batches[4], revision_batches(pool, recipe, 0, 3)[4])
+    assert not torch.equal(batches[4], revision_batches(pool, recipe, 0, 4)[4])
 
 
 def test_renaming_symbols_keeps_everything_else() -> None:
@@ -152,19 +151,13 @@ def test_renaming_symbols_keeps_everything_else() -> None:
 
 
 def test_the_loss_covers_only_the_answer(pool: Attempts) -> None:
-    model, cell = new_generator("s", 0), nn.Linear(64, 16)
-    tokens = revision_batches(pool, None, replace(TINY, batch=20), 0, 0)[3]
+    model = new_generator("s", 0)
+    tokens = revision_batches(pool, replace(TINY, batch=20), 0, 0)[3]
     logits = model(tokens).logits
     labels = tokens.clone()
     labels[:, :-42] = -100
     expected = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-    assert torch.allclose(batch_loss(model, cell, tokens, 0.0), expected, atol=1e-5)
-    # The auxiliary one asks for the answer's symbols at the prompt's blanks, by its own head.
-    prompt, answer = tokens[:, -84:-42], tokens[:, -42:]
-    hidden = model.model(tokens).last_hidden_state[:, -84:-42]
-    blank = prompt == IDS["."]
-    cells = nn.functional.cross_entropy(cell(hidden[blank]), answer[blank])
-    assert torch.allclose(batch_loss(model, cell, tokens, 0.5), expected + 0.5 * cells, atol=1e-5)
+    assert torch.allclose(batch_loss(model, tokens), expected, atol=1e-5)
 
 
 def test_training_is_deterministic_resumes_and_learns(tmp_path: Path) -> None:
@@ -195,6 +188,16 @@ def test_chains_see_their_own_last_attempts() -> None:
         assert torch.equal(sample(model, context, 1, 0, temperature=1e-6)[0, 0], chain[2])
 
 
+def test_a_revision_of_the_committed_reviser_is_better_than_its_first_attempt() -> None:
+    tests = task.problems("validation", 190)
+    tokenizer = build_tokenizer()
+    prompts = torch.tensor([tokenizer(p.prompt)["input_ids"] for p in tests])
+    answers = torch.tensor([[*tokenizer(p.answer)["input_ids"], EOS_ID] for p in tests])
+    attempts = sample_chains(load_generator(REVISER), prompts, 4, seed=0)
+    correct = (attempts == answers[:, None]).all(-1).float().mean(0)
+    assert correct[1:].mean() > correct[0] + 0.02
+
+
 def test_flips() -> None:
     correct = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]], bool)
     assert flips(correct) == ([0.5, 0.5], [0.5, 0.0])
@@ -212,8 +215,7 @@ def test_committed_reviser_is_a_stock_directory_that_revises_without_harm() -> N
         GENERATOR, REVISER, "validation", limit=38, chains=1, seeds=(0,), log=lines.append
     )
     every = {metric: values[0] for metric, values in result["groups"]["all"].items()}
-    # Its first attempt is about as good as the generator's, a revision is better.
+    # Its first attempt is about as good as the generator's.
     assert every["first"] > every["base"] - 0.1
-    assert np.mean([every[f"rev{i}"] for i in range(1, 9)]) > every["first"]
     assert every["cov16 seq"] > every["first"] + 0.05
     assert "cov16 seq" in lines[0]

@@ -57,22 +57,6 @@ def test_every_row_is_seven_tokens_and_text_roundtrips() -> None:
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_correct_steps_and_first_wrong_step() -> None:
-    answer = task.problems("test", 1)[0].answer
-    rows = answer.split("\n")
-    swapped = rows[2][1] + rows[2][0] + rows[2][2:]
-    wrong = "\n".join([*rows[:2], swapped, *rows[3:]])
-    assert task.is_correct(answer, answer)
-    assert task.is_correct(answer + "\n", answer)
-    assert not task.is_correct(wrong, answer)
-    assert task.correct_steps(wrong, answer) == [True, True, False, True, True, True]
-    assert task.first_wrong_step(wrong, answer) == 2
-    assert task.first_wrong_step(answer, answer) is None
-    assert task.first_wrong_step("\n".join(rows[:4]), answer) == 4
-    assert task.correct_steps(answer + "\n111111", answer) == [True] * 6 + [False]
-    assert task.first_wrong_step(answer + "\n111111", answer) == 6
-
-
 def test_bad_input_names_what_is_allowed() -> None:
     with pytest.raises(BadInput, match="test, bins, validation or train"):
         task.problems("dev")

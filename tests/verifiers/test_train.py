@@ -19,7 +19,7 @@ from transformers import AutoModel, AutoModelForTokenClassification
 
 from orchestrator.commands.cli import run_command
 from orchestrator.errors import BadInput
-from orchestrator.verifiers.config import TrainConfig
+from orchestrator.verifiers.config import Schedule, TrainConfig
 from orchestrator.verifiers.label import LabelledSolution, write_labels
 from orchestrator.verifiers.measures import (
     Bin,
@@ -30,7 +30,8 @@ from orchestrator.verifiers.measures import (
     within_problem_auc,
 )
 from orchestrator.verifiers.model import load_verifier, new_verifier, scores
-from orchestrator.verifiers.train import MEASURES_FILE, RESUME_FILE, predict, split, train
+from orchestrator.verifiers.train import MEASURES_FILE, predict, split, train
+from orchestrator.verifiers.training import RESUME_FILE
 from tests.support.tiny_models import SYMBOLS, save_family, save_llama
 
 CONFIG = TrainConfig(
@@ -206,6 +207,13 @@ def test_a_verifier_can_be_trained_further(backbone: Path, tmp_path: Path):
     assert first is not None
     assert second is not None
     assert second.bce == pytest.approx(first.bce, abs=1e-5)
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    schedule = Schedule(steps=10, warmup=4, decay=0.3)
+    factors = [schedule.factor(step) for step in range(10)]
+    assert factors == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 2 / 3, 1 / 3])
+    assert [Schedule(steps=3, warmup=0).factor(step) for step in range(3)] == [1, 1, 1]
 
 
 def test_problems_are_held_out_whole():
