@@ -1,8 +1,8 @@
-"""Runs of the lab over the hosts of ``tests/hosts.py``: undisturbed; with one host cut off for 20 seconds;
-with it cut off for good. Prints what they ended with. A process of its own, since what Ray once was in a
-process (its token, its cluster) stays with it.
+"""Runs of the lab over the hosts of ``tests.support.hosts``: undisturbed; with one host cut off for 20
+seconds; with it cut off for good. Prints what they ended with. A process of its own, since what Ray once was
+in a process (its token, its cluster) stays with it.
 
-``python -m tests.on_hosts ADDRESS RUNS``
+``python -m tests.support.on_hosts ADDRESS RUNS``
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestrator.benchmarks import LAB_CONFIG
 from orchestrator.benchmarks.chaos.controllers import recorded
 from orchestrator.benchmarks.chaos.replicas import Watcher
-from orchestrator.benchmarks.chaos.trials import End, outcome_of
+from orchestrator.benchmarks.chaos.trials import RunOutcome, outcome_of
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
 from orchestrator.runs.run import Run
@@ -58,12 +58,12 @@ async def main(address: str, runs: Path) -> None:
     prepared, notices = prepare(config), Notices()
     async with session(pool_specs(prepared), config.cluster, notices) as engines:
 
-        async def search(name: str) -> End:
+        async def search(name: str) -> RunOutcome:
             with Run(prepared, name) as run:
                 summary = await run.search(engines, notices)
             return outcome_of(run.directory, summary.to_dict())
 
-        async def begun(name: str) -> asyncio.Task[End]:
+        async def begun(name: str) -> asyncio.Task[RunOutcome]:
             """A run, of which a quarter is done."""
             work = asyncio.create_task(search(name))
             while recorded(runs / name / "journal.sqlite") < len(undisturbed.operations) / 4:
@@ -103,7 +103,7 @@ async def main(address: str, runs: Path) -> None:
     )
 
 
-def compared(end: End, undisturbed: End) -> bool:
+def compared(end: RunOutcome, undisturbed: RunOutcome) -> bool:
     mine, its = ((e.solutions, e.spent, e.operations, e.failed) for e in (end, undisturbed))
     return mine == its
 
