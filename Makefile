@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test test-hosts lint ui public-model bench bench-engines bench-paced bench-controller bench-pipelines \
+.PHONY: setup run test check test-hosts lint ui public-model bench bench-engines bench-paced bench-controller bench-pipelines \
   bench-public chaos clean
 
 setup: .venv/.ready
@@ -24,8 +24,13 @@ setup: .venv/.ready
 run: setup
 	$(BIN)/ttc run configs/lab.yaml
 
+# Two lanes: all that starts engines or Ray is in one, and shares them.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+# All that starts neither.
+check: lint
+	$(BIN)/pytest -n 2 -m "not engine and not cluster"
 
 # A run over network namespaces whose links are cut; needs root.
 test-hosts: setup

@@ -33,13 +33,20 @@ START_ATTEMPTS = 3
 _local_sessions: list[Path] = []
 """The session directory of the local Ray, while it runs."""
 
+_joined = 0
+"""The ``connect`` calls that found a running Ray in this process, less the ``disconnect`` calls for them."""
+
 
 def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bool = False) -> None:
     """Starts Ray on this machine (``address`` None) or joins a cluster. Raises PoolFailed.
 
     A local Ray is given at least the CPUs that the pools ask for: replicas share cores rather than wait for
-    each other for ever.
+    each other for ever. A Ray that this process already runs is used as it is.
     """
+    global _joined
+    if address is None and ray.is_initialized():
+        _joined += 1
+        return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {
         "logging_level": logging.ERROR,
@@ -94,7 +101,12 @@ def _init(options: dict[str, Any]) -> Path:
 
 
 def disconnect() -> None:
-    """Stops a local Ray and removes the sockets that it leaves behind; a cluster is left running."""
+    """Stops a local Ray and removes the sockets that it leaves behind; a cluster, and a Ray that ran before
+    ``connect``, are left running."""
+    global _joined
+    if _joined:
+        _joined -= 1
+        return
     ray.shutdown()
     while _local_sessions:
         shutil.rmtree(_local_sessions.pop() / "sockets", ignore_errors=True)

@@ -1,8 +1,95 @@
-"""Property tests: no deadline, since the machine may be busy; the same examples each time in CI."""
+"""What all tests share: one Ray and one set of engines, one lane for all that starts either, and the property
+tests' settings: no deadline, since the machine may be busy; the same examples each time in CI."""
+
+from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import settings
 
+if TYPE_CHECKING:  # it takes seconds to import, which most tests need not wait for
+    from tests.support.shared_engines import SharedEngines
+
+os.environ["OMP_NUM_THREADS"] = "1"  # lanes and engines share a small machine's cores
 settings.register_profile("ttc", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("ttc")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the shared Ray or its engines, and put all that starts any into one group of xdist,
+    which comes first: it takes longest. In it, what starts a Ray of its own comes before what shares one."""
+
+    def shares(item: pytest.Item) -> bool:
+        return "shared_ray" in getattr(item, "fixturenames", ())
+
+    def is_heavy(item: pytest.Item) -> bool:
+        return any(item.get_closest_marker(name) for name in ("engine", "cluster"))
+
+    for item in items:
+        fixtures = {*getattr(item, "fixturenames", ())}
+        if fixtures & {"shared_ray", "undisturbed"}:
+            item.add_marker("cluster")
+        if fixtures & {"engines", "undisturbed"}:
+            item.add_marker("engine")
+        if is_heavy(item):
+            item.add_marker(pytest.mark.xdist_group("engines"))
+    items.sort(key=lambda item: (not is_heavy(item), shares(item)))
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[None]:
+    """A Ray in this process, with CPUS CPUs and no GPU."""
+    from tests.support.shared_engines import one_ray
+
+    with one_ray():
+        yield
+
+
+@pytest.fixture(scope="session")
+def engines(
+    request: pytest.FixtureRequest, shared_ray: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedEngines]:
+    """The shared engines. Those that a test of this session asks for are started at once."""
+    from tests.support.shared_engines import ENGINES, SharedEngines
+
+    started = SharedEngines(tmp_path_factory.mktemp("models"))
+    asked = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    for name in ENGINES:
+        if name in asked:
+            started[name]
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def lab_generator(engines: SharedEngines) -> Any:
+    return engines["lab_generator"]
+
+
+@pytest.fixture(scope="session")
+def lab_verifier(engines: SharedEngines) -> Any:
+    return engines["lab_verifier"]
+
+
+@pytest.fixture(scope="session")
+def lab_session(engines: SharedEngines, lab_generator: Any, lab_verifier: Any) -> Any:
+    """Stands in for ``orchestrator.runs.session.session``, where runs are configured with LAB."""
+    return engines.session
+
+
+@pytest.fixture
+def shared_command(lab_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """``ttc`` in this process, on the shared lab engines: takes its arguments, returns its exit status."""
+    from orchestrator.commands.cli import run_command
+    from orchestrator.runs.sweep import Sweep
+
+    monkeypatch.setattr("orchestrator.runs.session.session", lab_session)
+    monkeypatch.setitem(Sweep.__init__.__kwdefaults__, "engines", lab_session)
+    handler = signal.getsignal(signal.SIGTERM)  # a command puts its own in place
+    yield lambda *arguments: run_command(arguments)
+    signal.signal(signal.SIGTERM, handler)

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import ray
 import torch
 
 from actors.messages import SampleRequest, SampleResult
-from tests.actors.conftest import FragileGenerator
-from tests.support.calls import answers, end, sample, score, shared_length
+from tests.support.calls import answers, sample, score, shared_length
+from tests.support.shared_engines import BLOCK
 from tests.support.tiny_models import NEWLINE
-
-BLOCK = 32
-BLOCK_BYTES = 4 * 2 * 64 * 4 * BLOCK  # layers, keys and values, width, float32
-TIGHT = 24
-"""Blocks of an engine that is short of them; its longest request needs eight."""
-
-
-@pytest.fixture(scope="module")
-def others(cluster: dict[str, Any], generator_path: Any) -> Iterator[dict[str, Any]]:
-    """``by_block``: as vLLM comes. ``tight``: with too few blocks for what it is given at once."""
-    options = {
-        "by_block": {"kv_transfer_config": None},
-        "tight": {"kv_cache_memory_bytes": TIGHT * BLOCK_BYTES, "max_num_seqs": 16},
-    }
-    actors = {
-        name: ray.remote(FragileGenerator).remote(
-            name, str(generator_path), step_delimiter="\n", engine=engine
-        )
-        for name, engine in options.items()
-    }
-    yield actors
-    for actor in actors.values():
-        end(actor)
 
 
 def prompt(seed: int, length: int) -> tuple[int, ...]:
@@ -54,13 +30,13 @@ def grown(requests: list[SampleRequest], results: list[SampleResult]) -> list[tu
     return [(*request.prompt, *result.tokens) for request, result in zip(requests, results, strict=True)]
 
 
-def test_a_tree_is_computed_once_and_to_the_same_tokens(generator: Any, others: dict[str, Any]) -> None:
+def test_a_tree_is_computed_once_and_to_the_same_tokens(generator: Any, by_block: Any) -> None:
     ray.get(generator.forget.remote())
     roots = [prompt(seed, length) for seed, length in enumerate((5, 31, 32, 33, 43, 64, 70))]
     requests = children(roots, 8, 100)
     requests = [sample(r.prompt, 1000 + i, 9) for i, r in enumerate(requests)]
     results = answers(generator, requests)
-    assert [r.tokens for r in results] == [r.tokens for r in answers(others["by_block"], requests)]
+    assert [r.tokens for r in results] == [r.tokens for r in answers(by_block, requests)]
     # The first of eight siblings computes their prompt, the others its last token, which has to be.
     new = sum(len(result.tokens) - 1 for result in results)
     assert sum(result.computed_tokens for result in results) == new + sum(map(len, roots)) + 7 * len(roots)
@@ -68,7 +44,7 @@ def test_a_tree_is_computed_once_and_to_the_same_tokens(generator: Any, others: 
         parents = grown(requests, results)[::5][:12]
         requests = [sample(parent, 2000 + 10 * depth + i, 9) for parent in parents for i in range(5)]
         results = answers(generator, requests)
-        assert [r.tokens for r in results] == [r.tokens for r in answers(others["by_block"], requests)]
+        assert [r.tokens for r in results] == [r.tokens for r in answers(by_block, requests)]
         assert [r.computed_tokens for r in results] == [len(r.tokens) for r in results]
     assert max(len(request.prompt) for request in requests) > 3 * BLOCK
 
@@ -92,15 +68,15 @@ def test_a_prompt_that_leaves_another_within_a_block_reuses_it_up_to_there(gener
     assert third.computed_tokens == 1 + len(third.tokens) - 1
 
 
-def test_what_ends_at_a_stop_string_is_reused_too(cluster: dict[str, Any]) -> None:
+def test_what_ends_at_a_stop_string_is_reused_too(other: Any) -> None:
     """Its delimiter is two tokens: vLLM ends such a sample by aborting it."""
-    by_text, root, seed = cluster["other"], prompt(30, 45), 0
+    root, seed = prompt(30, 45), 0
     for _ in range(2):
-        ray.get(by_text.forget.remote())  # an idle engine holds no block: nothing is left of the first time
+        ray.get(other.forget.remote())  # an idle engine holds no block: nothing is left of the first time
         tokens, known, steps = root, 0, 0
         while steps < 4 and len(tokens) < 200:
             seed += 1
-            (result,) = answers(by_text, [sample(tokens, seed, 120)])
+            (result,) = answers(other, [sample(tokens, seed, 120)])
             again = len(tokens) - known if known < len(tokens) else 1  # the last token has to be computed
             assert result.computed_tokens == again + len(result.tokens) - 1
             known = len(tokens)
@@ -114,8 +90,7 @@ def test_what_ends_at_a_stop_string_is_reused_too(cluster: dict[str, Any]) -> No
         assert steps > 1
 
 
-def test_what_an_engine_short_of_blocks_gives_up_is_computed_again(others: dict[str, Any]) -> None:
-    tight = others["tight"]
+def test_what_an_engine_short_of_blocks_gives_up_is_computed_again(tight: Any) -> None:
     ray.get(tight.forget.remote())
     prompts = [(1 + i % 13, 1 + i // 13, *prompt(300 + i, 40)) for i in range(40)]
 
@@ -129,7 +104,7 @@ def test_what_an_engine_short_of_blocks_gives_up_is_computed_again(others: dict[
     assert reused(prompts[0]) <= 1
 
 
-def test_an_engine_short_of_blocks_finds_the_same_tokens(others: dict[str, Any]) -> None:
+def test_an_engine_short_of_blocks_finds_the_same_tokens(by_block: Any, tight: Any) -> None:
     rng = random.Random(7)
     frontier = [prompt(400 + i, 20 + 3 * i) for i in range(6)]
     for depth in range(6):
@@ -138,13 +113,12 @@ def test_an_engine_short_of_blocks_finds_the_same_tokens(others: dict[str, Any])
             for parent in frontier
             for i in range(5)
         ]
-        by_block, tight = answers(others["by_block"], requests), answers(others["tight"], requests)
-        assert [result.tokens for result in by_block] == [result.tokens for result in tight]
-        frontier = rng.sample(grown(requests, tight), 6)
+        results = answers(tight, requests)
+        assert [r.tokens for r in results] == [r.tokens for r in answers(by_block, requests)]
+        frontier = rng.sample(grown(requests, results), 6)
 
 
-def test_what_was_aborted_keeps_no_block(others: dict[str, Any]) -> None:
-    tight = others["tight"]
+def test_what_was_aborted_keeps_no_block(tight: Any) -> None:
     doomed = [sample(prompt(500 + i, 40), i, 200, until="end", temperature=0.0) for i in range(20)]
     ray.get(tight.submit.remote(doomed))
     ray.get(tight.ping.remote())  # they run
@@ -200,7 +174,7 @@ def copied(sources: list[int], targets: list[int]) -> list[float]:
     return cache[:, 0].tolist()
 
 
-def test_copies_read_before_they_write(cluster: Any) -> None:
+def test_copies_read_before_they_write(shared_ray: None) -> None:
     assert apart(copied, [1, 2, 5], [2, 1, 5]) == [0, 2, 1, 3, 4, 5]
 
 
@@ -215,7 +189,7 @@ def register(shape: tuple[int, ...], changes: dict[str, Any]) -> str:
 OFF = {"cache_config": SimpleNamespace(block_size=BLOCK, enable_prefix_caching=False)}
 
 
-def test_a_cache_that_is_not_made_of_blocks_is_refused(cluster: Any) -> None:
+def test_a_cache_that_is_not_made_of_blocks_is_refused(shared_ray: None) -> None:
     refused = apart(register, (2, 6, 4), {})
     assert re.search(r"kv_transfer_config: .*layer.*\(2, 6, 4\) for 6 blocks.*null", refused)
     assert apart(register, (6, 2, 4), {}) == "taken"
@@ -229,7 +203,7 @@ def applies(changes: dict[str, Any]) -> bool:
     return connector._applies
 
 
-def test_nothing_is_reused_where_it_is_not_known_to_be_right(cluster: Any) -> None:
+def test_nothing_is_reused_where_it_is_not_known_to_be_right(shared_ray: None) -> None:
     larger = {"cache_config": SimpleNamespace(block_size=2 * BLOCK, enable_prefix_caching=True)}
     others = (OFF, larger, {"speculative_config": SimpleNamespace()}, {"max_concurrent_batches": 2})
     assert [apart(applies, changes) for changes in ({}, *others)] == [True, False, False, False, False]

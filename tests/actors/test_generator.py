@@ -9,9 +9,9 @@ import ray
 import torch
 from transformers import Qwen2ForCausalLM
 
-from actors.generator import GeneratorActor, delimiter_token, stop_at_marker
+from actors.generator import delimiter_token, stop_at_marker
 from actors.messages import Failure, Load, Request, SampleResult
-from tests.support.calls import answers, collect, end, sample, score
+from tests.support.calls import answers, collect, sample, score
 from tests.support.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
 
 PROMPTS = [tuple(1 + (7 * i + j) % 12 for j in range(10 + i)) for i in range(24)]
@@ -243,19 +243,14 @@ def test_a_replica_says_with_its_results_what_its_engine_holds(generator: Any) -
     assert 0 < loads[0].kv_usage < 1
 
 
-def test_computed_tokens_count_what_a_preempted_request_computes_again(
-    cluster: dict[str, Any], generator: Any, generator_path: Path
-) -> None:
-    engine = {"num_gpu_blocks_override": 12, "enable_prefix_caching": False, "kv_transfer_config": None}
-    cramped = ray.remote(GeneratorActor).remote(
-        "cramped", str(generator_path), step_delimiter="\n", engine=engine
-    )
+def test_computed_tokens_count_what_a_preempted_request_computes_again(tight: Any) -> None:
+    ray.get(tight.forget.remote())
     requests = [sample(PROMPTS[i], i, 200, until="end", temperature=0.0) for i in range(8)]
-    ray.get(cramped.submit.remote(requests))
+    ray.get(tight.submit.remote(requests))
     results: dict[str, SampleResult] = {}
     load = Load(0, 0, 0.0, 0)
     while len(results) < len(requests):
-        *found, load = ray.get(cramped.collect.remote(), timeout=120)
+        *found, load = ray.get(tight.collect.remote(), timeout=120)
         results |= {result.id: result for result in found}
     assert load.preemptions > 0
     again = [
@@ -264,4 +259,3 @@ def test_computed_tokens_count_what_a_preempted_request_computes_again(
     ]
     assert min(again) == 0, "not all were preempted"
     assert max(again) > 0
-    end(cramped)

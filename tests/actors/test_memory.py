@@ -13,12 +13,14 @@ import ray
 from actors.messages import SampleRequest
 from actors.pool import Pool
 from actors.spec import PoolSpec
-from tests.actors.test_pool import Echo, request
+from tests.support.echo import Echo, request
 from tests.support.processes import gone
 
-ROOM = 1.5 * 2**30
+pytestmark = pytest.mark.cluster
+
+ROOM = 2.5 * 2**30
 """Bytes that may still be used on this machine before the monitor kills."""
-MOST = 3 * ROOM
+MOST = 2 * ROOM
 """Bytes that a replica takes at most: if nobody stops it, the test fails and not the machine."""
 GREEDY = -4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from actors import deployment
 from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult
 from actors.pool import Pool
 from actors.spec import PoolSpec
-from tests.actors.test_pool import Echo, request
+from tests.support.echo import Echo, request
+
+pytestmark = pytest.mark.cluster
 
 
 class OnNode(Echo):
@@ -28,9 +31,9 @@ class OnNode(Echo):
         return replace(await super().info(), node=ray.get_runtime_context().get_node_id())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without GPUs, and two nodes with two each."""
+    """A head without GPUs, and two nodes with two each: each test leaves as many."""
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False}
     )
@@ -43,6 +46,16 @@ def cluster() -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+@contextmanager
+def another_node(cluster: Cluster, **resources: Any) -> Iterator[None]:
+    """A node that joins, and leaves at the end."""
+    node = cluster.add_node(num_cpus=2, **resources)
+    try:
+        yield
+    finally:
+        cluster.remove_node(node)
 
 
 def spec(replicas: int, gpus: float, **values) -> PoolSpec:
@@ -77,7 +90,7 @@ async def test_a_replica_over_two_gpus_has_both_on_one_node_and_leaves_none_behi
 
 
 async def test_a_lost_nodes_work_is_done_elsewhere_and_a_new_node_takes_its_place(cluster: Cluster):
-    pool = Pool(spec(2, 2, options={"seconds": 0.05}, start_timeout=15))
+    pool = Pool(spec(2, 2, options={"seconds": 0.05}, start_timeout=10))
     notices: list[str] = []
     pool.on_notice = notices.append
     await pool.start(60)
@@ -94,7 +107,7 @@ async def test_a_lost_nodes_work_is_done_elsewhere_and_a_new_node_takes_its_plac
         assert any(line.startswith("echo-0 is lost") for line in notices)
 
         for _ in range(600):  # what waits for a node is made anew, and waits again
-            if any("not up after 15 s" in line for line in notices):
+            if any("not up after 10 s" in line for line in notices):
                 break
             await asyncio.sleep(0.1)
         assert len(pool.up) == 1
@@ -114,30 +127,31 @@ async def test_replicas_beyond_the_least_join_when_a_node_does(cluster: Cluster)
     await pool.start(60)
     try:
         await answered(pool, range(20))
-        cluster.add_node(num_cpus=2, num_gpus=2)
-        for _ in range(600):
-            if len(pool.up) == 3:
-                break
-            await asyncio.sleep(0.1)
-        assert len({info.node for info in pool.up}) == 3
-        assert len({result.replica for result in await answered(pool, range(100, 300))}) == 3
+        with another_node(cluster, num_gpus=2):
+            for _ in range(600):
+                if len(pool.up) == 3:
+                    break
+                await asyncio.sleep(0.1)
+            assert len({info.node for info in pool.up}) == 3
+            assert len({result.replica for result in await answered(pool, range(100, 300))}) == 3
+            await pool.close()
     finally:
         await pool.close()
 
 
 async def test_a_custom_resource_keeps_a_pool_to_its_nodes(cluster: Cluster):
-    cluster.add_node(num_cpus=2, num_gpus=0, resources={"verifiers": 2})
-    pool = Pool(spec(2, 0, custom={"verifiers": 1}))
-    await pool.start(60)
-    try:
-        (node,) = {info.node for info in pool.infos}
-        assert next(n for n in ray.nodes() if n["NodeID"] == node)["Resources"]["verifiers"] == 2
-    finally:
-        await pool.close()
-    crowded = Pool(spec(1, 2, custom={"verifiers": 1}))
-    with pytest.raises(PoolFailed, match=r"each needs 1 CPU and 2 GPU and 1 verifiers"):
-        await crowded.start(2)
-    await crowded.close()
+    with another_node(cluster, num_gpus=0, resources={"verifiers": 2}):
+        pool = Pool(spec(2, 0, custom={"verifiers": 1}))
+        await pool.start(60)
+        try:
+            (node,) = {info.node for info in pool.infos}
+            assert next(n for n in ray.nodes() if n["NodeID"] == node)["Resources"]["verifiers"] == 2
+        finally:
+            await pool.close()
+        crowded = Pool(spec(1, 2, custom={"verifiers": 1}))
+        with pytest.raises(PoolFailed, match=r"each needs 1 CPU and 2 GPU and 1 verifiers"):
+            await crowded.start(2)
+        await crowded.close()
 
 
 @pytest.mark.parametrize("error", [RayError("no token"), AuthenticationError("no token")])

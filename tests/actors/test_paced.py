@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
-from actors.generator import GeneratorActor
-from actors.verifier import VerifierActor
-from orchestrator.benchmarks import LAB_CONFIG
-from orchestrator.benchmarks.paced import A10G, Device, paced
-from orchestrator.config.loading import load
-from tests.support.calls import answers, end, sample, score
+from orchestrator.benchmarks.paced import A10G, Device
+from tests.support.calls import answers, sample, score
+from tests.support.shared_engines import PARAMETERS
 
-PARAMETERS = 24e9
 STEP_SECONDS = 0.1
 """Of A10G at that size, for few tokens."""
 
@@ -29,24 +23,6 @@ def test_a_step_takes_what_is_longer_reading_the_weights_or_computing() -> None:
     assert A10G.seconds(PARAMETERS, 8) == pytest.approx(STEP_SECONDS)
 
 
-def paced_engine(pool: str) -> dict[str, Any]:
-    """The engine's options of the pool in a benchmark's configuration."""
-    engine = getattr(load(LAB_CONFIG, paced(PARAMETERS, PARAMETERS)), pool).engine
-    return {name: engine[name] for name in ("worker_cls", "additional_config")}
-
-
-@pytest.fixture(scope="module")
-def paced_actors(cluster: Any, generator_path: Path, verifier_path: Path) -> Iterator[tuple[Any, Any]]:
-    """A generator and a verifier, started together."""
-    generator = ray.remote(GeneratorActor).remote(
-        "paced", str(generator_path), step_delimiter="\n", engine=paced_engine("generator")
-    )
-    verifier = ray.remote(VerifierActor).remote("paced", str(verifier_path), engine=paced_engine("verifier"))
-    yield generator, verifier
-    for actor in (generator, verifier):
-        end(actor)
-
-
 def timed(actor: Any, requests: list[Any]) -> tuple[list[Any], float]:
     """The answers of a replica once it is up, and the seconds until all were here."""
     ray.get(actor.info.remote())
@@ -55,17 +31,17 @@ def timed(actor: Any, requests: list[Any]) -> tuple[list[Any], float]:
     return found, time.perf_counter() - began
 
 
-def test_a_paced_generator_samples_the_same_in_the_devices_time(generator: Any, paced_actors: Any) -> None:
+def test_a_paced_generator_samples_the_same_in_the_devices_time(generator: Any, paced_generator: Any) -> None:
     requests = [sample((1, 2, 3, 4), seed, 6, until="end") for seed in range(3)]
     expected = answers(generator, requests)
-    found, seconds = timed(paced_actors[0], requests)
+    found, seconds = timed(paced_generator, requests)
     assert [result.tokens for result in found] == [result.tokens for result in expected]
     assert seconds >= STEP_SECONDS * max(len(result.tokens) for result in found)
 
 
-def test_a_paced_verifier_scores_the_same_in_the_devices_time(verifier: Any, paced_actors: Any) -> None:
+def test_a_paced_verifier_scores_the_same_in_the_devices_time(verifier: Any, paced_verifier: Any) -> None:
     requests = [score((1, 2, 3, 4, 5), 3, 5)]
     (expected,) = answers(verifier, requests)
-    (found,), seconds = timed(paced_actors[1], requests)
+    (found,), seconds = timed(paced_verifier, requests)
     assert found.scores == pytest.approx(expected.scores, abs=1e-6)
     assert seconds >= STEP_SECONDS

@@ -11,86 +11,29 @@ from dataclasses import replace
 import pytest
 import ray
 
-from actors.messages import Failure, PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
+from actors.deployment import connect, disconnect
+from actors.messages import PoolFailed, RequestFailed
 from actors.pool import Pool
 from actors.spec import PoolSpec
+from tests.support.echo import Echo, request
 from tests.support.processes import alive, gone
+from tests.support.shared_engines import CPUS
+
+pytestmark = pytest.mark.usefixtures("shared_ray")
 
 
-class Echo:
-    """A replica without an engine: answers with the seed, after ``seconds``; never if the seed is -1."""
-
-    def __init__(
-        self,
-        name: str,
-        model: str,
-        *,
-        seconds: float = 0.0,
-        capacity: int = 4,
-        blocker: str = "",
-        hang: str = "",
-    ) -> None:
-        if hang and os.path.exists(hang):
-            with open(hang, "a") as file:
-                print(os.getpid(), file=file)
-            time.sleep(3600)
-        if model == "broken" or (blocker and os.path.exists(blocker)):
-            raise ValueError("the model does not load")
-        self.name, self.seconds, self.capacity = name, seconds, capacity
-        self.tasks: dict[str, asyncio.Task] = {}
-        self.ready: asyncio.Queue = asyncio.Queue()
-        self.aborted: list[str] = []
-
-    async def info(self) -> ReplicaInfo:
-        return ReplicaInfo(self.name, "node", os.getpid(), 100, self.capacity, 1000, 0.0)
-
-    async def submit(self, requests: list[SampleRequest]) -> None:
-        for request in requests:
-            self.tasks[request.id] = asyncio.create_task(self.answer(request))
-
-    async def answer(self, request: SampleRequest) -> None:
-        await asyncio.sleep(3600 if request.seed == -1 else self.seconds)
-        if request.seed == -3:
-            os._exit(1)
-        if request.seed == -2:
-            await self.ready.put(Failure(request.id, f"{self.name}: prompt too long", self.name))
-        await self.ready.put(SampleResult(request.id, (request.seed,), "step", 1, self.name))
-
-    async def collect(self) -> list:
-        return [await self.ready.get()]
-
-    async def ping(self) -> float:
-        return 0.0
-
-    async def forget(self) -> None:
-        pass
-
-    async def abort(self, ids: list[str]) -> None:
-        for id in ids:
-            self.aborted.append(id)
-            if id in self.tasks:
-                self.tasks[id].cancel()
-
-    async def shutdown(self) -> None:
-        pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init("local", num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-async def started(replicas: int = 2, probe_after: float = 30, start_timeout: float = 600, **options) -> Pool:
+async def started(
+    replicas: int = 2,
+    probe_after: float = 30,
+    start_timeout: float = 600,
+    return_poll: float = 0.05,
+    **options,
+) -> Pool:
+    times = {"probe_after": probe_after, "start_timeout": start_timeout, "return_poll": return_poll}
     spec = PoolSpec("echo", Echo, "model", replicas, options=options)
-    pool = Pool(replace(spec, probe_after=probe_after, probe_timeout=1, start_timeout=start_timeout))
+    pool = Pool(replace(spec, probe_timeout=1, **times))
     await pool.start(60)
     return pool
-
-
-def request(index: int, *, seed: int | None = None) -> SampleRequest:
-    return SampleRequest(str(index), (1,), index if seed is None else seed, 1, affinity=str(index % 5))
 
 
 async def test_every_request_gets_its_own_result_and_all_replicas_work():
@@ -176,7 +119,7 @@ async def test_an_idle_replica_that_hangs_is_replaced_and_nothing_waits_for_it()
 
 
 async def test_work_begins_with_the_least_replicas_and_the_next_takes_a_lost_ones_place():
-    pool = Pool(PoolSpec("echo", Echo, "model", 3, num_cpus=2, least=2))  # the cluster has 4 CPUs
+    pool = Pool(PoolSpec("echo", Echo, "model", 3, num_cpus=CPUS / 2, least=2))  # there is room for two
     await pool.start(60)
     try:
         assert len(pool.infos) == 2
@@ -245,7 +188,8 @@ async def test_a_replica_that_cannot_start_is_said_in_one_line():
 
 async def test_a_replica_whose_restart_fails_is_made_anew_and_at_last_given_up(tmp_path):
     blocker = tmp_path / "memory is still held"
-    pool = await started(replicas=2, blocker=str(blocker))
+    # Its attempts must not all be over before the blocker is away.
+    pool = await started(replicas=2, return_poll=0.5, blocker=str(blocker))
     notices: list[str] = []
     pool.on_notice = notices.append
 
@@ -303,7 +247,8 @@ async def test_a_replica_that_hangs_while_it_restarts_is_made_anew(tmp_path):
 async def test_replicas_that_find_no_place_are_said_with_what_they_need_and_what_there_is():
     pool = Pool(PoolSpec("echo", Echo, "model", 1, num_cpus=1, num_gpus=8))
     with pytest.raises(
-        PoolFailed, match=r"not up after 2 s \(each needs 1 CPU and 8 GPU; the cluster has 4 CPU, 0 GPU\)"
+        PoolFailed,
+        match=rf"not up after 2 s \(each needs 1 CPU and 8 GPU; the cluster has {CPUS} CPU, 0 GPU\)",
     ):
         await pool.start(2)
     await pool.close()
@@ -315,3 +260,13 @@ async def test_no_process_outlives_its_pool():
     assert all(map(alive, pids))
     await pool.close()
     assert gone(pids)
+
+
+def test_a_ray_that_runs_in_this_process_is_used_and_left_running():
+    ran = ray.get_runtime_context().get_job_id()
+    for _ in range(2):
+        connect(None, [])
+        connect(None, [PoolSpec("echo", Echo, "model")])
+        disconnect()
+        disconnect()
+        assert ray.get_runtime_context().get_job_id() == ran

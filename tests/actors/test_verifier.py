@@ -16,7 +16,7 @@ import torch
 
 from actors.engine_jobs import Job, Pooled
 from actors.messages import Failure, Request, ScoreRequest, ScoreResult
-from actors.verifier import KINDS, ScoreMemo, VerifierActor, positive_probability
+from actors.verifier import REWARD_HEADS, ScoreMemo, VerifierActor, positive_probability
 from orchestrator.verifiers.config import TrainConfig
 from orchestrator.verifiers.label import LabelledSolution
 from orchestrator.verifiers.model import load_verifier, scores
@@ -54,7 +54,7 @@ TRAINED: dict[str, tuple[Callable[[Path], Path], dict[str, int]]] = {
 
 
 @pytest.fixture(scope="module")
-def trained(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Path, Any]]]:
+def trained(engines: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Path, Any]]]:
     """Of each family a verifier's directory, and the replica that serves it; started together."""
     rows = [LabelledSolution(f"p{seed}", "", (), (seed % 2,) * 6, path(seed), ENDS) for seed in range(8)]
     found: dict[str, tuple[Path, Any]] = {}
@@ -178,7 +178,7 @@ def reader() -> VerifierActor:
     """A verifier without an engine, to be given an engine's outcomes."""
     reader = object.__new__(VerifierActor)
     reader.name, reader.model = "judge", "model"
-    reader._kind, reader._memo = KINDS["prm"], ScoreMemo(1 << 20)
+    reader._kind, reader._memo = REWARD_HEADS["prm"], ScoreMemo(1 << 20)
     return reader
 
 

@@ -99,6 +99,7 @@ def test_replicas_that_cannot_hold_what_comes_are_not_asked_at_half_the_rate():
     assert not Case(8, seconds=0.3, a_second=7000 / 192).holds
 
 
+@pytest.mark.cluster
 def test_operations_on_ray_actors_take_longer_than_these_say_that_they_did():
     found = apart(Case(2, 4, 4, 0.01, n=4, depth=2, ray=True))
     assert found["operations"] == 4 * 4 * 2 * 2
@@ -124,6 +125,8 @@ def test_modelled_pipelines_are_a_function_of_their_numbers_and_short_of_memory_
     assert fixed["limits"]["generator"] == 20 > adaptive["limits"]["generator"]
 
 
+@pytest.mark.engine
+@pytest.mark.usefixtures("shared_ray")
 async def test_a_real_engine_short_of_memory_computes_again_and_finds_the_same_under_any_limit():
     rows = await on_engines(40, 1)  # raises where a search fails or finds something else
     assert [row["adaptive"] for row in rows] == [True, False]

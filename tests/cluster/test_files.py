@@ -208,7 +208,7 @@ def batch(cwd: Path, *arguments: str, srun: str = SRUN, **environment: str) -> s
     tools = cwd / "bin"
     tools.mkdir()
     (tools / "srun").write_text(srun)
-    (tools / "ttc").write_text(f'#!/bin/bash\nexec {sys.executable} -m orchestrator "$@"\n')
+    (tools / "ttc").write_text(f'#!/bin/bash\nexec {sys.executable} -m tests.support.without_engines "$@"\n')
     for tool in tools.iterdir():
         tool.chmod(0o755)
     script = cwd / "slurm_script"
@@ -318,9 +318,10 @@ def refused(address: str, log: Path, **environment: str) -> bool:
     return client.returncode != 0 and "auth" in log.read_text().lower()
 
 
+@pytest.mark.cluster
 def test_a_run_on_two_nodes_under_slurm(tmp_path, ray_directory):
-    """One replica a node: it ends only if both nodes are in. Strangers are refused meanwhile; afterwards
-    no process is left, and no token."""
+    """One replica a node, without an engine: it ends only if both nodes are in. Strangers are refused
+    meanwhile; afterwards no process is left, and no token."""
     small = ("strategy.name=best_of_n", "strategy.n=2", "problems.limit=2", "generator.replicas=1")
     process = batch(tmp_path, "run", CONFIG, *small, "--json", RAY_TMPDIR=ray_directory)
     token = token_of(tmp_path, process)

@@ -20,6 +20,8 @@ ASKED = "TTC_HOSTS"
 """The test takes minutes, and a busy machine lets its nodes' own deadlines pass: it is run when asked for."""
 
 
+@pytest.mark.engine
+@pytest.mark.cluster
 @pytest.mark.skipif(ASKED not in os.environ, reason=f"takes minutes: make test-hosts, or {ASKED}=1")
 def test_a_run_over_hosts_one_of_which_is_cut_off_for_20_seconds_and_then_for_good(tmp_path: Path):
     with tempfile.TemporaryDirectory(prefix="ttc-", dir="/tmp") as directory:  # short, for Ray's sockets

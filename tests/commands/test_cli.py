@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
-import ray
 
 from orchestrator.commands.cli import run_command
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.config.schema import LAB_MODELS
+from orchestrator.lab import evaluate_reviser
 from orchestrator.strategies.registry import resolve
 from tests.support.paths import CONFIGS, OWN_STRATEGY
 
@@ -26,8 +27,17 @@ def refused(capsys, *arguments: str) -> str:
     assert status == 2
     assert out == ""
     assert err.count("\n") == 1, err
-    assert not ray.is_initialized()
     return err
+
+
+@pytest.fixture(autouse=True)
+def nothing_starts(monkeypatch):
+    """No command here may start Ray or join one."""
+
+    def started(*arguments: object) -> None:
+        pytest.fail("Ray was started")
+
+    monkeypatch.setattr("orchestrator.runs.session.connect", started)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +380,10 @@ def test_the_ui_without_a_store(capsys, tmp_path):
     assert "start a run first" in refused(capsys, "ui", "--runs", str(tmp_path))
 
 
-def test_the_reviser_is_measured_by_the_command(capsys):
+def test_the_reviser_is_measured_by_the_command(capsys, monkeypatch):
+    monkeypatch.setattr(evaluate_reviser, "LENGTH", evaluate_reviser.REVISIONS + 1)
+    once = partial(evaluate_reviser.evaluate_reviser, seeds=(0,))
+    monkeypatch.setattr(evaluate_reviser, "evaluate_reviser", once)
     assert run_command(["lab", "evaluate", "--reviser", "--problems", "8"]) == 0
     said = capsys.readouterr().out
     assert "reviser over generator-s: 8 test problems" in said

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mlflow import MlflowClient
 from orchestrator.benchmarks.chaos.controllers import recorded
 from orchestrator.benchmarks.leftovers import Footprint, socket_files
 from tests.support.paths import LAB_CONFIG, ROOT
+from tests.support.shared_engines import LAB
 
 CONFIG = str(LAB_CONFIG)
 PROBLEMS = 12
@@ -168,18 +170,17 @@ def wait_for_operations(process: subprocess.Popen[str], runs: Path, count: int) 
     pytest.fail(f"no operation was journaled; status {process.poll()}: {process.stderr.read()}")
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[tuple[Path, str]]:
-    """A directory on a file system of its own, of 64 MB; where that is not to be had, one on any, and why."""
-    disk = tmp_path / "disk"
+@contextmanager
+def small_disk(disk: Path) -> Iterator[str]:
+    """The directory is a file system of its own, of 64 MB; where that is not to be had, it yields why."""
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "ttc-test", str(disk)]
     mounted = shutil.which("mount") and subprocess.run(command, capture_output=True, text=True)
     if not mounted or mounted.returncode:
-        yield disk, f"no file system of its own: {mounted.stderr.strip() if mounted else 'no mount command'}"
+        yield f"no file system of its own: {mounted.stderr.strip() if mounted else 'no mount command'}"
         return
     try:
-        yield disk, ""
+        yield ""
     finally:
         # Ray's agents work in there, and look once a minute whether their node lives.
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
@@ -204,59 +205,97 @@ def stopped(command: Command, status: int, within: float = 60) -> str:
     return err
 
 
-def test_a_run_that_is_interrupted_killed_and_out_of_disk_goes_on_to_the_same_end(
-    undisturbed, tmp_path, small_disk
-):
-    """One misfortune after the other, on another number of replicas than the run that nothing disturbed."""
-    disk, not_small = small_disk
+@dataclass
+class Misfortunes:
+    """A run on another number of replicas than the one that nothing disturbed: interrupted, then killed,
+    then out of disk, each time resumed. ``held``: operations in its journal when it was resumed for good."""
+
+    run_id: str
+    runs: Path
+    interrupted: str
+    killed: str
+    no_small_disk: str
+    full: str | None
+    still_full: Outcome | None
+    held: int
+    resumed: Outcome
+
+
+@pytest.fixture(scope="module")
+def misfortunes(undisturbed, tmp_path_factory) -> Iterator[Misfortunes]:
+    cwd = tmp_path_factory.mktemp("misfortunes")
+    disk, elsewhere = cwd / "disk", cwd / "elsewhere"
+    elsewhere.mkdir()
     runs = disk / "runs"
     # A few requests at a time: on a busy machine a faster run may end before this test sees it begin.
     slow = ("generator.replicas=1", "generator.engine.max_num_seqs=3")
-    interrupted = Command(disk, "run", CONFIG, "--json", *SMALL, *slow)
-    held = wait_for_operations(interrupted, runs, 20)
-    (run_id,) = (path.parent.name for path in runs.glob("*/journal.sqlite"))
-    os.killpg(interrupted.pid, signal.SIGINT)  # as Ctrl-C does: to every process of the terminal's group
-    assert stopped(interrupted, 130).endswith(f"ttc resume {run_id}\n")
-    interrupted.must_leave_nothing()
+    with small_disk(disk) as no_small_disk:
+        interrupted = Command(disk, "run", CONFIG, "--json", *SMALL, *slow)
+        held = wait_for_operations(interrupted, runs, 20)
+        (run_id,) = (path.parent.name for path in runs.glob("*/journal.sqlite"))
+        os.killpg(interrupted.pid, signal.SIGINT)  # as Ctrl-C does: to every process of the terminal's group
+        said = stopped(interrupted, 130)
+        interrupted.must_leave_nothing()
 
-    resume = ("resume", run_id, "--runs", str(runs), "--json")
-    killed = Command(tmp_path, *resume)
-    held = wait_for_operations(killed, runs, held + 20)
-    killed.kill()  # its engines must notice by themselves, and the next run does not wait for that
-    assert run_id in stopped(killed, -signal.SIGKILL)
+        resume = ("resume", run_id, "--runs", str(runs), "--json")
+        killed = Command(elsewhere, *resume)
+        held = wait_for_operations(killed, runs, held + 20)
+        killed.kill()  # its engines must notice by themselves, and the next run does not wait for that
+        said_killed = stopped(killed, -signal.SIGKILL)
 
-    if not not_small:
-        full = Command(tmp_path, *resume)
-        held = wait_for_operations(full, runs, held + 20)
-        filler = fill(disk)
-        err = stopped(full, 1, within=120)
-        (said,) = [line for line in err.splitlines() if line.startswith("ttc: ")]
-        assert "journal.sqlite: database or disk is full" in said
-        assert f"ttc resume {run_id} --runs {runs}" in err
-        full.must_leave_nothing()
-        again = ttc(tmp_path, *resume)  # still full: nothing is made worse
-        assert again.status == 1
-        assert f"No space left on device: '{runs}/{run_id}/config.yaml'" in again.err
-        filler.unlink()
+        said_full = still_full = None
+        if not no_small_disk:
+            full = Command(elsewhere, *resume)
+            held = wait_for_operations(full, runs, held + 20)
+            filler = fill(disk)
+            said_full = stopped(full, 1, within=120)
+            full.must_leave_nothing()
+            still_full = ttc(elsewhere, *resume)
+            filler.unlink()
 
-    resumed = ttc(tmp_path, *resume, "generator.engine.max_num_seqs=16").summary  # where it runs may change
-    expected = undisturbed[1].summary
-    assert resumed["replayed"] >= held
+        resumed = ttc(elsewhere, *resume, "generator.engine.max_num_seqs=16")  # where it runs may change
+        yield Misfortunes(
+            run_id, runs, said, said_killed, no_small_disk, said_full, still_full, held, resumed
+        )
+        # Ray's agents look once a minute whether their raylet is there.
+        killed.must_leave_nothing(within=90, killed=True)
+
+
+def test_an_interrupted_run_says_how_to_go_on(misfortunes: Misfortunes):
+    assert misfortunes.interrupted.endswith(f"ttc resume {misfortunes.run_id}\n")
+    assert misfortunes.run_id in misfortunes.killed, "a resumed run says which it is"
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_makes_nothing_worse(misfortunes: Misfortunes):
+    if misfortunes.no_small_disk:
+        pytest.skip(misfortunes.no_small_disk)
+    run_id, runs = misfortunes.run_id, misfortunes.runs
+    assert misfortunes.full is not None
+    (said,) = [line for line in misfortunes.full.splitlines() if line.startswith("ttc: ")]
+    assert "journal.sqlite: database or disk is full" in said
+    assert f"ttc resume {run_id} --runs {runs}" in misfortunes.full
+    again = misfortunes.still_full
+    assert again is not None
+    assert again.status == 1
+    assert f"No space left on device: '{runs}/{run_id}/config.yaml'" in again.err
+
+
+def test_a_run_that_was_cut_short_goes_on_to_the_same_end(undisturbed, misfortunes: Misfortunes):
+    resumed, expected = misfortunes.resumed.summary, undisturbed[1].summary
+    assert resumed["replayed"] >= misfortunes.held
     assert resumed["solutions_sha256"] == expected["solutions_sha256"]
     assert resumed["flops"]["spent"] == expected["flops"]["spent"]
-    client = MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{misfortunes.runs}/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
     assert tracked.info.status == "FINISHED", "a run that goes on is the same MLflow run"
-    # Ray's agents look once a minute whether their raylet is there.
-    killed.must_leave_nothing(within=90, killed=True)
-    if not_small:
-        pytest.skip(f"all but a full disk: {not_small}")
 
 
-def test_a_budget_far_too_small_ends_cleanly_and_says_how_much_was_covered(tmp_path):
-    outcome = ttc(tmp_path, "run", CONFIG, *SMALL, "generator.replicas=1", "budget.flops=4e8")
-    assert outcome.status == 0, outcome.err
-    assert f"{PROBLEMS} cut short by the budget" in outcome.out
+def test_a_budget_far_too_small_ends_cleanly_and_says_how_much_was_covered(
+    tmp_path, monkeypatch, capsys, shared_command
+):
+    monkeypatch.chdir(tmp_path)
+    assert shared_command("run", CONFIG, *SMALL, *LAB, "budget.flops=4e8") == 0
+    assert f"{PROBLEMS} cut short by the budget" in capsys.readouterr().out
     (run,) = (tmp_path / "runs").glob("*/results.parquet")
     spent = sum(row["flops"] for row in pq.read_table(run).to_pylist())
     assert 0 < spent <= 4e8

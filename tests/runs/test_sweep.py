@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,18 +14,17 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from actors.messages import Finish, PoolFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from actors.messages import PoolFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from orchestrator.commands.sweep_display import SweepDisplay, rows, table
 from orchestrator.errors import BadInput
-from orchestrator.lab.tokenizer import EOS_ID, IDS, NEWLINE_ID
 from orchestrator.runs import grid
 from orchestrator.runs.session import Session
 from orchestrator.runs.sweep import Sweep, grouped
 from orchestrator.tracking import tracker as tracking
-from tests.runs.test_run import ROOT, ttc
+from tests.support.lab_engine import sampled, scored
+from tests.support.paths import LAB_CONFIG as LAB
+from tests.support.shared_engines import LAB as OF_SHARED_ENGINES
 
-LAB = ROOT / "configs" / "lab.yaml"
-PROMPT = 42
 SECTION = """
   strategies:
     - {name: best_of_n, n: "${budget.generations}"}
@@ -40,7 +38,7 @@ OFFLINE = "tracking.uri=sqlite:////dev/null/mlflow.db"
 
 
 class LabEngine:
-    """Fills in rows at random, from the request's seed; looks like a deployment to a run."""
+    """Looks like a deployment to a run."""
 
     pools: tuple = ()
 
@@ -53,22 +51,14 @@ class LabEngine:
         if self._fail and len(self._requests) % 20 == 19:
             raise self._fail.pop(0)
         self._requests.append(request)
-        rng = random.Random(request.seed)
-        done = (len(request.prompt) - PROMPT) // 7
-        tokens: list[int] = []
-        for row in range(done, done + 1 if request.until == "step" else 6):
-            tokens += [IDS[symbol] for symbol in rng.choices("123456", k=6)]
-            tokens.append(EOS_ID if row == 5 else NEWLINE_ID)
-        finish: Finish = "end" if tokens[-1] == EOS_ID else "step"
-        return SampleResult(request.id, tuple(tokens), finish, len(tokens), "scripted")
+        return sampled(request)
 
     async def forget(self) -> None:
         self.forgotten += 1
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
         await asyncio.sleep(0)
-        scores = tuple(sum(request.tokens[:end]) % 97 / 97 for end in request.step_ends)
-        return ScoreResult(request.id, scores, 0, "scripted")
+        return scored(request)
 
 
 @dataclass
@@ -291,13 +281,19 @@ def test_the_display_counts_cells_and_names_failures(whole):
     assert f"[4/8] {outcomes[3].cell.key}: majority" in text
 
 
-def test_a_sweep_through_the_command_with_real_models(tmp_path):
+def test_a_sweep_through_the_command_with_real_models(tmp_path, monkeypatch, capsys, shared_command):
+    monkeypatch.chdir(tmp_path)
     config = tmp_path / "small.yaml"
     config.write_text(
-        f"base: {LAB}\nname: small\nproblems: {{limit: 8}}\ngenerator: {{replicas: 1}}\nsweep: "
+        f"base: {LAB}\nname: small\nproblems: {{limit: 8}}\nsweep: "
         + SECTION.replace("seed: [0, 1]", "verifier.aggregation: [last, min]")
     )
-    first = ttc(tmp_path, "sweep", str(config), "--json").summary
+
+    def swept() -> dict:
+        assert shared_command("sweep", str(config), "--json", *OF_SHARED_ENGINES) == 0
+        return json.loads(capsys.readouterr().out)
+
+    first = swept()
     assert [cell["state"] for cell in first["cells"]] == ["done"] * 8
     assert {row["budget"]["generations"] for row in first["table"]} == {2, 4}
     work: dict[str, list[float]] = {}
@@ -312,6 +308,6 @@ def test_a_sweep_through_the_command_with_real_models(tmp_path):
         # What siblings share depends on their timing; a memo that was kept would leave a third of this.
         assert after == pytest.approx(before, rel=0.3), "nothing is found in a cache of the cell before"
 
-    again = ttc(tmp_path, "sweep", str(config), "--json").summary
+    again = swept()
     assert [cell["state"] for cell in again["cells"]] == ["kept"] * 8
     assert again["table"] == first["table"]

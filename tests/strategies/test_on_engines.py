@@ -1,12 +1,13 @@
-"""Every strategy once on real engines: the lab's models on vLLM, started once for all of them."""
+"""Every strategy once on real engines: the lab's models on vLLM."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
 from functools import partial
+from typing import Any
+from unittest.mock import MagicMock
 
-from actors.deployment import Deployment, connect, disconnect
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
@@ -18,6 +19,7 @@ from orchestrator.search.revision import FORMATS, RevisionPrompt
 from orchestrator.strategies.registry import REGISTRY, find
 from tests.support.paths import LAB_CONFIG as CONFIG
 from tests.support.scripted import POLICY
+from tests.support.shared_engines import LAB
 
 THINKING = {"min_thinking_tokens": 20, "max_thinking_tokens": 30, "max_extensions": 3, "wait": "\n"}
 """A row of the grid is a thought. In place of its suppressed end another newline: so rows follow."""
@@ -26,18 +28,13 @@ BUDGET = 10**11
 WITH_ORM = "revisions, with an orm"
 
 
-async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
-    overrides = ["strategy.name=revisions", "reviser.format=lab", r'generator.end_of_thinking="\n"']
-    overrides += ["generator.engine.max_model_len=384", "verifier.engine.max_model_len=384"]
-    prepared = prepare(load(CONFIG, [*overrides, "generator.replicas=1", "problems.limit=6"]))
-    generators, verifiers, _ = pool_specs(prepared)
-    connect(None, [generators, verifiers])
-    deployment = Deployment(generators, verifiers)
+async def every_strategy(lab_session: Any) -> dict[str, tuple[Lease, list[SearchResult]]]:
+    overrides = ["strategy.name=revisions", "reviser.format=lab"]
+    prepared = prepare(load(CONFIG, [*overrides, *LAB, "problems.limit=6"]))
     found = {}
-    try:
-        await deployment.start(300)
+    async with lab_session(pool_specs(prepared), prepared.config.cluster, MagicMock()) as session:
         setting = SearchContext(
-            deployment,
+            session.deployment,
             prepared.codec,
             prepared.generator,
             prepared.verifier,
@@ -57,14 +54,11 @@ async def every_strategy() -> dict[str, tuple[Lease, list[SearchResult]]]:
         controller = Controller(replace(setting, verifier_kind="orm"), ANSWERS["exact"], Lease(BUDGET))
         search = partial(REGISTRY["revisions"].search, n=8, length=4)
         found[WITH_ORM] = controller.budget, await controller.run(prepared.problems, prepared.prompts, search)
-    finally:
-        await deployment.close()
-        disconnect()
     return found
 
 
-def test_every_strategy_searches_with_real_models():
-    found = asyncio.run(every_strategy())
+def test_every_strategy_searches_with_real_models(lab_session):
+    found = asyncio.run(every_strategy(lab_session))
     assert sorted(found) == sorted([*REGISTRY, WITH_ORM])
     for name, (budget, results) in found.items():
         assert [result.error for result in results] == [None] * 6, name

@@ -1,8 +1,8 @@
-"""Runs of the lab over the hosts of ``tests/hosts.py``: undisturbed; with one host cut off for 20 seconds;
-with it cut off for good. Prints what they ended with. A process of its own, since what Ray once was in a
-process (its token, its cluster) stays with it.
+"""Runs of the lab over the hosts of ``tests.support.hosts``: undisturbed; with one host cut off for 20
+seconds; with it cut off for good. Prints what they ended with. A process of its own, since what Ray once was
+in a process (its token, its cluster) stays with it.
 
-``python -m tests.on_hosts ADDRESS RUNS``
+``python -m tests.support.on_hosts ADDRESS RUNS``
 """
 
 from __future__ import annotations
