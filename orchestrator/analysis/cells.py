@@ -15,7 +15,7 @@ from orchestrator.analysis.solutions import Bools, Solutions, read_solutions
 from orchestrator.search.selection import AGGREGATIONS, Candidate, rules
 
 COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
-"""What a search is charged: FLOPs in all, and FLOPs and tokens of each model."""
+"""Names of a cell's costs: FLOPs in all, and FLOPs and tokens of each model."""
 SETTING = (
     *("generator.model", "generator.temperature", "generator.top_p", "generator.dtype", "generator.chat"),
     *("generator.step_delimiter", "generator.end_of_thinking"),

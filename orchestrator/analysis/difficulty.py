@@ -79,7 +79,7 @@ def estimate_flops(cell: Cell, samples: int, cost: str = "flops") -> Floats:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well predicted bins agree with oracle bins."""
+    """The agreement of predicted bins with oracle bins."""
 
     confusion: tuple[tuple[int, ...], ...]
     """``confusion[i][j]`` counts the problems of oracle bin i + 1 that are predicted in bin j + 1."""

@@ -96,9 +96,9 @@ def accuracy_table(evidence: Evidence) -> Table:
         ],
         rows,
         2 + len(told),
-        f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. "
-        "± is half of the 95 % interval of a bootstrap over problems of their means over seeds; it is 0 where "
-        "all problems agree. Budget and FLOPs are for one problem. "
+        f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. ± is half "
+        "of the 95 % interval of a bootstrap over problems of their means over seeds; it is 0 where all "
+        "problems agree. Budget and FLOPs are for one problem. "
         + ("Bin 1 is the easiest fifth by pass@1." if bins else "No difficulty run: no bins."),
     )
 
@@ -221,10 +221,10 @@ def savings_table(evidence: Evidence) -> Table | None:
         ["strategy", *columns],
         rows,
         1,
-        "More than 1: fewer FLOPs than best-of-N. Read along each strategy's curve, interpolated in log FLOPs; "
-        "in brackets 95 % of a paired bootstrap over problems, in which 0 means that the accuracy is not "
-        "reached. ≥: its cheapest point is already as accurate. –: not reached. The difficulty estimate of a policy "
-        "is charged.",
+        "More than 1: fewer FLOPs than best-of-N. Read along each strategy's curve, interpolated in log "
+        "FLOPs; in brackets 95 % of a paired bootstrap over problems, in which 0 means that the accuracy is "
+        "not reached. ≥: its cheapest point is already as accurate. –: not reached. The difficulty estimate "
+        "of a policy is charged.",
     )
 
 
