@@ -101,7 +101,7 @@ def _brief(summary: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """The cells that differ in their seed alone: means over the seeds, and standard deviations where there
     are several. ``flops`` are those spent on a problem."""
 
@@ -124,7 +124,7 @@ class Row:
         }
 
 
-def rows(outcomes: Sequence[CellOutcome]) -> list[Row]:
+def rows(outcomes: Sequence[CellOutcome]) -> list[SweepRow]:
     """Returns one row for each strategy and budget of the finished cells, in the order of the grid, without
     the cells that only bin the problems."""
     groups: dict[tuple[str, float, str], list[tuple[int, dict[str, Any]]]] = {}
@@ -137,7 +137,7 @@ def rows(outcomes: Sequence[CellOutcome]) -> list[Row]:
     for key, group in groups.items():
         summaries = [summary for _, summary in group]
         found.append(
-            Row(
+            SweepRow(
                 *key,
                 seeds=tuple(seed for seed, _ in group),
                 accuracy={
@@ -151,7 +151,7 @@ def rows(outcomes: Sequence[CellOutcome]) -> list[Row]:
     return found
 
 
-def table(name: str, found: Sequence[Row]) -> Table:
+def table(name: str, found: Sequence[SweepRow]) -> Table:
     """Returns the table at the end of a sweep."""
     rules = list(dict.fromkeys(rule for row in found for rule in row.accuracy))
     units = list(dict.fromkeys(row.unit for row in found))

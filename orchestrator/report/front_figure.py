@@ -31,8 +31,8 @@ CURVES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One cell of the sweep."""
+class StoredCell:
+    """A cell of the sweep, as the table keeps it."""
 
     curve: str
     point: str
@@ -53,7 +53,7 @@ class Point:
     accuracy: Estimate
 
 
-def row_of(cell: Cell) -> Row:
+def row_of(cell: Cell) -> StoredCell:
     """Returns the row of a finished cell: accuracy by weighted vote, or by majority without a verifier."""
     larger = not str(cell.config["generator"]["model"]).endswith("generator-s")
     adaptive = cell.config["allocation"]["name"] == "adaptive"
@@ -69,10 +69,10 @@ def row_of(cell: Cell) -> Row:
     point = Path(str(cell.config["generator"]["model"])).name if larger else f"{cell.budget:.6g}"
     right = cell.correct.get("weighted", cell.correct["majority"])
     digits = "".join("1" if answer else "0" for answer in right)
-    return Row(curve, point, cell.seed, float(np.mean(cell.flops)), digits)
+    return StoredCell(curve, point, cell.seed, float(np.mean(cell.flops)), digits)
 
 
-def points(rows: Sequence[Row], curve: str) -> list[Point]:
+def points(rows: Sequence[StoredCell], curve: str) -> list[Point]:
     """Returns the points of a curve, by FLOPs. A problem counts with its mean over the seeds."""
     found = []
     for name in dict.fromkeys(row.point for row in rows if row.curve == curve):
@@ -83,7 +83,7 @@ def points(rows: Sequence[Row], curve: str) -> list[Point]:
     return sorted(found, key=lambda point: point.flops)
 
 
-def saving(rows: Sequence[Row], curve: str) -> tuple[float, float]:
+def saving(rows: Sequence[StoredCell], curve: str) -> tuple[float, float]:
     """Returns the accuracy of best-of-N's largest point, and the share of its FLOPs with which ``curve``
     reaches that accuracy first (linear in log FLOPs between points); infinity where it does not."""
     goal = points(rows, "best-of-N")[-1]
@@ -100,7 +100,7 @@ def saving(rows: Sequence[Row], curve: str) -> tuple[float, float]:
     return goal.accuracy.value, float("inf")
 
 
-def draw(rows: Sequence[Row]) -> str:
+def draw(rows: Sequence[StoredCell]) -> str:
     """Returns the figure as SVG."""
     with styled():
         figure, (axes,) = canvas(width=8.2, height=4.0)
@@ -126,22 +126,22 @@ def draw(rows: Sequence[Row]) -> str:
     return svg(figure)
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path) -> list[StoredCell]:
     """Reads a table that ``write`` has written."""
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            Row(line["curve"], line["point"], int(line["seed"]), float(line["flops"]), line["correct"])
+            StoredCell(line["curve"], line["point"], int(line["seed"]), float(line["flops"]), line["correct"])
             for line in csv.DictReader(file)
         ]
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
+def write(rows: Sequence[StoredCell], path: Path) -> None:
     """Writes the table, in the order of curves, points and seeds."""
     order = list(CURVES)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Row))
+        writer.writerow(field.name for field in fields(StoredCell))
         ordered = sorted(rows, key=lambda row: (order.index(row.curve), row.flops, row.seed))
         writer.writerows(astuple(row) for row in ordered)
 
