@@ -25,7 +25,7 @@ from actors.deployment import Deployment, connect, disconnect
 from actors.messages import ScoreRequest, ScoreResult
 from actors.pool import Pool
 from orchestrator.benchmarks import LAB_CONFIG
-from orchestrator.benchmarks.processes import cpu_seconds
+from orchestrator.benchmarks.harness import cpu_seconds
 from orchestrator.benchmarks.tables import narrow_table
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
