@@ -2,7 +2,7 @@
 
 The searches, the pools, their routing and their limits are real. The engines are modelled step by step
 (``modelled``), on a clock that jumps to the next event: results depend on the case alone. One table is of a
-real lab generator with little memory. ``make bench-pipelines`` runs it.
+real lab generator with little memory (``--rounds 0``: none). ``make bench-pipelines`` runs it.
 """
 
 from __future__ import annotations
