@@ -118,9 +118,7 @@ def main() -> None:
     ours, peers = harness.prepared(options, n), harness.prepared(options, n, *harness.BY_BLOCK)
     seconds = asyncio.run(run(ours, peers, options.batches, options.rounds))
     title = f"beam search, n = {options.n}, {len(ours.problems)} problems of {ours.config.name}"
-    table = harness.table(
-        f"{title}, on {cores} cores", "", "seconds, median", "times as long: min", "median", "max"
-    )
+    table = harness.table(f"{title}, on {cores} cores", "", "seconds, median", "ratio: min", "median", "max")
     for name, values in seconds.items():
         ratios = harness.ratios(values, seconds["orchestrator"])
         table.add_row(name, f"{statistics.median(values):.2f}", *harness.spread(ratios, ".2f"))
