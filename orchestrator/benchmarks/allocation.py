@@ -1,14 +1,13 @@
-"""What the allocation's parameters are worth, replayed over solutions that a best-of-N run has sampled.
+"""Compares allocations and their parameters on stored solutions of a best-of-N run.
 
-No engine runs: a problem's next solution is the next of its stored ones, so budgets and parameters are
-compared on the same samples, in seconds, and in several orders of them. A solution costs 1, the prompt 0.
+No engine runs: a problem's next solution is the next of its stored ones, so budgets and parameters meet the
+same samples, in several orders, within seconds. A solution costs 1, the prompt 0.
 
     python -m orchestrator.benchmarks.allocation RUN/results.parquet
 """
 
 from __future__ import annotations
 
-import argparse
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.allocation.rounds import Allocator, Asking
 from orchestrator.analysis.solutions import Solutions, read_solutions
+from orchestrator.benchmarks import harness
 from orchestrator.search.selection import Candidate, weighted
 
 ORDERS = 6
+"""Random orders of each problem's solutions, over which accuracy is averaged."""
 POLICIES: Mapping[str, Allocator] = {
     "adaptive": Adaptive(),
     **{f"exploration {deviations:g}": Adaptive(exploration=deviations) for deviations in (0.5, 1, 2)},
@@ -34,18 +34,19 @@ POLICIES: Mapping[str, Allocator] = {
 
 @dataclass(frozen=True)
 class Samples:
-    """A problem's stored solutions, and its true answer (None if no solution found it)."""
+    """A problem's stored solutions."""
 
     candidates: Sequence[Candidate]
     truth: str | None
+    """The true answer; None if no solution found it."""
 
     @property
     def chance(self) -> float:
-        """The share of its solutions that are right."""
+        """Returns the share of correct solutions."""
         return float(np.mean([c.answer is not None and c.answer == self.truth for c in self.candidates]))
 
     def right_after(self, count: int) -> bool:
-        """Whether the first ``count`` solutions answer rightly (weighted)."""
+        """Returns True if the weighted vote of the first ``count`` solutions is correct."""
         answer = weighted(self.candidates[:count])
         return answer is not None and answer == self.truth
 
@@ -54,10 +55,11 @@ class Samples:
 
 
 def exact_greedy(chances: Sequence[float], budget: int) -> list[int]:
-    """Solutions for each problem, ``budget`` in all, that maximise the sum of 1 − (1 − p_i)^n_i.
+    """Returns each problem's number of solutions, ``budget`` in all, that maximises the sum of
+    1 − (1 − p_i)^n_i for chances p_i.
 
-    The gain of the next one, p_i (1 − p_i)^n_i, never rises, so taking the largest each time is exact
-    (PAPER §3; Damani et al.). Ties go to the first.
+    The gain of one more, p_i (1 − p_i)^n_i, never rises, so taking the largest each time is exact (the greedy
+    allocation of Damani et al. 2024, *Learning How Hard to Think*). Ties go to the first.
     """
     counts = [0] * len(chances)
     heap = [(-chance, i) for i, chance in enumerate(chances)]
@@ -70,7 +72,7 @@ def exact_greedy(chances: Sequence[float], budget: int) -> list[int]:
 
 
 def samples_of(solutions: Solutions) -> list[Samples]:
-    """By problem, in their order; a problem without solutions is left out."""
+    """Groups solutions by problem; problems without solutions are left out."""
     found = []
     for problem in np.unique(solutions.problem):
         rows = np.flatnonzero(solutions.problem == problem)
@@ -81,11 +83,11 @@ def samples_of(solutions: Solutions) -> list[Samples]:
 
 
 Give = Callable[[Sequence[Samples], int], list[int]]
-"""From the problems, and the solutions that may be drawn in all, to how many each gets."""
+"""Maps the problems and the number of solutions that may be drawn to the number that each gets."""
 
 
 def replay(policy: Allocator, problems: Sequence[Samples], budget: int) -> list[int]:
-    """How many solutions each problem gets of ``budget``, in rounds, until nothing is asked or granted."""
+    """Returns each problem's number of solutions, granted in rounds until no problem asks or gets more."""
     given, left = [0] * len(problems), budget
     asking = set(range(len(problems)))
     while asking and left > 0:
@@ -103,16 +105,17 @@ def replay(policy: Allocator, problems: Sequence[Samples], budget: int) -> list[
 
 
 def capped(problems: Sequence[Samples], given: Sequence[int]) -> list[int]:
-    """No more of a problem than are stored."""
+    """Returns ``given``, bounded by the solutions that are stored."""
     return [min(count, len(problem.candidates)) for problem, count in zip(problems, given, strict=True)]
 
 
 def accuracy(problems: Sequence[Samples], given: Sequence[int]) -> float:
+    """Returns the share of problems that their first ``given`` solutions answer."""
     return float(np.mean([p.right_after(n) for p, n in zip(problems, given, strict=True)]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="allocation", description=str(__doc__).splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("results", type=Path, help="results.parquet of a best_of_n run with a verifier")
     parser.add_argument("--budgets", type=int, nargs="+", default=[4, 8, 12], help="solutions a problem")
     options = parser.parse_args()
@@ -126,21 +129,20 @@ def main() -> None:
         [p.shuffled(np.random.default_rng([order, i])) for i, p in enumerate(stored)]
         for order in range(ORDERS)
     ]
-    table = Table(
-        title=f"accuracy (and solutions left unspent a problem); {len(stored)} problems, {ORDERS} orders"
+    table = harness.table(
+        f"accuracy (and solutions left unspent a problem); {len(stored)} problems, {ORDERS} orders",
+        "allocation",
+        *(f"{budget} a problem" for budget in options.budgets),
     )
-    table.add_column("allocation")
-    for budget in options.budgets:
-        table.add_column(f"{budget} a problem", justify="right")
 
     def row(name: str, give: Give) -> None:
-        words = []
+        cells = []
         for budget in options.budgets:
             given = [capped(problems, give(problems, budget * len(problems))) for problems in orders]
-            right = float(np.mean([accuracy(*each) for each in zip(orders, given, strict=True)]))
-            unspent = budget - float(np.mean([sum(each) for each in given])) / len(stored)
-            words.append(f"{100 * right:.2f} % ({unspent:.1f})")
-        table.add_row(name, *words)
+            right = float(np.mean([accuracy(*pair) for pair in zip(orders, given, strict=True)]))
+            unspent = budget - float(np.mean([sum(counts) for counts in given])) / len(stored)
+            cells.append(f"{100 * right:.2f} % ({unspent:.1f})")
+        table.add_row(name, *cells)
 
     row("uniform", lambda problems, budget: [budget // len(problems)] * len(problems))
     row(
@@ -149,7 +151,7 @@ def main() -> None:
     )
     for name, policy in POLICIES.items():
         row(name, partial(replay, policy))
-    Console(width=110).print(table)
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Engines modelled step by step (places, memory, preemption), on a clock that jumps to the next event: what
-they do is a function of their numbers, and time is theirs alone."""
+"""Engines modelled step by step (places, memory, preemption), on a clock that jumps to the next event.
+
+Results depend on the engines' numbers alone, and only engines take time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import selectors
 from collections import deque
 from concurrent.futures import Executor, Future
@@ -12,28 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.load_meter import LoadMeter
-from actors.messages import (
-    Finish,
-    ReplicaInfo,
-    Request,
-    Result,
-    SampleRequest,
-    SampleResult,
-    ScoreRequest,
-)
-from orchestrator.benchmarks.in_process import InProcess
+from actors.messages import Finish, Request, Result, SampleRequest, SampleResult, ScoreRequest
+from orchestrator.benchmarks.stand_in import StandIn
 
 PLACES = 16
+"""Requests that an engine runs at once."""
 STEP, DEPTH = 32, 6
-"""The most tokens of a step; steps of a solution."""
+"""Most tokens of a search's step; steps of a solution."""
 STEP_SECONDS, TOKEN_SECONDS = 4e-3, 15e-5
-"""What an engine step takes, and each token in it."""
+"""Seconds of an engine's step, and of each token in it."""
 TURNAROUND = 1e-4
-"""Seconds from one step to the next."""
+"""Seconds between two steps of an engine."""
 
 
 class Clock:
-    """A selector that does not wait: time jumps to the next timer where nothing else is to do."""
+    """A selector that does not wait: its time jumps to the next timer where there is nothing else to do."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -50,6 +44,8 @@ class Clock:
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is a ``Clock``'s."""
+
     def __init__(self) -> None:
         self._clock = Clock()
         super().__init__(self._clock)  # type: ignore[arg-type]
@@ -59,7 +55,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 class AtOnce(Executor):
-    """Judging takes none of the engines' time."""
+    """An executor that runs a call at once: judging answers takes none of the engines' time."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         done: Future[Any] = Future()
@@ -68,21 +64,23 @@ class AtOnce(Executor):
 
 
 def length(seed: int) -> int:
-    """Tokens of a step, by chance: from a quarter of the most."""
+    """Returns a random number of tokens of a step, at least a quarter of the most."""
     return STEP // 4 + seed % (STEP - STEP // 4 + 1)
 
 
 @dataclass
 class Running:
+    """A request in an engine."""
+
     request: Request
     written: int = 0
-    """Tokens that it has sampled."""
+    """Tokens sampled so far."""
     known: bool = True
-    """Whether all but its last token, or the step to be scored, is in the cache."""
+    """True if all but the last token, or all but the step to be scored, is in the cache."""
 
     @property
     def memory(self) -> int:
-        """Tokens that it holds."""
+        """Returns the tokens that the request holds in the cache."""
         if isinstance(self.request, ScoreRequest):
             return len(self.request.tokens)
         return len(self.request.prompt) + self.written
@@ -95,12 +93,12 @@ class Running:
 
     @property
     def most(self) -> int:
-        """Tokens that it is to sample."""
+        """Returns the tokens to sample."""
         assert isinstance(self.request, SampleRequest)
         return length(self.request.seed) * (1 if self.request.until == "step" else DEPTH)
 
     def step(self) -> int:
-        """Take a step; the tokens that it computes."""
+        """Takes a step; returns the tokens that it computes."""
         known, self.known = self.known, True
         if isinstance(self.request, ScoreRequest):
             return STEP if known else self.memory
@@ -110,29 +108,30 @@ class Running:
 
 
 @dataclass
-class Engine(InProcess):
-    """An engine as vLLM is one: it runs what its places and its memory hold; where memory runs
-    out, what was admitted last is taken out again, and later all of its tokens are computed once more."""
+class Engine(StandIn):
+    """An engine that runs, as vLLM does, the requests that its places and its memory hold. Where memory runs
+    out, the request that was admitted last is taken out, and later all of its tokens are computed again."""
 
     name: str
     memory: int
+    """Tokens that the cache holds."""
+    places: int = PLACES
     used: list[tuple[float, float]] = field(default_factory=list)
-    """When a step began, and the places that it used times the seconds that it took."""
+    """For each step, the time of its start, and the places in use times its seconds."""
     computed: int = 0
+    """Tokens computed."""
     again: int = 0
-    """Tokens, and those of them that were computed once more."""
+    """Tokens of these that were computed before."""
+    preemptions: int = 0
     _waiting: deque[Running] = field(default_factory=deque)
     _running: list[Running] = field(default_factory=list)
-    _ready: list[Result] = field(default_factory=list)
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _ticking: bool = False
-    _gauge: LoadMeter = field(default_factory=LoadMeter)
+    _meter: LoadMeter = field(default_factory=LoadMeter)
     _usage: float = 0.0
-    """Of its memory, by the step that runs."""
-    preemptions: int = 0
+    """Share of the memory that the running step uses."""
 
-    async def info(self) -> ReplicaInfo:
-        return ReplicaInfo(self.name, "modelled", os.getpid(), 10**6, PLACES, self.memory, 0.0)
+    def __post_init__(self) -> None:
+        super().__init__()
 
     async def submit(self, requests: list[Request]) -> None:
         self._waiting.extend(Running(request) for request in requests)
@@ -141,15 +140,11 @@ class Engine(InProcess):
             asyncio.get_running_loop().call_later(TURNAROUND, self._tick)
 
     async def collect(self) -> list[Any]:
-        while not self._ready:
-            self._arrived.clear()
-            await self._arrived.wait()
-        ready, self._ready = self._ready, []
-        return [*ready, self._gauge.report()]
+        return [*await super().collect(), self._meter.report()]
 
     def _tick(self) -> None:
-        """Decide on the next step and take it; what it finishes is ready when it ends."""
-        held = sum(each.memory for each in self._running)
+        """Takes the next step; what it finishes is ready when the step ends."""
+        held = sum(request.memory for request in self._running)
         while self._waiting and len(self._running) < PLACES:
             if self._running and held + self._waiting[0].memory > self.memory:
                 break
@@ -161,8 +156,8 @@ class Engine(InProcess):
             out.known = False
             self.preemptions += 1
             self._waiting.appendleft(out)
-        again = sum(each.memory for each in self._running if not each.known)
-        computed = sum(each.step() for each in self._running)
+        again = sum(request.memory for request in self._running if not request.known)
+        computed = sum(request.step() for request in self._running)
         self.computed += computed
         self.again += again
         self._usage = held / self.memory
@@ -171,21 +166,20 @@ class Engine(InProcess):
         loop.call_later(seconds, self._stepped)
 
     def _stepped(self) -> None:
-        done = [each for each in self._running if each.done]
-        self._running = [each for each in self._running if not each.done]
-        self._gauge.stepped(
+        done = [request for request in self._running if request.done]
+        self._running = [request for request in self._running if not request.done]
+        self._meter.stepped(
             running=len(self._running),
             finished=len(done),
             waiting=len(self._waiting),
             kv_usage=self._usage,
             preemptions=self.preemptions,
         )
-        self._ready += [self._answer(each.request) for each in done]
         if done:
-            self._arrived.set()
+            self.finish([self._answer(running.request) for running in done])
         self._ticking = bool(self._running or self._waiting)
         if self._ticking:
-            # After what these results bring: as an engine, which looks for new requests before each step.
+            # Not at once: an engine looks for the requests that its results lead to before its next step.
             asyncio.get_running_loop().call_later(TURNAROUND, self._tick)
 
     def _answer(self, request: Request) -> Result:

@@ -1,4 +1,4 @@
-"""vLLM's own offline batch, as a Ray actor: what the benchmark measures the orchestrator against."""
+"""vLLM's own offline batch as a Ray actor, which the orchestrator is compared with."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from actors.messages import SampleRequest
 
 
 class OfflineActor:
-    """``LLM.generate`` over a list of requests, with a generator replica's engine arguments but for what this
-    project adds to vLLM."""
+    """``LLM.generate`` over a list of requests. The engine has a generator replica's arguments, except for
+    what this project adds to vLLM: priorities, and reuse by the token."""
 
     def __init__(self, model: str, *, dtype: str = "float32", engine: dict[str, Any] | None = None) -> None:
         from vllm import LLM
 
         options = engine_options(model, dtype=dtype, seed=0, options=engine or {})
-        # Priorities are the orchestrator's, and so is the connector: an offline batch has none.
         self._llm = LLM(**{**options, "scheduling_policy": "fcfs", "kv_transfer_config": None})
 
     def generate(self, requests: list[SampleRequest]) -> tuple[float, int]:
-        """Seconds that one blocking call over all requests takes, and the tokens it generated."""
+        """Runs all requests in one blocking call; returns its seconds and the tokens it generated."""
         params = [
             sampling_params(seed=r.seed, max_tokens=r.max_tokens, temperature=r.temperature, top_p=r.top_p)
             for r in requests

@@ -1,9 +1,8 @@
-"""Engines paced as on an accelerator: every step of a real engine takes the seconds of a modelled device.
+"""Paced engines: every step of a real engine takes the seconds of a modelled accelerator.
 
 On the cores of one machine, engines, controller and Ray take time from each other, which they do not where
-models run on devices of their own. A paced engine runs its model as ever, so that all that is found is what
-the model says; then it sleeps until the step has taken what a model of so many parameters needs on the
-device.
+models run on devices of their own. A paced engine runs its model as always, so that the results are real;
+then it sleeps until the step has taken the time of a larger model on the device.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ WORKER = "orchestrator.benchmarks.paced_worker.PacedWorker"
 
 @dataclass(frozen=True)
 class Device:
-    """What an accelerator sustains."""
+    """An accelerator's sustained speed."""
 
     name: str
     flops: float
-    """a second, in matrix products of 16 bits"""
+    """FLOPs a second, in matrix products of 16 bits."""
     bandwidth: float
-    """bytes of its memory a second"""
+    """Bytes of its memory a second."""
 
     def seconds(self, parameters: float, tokens: int) -> float:
-        """Of an engine's step that computes ``tokens``, by the roofline: it reads the weights once (2 bytes
-        each) and computes 2 FLOPs per weight and token, whichever takes longer. Attention, which is little at
-        contexts of hundreds of tokens, is left out."""
+        """Returns the seconds of an engine's step of ``tokens`` tokens by the roofline: it reads the weights
+        once (2 bytes each) or computes 2 FLOPs per weight and token, whichever takes longer. Attention, which
+        is little at contexts of hundreds of tokens, is left out."""
         return max(2 * parameters / self.bandwidth, 2 * parameters * tokens / self.flops)
 
 
@@ -38,13 +37,13 @@ PACED: Final[dict[str, Any]] = {
     "default": (),
     "type": float,
     "metavar": "PARAMETERS",
-    "help": f"engines take the time of models of so many parameters, each on an {A10G.name} of its own",
+    "help": f"pace the engines as models of so many parameters, each on an {A10G.name} of its own",
 }
-"""A benchmark's option ``--paced``: of its generators, then of its verifiers."""
+"""Arguments of a benchmark's option ``--paced``: parameters of the generator, then of the verifier."""
 
 
 def paced(generator: float | None = None, verifier: float | None = None) -> list[str]:
-    """The configuration's overrides for engines of models of so many parameters; None: as they are."""
+    """Returns the overrides that pace the engines as models of so many parameters (None: not paced)."""
     overrides: list[str] = []
     for pool, parameters in (("generator", generator), ("verifier", verifier)):
         if parameters is not None:

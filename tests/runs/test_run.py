@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.benchmarks.chaos.controllers import recorded
-from orchestrator.benchmarks.leftovers import Footprint, socket_files
+from tests.chaos.controllers import recorded
+from tests.support.leftovers import Footprint, socket_files
 from tests.support.paths import LAB_CONFIG, ROOT
 from tests.support.shared_engines import LAB
 

@@ -13,15 +13,15 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.benchmarks import LAB_CONFIG
-from orchestrator.benchmarks.chaos.controllers import recorded
-from orchestrator.benchmarks.chaos.replicas import Watcher
-from orchestrator.benchmarks.chaos.trials import RunOutcome, outcome_of
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
 from orchestrator.runs.run import Run
 from orchestrator.runs.session import pool_specs, session
+from tests.chaos.controllers import recorded
+from tests.chaos.replicas import Watcher
+from tests.chaos.trials import RunOutcome, outcome_of
 from tests.support.hosts import cut, join
+from tests.support.paths import LAB_CONFIG
 
 CUT_SECONDS = 20
 PROBE_AFTER, PROBE_TIMEOUT = 30, 10

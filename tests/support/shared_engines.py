@@ -23,7 +23,6 @@ from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
-from orchestrator.benchmarks.leftovers import Footprint, socket_files
 from orchestrator.benchmarks.paced import paced
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
@@ -33,6 +32,7 @@ from tests.support import tiny_models
 from tests.support.calls import info_once_up
 from tests.support.echo import Echo
 from tests.support.hub import MODEL, Hub, hub
+from tests.support.leftovers import Footprint, socket_files
 from tests.support.paths import LAB_CONFIG
 from tests.support.replicas import ForgetfulVerifier, FragileGenerator
 

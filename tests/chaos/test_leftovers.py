@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.benchmarks.leftovers import SHARED_MEMORY, Footprint, Left, socket_files
+from tests.support.leftovers import SHARED_MEMORY, Footprint, Left, socket_files
 
 LEAVES = """
 import mmap, os, pathlib, socket, sys, time

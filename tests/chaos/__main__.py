@@ -1,4 +1,4 @@
-"""The command: so many trials of each kind, kept a line each in the output file and not done again."""
+"""Runs the trials and writes each to a line of the output file; trials in that file are not repeated."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.benchmarks import LAB_CONFIG, chaos
-from orchestrator.benchmarks.chaos.controllers import controller_trials
-from orchestrator.benchmarks.chaos.replicas import replica_trials
-from orchestrator.benchmarks.chaos.tables import outcomes, recoveries
-from orchestrator.benchmarks.chaos.trials import RUN, Trial
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
+from tests import chaos
+from tests.chaos.controllers import controller_trials
+from tests.chaos.replicas import replica_trials
+from tests.chaos.tables import outcomes, recoveries
+from tests.chaos.trials import RUN, Trial
+from tests.support.paths import LAB_CONFIG
 
 
 async def done(options: argparse.Namespace, console: Console) -> list[Trial]:
-    """All trials that were asked for: those of the output file, and the rest done now."""
+    """Runs the trials that the output file does not hold yet; returns all of them."""
     runs = options.out.parent / "runs"
     overrides = [*RUN, f"runs={runs}"]
     prepared = prepare(load(LAB_CONFIG, overrides))
@@ -51,7 +52,7 @@ async def done(options: argparse.Namespace, console: Console) -> list[Trial]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="chaos", description=str(chaos.__doc__).splitlines()[0])
-    parser.add_argument("--replicas", type=int, default=80, help="trials that kill replicas")
+    parser.add_argument("--replicas", type=int, default=80, help="trials that kill or stop replicas")
     parser.add_argument("--controllers", type=int, default=20, help="trials that kill the controller")
     parser.add_argument("--out", type=Path, default=Path("build/chaos/trials.jsonl"))
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Trials that kill the controller: each is the command itself, and its resumptions.
+"""Trials that kill the controller: each starts ``ttc run``, kills it, and resumes it with ``ttc resume``.
 
-Ray's agents look once a minute whether their Ray is there, so what a killed command leaves is known a minute
-later: it is looked for while the next trials run.
+Ray's agents check once a minute whether their Ray is there, so what a killed command leaves is known a minute
+later; the next trials run meanwhile.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.benchmarks import LAB_CONFIG
-from orchestrator.benchmarks.chaos.trials import InjectedFault, RunOutcome, Trial, compared, outcome_of, plan
-from orchestrator.benchmarks.leftovers import Footprint
+from tests.chaos.trials import InjectedFault, RunOutcome, Trial, compared, outcome_of, plan
+from tests.support.leftovers import Footprint
+from tests.support.paths import LAB_CONFIG
 
 ORPHAN_SECONDS = 120.0
-"""How long a process may take to end after its run was killed."""
+"""Seconds that a process may take to end after its run was killed."""
 
 
 @dataclass
 class Course:
-    """How the run of a trial went, until it ``ended``, of the monotonic clock."""
+    """How the run of a trial went."""
 
     number: int
     footprint: Footprint = field(default_factory=Footprint)
@@ -36,18 +36,19 @@ class Course:
     recovery: list[tuple[str, float]] = field(default_factory=list)
     end: RunOutcome | str = ""
     ended: float = 0.0
+    """Time at which the run ended, by the monotonic clock."""
 
 
 async def controller_trials(
     numbers: Sequence[int], overrides: Sequence[str], runs: Path
 ) -> AsyncIterator[Trial]:
-    """Each once it is known what it leaves, after an undisturbed run."""
+    """Yields each trial as soon as it is known what it leaves."""
     undisturbed = await asyncio.to_thread(undisturbed_end, overrides, runs)
     waiting: set[asyncio.Task[Trial]] = set()
     for number in numbers:
         course = await asyncio.to_thread(run_trial, number, undisturbed, overrides, runs)
         waiting.add(asyncio.create_task(asyncio.to_thread(concluded, course, undisturbed)))
-        for known in [each for each in waiting if each.done()]:
+        for known in [task for task in waiting if task.done()]:
             waiting.remove(known)
             yield known.result()
     for last in asyncio.as_completed(waiting):
@@ -66,7 +67,7 @@ def undisturbed_end(overrides: Sequence[str], runs: Path) -> RunOutcome:
 
 
 def run_trial(number: int, undisturbed: RunOutcome, overrides: Sequence[str], runs: Path) -> Course:
-    """The command, killed at each of the trial's moments and resumed, until it ends by itself."""
+    """Starts the command, kills it at each moment of the trial's plan, and resumes it until it ends."""
     course = Course(number)
     killed_at = 0.0
     run_id: str | None = None
@@ -93,7 +94,7 @@ def run_trial(number: int, undisturbed: RunOutcome, overrides: Sequence[str], ru
 
 
 def concluded(course: Course, undisturbed: RunOutcome) -> Trial:
-    """The trial, once nothing is left of it, or too long."""
+    """Waits until nothing is left of the trial's processes, for at most ``ORPHAN_SECONDS``."""
     left = course.footprint.left(course.ended + ORPHAN_SECONDS)
     trial = compared(
         course.number, "controller", undisturbed, course.end, course.injected, left, course.recovery
@@ -115,18 +116,18 @@ def start(arguments: Sequence[str], footprint: Footprint) -> subprocess.Popen[st
 
 
 def named_run(process: subprocess.Popen[str]) -> str:
-    """The run id that the command prints as it starts."""
+    """Returns the run id that the command prints as it starts. Raises RuntimeError where no run starts."""
     assert process.stderr is not None
-    said = []
+    lines = []
     for line in process.stderr:
         if line.startswith("run "):
             return line.split()[1]
-        said.append(line)
-    raise RuntimeError(f"no run was started; exit status {process.wait()}: {''.join(said)}")
+        lines.append(line)
+    raise RuntimeError(f"no run was started; exit status {process.wait()}: {''.join(lines)}")
 
 
 def wait_for(process: subprocess.Popen[str], directory: Path, operations: float) -> bool:
-    """Wait until the run has recorded so many more operations than now. False: it has ended before."""
+    """Waits until the run has recorded ``operations`` more than now; returns False where it ends before."""
     journal = directory / "journal.sqlite"
     begin = recorded(journal)
     while process.poll() is None:
@@ -137,7 +138,7 @@ def wait_for(process: subprocess.Popen[str], directory: Path, operations: float)
 
 
 def recorded(journal: Path) -> int:
-    """How many operations the journal holds."""
+    """Returns the number of operations in the journal."""
     try:
         with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
             (count,) = database.execute("SELECT count(*) FROM operations").fetchone()

@@ -1,4 +1,4 @@
-"""What the trials came to, in two tables."""
+"""Two tables that summarize the trials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
-from orchestrator.benchmarks.chaos.trials import Trial
+from tests.chaos.trials import Trial
 
 COUNTED: dict[str, Callable[[Trial], int]] = {
     "trials": lambda trial: 1,
@@ -25,7 +25,7 @@ COUNTED: dict[str, Callable[[Trial], int]] = {
 
 
 def outcomes(trials: Sequence[Trial]) -> Table:
-    """What was counted in each kind of trials, and in all."""
+    """Counts the trials' faults and defects, by kind and in all."""
     kinds = sorted({trial.kind for trial in trials})
     shown = Table(title="trials", title_justify="left")
     shown.add_column("of")
@@ -38,15 +38,15 @@ def outcomes(trials: Sequence[Trial]) -> Table:
 
 
 def recoveries(trials: Sequence[Trial]) -> Table:
-    """Of each kind of fault: how long it took until it was made good."""
+    """Shows the seconds that each kind of fault took to be made good."""
     shown = Table(title="seconds until it is made good", title_justify="left")
     for column in ("victim", "faults", "recoveries", "median", "p90", "max"):
         shown.add_column(column, justify="left" if column == "victim" else "right")
     faults = Counter(kind for trial in trials for kind in trial.injected)
     for kind in sorted(faults):
-        seconds = sorted(each for trial in trials for which, each in trial.recovery if which == kind)
+        seconds = sorted(took for trial in trials for which, took in trial.recovery if which == kind)
         if seconds:
             ninth = seconds[int(0.9 * (len(seconds) - 1) + 0.5)]
-            times = (f"{each:.1f}" for each in (statistics.median(seconds), ninth, seconds[-1]))
+            times = (f"{value:.1f}" for value in (statistics.median(seconds), ninth, seconds[-1]))
             shown.add_row(kind, str(faults[kind]), str(len(seconds)), *times)
     return shown

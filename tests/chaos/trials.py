@@ -1,4 +1,4 @@
-"""What a trial is: its faults, what its run ended with, and how that differs from the undisturbed one."""
+"""A trial: its faults, the end of its run, and the difference from the undisturbed run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.benchmarks.leftovers import Left
+from tests.support.leftovers import Left
 
 RUN = (
     "name=chaos",
@@ -21,15 +21,17 @@ RUN = (
     "cluster.probe_timeout_seconds=8",
     "tracking.experiment=chaos",
 )
-"""The run of a trial: it lasts some seconds, and the probes are as quick as that asks for."""
+"""Configuration of a trial's run, which lasts some seconds; so its probes are frequent."""
 
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """``moment``: as a share of what the undisturbed run took."""
+    """A signal to a process of a run."""
 
     victim: str
+    """``generator``, ``verifier`` or ``controller``."""
     moment: float
+    """Time of the signal, as a share of the undisturbed run."""
     signal: str = "SIGKILL"
 
     @property
@@ -39,36 +41,45 @@ class InjectedFault:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run ended with. ``operations``: rows of its journal, by problem and name. ``seconds``: of its
-    search."""
+    """The result of a run."""
 
     solutions: str
+    """Digest of the solutions."""
     spent: int
+    """FLOPs charged."""
     budget: int
+    """FLOPs."""
     operations: frozenset[tuple[str, str]]
+    """Problem and key of each operation in the journal."""
     failed: int
+    """Problems whose search failed."""
     seconds: float
+    """Duration of the search."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """``injected``: the kinds of faults that met a living victim. ``over_budget`` in FLOPs. ``lost``,
-    ``added``: operations that the undisturbed run has recorded and this one not, and the reverse (the journal
-    itself takes none twice). ``recovery``: by kind, seconds: of a replica until another serves in its place,
-    of a controller until its resumed run has ended. ``error``: what ended the run in place of a result."""
+    """A trial's result."""
 
     number: int
     kind: str
     injected: Sequence[str]
+    """Kinds of the faults that met a living victim."""
     identical: bool
+    """True if the run has the undisturbed run's solutions and charge."""
     over_budget: int
+    """FLOPs."""
     lost: int
+    """Operations that only the undisturbed run has recorded."""
     added: int
+    """Operations that only this run has recorded. (The journal itself takes none twice.)"""
     orphans: Sequence[str]
     segments: Sequence[str]
     sockets: Sequence[str]
     recovery: Sequence[tuple[str, float]]
+    """Kind of each fault, and seconds until another replica served, or until the resumed run ended."""
     error: str = ""
+    """What ended the run in place of a result."""
 
     @property
     def good(self) -> bool:
@@ -77,7 +88,7 @@ class Trial:
 
 
 def plan(number: int, *, controller: bool) -> list[InjectedFault]:
-    """The faults of a trial, one to three: of replicas, or of the controller, whose engines end with it."""
+    """Returns a trial's one to three faults, of replicas or of the controller, by their moments."""
     rng = random.Random(f"chaos {number}")
     faults = []
     for _ in range(rng.randint(1, 3)):
@@ -96,7 +107,7 @@ def compared(
     left: Left,
     recovery: Sequence[tuple[str, float]],
 ) -> Trial:
-    """The trial whose run ended with ``end``, or with an error."""
+    """Returns the trial whose run ended with ``end``: a result, or the text of an error."""
     kinds = [fault.kind for fault in injected]
     traces = left.processes, left.segments, left.sockets
     if isinstance(end, str):
@@ -116,7 +127,7 @@ def compared(
 
 
 def outcome_of(directory: Path, summary: dict[str, Any]) -> RunOutcome:
-    """What the run in ``directory`` ended with, by its summary and its journal."""
+    """Reads the result of the run in ``directory`` from its summary and its journal."""
     with closing(sqlite3.connect(directory / "journal.sqlite")) as database:
         rows = database.execute("SELECT problem, key FROM operations").fetchall()
     flops = summary["flops"]

@@ -1,4 +1,4 @@
-"""Trials that kill and stop replicas: one session of engines serves all of them."""
+"""Trials that kill or stop replicas; one session of engines serves all of them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from dataclasses import dataclass, replace
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
-from orchestrator.benchmarks.chaos.trials import InjectedFault, RunOutcome, Trial, compared, outcome_of, plan
-from orchestrator.benchmarks.leftovers import Footprint, Left, segments, unmapped
-from orchestrator.benchmarks.processes import alive, running
 from orchestrator.config.preparation import Prepared
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.run import Run
 from orchestrator.runs.session import Session, pool_specs, session
+from tests.chaos.trials import InjectedFault, RunOutcome, Trial, compared, outcome_of, plan
+from tests.support.leftovers import Footprint, Left, segments, unmapped
+from tests.support.processes import alive, running
 
 BACK_SECONDS = 900.0
-"""How long replicas may take to serve again: a machine with other work starts engines slowly."""
+"""Seconds that replicas may take to serve again: a busy machine starts engines slowly."""
 ENDED_SECONDS = 30.0
-"""How long what is left may take to end after the session has."""
+"""Seconds that processes may take to end after their session."""
 
 
 @dataclass(frozen=True)
 class Blow:
+    """A fault that met a replica."""
+
     fault: InjectedFault
     replica: ReplicaInfo
     at: float
+    """Time by the monotonic clock."""
 
 
 class Watcher:
-    """Stands where the display stands; keeps when replicas came back."""
+    """Receives a session's notices in place of the display; keeps the times at which replicas came back."""
 
     def __init__(self) -> None:
         self.back: list[tuple[str, float]] = []
@@ -53,7 +56,7 @@ class Watcher:
             self.back.append((line.split()[0], time.monotonic()))
 
     def recovery(self, blows: Sequence[Blow]) -> list[tuple[str, float]]:
-        """Of each blow, its kind and the seconds from it until its replica served again."""
+        """Returns the kind of each fault and the seconds until its replica served again."""
         return [(blow.fault.kind, self._back_after(blow)) for blow in blows]
 
     def _back_after(self, blow: Blow) -> float:
@@ -61,8 +64,8 @@ class Watcher:
 
 
 async def replica_trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIterator[Trial]:
-    """Each as it ends, after an undisturbed run on the same engines; the last one once these have ended, and
-    with what they leave."""
+    """Yields each trial as it ends. The last one waits for the end of the engines, and includes what they
+    leave."""
     footprint, last = Footprint(), None
     os.environ |= footprint.environment  # what is started from here on inherits it
     async for trial in _trials(prepared, numbers):
@@ -120,7 +123,7 @@ async def _trials(prepared: Prepared, numbers: Sequence[int]) -> AsyncIterator[T
 async def inflict(
     faults: Sequence[InjectedFault], undisturbed: RunOutcome, engines: Session, blows: list[Blow]
 ) -> None:
-    """Each fault at its moment, to a replica that is up then, if any is."""
+    """Sends each fault at its moment to a random replica that is up then, if there is one."""
     began, rng = time.monotonic(), random.Random(repr(faults))
     for fault in faults:
         await asyncio.sleep(max(0.0, began + fault.moment * undisturbed.seconds - time.monotonic()))
@@ -134,7 +137,7 @@ async def inflict(
 
 
 async def all_back(engines: Session) -> None:
-    """Wait until every replica serves again, so that trials do not depend on each other."""
+    """Waits until every replica serves again: trials do not depend on each other. Raises TimeoutError."""
     deadline = time.monotonic() + BACK_SECONDS
     for pool in engines.deployment.pools:
         while len(pool.up) < pool.spec.replicas or not all(running(info.pid) for info in pool.up):
