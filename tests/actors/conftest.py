@@ -49,6 +49,12 @@ def tight(engines: SharedEngines) -> Any:
 
 
 @pytest.fixture
+def cramped(engines: SharedEngines) -> Any:
+    """A generator that must preempt, and reuses nothing."""
+    return engines["cramped"]
+
+
+@pytest.fixture
 def paced_generator(engines: SharedEngines) -> Any:
     return engines["paced_generator"]
 

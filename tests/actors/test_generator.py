@@ -243,14 +243,13 @@ def test_a_replica_says_with_its_results_what_its_engine_holds(generator: Any) -
     assert 0 < loads[0].kv_usage < 1
 
 
-def test_computed_tokens_count_what_a_preempted_request_computes_again(tight: Any) -> None:
-    ray.get(tight.forget.remote())
+def test_computed_tokens_count_what_a_preempted_request_computes_again(cramped: Any) -> None:
     requests = [sample(PROMPTS[i], i, 200, until="end", temperature=0.0) for i in range(8)]
-    ray.get(tight.submit.remote(requests))
+    ray.get(cramped.submit.remote(requests))
     results: dict[str, SampleResult] = {}
     load = Load(0, 0, 0.0, 0)
     while len(results) < len(requests):
-        *found, load = ray.get(tight.collect.remote(), timeout=120)
+        *found, load = ray.get(cramped.collect.remote(), timeout=120)
         results |= {result.id: result for result in found}
     assert load.preemptions > 0
     again = [

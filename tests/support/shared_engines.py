@@ -206,6 +206,11 @@ ENGINES: dict[str, Callable[[SharedEngines], Any]] = {
     "tight": lambda self: _by_step(
         self, "tight", {"kv_cache_memory_bytes": TIGHT * BLOCK_BYTES, "max_num_seqs": 16}
     ),
+    "cramped": lambda self: _by_step(
+        self,
+        "cramped",
+        {"num_gpu_blocks_override": 12, "enable_prefix_caching": False, "kv_transfer_config": None},
+    ),
     "paced_generator": lambda self: _by_step(self, "paced", paced_engine("generator")),
     "paced_verifier": lambda self: self.start(
         VerifierActor, "paced", self.verifier_path, engine=paced_engine("verifier")
