@@ -21,7 +21,6 @@ from orchestrator.problems.lab import (
     PUBLISHED,
     SIZES,
     Grids,
-    parse_prompt,
 )
 
 _ALL = (1 << ORDER) - 1
@@ -257,9 +256,3 @@ def _blanks(seed: int, first: int, count: int) -> npt.NDArray[np.int64]:
         return np.zeros(0, np.int64)
     offset = first - start * len(values)
     return np.concatenate(blocks)[offset : offset + count]
-
-
-def split_of(prompt: str) -> str:
-    """Returns the only split in which this prompt, or a renaming of its symbols, can appear."""
-    part = part_of(parse_prompt(prompt))
-    return next(split for split, parts in SPLITS.items() if part in parts)
