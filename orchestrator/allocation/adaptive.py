@@ -44,7 +44,7 @@ CLIP = 0.001
 
 @dataclass(frozen=True)
 class Belief:
-    """What a problem's solutions say about it."""
+    """The evidence of a problem's solutions."""
 
     right: float
     """The chance that the selected answer is right."""

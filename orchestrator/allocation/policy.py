@@ -25,7 +25,7 @@ SAMPLES = "best_of_n"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a bin runs at a budget, and what was measured when it was chosen."""
+    """A bin's strategy at a budget, and what was measured when it was chosen."""
 
     strategy: Mapping[str, Any]
     """The strategy's ``name`` and its parameters."""

@@ -89,7 +89,7 @@ class Display:
         )
 
     def _ends(self) -> bool:
-        """Whether the last result was the run's last, which is said at once."""
+        """True if the last result was the run's last, which is shown at once."""
         return self._done == self._problems
 
     def heading(self) -> str | None:

@@ -33,11 +33,11 @@ def replay(run_ids: list[str], runs: str, errors: Console) -> int:
             raise BadInput("run_id", run_id or runs, f"allowed: a run or a sweep in {runs}/, or nothing: all")
     left = 0
     for run_id in run_ids or [""]:
-        for each in tracking.replay(Path(runs), run_id):
-            left += each.left
-            say(errors, f"{each.directory}: {each.waiting - each.left} of {each.waiting} entries written")
-            if each.refused:
-                say(errors, f"  {len(each.refused)} of them refused, first {each.refused[0]}", "yellow")
-            if each.left:
-                say(errors, f"  {each.left} wait: {each.away}", "yellow")
+        for spool in tracking.replay(Path(runs), run_id):
+            left += spool.left
+            say(errors, f"{spool.directory}: {spool.waiting - spool.left} of {spool.waiting} entries written")
+            if spool.refused:
+                say(errors, f"  {len(spool.refused)} of them refused, first {spool.refused[0]}", "yellow")
+            if spool.left:
+                say(errors, f"  {spool.left} wait: {spool.away}", "yellow")
     return 1 if left else 0

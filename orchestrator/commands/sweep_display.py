@@ -42,8 +42,8 @@ class SweepDisplay(Display):
         self._cells = len(kept) + len(todo)
         self._ended = len(kept)
         self._planned_flops = sum(cell.prepared.budget.flops for cell in todo)
-        said = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
-        self.console.print(said, highlight=False)
+        message = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
+        self.console.print(message, highlight=False)
 
     def cell(self, cell: GridCell) -> None:
         self._cell = cell
@@ -77,7 +77,7 @@ class SweepDisplay(Display):
         return f"[{self._ended + 1}/{self._cells}] {self._cell.key}{self._left()}"
 
     def _left(self) -> str:
-        """How long the rest will take, once that can be known."""
+        """Returns how long the rest will take, once that can be known."""
         done, total, searched = self._ended_flops, self._planned_flops, self._searched
         if self._search_began is not None and self._cell is not None and self._problems:
             done += self._cell.prepared.budget.flops * self._done // self._problems

@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _layers(text: str) -> int:
-    """How many layers to freeze: a number, or ``all`` as -1."""
+    """Returns the number of layers to freeze; ``all`` is -1."""
     return -1 if text == "all" else int(text)
 
 

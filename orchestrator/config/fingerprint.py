@@ -97,8 +97,8 @@ def fingerprint(config: Config) -> str:
 
 
 def _model(model: str | None) -> Any:
-    """What a model is: a hub id, and the commit of it that is here; of a directory the names, sizes and
-    contents (``_pieces``) of its weights, its configuration and its tokenizer."""
+    """Returns the identity of a model: a hub id, and the commit of it that is here; of a directory the names,
+    sizes and contents (``_pieces``) of its weights, its configuration and its tokenizer."""
     if model is None:
         return None
     directory = Path(model).expanduser()

@@ -1,7 +1,7 @@
 """Loads a configuration: a YAML file, the files it inherits from, and ``key=value`` overrides.
 
 Everything that can be wrong with a configuration is found here, before any engine starts, and is
-said in one line (``BadInput``) that names the key, the value and what is allowed.
+told in one line (``BadInput``) that names the key, the value and what is allowed.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class ReviserConfig:
 
 @dataclass
 class AllocationConfig:
-    """How the budget is divided between the problems; only `adaptive` reads the keys after `name`."""
+    """The division of the budget between the problems; only `adaptive` reads the keys after `name`."""
 
     name: str = "uniform"
     """`uniform` gives equal shares; `compute_optimal` follows the policy of the strategy of that name;
@@ -142,7 +142,7 @@ class AllocationConfig:
 
 @dataclass
 class BudgetConfig:
-    """What the run may spend: exactly one of `flops`, `tokens` and `generations`."""
+    """The spending limit of the run: exactly one of `flops`, `tokens` and `generations`."""
 
     flops: float | None = None
     """FLOPs of all forward passes of the run, verifier included."""
@@ -177,7 +177,7 @@ class ClusterConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where MLflow keeps what the run logs."""
+    """The place where MLflow keeps what the run logs."""
 
     uri: str | None = None
     """Address of an MLflow server or store; null is a SQLite store in the directory `runs`."""

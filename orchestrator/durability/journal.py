@@ -289,8 +289,8 @@ class Journal:
 
     def _failed(self) -> JournalFailed:
         cause = self._cause or RuntimeError("its writer is gone")
-        said = str(cause) if isinstance(cause, sqlite3.Error) else f"{type(cause).__name__}: {cause}"
-        failed = JournalFailed(f"{self.path}: {said}")
+        message = str(cause) if isinstance(cause, sqlite3.Error) else f"{type(cause).__name__}: {cause}"
+        failed = JournalFailed(f"{self.path}: {message}")
         failed.__cause__ = cause
         return failed
 

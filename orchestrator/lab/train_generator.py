@@ -29,7 +29,8 @@ from orchestrator.verifiers.training import RESUME_FILE, Track, fit
 
 @dataclass(frozen=True, slots=True)
 class GeneratorRecipe:
-    """How a generator is trained. With the same seed, all sizes read the same data in the same order."""
+    """The settings of a generator's training. With the same seed, all sizes read the same data in the same
+    order."""
 
     size: str = "s"
     """A key of ``model.SIZES``."""

@@ -37,7 +37,7 @@ SAMPLES_FILE = "samples.pt"
 
 @dataclass(frozen=True, slots=True)
 class ReviserRecipe:
-    """How a reviser is trained."""
+    """The settings of a reviser's training."""
 
     steps: int = 2000
     batch: int = 60

@@ -27,7 +27,7 @@ EXPERIMENT = "lab-training"
 
 @dataclass(frozen=True, slots=True)
 class VerifierRecipe:
-    """How a verifier is made."""
+    """The settings of a verifier's labels and training."""
 
     labeller: Callable[[Codec, Answers], Labeller]
     """Makes the labeller."""

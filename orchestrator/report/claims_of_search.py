@@ -313,7 +313,7 @@ def _flip(evidence: Evidence, pairs: Sequence[tuple[Group, Group]], key: str, wo
     settled = all(g[0].low * g[0].high > 0 and g[1].low * g[1].high > 0 for *_, g in seen) and not flipped
     names = [model(group.models[key]) for group in (one, two)]
     other = with_interval(gaps[1], "+.1f", scale=100)
-    said = f"{a} less {b} with {names[0]}, against {other} with {names[1]}"
+    compared = f"{a} less {b} with {names[0]}, against {other} with {names[1]}"
     verdict: Verdict = "holds" if flipped else "does not hold" if settled else "not decided"
     test = f"of opposite signs, each beyond doubt at {100 * level:.1f} %"
-    return Part(f"flips with the {word}: {said}", verdict, gaps[0], test)
+    return Part(f"flips with the {word}: {compared}", verdict, gaps[0], test)

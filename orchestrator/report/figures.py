@@ -180,7 +180,7 @@ def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
     flops_axis(axes)
     percent_axis(axes, f"accuracy ({evidence.rule})")
     reached = [saving for saving in fit.charged["predicted"].savings if saving.flops]
-    said = "It does not reach best-of-N's accuracy at any N."
+    note = "It does not reach best-of-N's accuracy at any N."
     if reached:
         saving = max(reached, key=lambda saving: saving.baseline_flops)
         ends_at = (saving.flops, saving.accuracy), (saving.baseline_flops, saving.accuracy)
@@ -196,14 +196,14 @@ def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
             fontweight="bold",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
-        said = (
+        note = (
             f"Arrow: best-of-N's FLOPs over the policy's at the accuracy of {saving.baseline}, "
             "the estimate of difficulty charged, with its 95 % interval."
         )
     name_ends(axes, ends)
     return figure, (
         "The policy chooses a strategy for each difficulty bin and budget; two-fold cross-validated, so each "
-        f"problem is measured under a policy that did not see it. {said} Free: the samples that tell a "
+        f"problem is measured under a policy that did not see it. {note} Free: the samples that tell a "
         "problem's bin are not charged, as in Snell."
     )
 
@@ -222,15 +222,15 @@ def coverage(evidence: Evidence, price: float) -> tuple[Figure, str]:
     figure, (axes,) = canvas()
     green = colour("dvts")
     estimates = [mean_over_problems(values[:, i]) for i in range(len(ks))]
-    said = ""
+    note = ""
     try:
         law = coverage_fit(count, right)
     except ValueError as error:
-        said = f" No fit: {error}."
+        note = f" No fit: {error}."
     else:
         x = np.geomspace(1, ks[-1], 100)
         axes.plot(x, law(x), color=green, lw=1.2)
-        said = (
+        note = (
             f" Line: log c = a·k^b with a = {law.a.value:.2f} ± {law.a.error:.2f}, "
             f"b = {law.b.value:.2f} ± {law.b.error:.2f} (standard errors over problems)."
         )
@@ -251,7 +251,7 @@ def coverage(evidence: Evidence, price: float) -> tuple[Figure, str]:
     axes.set_ylim(0, 1.02)
     name_ends(axes, ends)
     return figure, (
-        f"Coverage: the unbiased pass@k from {count} samples a problem.{said} Beside it what selection makes "
+        f"Coverage: the unbiased pass@k from {count} samples a problem.{note} Beside it what selection makes "
         "of best-of-N. Bars: 95 % intervals (bootstrap over problems)."
     )
 

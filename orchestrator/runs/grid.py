@@ -194,8 +194,8 @@ def _key(overrides: Mapping[str, Any], role: str) -> str:
 
 
 def _words(overrides: Mapping[str, Any], *, label: bool) -> Iterator[str]:
-    """What a reader tells a cell by: the strategy, its own parameters, models, and the rest of the grid;
-    in a ``label`` without budget and seed."""
+    """Yields the words that tell a cell from others: the strategy, its own parameters, models, and the rest
+    of the grid; in a ``label`` without budget and seed."""
     strategy = dict(overrides.get("strategy", {}))
     if "name" in strategy:
         yield Path(str(strategy.pop("name"))).name

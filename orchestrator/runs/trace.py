@@ -87,7 +87,7 @@ def trace_of(
 
 
 def _place(key: str) -> tuple[list[int], bool]:
-    """Where an operation is in the tree: parents first, a node's score after its sample."""
+    """Returns the place of an operation in the tree: parents first, a node's score after its sample."""
     kind, path = key.split("/")[-2:]
     return [int(part) for part in path.split(".") if part], kind == "score"
 

@@ -145,10 +145,10 @@ class Tracker:
             return self._unkept
         every = [self, *self._children]
         patience = CLOSE_SECONDS if patience is None else patience
-        for each in every:
-            if not each._sender.finished(patience):
+        for tracker in every:
+            if not tracker._sender.finished(patience):
                 patience = 0.0  # the store is away for all of them
-        return self._said(every)
+        return self._unwritten(every)
 
     def _log(self, entries: list[Entry]) -> None:
         """A disk that does not take them costs the run its tracking, and nothing else."""
@@ -161,20 +161,22 @@ class Tracker:
                 )
         self._sender.wake()
 
-    def _said(self, every: Sequence[Tracker]) -> str | None:
-        senders = [each._sender for each in every]
-        said = [each._unkept for each in every if each._unkept is not None][:1]
+    def _unwritten(self, every: Sequence[Tracker]) -> str | None:
+        senders = [tracker._sender for tracker in every]
+        messages = [tracker._unkept for tracker in every if tracker._unkept is not None][:1]
         refused = [why for sender in senders for why in sender.refused]
         if refused:
-            said.append(f"{self._store.uri} refused {len(refused)} of what was logged, first {refused[0]}")
+            messages.append(
+                f"{self._store.uri} refused {len(refused)} of what was logged, first {refused[0]}"
+            )
         away = [sender for sender in senders if sender.waiting]
         if away:
             where = "" if self._runs == Path("runs") else f" --runs {self._runs}"
-            said.append(
+            messages.append(
                 f"tracking at {self._store.uri}: {away[0].away}; {sum(c.waiting for c in away)} entries wait "
                 f"in {self._runs / self._run_id}/; to write them later: ttc replay {self._run_id}{where}"
             )
-        return "; ".join(said) or None
+        return "; ".join(messages) or None
 
 
 @dataclass(frozen=True, slots=True)
