@@ -41,7 +41,11 @@ def in_one_line(error: BaseException, *, frame: bool = False) -> str:
 
     With ``frame``, also the place where it arose: the last frame of a user's own code, or the last frame.
     """
-    lines = str(error).strip().splitlines()
+    try:
+        text = str(error)
+    except Exception:  # an exception of a user's own, whose text cannot be made
+        text = ""
+    lines = text.encode(errors="backslashreplace").decode().strip().splitlines()
     message = f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
     place = last_frame(error) if frame else None
     return f"{message} ({place})" if place else message
@@ -55,7 +59,8 @@ def last_frame(error: BaseException) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return None
-    users = [frame for frame in frames if not Path(frame.filename).resolve().is_relative_to(_OURS)]
+    files = [frame for frame in frames if Path(frame.filename).is_file()]  # not those of compiled modules
+    users = [frame for frame in files if not Path(frame.filename).resolve().is_relative_to(_OURS)]
     users = [frame for frame in users if not any(part in frame.filename for part in _INSTALLED)]
-    found = (users or frames)[-1]
+    found = (users or files or frames)[-1]
     return f"{found.filename}:{found.lineno} in {found.name}"

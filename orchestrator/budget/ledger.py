@@ -162,7 +162,16 @@ class Lease:
 
     async def reserve(self, amount: int) -> Reservation:
         """Waits for ``amount`` FLOPs. Raises BudgetExhausted if they can never be had."""
-        reservation = self.grant(amount) or await self.ask(amount)
+        reservation = self.grant(amount)
+        if reservation is None:
+            decision = self.ask(amount)
+            try:
+                reservation = await decision
+            except asyncio.CancelledError:
+                # It may have been granted in the very turn in which the caller was cancelled.
+                if not decision.cancelled() and (granted := decision.result()) is not None:
+                    granted.close()
+                raise
         if reservation is None:
             raise BudgetExhausted(self.name, amount, self.limit - self.settled)
         return reservation

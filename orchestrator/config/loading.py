@@ -87,10 +87,14 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     if not isinstance(layer, DictConfig):
         raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
     for old, new in RENAMED.items():
-        if (value := OmegaConf.select(layer, old)) is not None:
+        section, _, key = old.rpartition(".")
+        held = layer.get(section)
+        if isinstance(held, DictConfig) and key in held:
+            value = OmegaConf.to_container(held, resolve=False)[key]  # type: ignore[index,call-overload]
+            if new.rpartition(".")[2] in held:
+                raise BadInput(old, value, f"this key is {new} now: leave one of the two out")
             OmegaConf.update(layer, new, value, force_add=True)
-            section, _, key = old.rpartition(".")
-            del OmegaConf.select(layer, section)[key]
+            del held[key]
     if isinstance(layer.get("strategy"), str):
         layer.strategy = {"name": layer.strategy}
     base = layer.pop("base", None)

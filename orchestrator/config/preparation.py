@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.checks import check_strategy
@@ -128,10 +129,12 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
     sha.update(instead.encode())
     for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
-    path, separator, _ = prepared.strategy.name.rpartition(":")
-    for file in (path if separator else None, prepared.strategy.params.get("policy")):
-        if file is not None:
-            sha.update(Path(file).read_bytes())
+    strategy = prepared.strategy
+    path, separator, _ = strategy.name.rpartition(":")
+    if separator:
+        sha.update(Path(path).read_bytes())
+    elif strategy.name == COMPUTE_OPTIMAL:
+        sha.update(Path(strategy.params["policy"]).read_bytes())
     return sha.hexdigest()
 
 

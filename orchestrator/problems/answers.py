@@ -121,9 +121,14 @@ class Apart:
 
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
+        try:
+            pipe, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            process.start()
+        except OSError as error:  # no memory, no descriptors
+            problem = in_one_line(error)
+            raise AnswersFailed(f"the process that reads answers does not start ({problem})") from error
+        self._pipe, self._process = pipe, process
         theirs.close()
         try:  # its imports are not the first answer's time
             problem = self._pipe.recv() if self._pipe.poll(self._start_seconds) else "it is not up in time"

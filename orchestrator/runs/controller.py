@@ -193,16 +193,19 @@ class Controller:
         judge = partial(self._judged, ops.problem, ops.usage, reader)
         try:
             try:
-                nodes, exhausted = await search(ops), False
-            except BudgetExhausted:
+                nodes, exhausted = _solutions(await search(ops)), False
+            except* BudgetExhausted:  # on its own, or of tasks of the strategy's
                 await ops.drain()
                 nodes, exhausted = ops.finished, True
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._judge, partial(judge, nodes, exhausted=exhausted))
-        except FATAL:
-            raise
-        except Exception as error:
-            log.exception("the search of problem %s failed", ops.problem.id)
+        except BaseException as raised:
+            error = _first(raised)
+            task = asyncio.current_task()
+            stopped = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+            if stopped or isinstance(error, (*FATAL, KeyboardInterrupt)):
+                raise error from None
+            log.error("the search of problem %s failed", ops.problem.id, exc_info=raised)
             return judge((), error=in_one_line(error, frame=True))
         finally:
             await ops.drain()
@@ -235,6 +238,26 @@ class Controller:
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
         correct = {rule: self.answers.correct(answer, problem.answer) for rule, answer in selected.items()}
         return SearchResult(problem, solutions, selected, correct, usage, exhausted, error)
+
+
+def _solutions(found: object) -> Sequence[Node]:
+    """The nodes that a strategy returned. Raises TypeError where it returned anything else."""
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        raise TypeError(f"the strategy returned {type(found).__name__}, not a list of nodes")
+    for node in found:
+        if not isinstance(node, Node):
+            raise TypeError(f"the strategy returned a list with {type(node).__name__} in it, not only nodes")
+        if not node.key:
+            raise TypeError("the strategy returned the root, which is no solution")
+    return found
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of a group that ends a run, or the group's first one; else the error itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    fatal = error.subgroup(FATAL)
+    return _first((fatal or error).exceptions[0])
 
 
 class _Reader:

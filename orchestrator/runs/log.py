@@ -18,7 +18,7 @@ def logged(directory: Path, level: str) -> Iterator[None]:
 
     ``level`` is debug, info, warning or error. Raises OSError where the disk takes no file.
     """
-    handler = logging.FileHandler(directory / FILE, encoding="utf-8")
+    handler = logging.FileHandler(directory / FILE, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter(FORMAT))
     handler.setLevel(level.upper())
     loggers = [logging.getLogger(name) for name in ("orchestrator", "actors")]

@@ -122,7 +122,11 @@ class Run:
         self._tracker.artifact(self.directory / "config.yaml")
 
     def __enter__(self) -> Run:
-        self._open.enter_context(logged(self.directory, self.prepared.config.log_level))
+        try:
+            self._open.enter_context(logged(self.directory, self.prepared.config.log_level))
+        except BaseException as error:  # the disk takes no log: the journal is not left held
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         log.info("run %s: %d problems", self.run_id, len(self.prepared.problems))
         return self
 

@@ -48,6 +48,8 @@ class Operations:
         self.root = self._planner.root
         self._prompt_paid: set[str] = set()
         self._prompt_lock = asyncio.Lock()
+        self._score_lock = asyncio.Lock()
+        self._scored: dict[str, Node] = {}
 
     # -- what a strategy may look at ---------------------------------------------------------------
 
@@ -169,14 +171,15 @@ class Operations:
     async def score(self, nodes: Sequence[Node]) -> list[Node]:
         """Returns the nodes with every step scored; one that is scored already comes back as it is. Raises as
         ``sample`` does."""
-        unscored = {node.key: node for node in nodes if not node.scored}
-        await self._pay_verifiers_prompt()
-        scored = await self._execution.run(
-            [self._planner.score(node) for node in unscored.values()],
-            lambda operation, reservation: self._performer.score(operation.node, reservation),
-        )
-        by_key = {node.key: node for node in scored}
-        return [by_key.get(node.key, node) for node in nodes]
+        async with self._score_lock:  # two calls for one node: the second finds what the first has paid for
+            unscored = {node.key: node for node in nodes if not node.scored and node.key not in self._scored}
+            await self._pay_verifiers_prompt()
+            scored = await self._execution.run(
+                [self._planner.score(node) for node in unscored.values()],
+                lambda operation, reservation: self._performer.score(operation.node, reservation),
+            )
+            self._scored |= {node.key: node for node in scored}
+        return [node if node.scored else self._scored[node.key] for node in nodes]
 
     async def drain(self) -> None:
         """Waits for the operations that a strategy left running, so that the lease can be closed."""

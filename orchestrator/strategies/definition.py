@@ -6,11 +6,12 @@ The parameters are the arguments after the operations. Their types are those of 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
 from orchestrator.problems.codec import Codec
 from orchestrator.search.tree import Node
 
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
 
 Search = Callable[..., Awaitable[Sequence[Node]]]
 """``search(ops, **params)`` returns the solutions of one problem."""
+
+
+PLAIN = (bool, int, float, str, list, dict, type(None))
+"""The types of values that a configuration can hold."""
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turns an error of a strategy's own check into bad input, with the place where it arose."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(
+            "strategy.name", name, f"its own check failed: {in_one_line(error, frame=True)}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +102,8 @@ class Strategy:
                 raise BadInput(f"strategy.{name}", value, f"allowed: {allowed}")
         params = known | dict(given)
         if self.check is not None:
-            self.check(**params)
+            with _told(self.name):
+                self.check(**params)
         return params
 
     def _defaults(self) -> dict[str, Any]:
@@ -99,6 +118,9 @@ class Strategy:
                 continue
             if argument.default is inspect.Parameter.empty:
                 raise BadInput("strategy.name", self.name, f"its parameter {argument.name} needs a default")
+            if argument.name == "name" or not isinstance(argument.default, PLAIN):
+                needed = "a name other than name, and a default that a configuration can hold"
+                raise BadInput("strategy.name", self.name, f"its parameter {argument.name} needs {needed}")
             if argument.kind is not inspect.Parameter.POSITIONAL_ONLY:  # those are given by name
                 known[argument.name] = argument.default
         return known
@@ -128,7 +150,8 @@ class BoundStrategy:
     def check_run(self, facts: RunFacts) -> None:
         """Raises BadInput where the parameters do not fit the run."""
         if self.strategy.check_run is not None:
-            self.strategy.check_run(facts, **self.params)
+            with _told(self.name):
+                self.strategy.check_run(facts, **self.params)
 
 
 def strategy(

@@ -85,9 +85,10 @@ def _from_file(name: str) -> Strategy:
     """``async def f(ops, *, n: int = 16)`` of a Python file. ``@strategy`` may add checks and needs; without
     it the function may still revise, since nobody can tell from outside."""
     found = load_attribute("strategy.name", name)
-    if isinstance(found, Strategy):
-        return replace(found, name=name)
-    if not inspect.iscoroutinefunction(found):
+    search = found.search if isinstance(found, Strategy) else found
+    if not inspect.iscoroutinefunction(search):
         path, _, attribute = name.rpartition(":")
         raise BadInput("strategy.name", name, f"{path} has no coroutine function (async def) {attribute}")
+    if isinstance(found, Strategy):
+        return replace(found, name=name)
     return Strategy(name, found, may_revise=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
 
 _loaded: dict[Path, tuple[int, ModuleType]] = {}
 """By file: when it was last changed (nanoseconds), and the module that it became."""
@@ -24,7 +23,11 @@ def load_attribute(key: str, name: str) -> Any:
     the file and line where it does not run.
     """
     path, _, attribute = name.rpartition(":")
-    if not Path(path).is_file():
+    try:
+        exists = Path(path).is_file()
+    except OSError:  # a name that is too long
+        exists = False
+    if not exists:
         raise BadInput(key, name, "allowed: path/to/file.py:function of a file that exists")
     file = Path(path).resolve()
     changed = file.stat().st_mtime_ns
@@ -35,22 +38,24 @@ def load_attribute(key: str, name: str) -> Any:
 
 def _run(key: str, name: str, file: Path) -> ModuleType:
     # In sys.modules, as an import would put it: dataclasses and pickle look a class's module up there.
-    module_name = f"user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
-        raise BadInput(key, name, "allowed: path/to/file.py:function of a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
+    module = ModuleType(f"user_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}")
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module
+    if str(file.parent) not in sys.path:  # behind all else: for modules beside the file
+        sys.path.append(str(file.parent))
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]
-        problem = f"{type(error).__name__}: {error}"
-        raise BadInput(key, name, f"the file does not run: {file}:{_line(error, file)}: {problem}") from error
+        # Compiled from what is read here: stored bytecode may be that of another version in the same second.
+        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+    except BaseException as error:
+        del sys.modules[module.__name__]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        problem = f"the file does not run: {file}:{_line(error, file)}: {in_one_line(error)}"
+        raise BadInput(key, name, problem) from error
     return module
 
 
-def _line(error: Exception, file: Path) -> int | str:
+def _line(error: BaseException, file: Path) -> int | str:
     """The line of ``file`` at which ``error`` arose."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return error.lineno or "?"

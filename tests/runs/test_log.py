@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from orchestrator.budget.ledger import Lease
 from orchestrator.problems.answers import ANSWERS
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.log import FILE, logged
 from orchestrator.strategies.registry import resolve
-from tests.support.scripted import CODEC, ScriptedEngine, letters, setting
+from tests.support.scripted import CODEC, GENERATOR, VERIFIER, ScriptedEngine, letters, setting
 
 BREAKS = """
 async def search(ops):
@@ -57,3 +59,69 @@ def test_a_log_has_the_level_that_is_asked_for_and_is_continued(tmp_path):
     lines = [line.partition("run: ")[2] for line in (tmp_path / FILE).read_text().splitlines()]
     assert lines == ["large warning", "small debug", "large debug"]
     assert logging.getLogger("orchestrator").level == before
+
+
+BODIES = {
+    "cancelled": "raise asyncio.CancelledError()",
+    "exits": "raise SystemExit(3)",
+    "base": "raise Odd()",
+    "group": "async with asyncio.TaskGroup() as group:\n        group.create_task(bad())",
+    "mute": "raise Mute()",
+    "half": "raise ValueError('\\udc80')",
+    "root": "return [ops.root]",
+    "none": "return None",
+}
+HEAD = """
+import asyncio
+
+class Odd(BaseException):
+    pass
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+async def bad():
+    raise KeyError("inner")
+
+"""
+
+
+@pytest.mark.parametrize("body", BODIES)
+async def test_whatever_a_strategy_does_costs_its_own_problem_alone(tmp_path, body):
+    path = tmp_path / f"{body}.py"
+    path.write_text(
+        f"{HEAD}async def search(ops):\n    if ops.problem.id == 'good':\n"
+        f"        return await ops.sample(ops.root, 1, until='end')\n    {BODIES[body]}\n"
+    )
+    problems = [Problem("bad", "1+1?", "2"), Problem("good", "1+1?", "2")]
+    lease = Lease(10**12)
+    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], lease)
+    with logged(tmp_path, "info"):
+        bad, good = await control.run(
+            problems, [CODEC.encode("1+1?")] * 2, resolve({"name": f"{path}:search"})
+        )
+    assert bad.error
+    assert "\n" not in bad.error
+    assert (good.error, len(good.solutions)) == (None, 1)
+    assert lease.settled == control.usage.flops
+    assert "the search of problem bad failed" in (tmp_path / FILE).read_text()
+    if body == "group":
+        assert bad.error.startswith("KeyError: 'inner'")
+
+
+async def test_a_task_group_that_meets_the_budgets_end_is_a_search_cut_short(tmp_path):
+    path = tmp_path / "grouped.py"
+    path.write_text(
+        "import asyncio\nasync def search(ops):\n    while True:\n"
+        "        async with asyncio.TaskGroup() as group:\n            for _ in range(3):\n"
+        "                group.create_task(ops.sample(ops.root, 1, until='end'))\n"
+    )
+    budget = (
+        GENERATOR.prefill(4) + VERIFIER.prefill(4) + 8 * (GENERATOR.sample(4, 32) + VERIFIER.score(4, 36))
+    )
+    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], Lease(budget))
+    search = resolve({"name": f"{path}:search"})
+    (result,) = await control.run([Problem("p", "1+1?", "2")], [CODEC.encode("1+1?")], search)
+    assert (result.error, result.exhausted) == (None, True)
+    assert len(result.solutions) >= 8

@@ -349,3 +349,36 @@ async def test_a_prompt_whose_charge_was_never_granted_is_charged_by_the_next_ca
     assert ops.usage.flops == prompts + GENERATOR.sample(4, 4) + VERIFIER.score(4, 8)
     assert lease.settled == ops.usage.flops
     assert node.scored
+
+
+async def test_two_calls_that_score_one_node_at_once_run_and_charge_it_once(tmp_path):
+    engine = ScriptedEngine(letters(2))
+    with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        ops = operations(engine, journal=journal)
+        nodes = await ops.sample(ops.root, 2, until="end", score=False)
+        first, second = await asyncio.gather(ops.score(nodes), ops.score(nodes[::-1]))
+        assert first == second[::-1]
+        assert len(engine.scores) == 2
+        assert ops.usage.verifier_flops == VERIFIER.prefill(4) + 2 * VERIFIER.score(4, len(nodes[0].tokens))
+    Journal(tmp_path / "journal.sqlite").close()  # not damaged by a result that is there twice
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_call_that_is_cancelled_in_any_turn_leaves_nothing_reserved(turns):
+    budget = Lease(10**12)
+    lease = budget.lease(0, "p", on_dry=lambda: None)
+    ops = Operations(
+        Problem("p", "1+1?", ""), CODEC.encode("1+1?"), lease, setting(ScriptedEngine(letters(2)))
+    )
+    call = asyncio.create_task(ops.sample(ops.root, 1))
+    await asyncio.sleep(0)
+    lease.extend(10**9)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await call
+    await ops.drain()
+    assert lease.reserved == 0
+    lease.end_growth()
+    lease.close()

@@ -68,3 +68,39 @@ def test_a_file_that_does_not_run_is_said_with_its_line(tmp_path, text, place, p
     with pytest.raises(BadInput) as caught:
         resolve({"name": f"{path}:f"})
     assert f"{path}:{place}: {problem}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import sys\nsys.exit(0)\n", ":2: SystemExit"),
+        ("raise ValueError('a\\nb\\nc')\n", ":1: ValueError: a"),
+        ("async def f(ops, *, n=(1, 2)): ...\n", "a default that a configuration can hold"),
+        ("async def f(ops, *, name='x'): ...\n", "a name other than name"),
+        (
+            "from orchestrator.strategies.definition import strategy\n"
+            "def check(n): return 1 / 0\n"
+            "@strategy(check=check)\nasync def f(ops, *, n=1): ...\n",
+            "its own check failed: ZeroDivisionError: division by zero",
+        ),
+        (
+            "from orchestrator.strategies.definition import strategy\n@strategy()\ndef f(ops): ...\n",
+            "no coroutine function",
+        ),
+    ],
+)
+def test_what_a_file_does_wrong_is_one_line(tmp_path, text, told):
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        resolve({"name": f"{path}:f"})
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_imports_what_lies_beside_it_and_a_name_that_is_too_long_is_refused(tmp_path):
+    (tmp_path / "beside_own.py").write_text("N = 7\n")
+    (tmp_path / "own.py").write_text("from beside_own import N\nasync def f(ops, *, n: int = N): ...\n")
+    assert resolve({"name": f"{tmp_path}/own.py:f"}).params == {"n": 7}
+    with pytest.raises(BadInput, match="a file that exists"):
+        resolve({"name": f"/tmp/{'a' * 300}.py:f"})
