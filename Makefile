@@ -12,7 +12,8 @@ setup: .venv/.ready
 # and audio packages that the CPU build of vLLM pulls in are made for a CUDA torch and break the import of
 # transformers beside this one; nothing here uses them.
 .venv/.ready: pyproject.toml cluster/constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0])"
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'Python 3.11 to 3.13 is needed, this is ' + sys.version.split()[0])"
+	@echo "setting up .venv: 4.6 GB, some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check "$(TORCH)" 2> .venv/pip.log \
 	  || $(BIN)/pip install -q --index-url https://download.pytorch.org/whl/cpu "$(TORCH)"

@@ -7,8 +7,8 @@ async def until_two_agree(ops, *, limit: int = 16):
     while len(solutions) < limit:
         (solution,) = await ops.sample(ops.root, 1, until="end")
         solutions.append(solution)
-        text = solution.tokens[len(ops.prompt) :]
-        seen[text] += 1
-        if seen[text] == 2:
+        written = solution.tokens[len(ops.prompt) :]  # token ids
+        seen[written] += 1
+        if seen[written] == 2:
             break
     return solutions

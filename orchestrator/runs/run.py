@@ -135,6 +135,8 @@ class Run:
     ) -> None:
         if isinstance(error, Exception):
             log.error("the run failed", exc_info=error)
+        elif error is not None:
+            log.info("interrupted: %s", type(error).__name__)
         try:
             self._journal.close()
         finally:
