@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +19,8 @@ settings.register_profile("ttc", deadline=None, derandomize=bool(os.environ.get(
 settings.load_profile("ttc")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist's own hook, which reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
     """Mark what uses the shared Ray or its engines, and put all that starts any into one group of xdist,
     which comes first: it takes longest. In it, what starts a Ray of its own comes before what shares one."""
 
@@ -39,6 +39,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_heavy(item):
             item.add_marker(pytest.mark.xdist_group("engines"))
     items.sort(key=lambda item: (not is_heavy(item), shares(item)))
+    return (yield)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ends a run in lanes whose groups are not heeded: each lane would start engines of its own."""
+    if getattr(session.config.option, "loadgroup", False) and hasattr(session.config, "workerinput"):
+        apart = [
+            i.nodeid for i in session.items if i.get_closest_marker("xdist_group") and "@" not in i.nodeid
+        ]
+        if apart:
+            raise pytest.UsageError(f"xdist does not heed the group of {apart[0]}")
 
 
 @pytest.fixture(scope="session")
