@@ -67,7 +67,6 @@ BODIES = {
     "base": "raise Odd()",
     "group": "async with asyncio.TaskGroup() as group:\n        group.create_task(bad())",
     "mute": "raise Mute()",
-    "half": "raise ValueError('\\udc80')",
     "root": "return [ops.root]",
     "none": "return None",
 }
