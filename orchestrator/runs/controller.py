@@ -201,9 +201,7 @@ class Controller:
             return await loop.run_in_executor(self._judge, partial(judge, nodes, exhausted=exhausted))
         except BaseException as raised:
             error = _first(raised)
-            task = asyncio.current_task()
-            stopped = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-            if stopped or isinstance(error, (*FATAL, KeyboardInterrupt)):
+            if isinstance(error, (*FATAL, asyncio.CancelledError, KeyboardInterrupt)):
                 raise error from None
             log.error("the search of problem %s failed", ops.problem.id, exc_info=raised)
             return judge((), error=in_one_line(error, frame=True))

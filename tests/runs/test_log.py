@@ -62,7 +62,6 @@ def test_a_log_has_the_level_that_is_asked_for_and_is_continued(tmp_path):
 
 
 BODIES = {
-    "cancelled": "raise asyncio.CancelledError()",
     "exits": "raise SystemExit(3)",
     "base": "raise Odd()",
     "group": "async with asyncio.TaskGroup() as group:\n        group.create_task(bad())",
