@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.durability.files import write_atomically
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
 
 VERSION = 1
 """The version of the file's form."""
@@ -131,7 +131,7 @@ def read_policy(path: Path | str, key: str = "strategy.policy") -> Policy:
     try:
         raw = yaml.safe_load(Path(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(key, str(path), f"it is not YAML ({str(error).splitlines()[0]})") from error
+        raise BadInput(key, str(path), f"it is not YAML ({in_one_line(error)})") from error
     version = raw.get("version") if isinstance(raw, dict) else None
     if version != VERSION:
         raise BadInput(key, str(path), f"its version is {version!r}; allowed: {VERSION}, from ttc fit")

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import BadInput, one_of
+from orchestrator.errors import BadInput, in_one_line, one_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -252,6 +252,6 @@ def _from_hub(model: str, key: str) -> Path:
         cached = try_to_load_from_cache(model, "config.json")  # first, or a machine without a network waits
         return Path(cached if isinstance(cached, str) else hf_hub_download(model, "config.json"))
     except Exception as error:  # offline, unknown, gated, malformed: the hub client has no common base class
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        why = in_one_line(error)
         need = "needed: an existing model directory, or a Hugging Face id that this machine can read"
         raise BadInput(key, model, f"{need} ({why})") from None

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -62,7 +62,7 @@ def count_body(config: Mapping[str, Any]) -> Body:
             ).eval()
         counts = {n: _forward(body, n) for n in _LENGTHS}
     except Exception as error:  # a family's code may raise anything about a config that it cannot use
-        why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        why = in_one_line(error)
         raise BadInput("model_type", kind, f"needed: a decoder that Transformers can build ({why})") from None
     first, second = _LENGTHS[:2]
     pairs, rest = divmod(counts[second] * first - counts[first] * second, first * second * (second - first))

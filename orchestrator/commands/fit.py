@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from orchestrator.commands.terminal import say
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
 
 if TYPE_CHECKING:
     from orchestrator.analysis.policy_fit import Fit, Study
@@ -200,5 +200,5 @@ def _register(name: str, run: str, uri: str) -> str | None:
         source = client.get_run(run).info.artifact_uri
         client.create_model_version(name, source=source, run_id=run)
     except MlflowException as error:
-        return f"the policy is not registered in {uri}: {str(error).splitlines()[0]}"
+        return f"the policy is not registered in {uri}: {in_one_line(error)}"
     return None

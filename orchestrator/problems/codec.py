@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
 
 
 class Codec:
@@ -107,5 +107,5 @@ def load_tokenizer(model: str, *, key: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(model)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = in_one_line(error)
         raise BadInput(key, model, f"its tokenizer does not load: {reason}") from error

@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.budget.ledger import BudgetExhausted
 from orchestrator.config.preparation import Prepared, revision_prompt
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, in_one_line
 from orchestrator.problems.answers import Answers
 from orchestrator.problems.codec import Codec
 from orchestrator.search.operations import Operations
@@ -209,7 +209,7 @@ def read_labels(paths: Iterable[Path]) -> list[LabelledSolution]:
                 fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
                 rows.append(LabelledSolution(**fields))
         except (OSError, pa.ArrowException, TypeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = in_one_line(error)
             raise BadInput(
                 "labels", str(path), f"needed: what ttc verifier label wrote ({reason})"
             ) from error
