@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
-from orchestrator.errors import BadInput, in_one_line
+from orchestrator.commands.terminal import add_experiment_options, check_out, say
+from orchestrator.errors import BadInput, at_least, in_one_line
 
 if TYPE_CHECKING:
     from orchestrator.analysis.policy_fit import Fit, Study
@@ -28,12 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "fit", help="learn from a sweep which strategy to use at which difficulty and budget"
     )
-    parser.add_argument(
-        "experiment", help="an MLflow experiment, or a directory of runs (a path with a slash)"
-    )
-    parser.add_argument(
-        "--rule", default="weighted", help="the selection rule that counts (default: weighted)"
-    )
+    add_experiment_options(parser)
     parser.add_argument(
         "--samples", type=int, default=4, help="a problem, to tell its difficulty (default: 4)"
     )
@@ -46,8 +41,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     for model in ("generator", "verifier"):
         parser.add_argument(f"--{model}", help="which, where the experiment has difficulty runs of several")
     parser.add_argument("--out", type=Path, default=Path("policy.yaml"), help="(default: policy.yaml)")
-    parser.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
-    parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     parser.add_argument("--json", action="store_true", help="the numbers as one JSON object on stdout")
     parser.set_defaults(command=command)
 
@@ -93,12 +86,10 @@ def run_fit(
     from orchestrator.analysis.store import find
     from orchestrator.commands.fit_display import show, show_laws
 
-    if samples < 1:
-        raise BadInput("--samples", samples, "allowed: 1 or more")
+    at_least("--samples", samples, 1)
     if not margin >= 0:
         raise BadInput("--margin", margin, "allowed: 0 or more")
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
+    check_out(out)
     found = find(experiment, uri, runs)
     examined = study(found, rule, generator, verifier)
     learned = fit(examined, samples=samples, margin=margin)

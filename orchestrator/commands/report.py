@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
-from orchestrator.errors import BadInput, one_of
+from orchestrator.commands.terminal import add_experiment_options, check_out, say
+from orchestrator.errors import BadInput, at_least, one_of
 
 ROLE = "report"
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
     parser = commands.add_parser("report", help="what an experiment's runs say, as one HTML page")
-    parser.add_argument("experiment", help="an MLflow experiment, or a directory of runs")
-    parser.add_argument(
-        "--rule", default="weighted", help="the selection rule that counts (default: weighted)"
-    )
+    add_experiment_options(parser)
     parser.add_argument("--samples", type=int, default=4, help="of a problem, to tell its bin (default: 4)")
     parser.add_argument(
         "--price", type=float, help="of an accelerator-hour (default: the runs' cluster.price)"
@@ -39,8 +36,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="only print a table, as Markdown: accuracy by difficulty, or savings, matched, fits, …",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="(default: report.html)")
-    parser.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
-    parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     parser.set_defaults(command=command)
 
 
@@ -84,14 +79,12 @@ def run_report(
     from orchestrator.report.page import TABLES, draw, page
     from orchestrator.report.tables import markdown
 
-    if samples < 1:
-        raise BadInput("--samples", samples, "allowed: 1 or more")
+    at_least("--samples", samples, 1)
     if price is not None and not 0 <= price < float("inf"):
         raise BadInput("--price", price, "allowed: 0 or more, of an accelerator-hour")
     if table is not None and table not in TABLES:
         raise BadInput("--table", table, one_of(TABLES))
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
+    check_out(out)
     evidence = gather(find(experiment, uri, runs), rule, generator=generator, samples=samples)
     if table is not None:
         found = TABLES[table](evidence)

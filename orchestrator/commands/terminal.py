@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from rich.console import Console
 
 from orchestrator.config.checks import LOG_LEVELS
+from orchestrator.errors import BadInput
 
 
 def say(console: Console, line: str, style: str | None = None) -> None:
@@ -20,6 +22,24 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level", choices=LOG_LEVELS, help="how much run.log keeps (default: the key log_level)"
     )
+
+
+def add_experiment_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the experiment that a command reads, and where and how it is read."""
+    parser.add_argument(
+        "experiment", help="an MLflow experiment, or a directory of runs (a path with a slash)"
+    )
+    parser.add_argument(
+        "--rule", default="weighted", help="the selection rule that counts (default: weighted)"
+    )
+    parser.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
+    parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+
+
+def check_out(out: Path) -> None:
+    """Raises BadInput where ``out`` cannot become a file."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
 
 
 def with_log_level(options: argparse.Namespace) -> list[str]:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.config.loading import SWEEP, build, explained, layers, merged
 from orchestrator.config.preparation import Prepared, PromptCache, prepare
 from orchestrator.config.schema import Config, DifficultyConfig, SweepConfig
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, at_least
 
 SHARED = ("name", "runs", "tracking", "cluster")
 """Sections that belong to the whole sweep: no cell may have its own."""
@@ -116,8 +116,8 @@ def _section(given: Sequence[Any]) -> SweepConfig:
     for key, values in section.grid.items():
         if not isinstance(values, list) or not values:
             raise BadInput(f"{SWEEP}.grid.{key}", values, "allowed: a list of one value or more")
-    if section.difficulty is not None and section.difficulty.samples < 1:
-        raise BadInput(f"{SWEEP}.difficulty.samples", section.difficulty.samples, "allowed: 1 or more")
+    if section.difficulty is not None:
+        at_least(f"{SWEEP}.difficulty.samples", section.difficulty.samples, 1)
     return section
 
 
