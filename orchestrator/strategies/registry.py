@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import BadInput, one_of
+from orchestrator.extensions.user_file import load_attribute
 from orchestrator.strategies.beam_search import beam_search
 from orchestrator.strategies.best_of_n import best_of_n
 from orchestrator.strategies.budget_forcing import budget_forcing
@@ -20,7 +21,6 @@ from orchestrator.strategies.mcts import mcts
 from orchestrator.strategies.particle_filtering import particle_filtering
 from orchestrator.strategies.rebase import rebase
 from orchestrator.strategies.revisions import revisions
-from orchestrator.strategies.user_file import load_attribute
 
 ELSEWHERE = {
     "self_consistency": "best_of_n, read by the rule majority; verifier.model=null does without a verifier",
