@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from actors.engine import token_classify_params
 from actors.engine_jobs import Job, JobOutcome, Pooled
 from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
+from actors.reading import Reading
 from actors.replica import Replica
 
 _Path = tuple[tuple[int, ...], tuple[int, ...]]
 """The tokens of a path, and the positions where its steps end."""
-
-
-@dataclass(frozen=True)
-class RewardHead:
-    """Runs and reads one family of reward models."""
-
-    params: Callable[..., Any]
-    """``params(read_cache=…)`` returns vLLM's parameters of a request."""
-    score: Callable[[Sequence[float]], float]
-    """Maps the head's raw output at the last token of a step to [0, 1]."""
-    labels: tuple[int, ...]
-    """The head sizes that it can read."""
-    engine: dict[str, Any] = field(default_factory=dict)
-    """The ``EngineArgs`` that the family needs."""
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
-
-
-def positive_probability(logits: Sequence[float]) -> float:
-    """Returns P(label 1): the sigmoid of one logit, or the softmax of two. NaN stays NaN."""
-    return _sigmoid(logits[0] if len(logits) == 1 else logits[1] - logits[0])
-
-
-_TOKEN_REWARDS = RewardHead(
-    params=token_classify_params,
-    score=positive_probability,
-    labels=(1, 2),
-    # vLLM 0.32: ALL, since pooling by a step tag (a PRM's own STEP) switches the prefix cache off.
-    engine={"runner": "pooling", "pooler_config": {"tok_pooling_type": "ALL"}},
-)
-
-REWARD_HEADS = {"prm": _TOKEN_REWARDS, "orm": _TOKEN_REWARDS}
-"""The reward heads by the config key ``verifier.kind``. An ORM gives one score, at its input's last token."""
 
 
 class ScoreMemo:
@@ -107,19 +72,17 @@ class VerifierActor(Replica):
         name: str,
         model: str,
         *,
-        kind: str = "prm",
+        reading: Reading = Reading(),  # noqa: B008
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
         memo_bytes: int = 64 << 20,
     ) -> None:
-        """Loads ``model`` (see ``Replica``) as a reward model of ``kind`` (a key of ``REWARD_HEADS``).
+        """Loads ``model`` (see ``Replica``) as a reward model whose outputs ``reading`` reads.
 
-        Raises ValueError if the kind is unknown or cannot read a head of the model's size.
+        Raises ValueError if it cannot read as many outputs as the model has.
         """
-        if kind not in REWARD_HEADS:
-            raise ValueError(f"verifier.kind: {kind!r} is not usable; allowed: {', '.join(REWARD_HEADS)}")
-        self._kind = REWARD_HEADS[kind]
+        self._reading = reading
         self._memo = ScoreMemo(memo_bytes)
         self._scoring: dict[_Path, str] = {}  # path that is being scored -> key of its job
         # key of a job -> its path, and the (key, id) of the other requests for it
@@ -129,14 +92,14 @@ class VerifierActor(Replica):
             model,
             dtype=dtype,
             seed=seed,
-            engine={**self._kind.engine, **(engine or {})},
+            engine=_merged(reading.engine(), engine or {}),
         )
         assert isinstance(self._first, Pooled)
-        labels = self._first.rows.shape[1]
-        if labels not in self._kind.labels:
+        outputs = self._first.rows.shape[1]
+        if outputs not in reading.outputs:
             raise ValueError(
-                f"verifier.model: {model!r} has {labels} outputs a token; "
-                f"kind {kind!r} reads {' or '.join(map(str, self._kind.labels))}"
+                f"verifier.model: {model!r} has {outputs} outputs a token; "
+                f"its format reads {' or '.join(map(str, reading.outputs))}"
             )
 
     def job(self, key: str, request: Request) -> Job | Result | None:
@@ -152,7 +115,7 @@ class VerifierActor(Replica):
             self._waiting[first][1].append((key, request.id))
             return None
         self._scoring[path], self._waiting[key] = key, (path, [])
-        return Job(key, tokens, self._kind.params(read_cache=True), request, request.priority)
+        return Job(key, tokens, token_classify_params(read_cache=True), request, request.priority)
 
     def shared(self, key: str, result: Result | Failure) -> list[tuple[str, Result | Failure]]:
         return [(other, _again(result, id)) for other, id in self._ended(key)]
@@ -176,7 +139,7 @@ class VerifierActor(Replica):
 
     def probe(self, key: str) -> Job:
         request = ScoreRequest(id=key, tokens=(0,), step_ends=(1,))
-        return Job(key, [0], self._kind.params(read_cache=False), request)
+        return Job(key, [0], token_classify_params(read_cache=False), request)
 
     def results(self, outcomes: list[JobOutcome]) -> list[tuple[str, Result | Failure]]:
         pooled = [outcome for outcome in outcomes if isinstance(outcome, Pooled)]
@@ -194,7 +157,7 @@ class VerifierActor(Replica):
                 result = ScoreResult(request.id, known, outcome.computed_tokens, self.name)  # type: ignore[arg-type]
                 done.append((outcome.job.key, result))
             else:
-                cold = self._kind.params(read_cache=False)
+                cold = token_classify_params(read_cache=False)
                 again.append(replace(outcome.job, params=cold, spent=outcome.computed_tokens))
         if again:
             self._engine.add_again(again)
@@ -212,7 +175,7 @@ class VerifierActor(Replica):
         prefix = array("I", job.prompt).tobytes()
         scores: dict[int, float] = {}
         for end, row in zip(ends, logits, strict=True):
-            score = self._kind.score(row)
+            score = self._reading(row)
             if not 0 <= score <= 1:  # NaN too
                 return self.failure(
                     job.request,
@@ -229,6 +192,13 @@ class VerifierActor(Replica):
         return tuple(
             fresh[end] if end in fresh else self._memo.get(prefix[: 4 * end]) for end in request.step_ends
         )
+
+
+def _merged(format: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
+    """The engine options of the format with the user's over them, and with the overrides of both."""
+    both = [options["hf_overrides"] for options in (format, user) if options.get("hf_overrides")]
+    overrides = {"hf_overrides": {key: value for each in both for key, value in each.items()}} if both else {}
+    return {**format, **user, **overrides}
 
 
 def _again(result: Result | Failure, id: str) -> Result | Failure:

@@ -138,8 +138,9 @@ def context(
 ) -> SearchContext:
     """Returns the context of searches for solutions of ``depth`` steps of at most ``step`` tokens."""
     sampling = Sampling(1.0, 1.0, step, step * depth)
+    verifier = prepared.verifier.costs if prepared.verifier is not None else None
     return SearchContext(
-        engine, prepared.codec, prepared.generator, prepared.verifier, sampling=sampling, journal=journal
+        engine, prepared.codec, prepared.generator, verifier, sampling=sampling, journal=journal
     )
 
 

@@ -67,10 +67,15 @@ class CostModel:
     """The head scores and does not predict tokens."""
 
     @classmethod
-    def from_pretrained(cls, model: str, *, key: str = "model") -> CostModel:
-        """Reads `config.json` of a local directory or a hub id. Raises BadInput, which calls the model
-        `key`."""
-        config = _read_config(model, key)
+    def from_pretrained(cls, model: str, *, key: str = "model", choices: int = 0) -> CostModel:
+        """Reads `config.json` of a local directory or a hub id.
+
+        With `choices`, only so many rows of a causal language model's head are computed at each token. Raises
+        BadInput, which calls the model `key`.
+        """
+        config = read_config(model, key)
+        if choices:
+            config = _of_choices(config, choices, model, key)
         try:
             return cls.from_config(config)
         except BadInput as error:
@@ -178,6 +183,17 @@ def _predicts(architecture: str) -> bool:
     return architecture.endswith(_LANGUAGE_HEADS)
 
 
+def _of_choices(config: dict[str, Any], choices: int, model: str, key: str) -> dict[str, Any]:
+    """The configuration of a language model whose head has only the rows of `choices` tokens."""
+    (name, *_) = config.get("architectures") or [""]
+    if not _predicts(name):
+        needed = f"needed: a causal language model, whose next token is read ({model} is {name or 'none'})"
+        raise BadInput(key, model, needed)
+    family = next(name.removesuffix(head) for head in _LANGUAGE_HEADS if name.endswith(head))
+    head = {"architectures": [f"{family}ForSequenceClassification"], "num_labels": choices, "id2label": None}
+    return config | head
+
+
 def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
     """Returns (weights that one position multiplies, parameters beyond the embedding) of the head."""
     named = c.get("architectures")
@@ -227,7 +243,8 @@ def _size(c: Mapping[str, Any], key: str, default: int | None = None, least: int
     return value
 
 
-def _read_config(model: str, key: str) -> dict[str, Any]:
+def read_config(model: str, key: str) -> dict[str, Any]:
+    """Returns the content of a model's `config.json`. Raises BadInput that names `key`."""
     path = Path(model).expanduser()
     file = path / "config.json"
     if not path.is_dir():

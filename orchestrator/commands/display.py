@@ -181,6 +181,12 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("latency", f"{s.latency['p50']:.1f} s a problem (median), {s.latency['p95']:.1f} s (95 %)"),
         ("time", f"{s.seconds:.1f} s of search after {s.startup_seconds:.1f} s of start-up"),
     ]
+    if s.unscored:
+        rows.append(("not scored", f"{s.unscored:,} paths, whose text is longer than was granted (run.log)"))
+    if s.blind:
+        low, high = s.scores or (0.0, 0.0)
+        same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"
+        rows.append(("warning: scores", same))
     if s.replayed:
         rows.append(("replayed", f"{s.replayed:,} of {s.operations:,} operations, from the journal"))
     return rows

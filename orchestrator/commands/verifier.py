@@ -1,5 +1,5 @@
-"""``ttc verifier label`` and ``ttc verifier train``: label steps by rollouts, and train a verifier on
-them."""
+"""``ttc verifier label``, ``train`` and ``convert``: label steps by rollouts, train a verifier on them, and
+write one with a value head as vLLM serves it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb and its commands to the command's parser."""
-    verifier = commands.add_parser("verifier", help="label steps by rollouts, and train a verifier on them")
+    verifier = commands.add_parser("verifier", help="label steps by rollouts, train a verifier, convert one")
     own = verifier.add_subparsers(required=True, metavar="COMMAND")
 
     label = own.add_parser(
@@ -63,6 +63,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--runs", default="runs", help="whose MLflow store gets the curves (default: runs)")
     train.add_argument("--no-tracking", action="store_true", help="leave MLflow alone")
     train.set_defaults(command=_train)
+
+    convert = own.add_parser("convert", help="write a verifier with a value head as vLLM serves it")
+    convert.add_argument("model", help="a directory or a hub id, such as Skywork's PRM")
+    convert.add_argument("out", type=Path, help="the directory to write")
+    convert.set_defaults(command=_convert)
 
 
 def _layers(text: str) -> int:
@@ -167,6 +172,14 @@ def _train(options: argparse.Namespace, errors: Console) -> int:
     config = TrainConfig(**{option.name: getattr(options, option.name) for option in fields(TrainConfig)})
     runs = None if options.no_tracking else Path(options.runs)
     train(options.labels, options.backbone, options.out, config, runs, errors, minutes=options.minutes)
+    return 0
+
+
+def _convert(options: argparse.Namespace, errors: Console) -> int:
+    from orchestrator.verifiers.convert import convert
+
+    convert(options.model, options.out)
+    say(errors, f"written: {options.out}; use it as verifier.model={options.out}")
     return 0
 
 

@@ -95,7 +95,12 @@ def _pools(config: Config) -> None:
             at_least(f"{name}.resources.{resource}", held, 0)
             _whole_above_1(f"{name}.resources.{resource}", held)
     _choice("reviser.format", config.reviser.format, tuple(FORMATS))
-    _choice("verifier.kind", config.verifier.kind, VERIFIER_KINDS)
+    if config.verifier.kind is not None:
+        _choice("verifier.kind", config.verifier.kind, VERIFIER_KINDS)
+    for word, score in config.verifier.choices.items():
+        if not 0 <= score <= 1:
+            raise BadInput(f"verifier.choices.{word}", score, "allowed: 0 to 1")
+    at_least("verifier.token_ratio", config.verifier.token_ratio, 1)
     _choice("verifier.aggregation", config.verifier.aggregation, tuple(AGGREGATIONS))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from orchestrator.config.schema import Config, to_dict
+from orchestrator.formats.registry import STEPS
 
 PERFORMANCE_OPTIONS = frozenset(
     [
@@ -64,6 +65,18 @@ PERFORMANCE_OPTIONS = frozenset(
 )
 """Engine options that change how fast or where an engine runs. Any other may change what it computes."""
 
+LATER: dict[str, dict[str, tuple[Any, ...]]] = {
+    "verifier": {
+        "format": (None, STEPS),
+        "system": (None,),
+        "separator": (None,),
+        "template": (None,),
+        "choices": ({},),
+        "token_ratio": (2.0,),
+    },
+}
+"""Keys that came later, by section, with the values that do what was done without them."""
+
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 MIB = 2**20
@@ -88,7 +101,11 @@ def fingerprint(config: Config) -> str:
             name: value for name, value in engine.items() if name not in PERFORMANCE_OPTIONS
         }
         keys[pool]["model"] = _model(keys[pool]["model"])
-    # Journals begun by earlier versions know this key by another name.
+    # Journals begun by earlier versions do not know these keys; this one they know by another name.
+    for section, names in LATER.items():
+        for name, values in names.items():
+            if keys[section][name] in values:
+                del keys[section][name]
     keys["allocation"]["hopeless"] = keys["allocation"].pop("min_gain")
     for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
         if isinstance(holder.get(key), str):

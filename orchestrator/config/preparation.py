@@ -17,7 +17,9 @@ from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.schema import BudgetConfig, Config
+from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
 from orchestrator.errors import BadInput
+from orchestrator.formats.registry import STEPS
 from orchestrator.problems import lab
 from orchestrator.problems.codec import Codec, load_tokenizer
 from orchestrator.problems.problem import Problem, read_jsonl
@@ -38,7 +40,7 @@ class Prepared:
     """The problems' token ids, in the order of ``problems``."""
     codec: Codec
     generator: CostModel
-    verifier: CostModel | None
+    verifier: PreparedVerifier | None
     reviser: CostModel | None
     """None where nothing is revised; ``generator`` itself where the generators revise."""
     budget: Budget
@@ -71,17 +73,17 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     ``cache`` holds what several runs share.
     """
     strategy = resolve(config.strategy)
-    check_strategy(config, strategy)
     config = replace(config, strategy=strategy.section)
     generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
-    _check_role("generator", config.generator.model, generator, reward=False)
+    _check_role("generator", config.generator.model, generator)
     codec = Codec.from_pretrained(
         config.generator.model, config.generator.step_delimiter, config.generator.end_of_thinking
     )
-    verifier = _companion(config, codec, "verifier", config.verifier.model)
+    config, verifier = prepare_verifier(config, codec)
+    check_strategy(config, strategy)
     reviser = None
     if strategy.strategy.has_reviser:
-        reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
+        reviser = _reviser(config, codec) or generator
     problems, prompts = (cache or PromptCache()).get(config, codec)
     _check_writable(config)
     _check_lengths(config, strategy, problems, prompts, revision_prompt(config, codec))
@@ -145,26 +147,27 @@ def _problems(config: Config) -> list[Problem]:
     return read_jsonl(config.problems.path, config.problems.limit)
 
 
-def _companion(config: Config, codec: Codec, key: str, model: str | None) -> CostModel | None:
-    """The costs of a model that works on the generator's tokens, so must have its vocabulary."""
+def _reviser(config: Config, codec: Codec) -> CostModel | None:
+    """The costs of a reviser, which works on the generator's tokens, so must have its vocabulary."""
+    model = config.reviser.model
     if model is None:
         return None
-    costs = CostModel.from_pretrained(model, key=f"{key}.model")
-    _check_role(key, model, costs, reward=key == "verifier")
-    if load_tokenizer(model, key=f"{key}.model").get_vocab() != codec.tokenizer.get_vocab():
+    costs = CostModel.from_pretrained(model, key="reviser.model")
+    _check_role("reviser", model, costs)
+    if load_tokenizer(model, key="reviser.model").get_vocab() != codec.tokenizer.get_vocab():
         raise BadInput(
-            f"{key}.model",
+            "reviser.model",
             model,
-            f"a {key} reads the generator's tokens, so its tokenizer must have the same vocabulary as "
+            "a reviser reads the generator's tokens, so its tokenizer must have the same vocabulary as "
             f"generator.model's ({config.generator.model})",
         )
     return costs
 
 
-def _check_role(key: str, model: str, costs: CostModel, *, reward: bool) -> None:
-    if costs.reward != reward:
-        wanted = "a reward model" if reward else "a causal language model"
-        raise BadInput(f"{key}.model", model, f"its architecture has no such head; allowed: {wanted}")
+def _check_role(key: str, model: str, costs: CostModel) -> None:
+    if costs.reward:
+        needed = "its architecture has no such head; allowed: a causal language model"
+        raise BadInput(f"{key}.model", model, needed)
 
 
 def _check_writable(config: Config) -> None:
@@ -196,6 +199,8 @@ def _check_lengths(
     for name, pool in pools:
         shown = attempts if name in readers else 0
         needed = prompt + (1 + shown) * new + (words if shown else 0)
+        if name == "verifier" and config.verifier.format != STEPS:
+            continue  # it reads text, whose length in its own tokens is not known yet
         limit = pool.engine.get("max_model_len")
         if pool.model is not None and limit is not None and needed > limit:
             history = f", and {shown} earlier attempts are shown with {words} tokens around them"
@@ -208,9 +213,13 @@ def _check_lengths(
 
 
 def _budget(
-    config: Config, prompts: Sequence[tuple[int, ...]], generator: CostModel, verifier: CostModel | None
+    config: Config,
+    prompts: Sequence[tuple[int, ...]],
+    generator: CostModel,
+    verifier: PreparedVerifier | None,
 ) -> Budget:
     (unit,) = config.budget.units
     new = config.budget.solution_tokens or config.generator.max_tokens
-    prices = [Price.of(len(prompt), new, generator, verifier, config.verifier.kind) for prompt in prompts]
+    costs, kind = (verifier.costs if verifier is not None else None), config.verifier.kind or "prm"
+    prices = [Price.of(len(prompt), new, generator, costs, kind) for prompt in prompts]
     return convert(unit, getattr(config.budget, unit), prices, new)

@@ -81,12 +81,29 @@ class GeneratorConfig:
 
 @dataclass
 class VerifierConfig:
-    """The model that scores steps or solutions; it has the generator's vocabulary."""
+    """The model that scores steps or solutions."""
 
     model: str | None = None
-    """Directory or hub id of a reward model that vLLM serves; null scores nothing, and majority decides."""
-    kind: str = "prm"
-    """`prm` scores each step; `orm` scores a whole attempt, after the earlier attempts of its chain."""
+    """Directory or hub id of a model that vLLM serves; null scores nothing, and majority decides."""
+    format: str | None = None
+    """How the model is shown a path, and what is read of it: `steps` (of `ttc verifier train`), `token`
+    (TRL), `qwen-prm`, `math-shepherd`, `rlhflow`, `skywork`, `orm`, `judge`, or `path/to/file.py:Class`; null
+    takes the one that the model's configuration makes certain."""
+    kind: str | None = None
+    """`prm` scores each step, `orm` a whole solution; null takes what the format does, or `prm`."""
+    system: str | None = None
+    """System prompt of formats that are chats; null takes the format's own, `""` leaves it out."""
+    separator: str | None = None
+    """Text between the steps that a format shows; null takes `generator.step_delimiter`."""
+    template: str | None = None
+    """The judge's question, with `{problem}` and `{solution}`, and `{choices}` if you like; null takes one
+    about the last step, or about the solution."""
+    choices: dict[str, float] = field(default_factory=dict)
+    """The judge's answers, each one token, and the scores from 0 to 1 that they stand for; empty takes
+    `{No: 0, Yes: 1}`."""
+    token_ratio: float = 2.0
+    """The verifier's tokens that are granted for each of the generator's before the text is known; a step
+    that takes more is not scored, and counted."""
     aggregation: str = "last"
     """How the scores of steps make the score of a path: `last`, `min` or `prod` (their product)."""
     replicas: int = 1

@@ -69,6 +69,24 @@ class Codec:
         """Returns the text of the tokens, without special tokens."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
+    def step_texts(self, tokens: Sequence[int], start: int, ends: Sequence[int]) -> tuple[str, ...]:
+        """Returns the text of each step of ``tokens[start:]``, without its delimiter and the space around it.
+
+        ``ends`` are the exclusive end positions of the steps.
+        """
+        texts, begin, written = [], start, ""
+        for end in ends:
+            text = self.decode(tokens[begin:end])
+            if "\ufffd" in text:  # a character may begin in one step and end in the next
+                whole = self.decode(tokens[start:end])
+                text = whole[len(written) :] if whole.startswith(written) else text
+                written = whole
+            else:
+                written += text
+            texts.append(text.removesuffix(self.step_delimiter).strip())
+            begin = end
+        return tuple(texts)
+
     def step_ends(self, tokens: Sequence[int], start: int) -> tuple[int, ...]:
         """Returns the exclusive end positions of the steps in ``tokens[start:]``; the last step ends at the
         end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ class Flops:
     computed_over_logical: float
     """FLOPs that the engines ran over FLOPs charged: 1 is no recomputation; below 1, caches shared what was
     charged twice."""
+
+
+LEAST_DIFFERENCE = 1e-4
+"""Scores within so little of each other are read as the same: the format may not be the verifier's."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,15 @@ class Summary:
     solutions_sha256: str
     role: str = "cell"
     """The purpose of the run: a ``cell`` to compare, ``difficulty`` or ``label``."""
+    unscored: int = 0
+    """Paths that the verifier could not score within what was granted for their text, or within its context."""
+    scores: tuple[float, float] | None = None
+    """The least and the largest score of a step or solution; None where nothing was scored."""
+
+    @property
+    def blind(self) -> bool:
+        """True where the verifier's scores hardly differ, so that nothing was chosen by them."""
+        return self.scores is not None and self.scores[1] - self.scores[0] < LEAST_DIFFERENCE
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain containers."""
@@ -130,7 +143,15 @@ def summarise(
         replayed=usage.replayed,
         solutions_sha256=digest(results),
         role=role,
+        unscored=usage.unscored,
+        scores=_range(score for r in results for s in r.solutions for score in s.step_scores),
     )
+
+
+def _range(scores: Iterable[float]) -> tuple[float, float] | None:
+    """The least and the largest; None of fewer than two."""
+    values = np.fromiter(scores, float)
+    return (float(values.min()), float(values.max())) if len(values) > 1 else None
 
 
 def flips(results: Sequence[SearchResult]) -> float | None:

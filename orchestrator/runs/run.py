@@ -230,24 +230,28 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/answered": float(summary.answered),
         "problems/exhausted": float(summary.exhausted),
         "problems/failed": float(summary.failed),
+        "unscored": float(summary.unscored),
         "operations": float(summary.operations),
     }
 
 
 def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:
     """Returns what runs a configuration's searches on these engines."""
-    config, generator = prepared.config, prepared.config.generator
+    config, generator, verifier = prepared.config, prepared.config.generator, prepared.verifier
     context = SearchContext(
         engine=engine,
         codec=prepared.codec,
         generator=prepared.generator,
-        verifier=prepared.verifier,
+        verifier=verifier.costs if verifier is not None else None,
         reviser=prepared.reviser,
         revision_prompt=revision_prompt(config, prepared.codec),
         sampling=Sampling(
             generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
         ),
-        verifier_kind=config.verifier.kind,
+        verifier_kind=config.verifier.kind or "prm",
+        verifier_format=verifier.format if verifier is not None else None,
+        verifier_ratio=config.verifier.token_ratio,
+        verifier_limit=verifier.limit if verifier is not None else None,
         aggregation=config.verifier.aggregation,
         seed=config.seed,
         journal=journal,

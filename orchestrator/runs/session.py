@@ -63,8 +63,8 @@ def pool_specs(prepared: Prepared) -> Pools:
     marker = {"end_of_thinking": config.generator.end_of_thinking}
     generators = _pool_spec("generator", GeneratorActor, config.generator, config.cluster, delimiter | marker)
     assert generators is not None
-    kind = {"kind": config.verifier.kind}
-    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, kind)
+    reading = {"reading": prepared.verifier.reading} if prepared.verifier is not None else {}
+    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, reading)
     revisers = None
     if prepared.strategy.strategy.has_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, delimiter)

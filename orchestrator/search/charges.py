@@ -8,43 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
-from orchestrator.budget.flops import CostModel
+from orchestrator.problems.problem import Problem
 from orchestrator.search.context import SearchContext
 from orchestrator.search.tree import Node
+from orchestrator.search.verifier_view import VerifierView
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Charges:
     """The costs of one problem's operations. ``prompt`` holds the token ids of the problem."""
 
     context: SearchContext
+    problem: Problem
     prompt: tuple[int, ...]
 
-    @property
-    def verifier(self) -> CostModel:
-        """The verifier's cost model. Raises ValueError where the run has none."""
-        if self.context.verifier is None:
-            raise ValueError("this run has no verifier")
-        return self.context.verifier
-
-    def score(self, node: Node, end: int) -> int:
-        """FLOPs to score the path of ``node`` up to position ``end``."""
-        return self.verifier.score(*self.score_positions(node, end))
-
-    def score_positions(self, node: Node, end: int) -> tuple[int, int]:
-        """The range of the verifier's input that is charged to score the path of ``node`` up to ``end``.
-
-        A PRM is charged for what follows the scored part of the path. An ORM is charged for its whole input:
-        an attempt after its history is a prefix of nothing else.
-        """
-        if self.context.verifier_kind == "orm":
-            return 0, len(self.history(node)) + end - len(self.prompt)
-        return max(node.judged, len(self.prompt)), end
-
-    def history(self, node: Node) -> tuple[int, ...]:
-        """The token ids that an attempt was written after: the prompt, or earlier attempts and the prompt."""
-        return self.prompt if node.context is None else node.context
+    @cached_property
+    def verifier(self) -> VerifierView:
+        """How the verifier is shown the problem's paths. Raises ValueError where the run has none."""
+        return self.context.view_of(self.problem, self.prompt)
 
     def draft(self, start: Node, suppressed: int, *, scored: bool) -> int:
         """The most FLOPs of a draft after ``start`` that samples ``suppressed`` endings and drops them."""
@@ -53,7 +36,7 @@ class Charges:
         # An ending is one token, or a marker, and no token of a marker has less than a byte.
         dropped = suppressed * len((self.context.codec.end_of_thinking or " ").encode())
         worst = generator.sample(begin, end - begin) + dropped * generator.sample(end - 1, 1)
-        return worst + self.score(start, end) if scored else worst
+        return worst + self.verifier.worst(start, end - begin) if scored else worst
 
 
 def computed(cost: Callable[[int, int], int], tokens: int, end: int) -> int:

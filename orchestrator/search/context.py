@@ -9,8 +9,11 @@ from typing import Protocol
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from orchestrator.budget.flops import CostModel
 from orchestrator.durability.journal import Journal
+from orchestrator.formats.definition import Format
 from orchestrator.problems.codec import Codec
+from orchestrator.problems.problem import Problem
 from orchestrator.search.revision import RevisionPrompt
+from orchestrator.search.verifier_view import TextView, TokenView, VerifierView
 
 
 class Transport(Protocol):
@@ -54,12 +57,36 @@ class SearchContext:
     """None where nothing is revised."""
     sampling: Sampling = field(default_factory=Sampling)
     verifier_kind: str = "prm"
-    """``prm`` reads a path once and scores each step. ``orm`` reads an attempt after everything it was
-    written after (its context of earlier attempts), and gives one score for the whole of it."""
+    """``prm`` scores each step of a path, ``orm`` gives one score for the whole of it."""
+    verifier_format: Format | None = None
+    """How the verifier is shown a path as text; None where it reads the generator's token ids."""
+    verifier_ratio: float = 2.0
+    """Tokens of the verifier that are granted for each token of the generator, before its text is known."""
+    verifier_limit: int | None = None
+    """The longest text that the verifier takes, in its tokens; None where that is not known."""
     aggregation: str = "last"
     """A key of ``selection.AGGREGATIONS``."""
     seed: int = 0
     journal: Journal | None = None
+
+    def view_of(self, problem: Problem, prompt: tuple[int, ...]) -> VerifierView:
+        """Returns how the verifier is shown the paths of a problem whose prompt has these token ids.
+
+        Raises ValueError where the run has no verifier.
+        """
+        if self.verifier is None:
+            raise ValueError("this run has no verifier")
+        if self.verifier_format is None:
+            return TokenView(self.verifier, prompt, whole=self.verifier_kind == "orm")
+        return TextView(
+            self.verifier,
+            self.verifier_format,
+            self.codec,
+            problem.prompt,
+            len(prompt),
+            self.verifier_ratio,
+            self.verifier_limit,
+        )
 
 
 @dataclass(slots=True)
@@ -75,6 +102,8 @@ class Usage:
     computed_flops: int = 0
     computed_generator_tokens: int = 0
     computed_verifier_tokens: int = 0
+    unscored: int = 0
+    """Paths whose text takes more of the verifier's tokens than were granted, or than it can read."""
     operations: int = 0
     replayed: int = 0
 

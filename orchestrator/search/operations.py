@@ -41,7 +41,7 @@ class Operations:
         self.prompt = prompt
         self._lease = lease
         self._context = context
-        charges = Charges(context, prompt)
+        charges = self._charges = Charges(context, problem, prompt)
         self._execution = Execution(problem.id, lease, context.journal)
         self._planner = Planner(problem, charges, priority)
         self._performer = Performer(charges, self._planner, self._execution)
@@ -102,8 +102,11 @@ class Operations:
         return await self._lease.last_growth()
 
     def value(self, node: Node) -> float:
-        """Returns the verifier's value of a path: its step scores under the configured aggregation."""
-        return AGGREGATIONS[self._context.aggregation](node.scores)
+        """Returns the verifier's value of a path: its step scores under the configured aggregation.
+
+        It is 0, the least, for a path that could not be scored (``Usage.unscored``).
+        """
+        return AGGREGATIONS[self._context.aggregation](node.scores) if node.scored else 0.0
 
     # -- the operations ----------------------------------------------------------------------------
 
@@ -149,7 +152,7 @@ class Operations:
         operations = [self._planner.draft(author, suppressed, scored) for _ in range(n)]
         await self._pay_prompt("generator")
         if scored:
-            await self._pay_prompt("verifier")
+            await self._pay_verifiers_prompt()
         return await self._execution.run(operations, self._performer.write)
 
     async def revise(self, chains: Sequence[Sequence[Node]]) -> list[Node]:
@@ -176,7 +179,9 @@ class Operations:
             await self._pay_verifiers_prompt()
             scored = await self._execution.run(
                 [self._planner.score(node) for node in unscored.values()],
-                lambda operation, reservation: self._performer.score(operation.node, reservation),
+                lambda operation, reservation: self._performer.score(
+                    operation.node, reservation, operation.shown
+                ),
             )
             self._scored |= {node.key: node for node in scored}
         return [node if node.scored else self._scored[node.key] for node in nodes]
@@ -188,9 +193,9 @@ class Operations:
     # -- prompts -----------------------------------------------------------------------------------
 
     async def _pay_verifiers_prompt(self) -> None:
-        """Charges the prompt to a PRM, which reads it once a problem. An ORM reads it again with each attempt
-        and is charged so."""
-        if self._context.verifier_kind != "orm":
+        """Charges what begins all inputs of the verifier, once a problem. An ORM reads it again with each
+        attempt and is charged so."""
+        if self._charges.verifier.opening:
             await self._pay_prompt("verifier")
 
     async def _pay_prompt(self, model: Literal["generator", "verifier", "reviser"]) -> None:
@@ -207,7 +212,7 @@ class Operations:
         async with self._prompt_lock:
             if model in self._prompt_paid:
                 return
-            length = len(self.prompt)
+            length = self._charges.verifier.opening if model == "verifier" else len(self.prompt)
             flops = reader.prefill(length)
             await self._execution.pay(flops)
             self._prompt_paid.add(model)

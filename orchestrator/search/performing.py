@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
-from actors.messages import SampleRequest, SampleResult, ScoreResult, Until, check_scores
+from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until, check_scores
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Reservation
 from orchestrator.search.charges import Charges, computed
@@ -12,6 +16,9 @@ from orchestrator.search.draft import Draft
 from orchestrator.search.execution import Execution
 from orchestrator.search.planning import DraftOperation, Planner, SampleOperation
 from orchestrator.search.tree import Node
+from orchestrator.search.verifier_view import Shown
+
+log = logging.getLogger(__name__)
 
 
 class Performer:
@@ -88,24 +95,48 @@ class Performer:
             finish=None,
         )
 
-    async def score(self, node: Node, reservation: Reservation) -> Node:
-        """Scores the steps of ``node``."""
-        verifier = self._charges.verifier
-        start, end = self._charges.score_positions(node, len(node.tokens))
-        request = self._planner.score_request(node)
+    async def score(self, node: Node, reservation: Reservation, shown: Sequence[Shown] | None = None) -> Node:
+        """Returns the node with its scores; without them where its text takes more than was granted for it,
+        or than the verifier can read.
+
+        ``shown`` is what the verifier's view shows of the node, where that is known.
+        """
+        view = self._charges.verifier
+        shown = view.shown(node) if shown is None else shown
+        granted = sum(each.flops for each in shown) <= reservation.left
+        if granted and view.fits(shown):
+            requests = self._planner.score_requests(node, shown)
+            found = await asyncio.gather(
+                *(self._ask(*asked, reservation) for asked in zip(requests, shown, strict=True))
+            )
+            scores = view.scores(node, tuple(score for some in found for score in some))
+            return replace(node, scores=scores, judged=len(node.tokens))
+        self._usage.unscored += 1
+        log.warning(
+            "problem %s, path %s is not scored: its text has %d new tokens for the verifier, %s",
+            self._charges.problem.id,
+            node.key,
+            sum(each.new for each in shown),
+            "more than it can read" if granted else "more than verifier.token_ratio grants",
+        )
+        return node
+
+    async def _ask(self, request: ScoreRequest, shown: Shown, reservation: Reservation) -> tuple[float, ...]:
+        """Asks the verifier about one input, and settles its charge."""
 
         def cost(result: ScoreResult) -> int:
             check_scores(result, request)
-            return verifier.score(start, end)
+            return shown.flops
 
         score, flops = await self._execution.once(request, self._context.engine.score, cost)
         reservation.settle(flops)
-        usage = self._usage
+        costs, usage = self._context.verifier, self._usage
+        assert costs is not None
         usage.verifier_flops += flops
-        usage.verifier_tokens += end - start
+        usage.verifier_tokens += shown.new
         usage.computed_verifier_tokens += score.computed_tokens
-        usage.computed_flops += computed(verifier.score, score.computed_tokens, end)
-        return replace(node, scores=score.scores, judged=len(node.tokens))
+        usage.computed_flops += computed(costs.score, score.computed_tokens, len(request.tokens))
+        return score.scores
 
     def _count_sample(
         self, request: SampleRequest, sample: SampleResult, flops: int, model: CostModel

@@ -20,6 +20,7 @@ from orchestrator.search.context import SearchContext
 from orchestrator.search.draft import Author
 from orchestrator.search.revision import Attempt
 from orchestrator.search.tree import Node
+from orchestrator.search.verifier_view import Shown
 
 
 def seed_of(run_seed: int, problem: str, key: str) -> int:
@@ -49,10 +50,11 @@ class SampleOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class ScoreOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Scores the steps of ``node``. ``worst`` is its cost in FLOPs."""
+    """Scores the steps of ``node`` by what is ``shown``. ``worst`` is its cost in FLOPs."""
 
     worst: int
     node: Node
+    shown: tuple[Shown, ...]
 
 
 class DraftOperation(msgspec.Struct, frozen=True, eq=False):
@@ -100,7 +102,7 @@ class Planner:
             raise ValueError(f"{self._problem.id}: path {parent.key} is finished and cannot be continued")
         worst = generator.sample(len(parent.tokens), most)
         if scored:
-            worst += self._charges.score(parent, len(parent.tokens) + most)
+            worst += self._charges.verifier.worst(parent, most)
         operations = []
         for _ in range(count):
             key = self.next_key(parent)
@@ -121,7 +123,7 @@ class Planner:
         start = replace(self.root, context=context)
         worst = owed + reviser.sample(len(context), room)
         if scored:
-            worst += self._charges.score(start, len(start.tokens) + room)
+            worst += self._charges.verifier.worst(start, room)
         return SampleOperation(worst, request, start, key, owed, room, True, scored)
 
     def draft(self, author: Author, suppressed: int, scored: bool) -> DraftOperation:
@@ -132,21 +134,19 @@ class Planner:
 
     def score(self, node: Node) -> ScoreOperation:
         """Returns the operation that scores the steps of ``node``."""
-        return ScoreOperation(self._charges.score(node, len(node.tokens)), node)
+        shown = self._charges.verifier.shown(node)
+        return ScoreOperation(sum(each.flops for each in shown), node, shown)
 
-    def score_request(self, node: Node) -> ScoreRequest:
-        """Returns what the verifier is asked about ``node``: the score of each step, or one for the whole of
-        an attempt."""
-        end = len(node.tokens)
-        whole = self._context.verifier_kind == "orm"
-        before = self._charges.history(node)
-        return ScoreRequest(
-            id=self._id("score", node.key),
-            tokens=before + node.tokens[len(self._prompt) :] if whole else node.tokens,
-            step_ends=(len(before) + end - len(self._prompt),) if whole else node.step_ends,
-            affinity=self._problem.id,
-            priority=self._priority,
-        )
+    def score_requests(self, node: Node, shown: Sequence[Shown]) -> list[ScoreRequest]:
+        """Returns what the verifier is asked about ``node``, a request for each input."""
+        name = self._id("score", node.key)
+        ids = [name] if len(shown) == 1 else [f"{name}/{index}" for index in range(len(shown))]
+        return [
+            ScoreRequest(
+                id, each.input.tokens, each.input.reads, affinity=self._problem.id, priority=self._priority
+            )
+            for id, each in zip(ids, shown, strict=True)
+        ]
 
     def next_key(self, parent: Node) -> str:
         """Returns the key of the next child of ``parent``."""

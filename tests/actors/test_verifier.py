@@ -16,7 +16,8 @@ import torch
 
 from actors.engine_jobs import Job, Pooled
 from actors.messages import Failure, Request, ScoreRequest, ScoreResult
-from actors.verifier import REWARD_HEADS, ScoreMemo, VerifierActor, positive_probability
+from actors.reading import Reading
+from actors.verifier import ScoreMemo, VerifierActor
 from orchestrator.verifiers.config import TrainConfig
 from orchestrator.verifiers.label import LabelledSolution
 from orchestrator.verifiers.model import load_verifier, scores
@@ -178,7 +179,7 @@ def reader() -> VerifierActor:
     """A verifier without an engine, to be given an engine's outcomes."""
     reader = object.__new__(VerifierActor)
     reader.name, reader.model = "judge", "model"
-    reader._kind, reader._memo = REWARD_HEADS["prm"], ScoreMemo(1 << 20)
+    reader._reading, reader._memo = Reading(), ScoreMemo(1 << 20)
     return reader
 
 
@@ -221,13 +222,6 @@ def test_a_score_that_is_no_number_is_a_failure(reader: VerifierActor, rows: Any
     assert "r7" in failure.error
 
 
-def test_positive_probability() -> None:
-    assert positive_probability([2.0]) == pytest.approx(1 / (1 + math.exp(-2)))
-    assert positive_probability([1.0, 3.0]) == pytest.approx(1 / (1 + math.exp(-2)))
-    assert positive_probability([2000.0, -2000.0]) == 0
-    assert positive_probability([-2000.0, 2000.0]) == 1
-
-
 def test_a_memo_forgets_the_least_recently_used() -> None:
     memo = ScoreMemo(650)
     for name in (b"a", b"b", b"c"):
@@ -235,8 +229,3 @@ def test_a_memo_forgets_the_least_recently_used() -> None:
     memo.get(b"a")
     memo.put(b"d", 0.5)
     assert [memo.get(name) for name in (b"a", b"b", b"c", b"d")] == [0.5, None, 0.5, 0.5]
-
-
-def test_an_unknown_kind_is_named() -> None:
-    with pytest.raises(ValueError, match=r"verifier\.kind: 'judge' .* prm"):
-        VerifierActor("v", "nowhere", kind="judge")

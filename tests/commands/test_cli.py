@@ -333,7 +333,7 @@ def test_a_users_files_may_be_moved_too(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "key"),
     [
-        (["verifier.model=${lab:generator-s}"], "verifier.model"),
+        (["verifier.model=${lab:generator-s}"], "verifier.format"),
         (["generator.model=${lab:prm}"], "generator.model"),
         (["strategy.name=revisions", "reviser.format=lab"], "generator.engine.max_model_len"),
         (["generator.chat=true"], "generator.chat"),

@@ -102,7 +102,7 @@ async def test_equal_child_indices_under_other_parents_have_other_seeds():
 @pytest.mark.parametrize(("aggregation", "value"), [("last", 0.5), ("min", 0.25), ("prod", 0.0625)])
 async def test_a_paths_value_is_under_the_configured_aggregation(aggregation, value):
     ops = operations(ScriptedEngine(), aggregation=aggregation)
-    assert ops.value(Node("0", (1,), (1,), (0.5, 0.25, 0.5))) == value
+    assert ops.value(Node("0", (1,), (1,), (0.5, 0.25, 0.5), judged=1)) == value
 
 
 def history_reader(engine: ScriptedEngine, **options) -> Operations:

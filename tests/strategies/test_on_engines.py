@@ -37,7 +37,7 @@ async def every_strategy(lab_session: Any) -> dict[str, tuple[Lease, list[Search
             session.deployment,
             prepared.codec,
             prepared.generator,
-            prepared.verifier,
+            prepared.verifier and prepared.verifier.costs,
             reviser=prepared.generator,
             revision_prompt=RevisionPrompt(prepared.codec, FORMATS["lab"]),
             sampling=Sampling(max_step_tokens=8, max_tokens=48),
