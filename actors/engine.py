@@ -13,7 +13,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,12 +57,14 @@ def sampling_params(
     max_tokens: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    others: Mapping[str, Any] | None = None,
     stop_token_ids: Sequence[int] = (),
     stop_strings: Sequence[str] = (),
     min_tokens: int = 0,
 ) -> Any:
     """Returns vLLM's ``SamplingParams`` of one sample. Raises ValueError if a value is out of range.
 
+    ``others`` are more of its fields by name, such as ``top_k``.
     Neither a stop token nor the end of the sequence is sampled before ``min_tokens`` tokens.
     """
     from vllm import SamplingParams
@@ -77,6 +79,7 @@ def sampling_params(
             min_tokens=min_tokens,
             temperature=temperature,
             top_p=top_p,
+            **(others or {}),
             stop_token_ids=list(stop_token_ids),
             stop=list(stop_strings),
             include_stop_str_in_output=bool(stop_strings),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.engine import sampling_params
@@ -13,12 +14,29 @@ from actors.replica import Replica
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Tells the engine to stop at a text."""
+    """Tells the engine where to stop: at tokens, and at texts."""
 
-    arguments: dict[str, Any]
-    """Arguments of ``sampling_params``."""
-    reason: int | str
-    """The stop reason that the engine then gives."""
+    tokens: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+    min_tokens: int = 0
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of ``sampling_params``."""
+        return {
+            "stop_token_ids": self.tokens,
+            "stop_strings": self.texts,
+            "min_tokens": self.min_tokens,
+        }
+
+    def __contains__(self, reason: object) -> bool:
+        """Tells whether the engine's reason for a stop is one of these."""
+        return reason in self.tokens or reason in self.texts
+
+    def __or__(self, other: Stop) -> Stop:
+        """Returns the stop at either."""
+        least = max(self.min_tokens, other.min_tokens)
+        return Stop(self.tokens + other.tokens, self.texts + other.texts, least)
 
 
 class GeneratorActor(Replica):
@@ -34,38 +52,53 @@ class GeneratorActor(Replica):
         name: str,
         model: str,
         *,
-        step_delimiter: str,
+        step_delimiter: str | Sequence[str],
         end_of_thinking: str | None = None,
+        stop: Sequence[str] = (),
+        sampling: Mapping[str, float] | None = None,
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
     ) -> None:
-        """Loads ``model`` (see ``Replica``). Raises ValueError if the delimiter or the marker is empty.
+        """Loads ``model`` (see ``Replica``). Raises ValueError if a delimiter, the marker or a stop is empty.
 
-        A step ends with ``step_delimiter`` and a thought with the marker ``end_of_thinking``; both are part
-        of the result.
+        A step ends with ``step_delimiter``, or any of several, or by its length alone if there is none; a
+        thought ends with the marker ``end_of_thinking``, a solution also with a text of ``stop``. All are
+        part of the result. ``sampling`` are more fields of vLLM's ``SamplingParams`` by name.
         """
-        for key, text in (("step_delimiter", step_delimiter), ("end_of_thinking", end_of_thinking)):
-            if text == "":
+        delimiters = (step_delimiter,) if isinstance(step_delimiter, str) else tuple(step_delimiter)
+        marker = (end_of_thinking,)
+        for key, texts in (("step_delimiter", delimiters), ("end_of_thinking", marker), ("stop", stop)):
+            if "" in texts:
                 raise ValueError(f"{key}: '' is not usable; at least one character")
         super().__init__(name, model, dtype=dtype, seed=seed, engine=engine)
         tokenizer = self._engine.tokenizer
-        self._stops: dict[Until, Stop] = {"step": stop_at(tokenizer, step_delimiter)}
+        self._sampling = dict(sampling or {})
+        end = Stop(texts=tuple(stop))
+        # What stops a request of each kind, and what of that is more than an end.
+        self._marks: dict[Until, Stop] = {"end": Stop()}
+        self._marks["step"] = Stop()
+        for delimiter in delimiters:
+            self._marks["step"] |= stop_at(tokenizer, delimiter)
         if end_of_thinking is not None:
-            self._stops["thought"] = stop_at_marker(tokenizer, end_of_thinking)
+            self._marks["thought"] = stop_at_marker(tokenizer, end_of_thinking)
+        self._stops = {
+            until: mark if until == "thought" else mark | end for until, mark in self._marks.items()
+        }
 
     def job(self, key: str, request: Request) -> Job | Result:
         if not isinstance(request, SampleRequest):
             raise TypeError(f"a generator answers no {type(request).__name__}")
-        if request.until == "thought" and "thought" not in self._stops:
-            raise ValueError("no end_of_thinking was given to this generator")
-        stop = self._stops.get(request.until)
+        if request.until not in self._stops:
+            known = "no end_of_thinking was given to this generator; " if request.until == "thought" else ""
+            raise ValueError(f"until: {request.until!r}; {known}allowed: {', '.join(self._stops)}")
         params = sampling_params(
             seed=request.seed,
             max_tokens=request.max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
-            **(stop.arguments if stop is not None else {}),
+            others=self._sampling,
+            **self._stops[request.until].arguments,
         )
         return Job(key, self.check_tokens(request.prompt), params, request, request.priority)
 
@@ -86,14 +119,14 @@ class GeneratorActor(Replica):
             return self.failure(sample.job.request, f"the engine ended it with {sample.finish!r}")
         else:  # another stop token is an end-of-sequence id of the model's generation config
             until = sample.job.request.until
-            finish = until if until != "end" and sample.stop == self._stops[until].reason else "end"
+            finish = until if sample.stop in self._marks[until] else "end"
         return SampleResult(sample.job.request.id, sample.tokens, finish, sample.computed_tokens, self.name)
 
 
 def stop_at(tokenizer: Any, text: str) -> Stop:
     """Returns the stop at the first ``text`` in the output."""
     token = delimiter_token(tokenizer, text)
-    return Stop({"stop_strings": [text]}, text) if token is None else Stop({"stop_token_ids": [token]}, token)
+    return Stop(texts=(text,)) if token is None else Stop(tokens=(token,))
 
 
 def stop_at_marker(tokenizer: Any, marker: str) -> Stop:
@@ -103,9 +136,8 @@ def stop_at_marker(tokenizer: Any, marker: str) -> Stop:
     Muennighoff et al. 2025, section 3.1): each continuation after a suppressed marker has a token at least.
     """
     token = tokenizer.get_added_vocab().get(marker)
-    stop = stop_at(tokenizer, marker) if token is None else Stop({"stop_token_ids": [token]}, token)
-    by_token = "stop_token_ids" in stop.arguments
-    return Stop({**stop.arguments, "min_tokens": 1}, stop.reason) if by_token else stop
+    stop = stop_at(tokenizer, marker) if token is None else Stop(tokens=(token,))
+    return replace(stop, min_tokens=1) if stop.tokens else stop
 
 
 def delimiter_token(tokenizer: Any, delimiter: str) -> int | None:

@@ -17,14 +17,17 @@ from orchestrator.search.selection import AGGREGATIONS, Candidate, rules
 COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
 """Names of a cell's costs: FLOPs in all, and FLOPs and tokens of each model."""
 SETTING = (
-    *("generator.model", "generator.temperature", "generator.top_p", "generator.dtype", "generator.chat"),
-    *("generator.step_delimiter", "generator.end_of_thinking"),
+    *("generator.model", "generator.revision", "generator.temperature", "generator.top_p", "generator.dtype", "generator.chat"),
+    *("generator.step_delimiter", "generator.end_of_thinking", "generator.stop", "generator.reply"),
+    *("generator.top_k", "generator.min_p", "generator.repetition_penalty", "generator.presence_penalty"),
+    *("generator.frequency_penalty", "generator.system", "generator.examples", "generator.chat_template"),
+    "generator.chat_options",
     *("generator.max_step_tokens", "generator.max_tokens"),
-    *("verifier.model", "verifier.format", "verifier.kind", "verifier.aggregation", "verifier.dtype"),
+    *("verifier.model", "verifier.revision", "verifier.format", "verifier.kind", "verifier.aggregation", "verifier.dtype"),
     *("verifier.system", "verifier.separator", "verifier.template", "verifier.choices"),
     "verifier.token_ratio",
     *("problems.template", "problems.answers"),
-    *("reviser.model", "reviser.format", "reviser.dtype"),
+    *("reviser.model", "reviser.revision", "reviser.format", "reviser.dtype"),
     *("allocation.name", "allocation.confidence", "allocation.round", "allocation.parallel"),
     *("allocation.exploration", "allocation.min_gain"),
 )

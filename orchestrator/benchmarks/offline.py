@@ -18,6 +18,7 @@ from actors.messages import SampleRequest
 from orchestrator.benchmarks import LAB_CONFIG, harness
 from orchestrator.benchmarks.offline_actor import OfflineActor
 from orchestrator.benchmarks.paced import PACED
+from orchestrator.config.generator import sampling_of
 from orchestrator.config.preparation import Prepared
 from orchestrator.runs.session import pool_specs
 from orchestrator.search.planning import seed_of
@@ -25,16 +26,16 @@ from orchestrator.search.planning import seed_of
 
 def best_of_n_requests(prepared: Prepared, n: int) -> list[SampleRequest]:
     """Returns the requests of best-of-N, in its order."""
-    generator, seed = prepared.config.generator, prepared.config.seed
+    sampling, seed = sampling_of(prepared.config.generator), prepared.config.seed
     return [
         SampleRequest(
             f"{problem.id}/{i}",
             prompt,
             seed_of(seed, problem.id, str(i)),
-            generator.max_tokens,
+            sampling.max_tokens,
             "end",
-            generator.temperature,
-            generator.top_p,
+            sampling.temperature,
+            sampling.top_p,
         )
         for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True)
         for i in range(n)

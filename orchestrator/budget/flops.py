@@ -67,13 +67,15 @@ class CostModel:
     """The head scores and does not predict tokens."""
 
     @classmethod
-    def from_pretrained(cls, model: str, *, key: str = "model", choices: int = 0) -> CostModel:
-        """Reads `config.json` of a local directory or a hub id.
+    def from_pretrained(
+        cls, model: str, *, key: str = "model", revision: str | None = None, choices: int = 0
+    ) -> CostModel:
+        """Reads `config.json` of a local directory, or of a hub id at a revision.
 
         With `choices`, only so many rows of a causal language model's head are computed at each token. Raises
         BadInput, which calls the model `key`.
         """
-        config = read_config(model, key)
+        config = read_config(model, key, revision)
         if choices:
             config = _of_choices(config, choices, model, key)
         try:
@@ -243,14 +245,14 @@ def _size(c: Mapping[str, Any], key: str, default: int | None = None, least: int
     return value
 
 
-def read_config(model: str, key: str) -> dict[str, Any]:
+def read_config(model: str, key: str, revision: str | None = None) -> dict[str, Any]:
     """Returns the content of a model's `config.json`. Raises BadInput that names `key`."""
     path = Path(model).expanduser()
     file = path / "config.json"
     if not path.is_dir():
         if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
             raise BadInput(key, model, "needed: an existing model directory, or a Hugging Face id owner/name")
-        file = _from_hub(model, key)
+        file = _from_hub(model, key, revision)
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -262,12 +264,31 @@ def read_config(model: str, key: str) -> dict[str, Any]:
     return config
 
 
-def _from_hub(model: str, key: str) -> Path:
+def optional_file(model: str, name: str, revision: str | None = None) -> Path | None:
+    """Returns a file of a model's directory or hub repository; None where it has none."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return file if (file := path / name).is_file() else None
+    try:
+        cached = try_to_load_from_cache(model, name, revision=revision)
+        if cached is not None:  # a path, or that it is known not to be there
+            return Path(cached) if isinstance(cached, str) else None
+        return Path(hf_hub_download(model, name, revision=revision))
+    except Exception:  # not there, or out of reach: config.json has been read, so the model is known
+        return None
+
+
+def _from_hub(model: str, key: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     try:
-        cached = try_to_load_from_cache(model, "config.json")  # first, or a machine without a network waits
-        return Path(cached if isinstance(cached, str) else hf_hub_download(model, "config.json"))
+        # The cache first, or a machine without a network waits.
+        cached = try_to_load_from_cache(model, "config.json", revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+        return Path(hf_hub_download(model, "config.json", revision=revision))
     except Exception as error:  # offline, unknown, gated, malformed: the hub client has no common base class
         why = in_one_line(error)
         need = "needed: an existing model directory, or a Hugging Face id that this machine can read"

@@ -181,6 +181,9 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("latency", f"{s.latency['p50']:.1f} s a problem (median), {s.latency['p95']:.1f} s (95 %)"),
         ("time", f"{s.seconds:.1f} s of search after {s.startup_seconds:.1f} s of start-up"),
     ]
+    if s.cut_steps > 0.5:
+        why = "by max_step_tokens and not with generator.step_delimiter; does the model write it?"
+        rows.append(("warning: steps", f"{percent(s.cut_steps)} ended {why}"))
     if s.unscored:
         rows.append(("not scored", f"{s.unscored:,} paths, whose text is longer than was granted (run.log)"))
     if s.blind:

@@ -57,6 +57,12 @@ def run(
             say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
     say(errors, f"run {name}")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
+    if prepared.taken:
+        taken = ", ".join(f"{key} {value:g}" for key, value in prepared.taken.items())
+        say(errors, f"sampling by the model's own generation_config.json: {taken}")
+    if prepared.verifier is not None and prepared.verifier.format is not None:
+        scored = "a whole solution" if prepared.verifier.format.whole else "each step"
+        say(errors, f"verifier: format {config.verifier.format}, a score for {scored}")
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
         with Run(prepared, name, role=role, instead=instead) as record:

@@ -5,8 +5,9 @@ Types are checked before, by the schema (``config``).
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from orchestrator.search.selection import AGGREGATIONS
 from orchestrator.strategies.definition import BoundStrategy
 
 if TYPE_CHECKING:
-    from orchestrator.config.schema import Config
+    from orchestrator.config.schema import Config, GeneratorConfig
 
 SOURCES = ("lab", "jsonl")
 ANSWERS = ("exact", "math")
@@ -31,6 +32,16 @@ VERIFIER_KINDS = ("prm", "orm")
 ALLOCATIONS = ("uniform", COMPUTE_OPTIMAL, "adaptive")
 RAYS_OWN = ("CPU", "GPU", "memory", "object_store_memory")
 """Resources that have keys of their own, or that Ray keeps for itself."""
+SAMPLING: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "temperature": (lambda x: 0 <= x < math.inf, "allowed: 0 or more"),
+    "top_p": (lambda x: 0 < x <= 1, "allowed: above 0, up to 1"),
+    "top_k": (lambda x: x >= 0, "allowed: 0 or more"),
+    "min_p": (lambda x: 0 <= x <= 1, "allowed: 0 to 1"),
+    "repetition_penalty": (lambda x: 0 < x < math.inf, "allowed: above 0"),
+    "presence_penalty": (lambda x: -2 <= x <= 2, "allowed: -2 to 2"),
+    "frequency_penalty": (lambda x: -2 <= x <= 2, "allowed: -2 to 2"),
+}
+"""What vLLM takes of each sampling value."""
 OWNED = {
     "model": "the FLOPs that are charged are {pool}.model's: set that",
     "tokenizer": "allowed: {pool}.model's own tokenizer, in its directory",
@@ -38,6 +49,12 @@ OWNED = {
     "runner": "the pool decides how its engine runs",
     "pooler_config": "the pool decides what its engine returns",
     "speculative_config": "a draft model's FLOPs would not be charged",
+    "revision": "set {pool}.revision, which the tokenizer and the costs follow too",
+    "tokenizer_revision": "set {pool}.revision",
+    "trust_remote_code": "set {pool}.trust_remote_code, which the tokenizer follows too",
+    "generation_config": "it would change nothing: set generator.temperature, generator.top_k and others",
+    "override_generation_config": "it would change nothing: set generator.temperature and others",
+    "enable_lora": "it would change nothing: set {pool}.adapter",
 }
 """Engine options that are not a user's, and why."""
 
@@ -106,17 +123,37 @@ def _pools(config: Config) -> None:
 
 def _generator(config: Config) -> None:
     generator = config.generator
-    at_least("generator.temperature", generator.temperature, 0)
-    if not 0 < generator.top_p <= 1:
-        raise BadInput("generator.top_p", generator.top_p, "allowed: above 0, up to 1")
-    if not generator.step_delimiter:
-        raise BadInput(
-            "generator.step_delimiter", generator.step_delimiter, "allowed: one or more characters"
-        )
+    for key, (fits, allowed) in SAMPLING.items():
+        value = getattr(generator, key)
+        if value is not None and not fits(value):
+            raise BadInput(f"generator.{key}", value, allowed)
+    given = generator.step_delimiter
+    texts = given if isinstance(given, list) else [given]
+    if given is not None and not (texts and all(isinstance(text, str) and text for text in texts)):
+        allowed = "allowed: one or more characters, a list of such texts, or null"
+        raise BadInput("generator.step_delimiter", given, allowed)
+    if "" in generator.stop:
+        raise BadInput("generator.stop", generator.stop, "allowed: texts of one or more characters")
+    _conversation(generator)
     if generator.end_of_thinking == "":
         raise BadInput("generator.end_of_thinking", "", "allowed: one or more characters, or null")
     at_least("generator.max_step_tokens", generator.max_step_tokens, 1)
     at_least("generator.max_tokens", generator.max_tokens, 1)
+
+
+def _conversation(generator: GeneratorConfig) -> None:
+    for turn in generator.examples:
+        if not (
+            isinstance(turn, Mapping)
+            and turn.keys() == {"user", "assistant"}
+            and all(isinstance(text, str) for text in turn.values())
+        ):
+            raise BadInput("generator.examples", turn, "allowed: {user: a question, assistant: its answer}")
+    if not generator.chat:
+        for key in ("system", "examples", "chat_template", "chat_options"):
+            if value := getattr(generator, key):
+                needed = "allowed with generator.chat=true; without it, put it into problems.template"
+                raise BadInput(f"generator.{key}", value, needed)
 
 
 def _allocation(config: Config) -> None:

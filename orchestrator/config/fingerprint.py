@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from orchestrator.config.generator import OFF
 from orchestrator.config.schema import Config, to_dict
 from orchestrator.formats.registry import STEPS
 
@@ -66,7 +67,21 @@ PERFORMANCE_OPTIONS = frozenset(
 """Engine options that change how fast or where an engine runs. Any other may change what it computes."""
 
 LATER: dict[str, dict[str, tuple[Any, ...]]] = {
+    "generator": {
+        "revision": (None,),
+        "trust_remote_code": (False, True),
+        **{name: (None, value) for name, value in OFF.items() if name not in ("temperature", "top_p")},
+        "stop": ([],),
+        "system": (None,),
+        "examples": ([],),
+        "chat_template": (None,),
+        "chat_options": ({},),
+        "reply": ("",),
+    },
+    "reviser": {"revision": (None,), "trust_remote_code": (False, True)},
     "verifier": {
+        "revision": (None,),
+        "trust_remote_code": (False, True),
         "format": (None, STEPS),
         "system": (None,),
         "separator": (None,),

@@ -7,8 +7,8 @@ configurations and their tokenizers, and how they fit each other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
@@ -16,6 +16,7 @@ from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
+from orchestrator.config.generator import codec_of, with_sampling
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
 from orchestrator.errors import BadInput
@@ -44,6 +45,8 @@ class Prepared:
     reviser: CostModel | None
     """None where nothing is revised; ``generator`` itself where the generators revise."""
     budget: Budget
+    taken: Mapping[str, float] = field(default_factory=dict)
+    """Sampling values that the configuration leaves to the model, by key, where they are on."""
 
 
 class PromptCache:
@@ -54,14 +57,12 @@ class PromptCache:
 
     def get(self, config: Config, codec: Codec) -> tuple[Sequence[Problem], Sequence[tuple[int, ...]]]:
         """Returns the problems of a run, and the token ids of their prompts. Raises BadInput."""
-        key = repr((config.problems, config.generator.model, config.generator.chat))
+        put = codec.conversation
+        key = repr((config.problems, config.generator.model, config.generator.revision, put))
         if key not in self._held:
             problems = _problems(config)
             template = config.problems.template
-            prompts = [
-                codec.encode(template.replace("{problem}", problem.prompt), chat=config.generator.chat)
-                for problem in problems
-            ]
+            prompts = [codec.encode(template.replace("{problem}", problem.prompt)) for problem in problems]
             self._held[key] = problems, prompts
         return self._held[key]
 
@@ -74,11 +75,12 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     """
     strategy = resolve(config.strategy)
     config = replace(config, strategy=strategy.section)
-    generator = CostModel.from_pretrained(config.generator.model, key="generator.model")
-    _check_role("generator", config.generator.model, generator)
-    codec = Codec.from_pretrained(
-        config.generator.model, config.generator.step_delimiter, config.generator.end_of_thinking
+    generator = CostModel.from_pretrained(
+        config.generator.model, key="generator.model", revision=config.generator.revision
     )
+    _check_role("generator", config.generator.model, generator)
+    config, taken = with_sampling(config)
+    codec = codec_of(config.generator)
     config, verifier = prepare_verifier(config, codec)
     check_strategy(config, strategy)
     reviser = None
@@ -104,7 +106,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
             budget.amount,
             f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
         )
-    return Prepared(config, strategy, problems, prompts, codec, generator, verifier, reviser, budget)
+    return Prepared(config, strategy, problems, prompts, codec, generator, verifier, reviser, budget, taken)
 
 
 def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
@@ -116,9 +118,7 @@ def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
 
 def revision_prompt(config: Config, codec: Codec) -> RevisionPrompt:
     """Returns what writes the reviser's contexts."""
-    return RevisionPrompt(
-        codec, FORMATS[config.reviser.format], config.problems.template, config.generator.chat
-    )
+    return RevisionPrompt(codec, FORMATS[config.reviser.format], config.problems.template)
 
 
 def fingerprint(prepared: Prepared, instead: str = "") -> str:
@@ -152,9 +152,16 @@ def _reviser(config: Config, codec: Codec) -> CostModel | None:
     model = config.reviser.model
     if model is None:
         return None
-    costs = CostModel.from_pretrained(model, key="reviser.model")
+    section = config.reviser
+    costs = CostModel.from_pretrained(model, key="reviser.model", revision=section.revision)
     _check_role("reviser", model, costs)
-    if load_tokenizer(model, key="reviser.model").get_vocab() != codec.tokenizer.get_vocab():
+    tokenizer = load_tokenizer(
+        model,
+        key="reviser.model",
+        revision=section.revision,
+        trust_remote_code=section.trust_remote_code,
+    )
+    if tokenizer.get_vocab() != codec.tokenizer.get_vocab():
         raise BadInput(
             "reviser.model",
             model,

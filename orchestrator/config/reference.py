@@ -1,6 +1,6 @@
 """The table of all keys of a configuration, generated from the schema.
 
-``python -m orchestrator.config.reference`` prints it as Markdown; ``--write configs/README.md`` puts it into
+``python -m orchestrator.config.reference`` prints it as Markdown; ``--write configs/KEYS.md`` puts it into
 that file, between the two marks.
 """
 
@@ -22,10 +22,18 @@ from omegaconf import MISSING
 from orchestrator.config.loading import SWEEP
 from orchestrator.config.schema import Config, SweepConfig
 
-BEGIN = "<!-- Made by: python -m orchestrator.config.reference --write configs/README.md -->"
+BEGIN = "<!-- Made by: python -m orchestrator.config.reference --write configs/KEYS.md -->"
 END = "<!-- End of the table of keys -->"
 
-TYPE_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list"}
+TYPE_NAMES: dict[Any, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    dict: "mapping",
+    list: "list",
+    Any: "see there",
+}
 
 
 def table() -> str:

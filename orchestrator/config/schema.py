@@ -1,6 +1,6 @@
 """The keys of a run's configuration: dataclasses that OmegaConf takes as its structured schema.
 
-The sentences under the fields become the table of keys in configs/README.md (``reference``).
+The sentences under the fields become the table of keys in configs/KEYS.md (``reference``).
 """
 
 from __future__ import annotations
@@ -60,12 +60,29 @@ class GeneratorConfig:
     """The run begins when so many replicas are up, and the others join later; null waits for all."""
     dtype: str = "float32"
     """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
-    temperature: float = 1.0
-    """Sampling temperature, 0 or more; 0 is greedy."""
-    top_p: float = 1.0
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub; null is its newest."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model is run."""
+    temperature: float | None = None
+    """Sampling temperature, 0 or more; 0 is greedy. Here and up to `frequency_penalty`, null takes what the
+    model's generation_config.json says, else leaves it off (1 for a temperature)."""
+    top_p: float | None = None
     """Nucleus sampling: the tokens of this much probability, above 0, up to 1."""
-    step_delimiter: str = "\n\n"
-    """Text that ends a step."""
+    top_k: int | None = None
+    """Only the so many most probable tokens are sampled; 0 is all."""
+    min_p: float | None = None
+    """Only tokens of at least this share of the most probable one's probability, 0 to 1."""
+    repetition_penalty: float | None = None
+    """Divides the odds of tokens that were there before, above 0; 1 is off."""
+    presence_penalty: float | None = None
+    """Is subtracted from the logits of tokens that were sampled before, -2 to 2; 0 is off."""
+    frequency_penalty: float | None = None
+    """The same for each time that they were sampled."""
+    step_delimiter: Any = "\n\n"
+    """Text that ends a step, or a list of such; null ends steps by `max_step_tokens` alone."""
+    stop: list[str] = field(default_factory=list)
+    """Texts that end a solution; it is read up to them. A base model's few-shot answer needs one."""
     end_of_thinking: str | None = None
     """Text that ends a reasoning model's thinking, such as `</think>`; null for other models."""
     max_step_tokens: int = 512
@@ -74,6 +91,16 @@ class GeneratorConfig:
     """Tokens of a whole solution at most, thinking included."""
     chat: bool = False
     """Whether the prompt is sent as a user's message in the model's own chat template."""
+    system: str | None = None
+    """System prompt of a chat."""
+    examples: list[Any] = field(default_factory=list)
+    """Solved questions that a chat begins with, each `{user: …, assistant: …}`."""
+    chat_template: str | None = None
+    """A Jinja file, or its text, in place of the model's own chat template."""
+    chat_options: dict[str, Any] = field(default_factory=dict)
+    """Variables of the chat template, such as `{enable_thinking: false}`."""
+    reply: str = ""
+    """Text that begins the model's answer, which it continues."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
     """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""
@@ -106,6 +133,10 @@ class VerifierConfig:
     that takes more is not scored, and counted."""
     aggregation: str = "last"
     """How the scores of steps make the score of a path: `last`, `min` or `prod` (their product)."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub; null is its newest."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model is run."""
     replicas: int = 1
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
@@ -126,6 +157,10 @@ class ReviserConfig:
     format: str = "plain"
     """How earlier attempts are shown: `plain`; `self_critique` asks for the first mistake;
     `verifier_feedback` shows a PRM's scores; `lab` is the format of the lab's reviser."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub; null is its newest."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model is run."""
     replicas: int = 1
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None

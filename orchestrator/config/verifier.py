@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from actors.reading import Reading
 from orchestrator.budget.flops import CostModel, read_config
@@ -37,30 +38,36 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
     section = config.verifier
     if section.model is None:
         return replace(config, verifier=replace(section, kind=section.kind or "prm")), None
-    about = read_config(section.model, "verifier.model")
+    about = read_config(section.model, "verifier.model", section.revision)
     name = section.format or guessed(section.model, about)
-    tokenizer = load_tokenizer(section.model, key="verifier.model")
+    tokenizer = load_tokenizer(
+        section.model,
+        key="verifier.model",
+        revision=section.revision,
+        trust_remote_code=section.trust_remote_code,
+    )
+    costs_of = partial(CostModel.from_pretrained, key="verifier.model", revision=section.revision)
     limit = section.engine.get("max_model_len") or about.get("max_position_embeddings")
     if name == STEPS:
-        costs = CostModel.from_pretrained(section.model, key="verifier.model")
+        costs = costs_of(section.model)
         _check_ids(config, codec, tokenizer, costs, labels(about))
         format, kind = None, section.kind or "prm"
     else:
         if name in OF_LANGUAGE_MODELS:  # said before its vocabulary is looked at
-            CostModel.from_pretrained(section.model, key="verifier.model", choices=1)
+            costs_of(section.model, choices=1)
         facts = FormatFacts(
             section.model,
             tokenizer,
             about,
             None if section.kind is None else section.kind == "orm",
             section.system,
-            section.separator or config.generator.step_delimiter,
+            codec.separator if section.separator is None else section.separator,
             section.template,
             section.choices,
         )
         format = build(name, facts)
         tokens = format.reading.tokens
-        costs = CostModel.from_pretrained(section.model, key="verifier.model", choices=len(tokens))
+        costs = costs_of(section.model, choices=len(tokens))
         if not tokens:
             _check_head(section.model, name, costs, format.reading, labels(about))
         kind = "orm" if format.whole else "prm"

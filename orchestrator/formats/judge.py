@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from actors.reading import Reading
 from orchestrator.errors import BadInput
 from orchestrator.formats.definition import FormatFacts, Input
-from orchestrator.formats.texts import Turn, chat, ids, one_token
+from orchestrator.formats.texts import chat, ids, one_token
+from orchestrator.problems.conversation import Turn
 
 STEP_TEMPLATE = (
     "Problem:\n{problem}\n\nSolution so far:\n{solution}\n\n"

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from actors.reading import Reading
 from orchestrator.formats.definition import FormatFacts, Input
-from orchestrator.formats.texts import Turn, chat
+from orchestrator.formats.texts import chat
+from orchestrator.problems.conversation import Turn
 
 
 class Orm:

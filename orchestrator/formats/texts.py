@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.errors import BadInput
-
-FIXED_DATE = "26 Jul 2024"
-"""Llama's chat templates write the day into the prompt; a run would differ from itself on the next one."""
-
-Turn = Mapping[str, str]
-"""``role`` and ``content`` of a message."""
+from orchestrator.problems.conversation import Turn, begun, render_chat
 
 
 def ids(tokenizer: Any, text: str) -> tuple[int, ...]:
@@ -25,18 +20,8 @@ def chat(tokenizer: Any, turns: Sequence[Turn], *, reply: bool, model: str) -> t
 
     Raises BadInput where the tokenizer has no template, or one that refuses these turns.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        raise BadInput("verifier.model", model, "needed: a tokenizer with a chat template, for this format")
-    try:
-        text = tokenizer.apply_chat_template(
-            list(turns), tokenize=False, add_generation_prompt=reply, date_string=FIXED_DATE
-        )
-    except Exception as error:  # Jinja's errors, and what templates raise themselves
-        reason = " ".join(str(error).split())
-        raise BadInput(
-            "verifier.model", model, f"its chat template refuses these turns ({reason})"
-        ) from error
-    return ids(tokenizer, text)
+    text = render_chat(tokenizer, turns, reply=reply, key="verifier.model", value=model)
+    return begun(tokenizer, text)
 
 
 def one_token(tokenizer: Any, text: str, *, key: str, model: str) -> tuple[int, str]:

@@ -8,44 +8,71 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import BadInput, in_one_line
+from orchestrator.problems.conversation import Conversation, begun, render_chat
 
 
 class Codec:
-    """A generator's tokenizer, its step delimiter, and the marker that ends its thinking, if it thinks."""
+    """A generator's tokenizer, the texts that end a step, its thinking or a solution, and what stands around
+    a question."""
 
-    def __init__(self, tokenizer: Any, step_delimiter: str, end_of_thinking: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        step_delimiter: str | Sequence[str],
+        end_of_thinking: str | None = None,
+        *,
+        stop: Sequence[str] = (),
+        conversation: Conversation | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
-        self.step_delimiter = step_delimiter
+        self.delimiters = (step_delimiter,) if isinstance(step_delimiter, str) else tuple(step_delimiter)
         self.end_of_thinking = end_of_thinking
-        # Only a token that holds one of the delimiter's characters can complete a delimiter.
+        self.stop = tuple(stop)
+        self.conversation = conversation or Conversation()
+        # Only a token that holds one of a delimiter's characters can complete it.
+        self._characters = frozenset("".join(self.delimiters))
         self._pieces: dict[int, bool] = {}
+
+    @property
+    def separator(self) -> str:
+        """The text between two steps: the first delimiter, or a blank line where steps end by length."""
+        return self.delimiters[0] if self.delimiters else "\n\n"
 
     @classmethod
     def from_pretrained(
         cls,
         model: str,
-        step_delimiter: str,
+        step_delimiter: str | Sequence[str],
         end_of_thinking: str | None = None,
         *,
         key: str = "generator.model",
+        stop: Sequence[str] = (),
+        conversation: Conversation | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
     ) -> Codec:
         """Loads the tokenizer of a directory or hub id. Raises BadInput that names ``key``."""
-        return cls(load_tokenizer(model, key=key), step_delimiter, end_of_thinking)
+        tokenizer = load_tokenizer(model, key=key, revision=revision, trust_remote_code=trust_remote_code)
+        return cls(tokenizer, step_delimiter, end_of_thinking, stop=stop, conversation=conversation)
 
-    def encode(self, prompt: str, *, chat: bool = False) -> tuple[int, ...]:
-        """Returns the token ids of a prompt; with ``chat``, of a user's turn in the model's own chat
-        template.
+    def encode(self, question: str) -> tuple[int, ...]:
+        """Returns the token ids of the prompt that asks a question (``conversation``).
 
-        Raises BadInput where the tokenizer has none.
+        Raises BadInput where the tokenizer has no chat template that takes it.
         """
-        if chat:
-            if not getattr(self.tokenizer, "chat_template", None):
-                raise BadInput("generator.chat", True, "this model's tokenizer has no chat template")
-            turn = [{"role": "user", "content": prompt}]
-            ids = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
-        else:
-            ids = self.tokenizer(prompt)["input_ids"]
-        return tuple(ids)
+        put = self.conversation
+        if not put.chat:
+            return tuple(self.tokenizer(question + put.reply)["input_ids"])
+        text = render_chat(
+            self.tokenizer,
+            put.turns(question),
+            reply=True,
+            key="generator.chat",
+            value=True,
+            template=put.template,
+            options=put.options,
+        )
+        return begun(self.tokenizer, text + put.reply)
 
     def continuation(self, text: str) -> tuple[int, ...]:
         """Returns the token ids of a text that follows others.
@@ -69,6 +96,12 @@ class Codec:
         """Returns the text of the tokens, without special tokens."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
+    def solution(self, tokens: Sequence[int]) -> str:
+        """Returns the text of a solution's tokens: after what begins each answer, up to the stop text."""
+        text = self.decode(tokens)
+        cut = min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))
+        return self.conversation.reply + text[:cut]
+
     def step_texts(self, tokens: Sequence[int], start: int, ends: Sequence[int]) -> tuple[str, ...]:
         """Returns the text of each step of ``tokens[start:]``, without its delimiter and the space around it.
 
@@ -83,7 +116,11 @@ class Codec:
                 written = whole
             else:
                 written += text
-            texts.append(text.removesuffix(self.step_delimiter).strip())
+            for delimiter in self.delimiters:
+                text = text.removesuffix(delimiter)
+            for stop in self.stop:
+                text = text.partition(stop)[0]
+            texts.append(text.strip())
             begin = end
         return tuple(texts)
 
@@ -92,20 +129,22 @@ class Codec:
         end."""
         ends, begin = [], start
         for position in range(start, len(tokens)):
-            if self._may_complete(tokens[position]) and self.step_delimiter in self._raw(
-                tokens[begin : position + 1]
-            ):
+            if self._may_complete(tokens[position]) and self._delimited(tokens[begin : position + 1]):
                 begin = position + 1
                 ends.append(begin)
         if begin < len(tokens):
             ends.append(len(tokens))
         return tuple(ends)
 
+    def _delimited(self, tokens: Sequence[int]) -> bool:
+        text = self._raw(tokens)
+        return any(delimiter in text for delimiter in self.delimiters)
+
     def _may_complete(self, token: int) -> bool:
         known = self._pieces.get(token)
         if known is None:
             piece = self._raw((token,))
-            known = self._pieces[token] = any(character in piece for character in self.step_delimiter)
+            known = self._pieces[token] = not self._characters.isdisjoint(piece)
         return known
 
     def _raw(self, tokens: Sequence[int]) -> str:
@@ -113,7 +152,9 @@ class Codec:
 
 
 @lru_cache(maxsize=8)
-def load_tokenizer(model: str, *, key: str) -> Any:
+def load_tokenizer(
+    model: str, *, key: str, revision: str | None = None, trust_remote_code: bool = False
+) -> Any:
     """Loads a Hugging Face tokenizer. Raises BadInput that names ``key`` where there is none to load."""
     from transformers import AutoTokenizer
 
@@ -123,7 +164,7 @@ def load_tokenizer(model: str, *, key: str) -> Any:
     ):
         raise BadInput(key, model, "the directory has no tokenizer (tokenizer.json)")
     try:
-        return AutoTokenizer.from_pretrained(model)
+        return AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
     except Exception as error:
         reason = in_one_line(error)
         raise BadInput(key, model, f"its tokenizer does not load: {reason}") from error

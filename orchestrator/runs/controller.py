@@ -274,7 +274,7 @@ class _Reader:
         if (known := self._read.get(node)) is not None:
             return known
         context, answers = self._controller.context, self._controller.answers
-        text = context.codec.decode(node.tokens[self.start :])
+        text = context.codec.solution(node.tokens[self.start :])
         # What was cut at the length limit has no final answer, whatever its last words look like.
         answer = answers.extract(text) if node.finish == "end" else None
         score = AGGREGATIONS[context.aggregation](node.scores) if node.scored else None

@@ -80,8 +80,10 @@ class Summary:
     solutions_sha256: str
     role: str = "cell"
     """The purpose of the run: a ``cell`` to compare, ``difficulty`` or ``label``."""
+    cut_steps: float = 0.0
+    """Share of the steps that ended by their length and not with a delimiter."""
     unscored: int = 0
-    """Paths that the verifier could not score within what was granted for their text, or within its context."""
+    """Paths that the verifier could not score within what was granted for their text, or its context."""
     scores: tuple[float, float] | None = None
     """The least and the largest score of a step or solution; None where nothing was scored."""
 
@@ -143,6 +145,7 @@ def summarise(
         replayed=usage.replayed,
         solutions_sha256=digest(results),
         role=role,
+        cut_steps=usage.cut_steps / usage.steps if usage.steps else 0.0,
         unscored=usage.unscored,
         scores=_range(score for r in results for s in r.solutions for score in s.step_scores),
     )

@@ -25,6 +25,7 @@ from orchestrator.allocation.compute_optimal import ComputeOptimal
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy
 from orchestrator.allocation.rounds import Allocator
 from orchestrator.budget.ledger import Lease
+from orchestrator.config.generator import sampling_of
 from orchestrator.config.preparation import Prepared, fingerprint, revision_prompt
 from orchestrator.config.schema import Config, to_dict, to_yaml
 from orchestrator.durability.files import write_atomically
@@ -36,7 +37,7 @@ from orchestrator.runs.log import logged
 from orchestrator.runs.results import ResultsFile, Summary, summarise
 from orchestrator.runs.session import Session
 from orchestrator.runs.trace import trace_of
-from orchestrator.search.context import Sampling, SearchContext, Transport
+from orchestrator.search.context import SearchContext, Transport
 from orchestrator.search.selection import rules
 from orchestrator.tracking.tracker import Step, Tracker, status_of
 
@@ -237,7 +238,7 @@ def metrics(summary: Summary) -> dict[str, float]:
 
 def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:
     """Returns what runs a configuration's searches on these engines."""
-    config, generator, verifier = prepared.config, prepared.config.generator, prepared.verifier
+    config, verifier = prepared.config, prepared.verifier
     context = SearchContext(
         engine=engine,
         codec=prepared.codec,
@@ -245,9 +246,7 @@ def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Co
         verifier=verifier.costs if verifier is not None else None,
         reviser=prepared.reviser,
         revision_prompt=revision_prompt(config, prepared.codec),
-        sampling=Sampling(
-            generator.temperature, generator.top_p, generator.max_step_tokens, generator.max_tokens
-        ),
+        sampling=sampling_of(config.generator),
         verifier_kind=config.verifier.kind or "prm",
         verifier_format=verifier.format if verifier is not None else None,
         verifier_ratio=config.verifier.token_ratio,

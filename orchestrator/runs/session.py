@@ -15,6 +15,7 @@ from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
+from orchestrator.config.generator import delimiters, others
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
 
@@ -59,15 +60,20 @@ class Pools(NamedTuple):
 def pool_specs(prepared: Prepared) -> Pools:
     """Returns the pools that a run asks for."""
     config = prepared.config
-    delimiter = {"step_delimiter": config.generator.step_delimiter}
-    marker = {"end_of_thinking": config.generator.end_of_thinking}
-    generators = _pool_spec("generator", GeneratorActor, config.generator, config.cluster, delimiter | marker)
+    section = config.generator
+    writing = {
+        "step_delimiter": delimiters(section),
+        "stop": tuple(section.stop),
+        "sampling": others(section),
+    }
+    marker = {"end_of_thinking": section.end_of_thinking}
+    generators = _pool_spec("generator", GeneratorActor, section, config.cluster, writing | marker)
     assert generators is not None
     reading = {"reading": prepared.verifier.reading} if prepared.verifier is not None else {}
     verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, reading)
     revisers = None
     if prepared.strategy.strategy.has_reviser:
-        revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, delimiter)
+        revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, writing)
         revisers = revisers or generators
     return Pools(generators, verifiers, revisers)
 
@@ -81,6 +87,11 @@ def _pool_spec(
 ) -> PoolSpec | None:
     if pool.model is None:
         return None
+    source: dict[str, Any] = {}
+    if pool.revision is not None:
+        source |= {"revision": pool.revision, "tokenizer_revision": pool.revision}
+    if pool.trust_remote_code:
+        source["trust_remote_code"] = True
     return PoolSpec(
         name,
         replica,
@@ -88,7 +99,7 @@ def _pool_spec(
         pool.replicas,
         pool.resources.num_cpus,
         pool.resources.num_gpus,
-        {"dtype": pool.dtype, "engine": pool.engine, **options},
+        {"dtype": pool.dtype, "engine": {**pool.engine, **source}, **options},
         pool.min_replicas,
         cluster.probe_after_seconds,
         cluster.probe_timeout_seconds,

@@ -102,6 +102,10 @@ class Usage:
     computed_flops: int = 0
     computed_generator_tokens: int = 0
     computed_verifier_tokens: int = 0
+    steps: int = 0
+    """Steps that were asked for and did not end the solution."""
+    cut_steps: int = 0
+    """Those of them that ``max_step_tokens`` ended, and no delimiter."""
     unscored: int = 0
     """Paths whose text takes more of the verifier's tokens than were granted, or than it can read."""
     operations: int = 0

@@ -142,6 +142,9 @@ class Performer:
         self, request: SampleRequest, sample: SampleResult, flops: int, model: CostModel
     ) -> None:
         new, usage = len(sample.tokens), self._usage
+        if request.until == "step" and sample.finish != "end":
+            usage.steps += 1
+            usage.cut_steps += sample.finish == "length"
         fed = len(request.prompt) + new - 1
         usage.generator_flops += flops
         usage.generator_tokens += new

@@ -96,16 +96,15 @@ JUDGING = ("verifier_feedback",)
 
 @dataclass(frozen=True)
 class RevisionPrompt:
-    """Makes the reviser's prompts in token ids. ``template`` and ``chat`` are those of the first prompt."""
+    """Makes the reviser's prompts in token ids. ``template`` is that of the first prompt."""
 
     codec: Codec
     format: Format
     template: str = "{problem}"
-    chat: bool = False
 
     def __call__(self, problem: Problem, attempts: Sequence[Attempt]) -> tuple[int, ...]:
         text = self.format(self.template.replace("{problem}", problem.prompt), attempts[-CONTEXT:])
-        return self.codec.encode(text, chat=self.chat)
+        return self.codec.encode(text)
 
     def words(self, problem: Problem, steps: int) -> int:
         """Returns the most tokens that the format adds to the problem's prompt and to attempts of up to

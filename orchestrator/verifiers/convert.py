@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from orchestrator.budget.flops import read_config
 from orchestrator.durability.files import write_atomically
@@ -34,7 +35,7 @@ def convert(model: str, out: Path) -> None:
     if out.exists():
         raise BadInput("OUT", str(out), "needed: a directory that does not exist yet")
     directory = _directory(model)
-    weights = {}
+    weights: dict[str, Any] = {}
     for file in sorted(directory.glob("*.safetensors")):
         weights |= load_file(file)
     if not weights:

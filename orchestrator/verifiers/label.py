@@ -83,7 +83,7 @@ class Labeller(ABC):
         """Returns a solution's answer; None if none can be read, or if the length limit cut the solution."""
         if node.finish != "end":
             return None
-        return self.answers.extract(self.codec.decode(node.tokens[len(ops.prompt) :]))
+        return self.answers.extract(self.codec.solution(node.tokens[len(ops.prompt) :]))
 
     def keep(
         self,

@@ -9,7 +9,7 @@ import ray
 import torch
 from transformers import Qwen2ForCausalLM
 
-from actors.generator import delimiter_token, stop_at_marker
+from actors.generator import Stop, delimiter_token, stop_at_marker
 from actors.messages import Failure, Load, Request, SampleResult
 from tests.support.calls import answers, collect, sample, score
 from tests.support.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
@@ -222,9 +222,9 @@ class Thinking(Vocabulary):
 def test_a_marker_that_is_a_token_of_its_own_is_stopped_at_as_that_token() -> None:
     tokenizer = Thinking("a", "th", "</think>")
     stop = stop_at_marker(tokenizer, "</think>")
-    assert (stop.arguments, stop.reason) == ({"stop_token_ids": [2], "min_tokens": 1}, 2)
+    assert stop == Stop(tokens=(2,), min_tokens=1)
     stop = stop_at_marker(tokenizer, "th")  # other tokens hold it too: it is looked for in the text
-    assert (stop.arguments, stop.reason) == ({"stop_strings": ["th"]}, "th")
+    assert stop == Stop(texts=("th",))
 
 
 def test_a_replica_says_with_its_results_what_its_engine_holds(generator: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.analysis.cells import SETTING, correct_by_aggregation
-from orchestrator.analysis.options import options
+from orchestrator.analysis.options import options, short
 from orchestrator.analysis.store import Experiment, load, load_directory, read_cell
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.schema import to_dict
@@ -125,8 +125,9 @@ def test_a_setting_is_every_key_that_results_depend_on():
     unchanged = fingerprint(config)
 
     def changed(key: str) -> bool:
-        value = flat[key]
-        other = not value if isinstance(value, bool) else f"{value or ''}1"
+        value, other = flat[key], f"{flat[key] or ''}3"  # type: object, object
+        if isinstance(value, bool | list | dict):
+            other = {bool: not value, list: ["1"], dict: {"x": 1}}[type(value)]
         section, _, name = key.partition(".")
         again = deepcopy(config)
         setattr(getattr(again, section), name, other)
@@ -134,8 +135,9 @@ def test_a_setting_is_every_key_that_results_depend_on():
 
     apart = ("strategy.", "budget.")
     which = {"problems.source", "problems.split", "problems.path", "problems.limit"}
-    scalar = [k for k, v in flat.items() if not isinstance(v, dict) and not k.startswith(apart)]
-    assert {key for key in scalar if changed(key)} == set(SETTING) | which
+    elsewhere = (".engine", ".resources")
+    keys = [key for key in flat if not key.startswith(apart) and not key.endswith(elsewhere)]
+    assert {key for key in keys if changed(key)} == set(SETTING) | which
     shown = replace(cell([1]), config=to_dict(config)).setting
     assert shown == {key: flat[key] for key in SETTING}
 
@@ -146,7 +148,7 @@ def test_a_setting_is_every_key_that_results_depend_on():
         (
             "reviser",
             [{"format": "plain"}, {"format": "self_critique"}],
-            ["format=plain", "format=self_critique"],
+            ["reviser format=plain", "reviser format=self_critique"],
         ),
         ("reviser", [{"model": "/m/one"}, {"model": "/m/two"}], ["reviser=one", "reviser=two"]),
         (
@@ -201,7 +203,7 @@ def test_runs_of_other_settings_are_groups_apart_and_their_rows_say_what_differs
     evidence = gather(Experiment("study", cells, []))
     assert len(evidence.groups) == 2
     for table in (accuracy_table(evidence), runs_table(evidence)):
-        column = list(table.columns).index(key)
+        column = list(table.columns).index(short(f"{section}.{key}"))
         assert [row[column] for row in table.rows] == ["one", "two"]
     assert not evidence.left_out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,35 +9,13 @@ from typing import Any
 import pytest
 import ray
 
-from actors.messages import Load, ScoreRequest
-from actors.reading import Reading
+from actors.messages import ScoreRequest
+from actors.verifier import VerifierActor
 from orchestrator.formats.definition import Input
 from tests.formats.families import CHOICES, FAMILIES, Family
+from tests.support.in_one_process import OneAfterTheOther
 from tests.support.public_models import QUESTION
 from tests.support.public_models import STEPS as SOLUTION
-
-
-@ray.remote(num_cpus=0)
-class OneAfterTheOther:
-    """Serves several models in one process, which imports vLLM once."""
-
-    async def scores(self, model: str, reading: Reading, inputs: list[list[Input]]) -> list[list[float]]:
-        """The scores of each list of inputs; a list is asked when the one before it is answered."""
-        from actors.verifier import VerifierActor
-
-        verifier = await asyncio.to_thread(VerifierActor, "verifier", model, reading=reading)
-        found, computed = [], []
-        for group in inputs:
-            requests = [ScoreRequest(str(i), shown.tokens, shown.reads) for i, shown in enumerate(group)]
-            await verifier.submit(requests)
-            results: dict[str, Any] = {}
-            while len(results) < len(requests):
-                new = [each for each in await verifier.collect() if not isinstance(each, Load)]
-                results |= {each.id: each for each in new}
-            found.append([score for request in requests for score in results[request.id].scores])
-            computed.append(sum(result.computed_tokens for result in results.values()))
-        await verifier.shutdown()
-        return [*found, computed]
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +25,27 @@ def server(shared_ray: None) -> Iterator[Any]:
     ray.kill(actor)
 
 
+def asked(inputs: list[Input]) -> list[ScoreRequest]:
+    return [ScoreRequest(str(i), shown.tokens, shown.reads) for i, shown in enumerate(inputs)]
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("make", FAMILIES, ids=lambda family: family.__name__)
 def test_each_formats_scores_are_the_publishers(server: Any, tmp_path: Path, make: Any) -> None:
     family: Family = make(tmp_path)
     format = family.format(**CHOICES.get(family.name, {}))
     expected = family.reference(family.tokenizer, QUESTION, SOLUTION)
-    whole = format.inputs(QUESTION, SOLUTION, 0)
-    steps = range(1, len(SOLUTION) + 1)
-    grown = [] if format.whole else [format.inputs(QUESTION, SOLUTION[:n], n - 1) for n in steps]
-    *grown_scores, at_once, computed = ray.get(
-        server.scores.remote(str(family.directory), format.reading, [*grown, whole])
-    )
-    difference = max(abs(a - b) for a, b in zip(at_once, expected, strict=True))
-    print(f"{family.name}: largest difference {difference:.1e}")
-    assert at_once == pytest.approx(expected, abs=1e-4)
+    steps = [] if format.whole else range(1, len(SOLUTION) + 1)
+    grown = [format.inputs(QUESTION, SOLUTION[:n], n - 1) for n in steps]
+    groups = [asked(inputs) for inputs in (*grown, format.inputs(QUESTION, SOLUTION, 0))]
+    options = {"reading": format.reading}
+    *by_step, at_once = ray.get(server.answers.remote(VerifierActor, str(family.directory), options, groups))
+    scores = [score for result in at_once for score in result.scores]
+    print(f"{family.name}: {max(abs(a - b) for a, b in zip(scores, expected, strict=True)):.1e}")
+    assert scores == pytest.approx(expected, abs=1e-4)
     if grown:
-        assert [score for each in grown_scores for score in each] == pytest.approx(expected, abs=1e-4)
-        opening, last = format.opening(QUESTION), grown[-1][-1].tokens
-        # What an input shares with those before it is not computed again.
-        assert sum(computed[:-1]) < sum(len(each.tokens) for inputs in grown for each in inputs)
-        assert len(opening) < len(last)
+        results = [result for group in by_step for result in group]
+        assert [score for result in results for score in result.scores] == pytest.approx(expected, abs=1e-4)
+        # What an input shares with one before it is not computed again.
+        read = sum(len(request.tokens) for group in groups[:-1] for request in group)
+        assert sum(result.computed_tokens for result in results) < read

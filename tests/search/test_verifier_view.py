@@ -72,7 +72,7 @@ async def test_a_whole_solution_is_charged_whole_and_has_one_score():
     assert ops.usage.verifier_flops == sum(VERIFIER.score(0, len(r.tokens)) for r in engine.scores)
 
 
-@pytest.mark.parametrize("options", [{"verifier_ratio": 2.0}, {"verifier_limit": 12}])
+@pytest.mark.parametrize("options", [{"verifier_ratio": 2.0}, {"verifier_limit": 11}])
 async def test_a_text_that_takes_more_than_was_granted_or_fits_is_not_scored_and_counted(options):
     """And nothing is overdrawn, and no engine asked."""
     engine = ScriptedEngine(letters(3))

@@ -1,0 +1,85 @@
+"""How a question is put to a model: as plain text, or as a chat in the model's own template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from orchestrator.errors import BadInput
+
+TODAY = datetime(2024, 7, 26)
+"""The day that templates are told: some write it into the prompt, and a run would differ from itself on the
+next one."""
+
+Turn = Mapping[str, str]
+"""``role`` and ``content`` of a message."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What stands around a question."""
+
+    chat: bool = False
+    """Whether the question is a user's message in the model's chat template."""
+    system: str | None = None
+    """The system prompt of a chat."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """Questions and answers of a chat, before the question."""
+    template: str | None = None
+    """A chat template in place of the tokenizer's own."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the chat template, such as ``enable_thinking``."""
+    reply: str = ""
+    """Text that begins the model's answer."""
+
+    def turns(self, question: str) -> list[Turn]:
+        """Returns the messages of a chat that ends with the question."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        pairs = [
+            turn
+            for asked, answered in self.examples
+            for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": answered})
+        ]
+        return [*system, *pairs, {"role": "user", "content": question}]
+
+
+def begun(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Returns the token ids of a chat's text, with the begin-of-sequence token once.
+
+    Most templates write it; where one does not, the tokenizer adds it as it does to any text.
+    """
+    begin = getattr(tokenizer, "bos_token", None)
+    written = not begin or text.startswith(begin)
+    return tuple(tokenizer(text, add_special_tokens=not written)["input_ids"])
+
+
+def render_chat(
+    tokenizer: Any,
+    turns: Sequence[Turn],
+    *,
+    reply: bool,
+    key: str,
+    value: object,
+    template: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> str:
+    """Returns a chat as text in a template; with ``reply``, up to where the assistant's answer begins.
+
+    Raises BadInput that names ``key`` and ``value`` where there is no template, or it refuses the turns.
+    """
+    if not (template or getattr(tokenizer, "chat_template", None)):
+        raise BadInput(key, value, "this model's tokenizer has no chat template")
+    variables = {"date_string": TODAY.strftime("%d %b %Y"), "strftime_now": TODAY.strftime, **(options or {})}
+    try:
+        return tokenizer.apply_chat_template(
+            list(turns),
+            tokenize=False,
+            add_generation_prompt=reply,
+            **({"chat_template": template} if template else {}),
+            **variables,
+        )
+    except Exception as error:  # Jinja's errors, and those that templates raise themselves
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(key, value, f"the chat template refuses this chat ({reason})") from error

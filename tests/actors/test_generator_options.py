@@ -1,0 +1,76 @@
+"""What a generator is told beside a request: texts that end a step or a solution, and sampling values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from actors.generator import GeneratorActor
+from actors.messages import SampleRequest
+from tests.support.in_one_process import OneAfterTheOther
+from tests.support.tiny_models import SYMBOLS, save_generator
+
+PROMPT = (1, 2, 3)
+IDS = {symbol: token for token, symbol in enumerate(SYMBOLS)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_generator(tmp_path_factory.mktemp("generator")))
+
+
+@pytest.fixture(scope="module")
+def server(shared_ray: None) -> Iterator[Any]:
+    actor = OneAfterTheOther.remote()  # type: ignore[attr-defined]
+    yield actor
+    ray.kill(actor)
+
+
+def ask(until: Any, count: int = 24, **values: Any) -> list[SampleRequest]:
+    return [SampleRequest(f"{until}-{i}", PROMPT, i, 40, until, **values) for i in range(count)]
+
+
+def text(tokens: tuple[int, ...]) -> str:
+    return "".join(SYMBOLS[token] for token in tokens)
+
+
+@pytest.mark.engine
+def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(server: Any, model: str) -> None:
+    options = {"step_delimiter": (";", "+="), "stop": ("7",)}
+    steps, ends, bogus = ray.get(
+        server.answers.remote(GeneratorActor, model, options, [ask("step"), ask("end"), ask("bogus", 1)])
+    )
+    kinds = set()
+    for result in steps:
+        found = text(result.tokens)
+        kinds.add(result.finish if result.finish != "step" else found[-1])
+        if result.finish == "step":
+            assert found.endswith((";", "+="))
+            assert not any(mark in found[:-1] for mark in (";", "+=", "7"))
+        elif result.finish == "end":
+            assert found.endswith(("7", "<eos>"))
+    assert {";", "=", "end"} <= kinds, "each of them ended some"
+    assert {result.finish for result in ends} <= {"end", "length"}
+    assert any(text(result.tokens).endswith("7") for result in ends)
+    assert all("7" not in text(result.tokens)[:-1] for result in ends)
+    assert "allowed: end, step" in bogus[0].error, "it fails as that request, and the replica lives"
+
+
+@pytest.mark.engine
+def test_sampling_values_that_a_replica_is_started_with_change_what_is_sampled(
+    server: Any, model: str
+) -> None:
+    options: dict[str, Any] = {"step_delimiter": (), "sampling": {"top_k": 1}}
+    only, greedy = ray.get(
+        server.answers.remote(
+            GeneratorActor, model, options, [ask("step", 6), ask("end", 1, temperature=0.0)]
+        )
+    )
+    (best,) = {result.tokens for result in greedy}
+    assert {result.tokens for result in only} == {best}, "only the most probable token is left"
+    assert {result.finish for result in only} <= {"length", "end"}, (
+        "without a delimiter a step ends by length"
+    )

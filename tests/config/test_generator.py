@@ -1,0 +1,86 @@
+"""What the generator's configuration leaves to the model is taken from it, and said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from orchestrator.config.generator import delimiters, others
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.config.schema import LAB_MODELS
+from orchestrator.errors import BadInput
+from tests.support.paths import LAB_CONFIG
+
+
+def prepared(tmp_path, *overrides: str) -> Prepared:
+    return prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2", *overrides]))
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model"
+    shutil.copytree(LAB_MODELS / "generator-s", path)
+    own = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 1.0, "repetition_penalty": 1.2}
+    (path / "generation_config.json").write_text(json.dumps(own))
+    return path
+
+
+def test_the_models_own_values_are_the_default_and_a_key_comes_first(tmp_path, model):
+    run = prepared(tmp_path, f"generator.model={model}", "generator.temperature=null", "generator.top_k=5")
+    assert run.taken == {"temperature": 0.6, "repetition_penalty": 1.2}
+    section = run.config.generator
+    assert (section.temperature, section.top_k, section.top_p, section.min_p) == (0.6, 5, 1.0, 0.0)
+    assert others(section) == {"top_k": 5, "repetition_penalty": 1.2}
+
+
+def test_a_model_that_does_not_sample_by_itself_is_greedy(tmp_path, model):
+    (model / "generation_config.json").write_text('{"do_sample": false}')
+    run = prepared(tmp_path, f"generator.model={model}", "generator.temperature=null")
+    assert run.config.generator.temperature == 0
+
+
+def test_a_model_without_such_a_file_has_nothing_on(tmp_path, model):
+    (model / "generation_config.json").unlink()
+    run = prepared(tmp_path, f"generator.model={model}")
+    assert (run.taken, others(run.config.generator), run.config.generator.temperature) == ({}, {}, 1.0)
+    (model / "generation_config.json").write_text("{")
+    with pytest.raises(BadInput, match=r"generator\.model.*generation_config\.json cannot be read"):
+        prepared(tmp_path, f"generator.model={model}")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("generator.temperature=-1", r"generator\.temperature: -1"),
+        ("generator.temperature=.inf", r"generator\.temperature: inf"),
+        ("generator.top_k=-2", r"generator\.top_k: -2.*0 or more"),
+        ("generator.min_p=1.5", r"generator\.min_p: 1\.5.*0 to 1"),
+        ("generator.repetition_penalty=0", r"generator\.repetition_penalty: 0"),
+        ("generator.presence_penalty=3", r"generator\.presence_penalty: 3.*-2 to 2"),
+        ("generator.step_delimiter=[]", r"generator\.step_delimiter"),
+        ("generator.step_delimiter=[a, '']", r"generator\.step_delimiter"),
+        ("generator.step_delimiter=3", r"generator\.step_delimiter: 3"),
+        ("generator.stop=['']", r"generator\.stop"),
+        ("generator.system=Hello", r"generator\.system: 'Hello'.*generator\.chat=true"),
+        ("generator.examples=[{user: a}]", r"generator\.examples"),
+        ("generator.chat_options={enable_thinking: false}", r"generator\.chat_options"),
+        ("generator.engine.override_generation_config={top_k: 1}", "it would change nothing"),
+        ("generator.engine.enable_lora=true", "it would change nothing"),
+        ("verifier.engine.trust_remote_code=true", r"set verifier\.trust_remote_code"),
+        ("verifier.engine.revision=main", r"set verifier\.revision"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, override, words):
+    with pytest.raises(BadInput, match=words):
+        prepared(tmp_path, override)
+
+
+def test_delimiters_are_one_several_or_none(tmp_path):
+    assert delimiters(prepared(tmp_path, r'generator.step_delimiter=["\n", ";"]').config.generator) == (
+        "\n",
+        ";",
+    )
+    assert delimiters(prepared(tmp_path, "generator.step_delimiter=null").config.generator) == ()

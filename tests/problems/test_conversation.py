@@ -1,0 +1,80 @@
+"""A question as it is put to a model: system prompt, examples, template, the beginning of the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.problems.codec import Codec
+from orchestrator.problems.conversation import Conversation
+from tests.support.public_models import CHATML, save_tokenizer
+
+
+def codec(path: Path, *, bos: bool = False, template: str | None = CHATML, **around: object) -> Codec:
+    tokenizer = save_tokenizer(path, template=template, bos=bos)
+    return Codec(tokenizer, "\n\n", conversation=Conversation(**around))  # type: ignore[arg-type]
+
+
+def shown(codec: Codec, question: str = "1+1?") -> str:
+    return codec.tokenizer.decode(list(codec.encode(question)))
+
+
+def test_a_chat_has_its_system_prompt_its_examples_and_the_beginning_of_the_answer(tmp_path):
+    put = codec(tmp_path, chat=True, system="Be brief.", examples=(("2+2?", "4"),), reply="It is")
+    assert shown(put) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n"
+        "<|im_start|>assistant\n4<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\nIt is"
+    )
+    assert put.solution(put.continuation(" 2.")) == "It is 2."
+
+
+def test_options_reach_the_template_and_another_template_takes_its_place(tmp_path):
+    template = (
+        "{% if thinking %}T{% endif %}{{ messages[-1]['content'] }}:{{ strftime_now('%Y') }}{{ date_string }}"
+    )
+    put = codec(tmp_path, chat=True, template=None, options={"thinking": True})
+    with pytest.raises(BadInput, match=r"generator\.chat: True.*no chat template"):
+        put.encode("1+1?")
+    put.conversation = Conversation(True, template=template, options={"thinking": True})
+    assert shown(put) == "T1+1?:202426 Jul 2024", "a template is told the same day on every day"
+
+
+def test_a_template_that_refuses_a_chat_is_named(tmp_path):
+    refusing = "{{ raise_exception('no system prompt here') }}"
+    with pytest.raises(BadInput, match=r"generator\.chat.*no system prompt here"):
+        codec(tmp_path, chat=True, template=refusing).encode("1+1?")
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_sequence_begins_once_whether_the_template_writes_it_or_not(tmp_path, written):
+    tokenizer = save_tokenizer(tmp_path, bos=True)
+    tokenizer.backend_tokenizer.post_processor = _begins_with("<|endoftext|>", tokenizer.bos_token_id)
+    template = ("{{ bos_token }}" if written else "") + CHATML
+    put = Codec(tokenizer, "\n\n", conversation=Conversation(True, template=template))
+    begin = tokenizer.bos_token_id
+    assert put.encode("1+1?")[:2].count(begin) == 1
+    assert put.encode("1+1?").count(begin) == 1
+
+
+def _begins_with(token: str, id: int) -> object:
+    from tokenizers.processors import TemplateProcessing
+
+    return TemplateProcessing(single=f"{token} $A", special_tokens=[(token, id)])
+
+
+def test_a_solution_is_read_up_to_its_stop(tmp_path):
+    put = Codec(save_tokenizer(tmp_path), "\n", stop=("\nQ:", "###"))
+    tokens = put.continuation("so 42.\nQ: 1+1? ### A")
+    assert put.solution(tokens) == "so 42."
+    assert put.step_texts(tokens, 0, (len(tokens),)) == ("so 42.",)
+
+
+def test_steps_end_at_any_delimiter_or_at_none(tmp_path):
+    tokenizer = save_tokenizer(tmp_path)
+    several = Codec(tokenizer, ["\n", "; "])
+    tokens = several.continuation("one; two\nthree")
+    ends = several.step_ends(tokens, 0)
+    assert several.step_texts(tokens, 0, ends) == ("one", "two", "three")
+    assert Codec(tokenizer, []).step_ends(tokens, 0) == (len(tokens),)
