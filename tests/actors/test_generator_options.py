@@ -39,7 +39,7 @@ def text(tokens: tuple[int, ...]) -> str:
 
 @pytest.mark.engine
 def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(server: Any, model: str) -> None:
-    options = {"step_delimiter": (";", "+="), "stop": ("7",)}
+    options = {"step_delimiter": (";", "4"), "stop": ("7",)}
     steps, ends, bogus = ray.get(
         server.answers.remote(GeneratorActor, model, options, [ask("step"), ask("end"), ask("bogus", 1)])
     )
@@ -48,11 +48,11 @@ def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(serve
         found = text(result.tokens)
         kinds.add(result.finish if result.finish != "step" else found[-1])
         if result.finish == "step":
-            assert found.endswith((";", "+="))
-            assert not any(mark in found[:-1] for mark in (";", "+=", "7"))
+            assert found.endswith((";", "4"))
+            assert not any(mark in found[:-1] for mark in (";", "4", "7"))
         elif result.finish == "end":
             assert found.endswith(("7", "<eos>"))
-    assert {";", "=", "end"} <= kinds, "each of them ended some"
+    assert {";", "4", "end"} <= kinds, "each of them ended some"
     assert {result.finish for result in ends} <= {"end", "length"}
     assert any(text(result.tokens).endswith("7") for result in ends)
     assert all("7" not in text(result.tokens)[:-1] for result in ends)
