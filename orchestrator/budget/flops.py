@@ -70,7 +70,7 @@ class CostModel:
     def from_pretrained(cls, model: str, *, key: str = "model") -> CostModel:
         """Reads `config.json` of a local directory or a hub id. Raises BadInput, which calls the model
         `key`."""
-        config = _read_config(model, key)
+        config = read_config(model, key)
         try:
             return cls.from_config(config)
         except BadInput as error:
@@ -227,7 +227,8 @@ def _size(c: Mapping[str, Any], key: str, default: int | None = None, least: int
     return value
 
 
-def _read_config(model: str, key: str) -> dict[str, Any]:
+def read_config(model: str, key: str) -> dict[str, Any]:
+    """Returns the content of a model's `config.json`. Raises BadInput, which calls the model `key`."""
     path = Path(model).expanduser()
     file = path / "config.json"
     if not path.is_dir():

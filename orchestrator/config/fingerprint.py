@@ -88,12 +88,23 @@ def fingerprint(config: Config) -> str:
             name: value for name, value in engine.items() if name not in PERFORMANCE_OPTIONS
         }
         keys[pool]["model"] = _model(keys[pool]["model"])
+    _as_earlier(keys["problems"])
     # Journals begun by earlier versions know this key by another name.
     keys["allocation"]["hopeless"] = keys["allocation"].pop("min_gain")
     for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
+
+
+def _as_earlier(problems: dict[str, Any]) -> None:
+    """Leaves out keys of ``problems`` that say nothing, which earlier versions did not have, and those on which
+    no solution depends: ``preparation`` adds the problems that were read."""
+    for key in ("too_long", "by"):
+        problems.pop(key)
+    for key in ("subset", "revision", "columns", "options"):
+        if not problems[key]:
+            problems.pop(key)
 
 
 def _model(model: str | None) -> Any:
