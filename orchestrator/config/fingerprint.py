@@ -98,8 +98,8 @@ def fingerprint(config: Config) -> str:
 
 
 def _as_earlier(problems: dict[str, Any]) -> None:
-    """Leaves out keys of ``problems`` that say nothing, which earlier versions did not have, and those on which
-    no solution depends: ``preparation`` adds the problems that were read."""
+    """Leaves out keys of ``problems`` that earlier versions did not have where they say nothing, and those on
+    which no solution depends: ``preparation`` adds the problems that were read."""
     for key in ("too_long", "by"):
         problems.pop(key)
     for key in ("subset", "revision", "columns", "options"):

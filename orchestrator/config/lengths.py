@@ -83,8 +83,8 @@ def _refused(limit: Limit, config: Config, problem: Problem, prompt: int, *, ski
 def _limits(
     config: Config, strategy: BoundStrategy, longest: Problem, revision_prompt: RevisionPrompt
 ) -> list[Limit]:
-    """The limit of each pool that has one. Earlier attempts, and the words that show them, count where a model
-    reads those too."""
+    """The limit of each pool that has one. Earlier attempts, and the words that show them, count where a
+    model reads those too."""
     new = config.generator.max_tokens
     attempts = CONTEXT if strategy.strategy.needs_reviser else 0
     words = revision_prompt.words(longest, new) if attempts else 0

@@ -19,9 +19,9 @@ class ProblemsConfig:
     """The questions, their true answers, and how an answer is read."""
 
     source: str = "lab"
-    """`lab` takes the lab's puzzles; `file` reads the file `path` (JSONL, JSON, CSV, TSV or Parquet, each also
-    .gz); `datasets` reads a Hugging Face data set; `reasoning_gym` makes puzzles of a family; `jsonl` is
-    `file` where only a column `id` has ids."""
+    """`lab` takes the lab's puzzles; `file` reads `path` (JSONL, JSON, CSV, TSV or Parquet, each also .gz);
+    `datasets` reads a Hugging Face data set; `reasoning_gym` makes puzzles of a family; `jsonl` is `file`
+    where only a column `id` has ids."""
     split: str = "test"
     """Part of a data set; of the lab's puzzles `train`, `validation`, `bins` or `test`; files have none."""
     path: str | None = None

@@ -1,7 +1,7 @@
 """The checker ``reasoning_gym``: an answer is right where its family's own scorer gives it the whole score.
 
-A truth is JSON of the entry, as the source ``reasoning_gym`` writes it. What a text answers with is inside its
-last ``<answer>…</answer>``, else in its last box, else its last line.
+A truth is JSON of the entry, as the source ``reasoning_gym`` writes it. What a text answers with is inside
+its last ``<answer>…</answer>``, else in its last box, else its last line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ class ReasoningGym:
         if boxed:
             return boxed[-1].strip() or None
         lines = said.strip().splitlines()
-        return re.sub(r"^\W*(?:the )?(?:final )?answer(?: is)?\s*[:=]?\s*", "", lines[-1], flags=re.I) if lines else None
+        return (
+            re.sub(r"^\W*(?:the )?(?:final )?answer(?: is)?\s*[:=]?\s*", "", lines[-1], flags=re.I)
+            if lines
+            else None
+        )
 
     def key(self, answer: str) -> str:
         """Returns what answers of one class share: the text, whatever space is around its words and lines."""

@@ -25,7 +25,16 @@ Row = tuple[str, Mapping[str, Any]]
 PROBLEM = ("problem", "question", "prompt", "query", "input", "instruction", "problem_text", "question_text")
 ANSWER = (
     *("answer", "final_answer", "expected_answer", "correct_answer", "reference_answer", "short_answer"),
-    *("answers", "target", "ground_truth", "gold", "answerkey", "reward_model.ground_truth", "correct", "label"),
+    *(
+        "answers",
+        "target",
+        "ground_truth",
+        "gold",
+        "answerkey",
+        "reward_model.ground_truth",
+        "correct",
+        "label",
+    ),
     "solution",
 )
 ID = ("id", "unique_id", "task_id", "problem_id", "question_id", "record_id", "problem_idx", "idx", "uuid")
@@ -41,9 +50,7 @@ LONGEST_ANSWER = 200
 """Characters of the longest worked solution that is taken for an answer though nothing in it is boxed."""
 
 
-def read_problems(
-    rows: Iterable[Row], wanted: Wanted, name: str, ids: Sequence[str] = ID
-) -> list[Problem]:
+def read_problems(rows: Iterable[Row], wanted: Wanted, name: str, ids: Sequence[str] = ID) -> list[Problem]:
     """Returns the problems of the rows, as many as ``wanted.limit`` asks for; no more rows are read.
 
     ``name`` begins the ids of rows that have none; ``ids`` are the names of columns of ids that are
@@ -82,7 +89,9 @@ class Columns:
     ids: Sequence[str]
 
     @classmethod
-    def choose(cls, row: Mapping[str, Any], given: Mapping[str, Any], where: str, ids: Sequence[str]) -> Columns:
+    def choose(
+        cls, row: Mapping[str, Any], given: Mapping[str, Any], where: str, ids: Sequence[str]
+    ) -> Columns:
         """Chooses the columns of a table by its first row. Raises BadInput."""
         for role in given:
             if role not in ROLES:
@@ -126,19 +135,19 @@ class Columns:
 
     def _difficulty(self, row: Mapping[str, Any], where: str) -> float | None:
         name = _optional(row, self.given, "difficulty", DIFFICULTY)
-        value = None if name is None else _value(row, name)
+        said = value = None if name is None else _value(row, name)
         if isinstance(value, str):  # "Level 5"
             number = re.fullmatch(r"(?:level\s*)?([+-]?\d+(?:\.\d+)?)", value.strip(), re.IGNORECASE)
             value = float(number[1]) if number else None
-        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-            if value is not None and "difficulty" in self.given:
-                raise BadInput(f"{where}: {name}", value, "allowed: a number, or leave it out")
-            return None
-        return float(value) if math.isfinite(value) else None
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+            return float(value) if math.isfinite(value) else None
+        if said is not None and "difficulty" in self.given:
+            raise BadInput(f"{where}: {name}", said, "allowed: a number, or leave it out")
+        return None
 
     def _choices(self, row: Mapping[str, Any], where: str, used: set[str]) -> Choices | list[str] | None:
         """The choices of a row; its wrong answers where it has those; None where it has neither."""
-        wrong = self.given.get("wrong", [name for name in row if _plain(name).startswith(WRONG)])
+        wrong = self.given.get("wrong", sorted(name for name in row if _plain(name).startswith(WRONG)))
         if wrong:
             names = [wrong] if isinstance(wrong, str) else list(wrong)
             used.update(names)
@@ -163,7 +172,9 @@ class Columns:
 
 def _may_be_choices(value: Any) -> bool:
     """Tells whether a cell that is only called so holds choices: a column of options may be another thing."""
-    return isinstance(value, list | tuple | Mapping) or (isinstance(value, str) and value.lstrip()[:1] in "[{")
+    return isinstance(value, list | tuple | Mapping) or (
+        isinstance(value, str) and value.lstrip()[:1] in "[{"
+    )
 
 
 def attributes(row: Mapping[str, Any], used: Iterable[str] = ()) -> tuple[tuple[str, str | int | float], ...]:
@@ -206,7 +217,7 @@ def _answers(value: Any, name: str, at: str, *, chosen: bool) -> list[str]:
 
 def _answer(value: Any, name: str, at: str, chosen: bool) -> str:
     text = _text(value, at)
-    before, mark, after = text.rpartition("####")  # GSM8K: reasoning, then the answer
+    _, mark, after = text.rpartition("####")  # GSM8K: reasoning, then the answer
     if mark and after.strip() and "\n" not in after.strip():
         return after.strip()
     if _plain(name) == "solution":
@@ -289,7 +300,9 @@ def _recognised(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
     return None
 
 
-def _optional(row: Mapping[str, Any], given: Mapping[str, Any], role: str, names: Sequence[str]) -> str | None:
+def _optional(
+    row: Mapping[str, Any], given: Mapping[str, Any], role: str, names: Sequence[str]
+) -> str | None:
     """The column of a role, if the row has one with anything in it."""
     name = given[role] if role in given else _recognised(row, names)
     return name if name is not None and _value(row, name) is not None else None
@@ -302,18 +315,20 @@ def _needed(row: Mapping[str, Any], given: Any, names: Sequence[str], role: str,
         if not isinstance(given, str):
             raise BadInput(f"problems.columns.{role}", given, "allowed: the name of a column")
         if given not in row and _value(row, given) is None:
-            raise BadInput(f"problems.columns.{role}", given, f"{where}: {there}{_meant(given, row)}")
+            raise BadInput(f"problems.columns.{role}", given, f"{where}: {there}{_meant([given], row)}")
         return given
     found = _recognised(row, names)
     if found is None:
         key = f"problems.columns={{{role}: NAME}}"
-        raise BadInput(f"{where}: {role}", None, f"{there}; say which one it is: {key}{_meant(role, row)}")
+        raise BadInput(f"{where}: {role}", None, f"{there}; say which one it is: {key}{_meant(names, row)}")
     return found
 
 
-def _meant(name: str, row: Mapping[str, Any]) -> str:
-    near = get_close_matches(_plain(name), [_plain(other) for other in row], 1, 0.6)
-    return next((f"; nearest: {other}" for other in row if near and _plain(other) == near[0]), "")
+def _meant(names: Sequence[str], row: Mapping[str, Any]) -> str:
+    """The column, in words, whose name is most like one of ``names``; nothing where none is."""
+    wanted = [_plain(name) for name in names]
+    near = [other for other in row if get_close_matches(_plain(other), wanted, 1, 0.75)]
+    return f"; nearest: {near[0]}" if near else ""
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:
@@ -331,5 +346,5 @@ def _cell(row: Mapping[str, Any], name: str, where: str) -> Any:
     value = _value(row, name)
     if value is None and name not in row:
         there = f"the columns are {', '.join(map(str, row)) or 'none'}"
-        raise BadInput(f"{where}: {name}", None, f"this row has no such column; {there}{_meant(name, row)}")
+        raise BadInput(f"{where}: {name}", None, f"this row has no such column; {there}{_meant([name], row)}")
     return value

@@ -44,7 +44,9 @@ def existing(path: str | None) -> Path:
     """Returns the file of that name. Raises BadInput where there is none."""
     file = Path(path or "").expanduser()
     if not file.is_file():
-        raise BadInput("problems.path", path, f"allowed: an existing file ({', '.join(READERS)}, or these .gz)")
+        raise BadInput(
+            "problems.path", path, f"allowed: an existing file ({', '.join(READERS)}, or these .gz)"
+        )
     return file
 
 
@@ -70,7 +72,9 @@ def rows(file: Path) -> Iterator[Row]:
             if file.suffix == ".gz":
                 raw = opened.enter_context(io.BufferedReader(gzip.GzipFile(fileobj=raw)))  # type: ignore[arg-type]
             begin = raw.peek(4096)  # type: ignore[attr-defined]
-            if (begin[:4] == PARQUET) != (suffix == ".parquet") and (suffix == ".parquet" or suffix in READERS):
+            if (begin[:4] == PARQUET) != (suffix == ".parquet") and (
+                suffix == ".parquet" or suffix in READERS
+            ):
                 what = "a Parquet file" if begin[:4] == PARQUET else "no Parquet file"
                 raise BadInput("problems.path", str(file), f"it is {what}, but its name ends in {suffix}")
             yield from READERS[suffix if suffix in READERS else _guessed(begin, file)](raw, file)
@@ -90,7 +94,9 @@ def _guessed(begin: bytes, file: Path) -> str:
         return ".json"
     if first in (b"{", b""):
         return ".jsonl"
-    raise BadInput("problems.path", str(file), f"allowed: a name that ends in {', '.join(READERS)}, or these .gz")
+    raise BadInput(
+        "problems.path", str(file), f"allowed: a name that ends in {', '.join(READERS)}, or these .gz"
+    )
 
 
 def _json_lines(raw: BinaryIO, file: Path) -> Iterator[Row]:
@@ -158,7 +164,9 @@ def _separated(separator: str) -> Callable[[BinaryIO, Path], Iterator[Row]]:
                     raise BadInput(where, f"{len(cells)} cells", needed)
                 yield where, {name: cell or None for name, cell in zip(names, cells, strict=True)}
         except csv.Error as error:
-            raise BadInput(f"{file}:{table.line_num}", str(error), "allowed: quoted cells, rows of lines") from error
+            raise BadInput(
+                f"{file}:{table.line_num}", str(error), "allowed: quoted cells, rows of lines"
+            ) from error
 
     return read
 
@@ -175,7 +183,9 @@ def _parquet(raw: BinaryIO, file: Path) -> Iterator[Row]:
                 number += 1
                 yield f"{file}: row {number}", row
     except pa.ArrowException as error:
-        raise BadInput("problems.path", str(file), f"it is no whole Parquet file ({in_one_line(error)})") from error
+        raise BadInput(
+            "problems.path", str(file), f"it is no whole Parquet file ({in_one_line(error)})"
+        ) from error
 
 
 READERS: Mapping[str, Callable[[BinaryIO, Path], Iterator[Row]]] = {

@@ -29,7 +29,9 @@ def read(wanted: Wanted) -> list[Problem]:
     family = str(wanted.path)
     if family not in DATASETS:
         near = get_close_matches(family, DATASETS, 3) or sorted(DATASETS)[:5]
-        raise BadInput("problems.path", wanted.path, f"{one_of(near)}, or another of {len(DATASETS)} families")
+        raise BadInput(
+            "problems.path", wanted.path, f"{one_of(near)}, or another of {len(DATASETS)} families"
+        )
     options = {"seed": 0, "size": wanted.limit or SIZE, **wanted.options}
     try:
         made = create_dataset(family, **options)

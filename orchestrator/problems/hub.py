@@ -19,7 +19,11 @@ from orchestrator.problems.problem import Problem, Wanted
 
 SECONDS = 10.0
 """Seconds that the hub may take to say that it has a set; then the copy of this machine is used."""
-SPLITS = {"train": "train|training", "test": "test|testing|eval|evaluation", "validation": "valid|validation|val|dev"}
+SPLITS = {
+    "train": "train|training",
+    "test": "test|testing|eval|evaluation",
+    "validation": "valid|validation|val|dev",
+}
 """The words in a file's place that say its split; where no file has any, all are ``train``."""
 INSTALL = "needed: the package datasets (pip install ttc[datasets]), or a directory or file"
 
@@ -63,8 +67,12 @@ def _files(directory: Path, wanted: Wanted) -> list[Path]:
         subset = wanted.subset
         inside = [table for table in tables if subset in (*table[0].split("/"), table[1])]
         if not inside:
-            there = sorted({part for where, name in tables for part in (*where.split("/"), name)} - {".", "data"})
-            raise BadInput("problems.subset", subset, f"{directory} has {', '.join(there) or 'no such files'}")
+            there = sorted(
+                {part for where, name in tables for part in (*where.split("/"), name)} - {".", "data"}
+            )
+            raise BadInput(
+                "problems.subset", subset, f"{directory} has {', '.join(there) or 'no such files'}"
+            )
         split_of = {table: split_of[table] for table in inside}
     asked = wanted.split
     named = [table for table in split_of if asked in (*table[0].split("/"), table[1])]
@@ -72,7 +80,9 @@ def _files(directory: Path, wanted: Wanted) -> list[Path]:
     if not chosen:
         there = sorted({split for split in split_of.values() if split})
         allowed = one_of(there) if there else f"allowed: a directory with files {', '.join(file.READERS)}"
-        raise BadInput("problems.split" if there else "problems.path", asked if there else str(directory), allowed)
+        raise BadInput(
+            "problems.split" if there else "problems.path", asked if there else str(directory), allowed
+        )
     if len(chosen) > 1:
         names = sorted({(where if where != "." else name) for where, name in chosen})
         raise BadInput("problems.subset", wanted.subset, f"several tables have this split; {one_of(names)}")
@@ -119,7 +129,9 @@ def _hub_rows(wanted: Wanted) -> Iterator[Row]:
     unreachable = _unreachable(name, wanted.revision)
     online = datasets.config.HF_HUB_OFFLINE
     if unreachable is not None:
-        datasets.config.HF_HUB_OFFLINE = True  # at once this machine's copy, or none: not one retry after another
+        datasets.config.HF_HUB_OFFLINE = (
+            True  # at once this machine's copy, or none: not one retry after another
+        )
     try:
         table = datasets.load_dataset(name, wanted.subset, split=wanted.split, revision=wanted.revision)
     except Exception as error:  # the package has no common base class

@@ -33,7 +33,9 @@ class Choices:
             try:
                 value = json.loads(value)
             except ValueError:
-                raise BadInput(at, value[:60], "allowed: a list of choices, as JSON where it is text") from None
+                raise BadInput(
+                    at, value[:60], "allowed: a list of choices, as JSON where it is text"
+                ) from None
         labels: Sequence[str] | None = None
         if isinstance(value, Mapping):
             if {"text", "label"} <= set(value):
@@ -72,13 +74,17 @@ class Choices:
             both = " and ".join(f"({LETTERS[i]}) {self.texts[i][:30]}" for i in sorted(meant))
             raise BadInput(at, truth, f"it may mean {both}; allowed: the letter of the right choice")
         if not meant:
-            raise BadInput(at, truth[:60], f"it is none of the choices; {one_of(self.labels)}, or a choice's text")
+            raise BadInput(
+                at, truth[:60], f"it is none of the choices; {one_of(self.labels)}, or a choice's text"
+            )
         return LETTERS[meant.pop()]
 
 
 def _without_letters(texts: list[str]) -> list[str]:
     """The choices without their letters, where each begins with its own: ``A) 21``, ``(B) 22``."""
-    found = [re.fullmatch(rf"\(?{LETTERS[i]}[).:]\s*(.*\S.*)", text, re.DOTALL) for i, text in enumerate(texts)]
+    found = [
+        re.fullmatch(rf"\(?{LETTERS[i]}[).:]\s*(.*\S.*)", text, re.DOTALL) for i, text in enumerate(texts)
+    ]
     return [match[1] for match in found if match] if all(found) else texts
 
 

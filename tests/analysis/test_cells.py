@@ -133,7 +133,7 @@ def test_a_setting_is_every_key_that_results_depend_on():
         return fingerprint(again) != unchanged
 
     apart = ("strategy.", "budget.")
-    which = {"problems.source", "problems.split", "problems.path", "problems.limit"}
+    which = {f"problems.{key}" for key in ("source", "split", "path", "limit", "subset", "revision")}
     scalar = [k for k, v in flat.items() if not isinstance(v, dict) and not k.startswith(apart)]
     assert {key for key in scalar if changed(key)} == set(SETTING) | which
     shown = replace(cell([1]), config=to_dict(config)).setting
