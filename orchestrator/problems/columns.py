@@ -50,17 +50,17 @@ LONGEST_ANSWER = 200
 """Characters of the longest worked solution that is taken for an answer though nothing in it is boxed."""
 
 
-def read_problems(rows: Iterable[Row], wanted: Wanted, name: str, ids: Sequence[str] = ID) -> list[Problem]:
+def read_problems(rows: Iterable[Row], wanted: Wanted, name: str, *, only_id: bool = False) -> list[Problem]:
     """Returns the problems of the rows, as many as ``wanted.limit`` asks for; no more rows are read.
 
-    ``name`` begins the ids of rows that have none; ``ids`` are the names of columns of ids that are
-    recognised. Raises BadInput that names the row and its columns.
+    ``name`` begins the ids of rows that have none. With ``only_id`` no other column than ``id`` is recognised
+    as one of ids. Raises BadInput that names the row and its columns.
     """
     columns: Columns | None = None
     problems: list[Problem] = []
     seen: dict[str, str] = {}
     for where, row in rows:
-        columns = columns or Columns.choose(row, wanted.columns, where, ids)
+        columns = columns or Columns.choose(row, wanted.columns, where, only_id)
         problem = columns.problem(row, where, f"{name}-{len(problems):05d}")
         if problem.id in seen:
             others = f"each problem needs an id of its own, and {seen[problem.id]} has this one too; "
@@ -86,21 +86,23 @@ class Columns:
     answer_name: str
     given: Mapping[str, Any]
     """What ``problems.columns`` says, by role."""
-    ids: Sequence[str]
+    only_id: bool
 
     @classmethod
-    def choose(
-        cls, row: Mapping[str, Any], given: Mapping[str, Any], where: str, ids: Sequence[str]
-    ) -> Columns:
+    def choose(cls, row: Mapping[str, Any], given: Mapping[str, Any], where: str, only_id: bool) -> Columns:
         """Chooses the columns of a table by its first row. Raises BadInput."""
         for role in given:
             if role not in ROLES:
                 raise BadInput(f"problems.columns.{role}", given[role], one_of(ROLES))
+            several = given[role] if role in ("choices", "wrong") else None
+            for name in several if isinstance(several, list | tuple) else [given[role]]:
+                if name is not None:
+                    _given(row, name, role, where)
         return cls(
             _needed(row, given.get("problem"), PROBLEM, "problem", where),
             _needed(row, given.get("answer"), ANSWER, "answer", where),
             given,
-            ids,
+            only_id,
         )
 
     def problem(self, row: Mapping[str, Any], where: str, name: str) -> Problem:
@@ -131,7 +133,9 @@ class Columns:
 
     def id_of(self, row: Mapping[str, Any]) -> str | None:
         """Returns the name of the row's column of ids; None where it has none."""
-        return _optional(row, self.given, "id", self.ids)
+        if self.only_id and "id" not in self.given:
+            return "id" if row.get("id") is not None else None
+        return _optional(row, self.given, "id", ID)
 
     def _difficulty(self, row: Mapping[str, Any], where: str) -> float | None:
         name = _optional(row, self.given, "difficulty", DIFFICULTY)
@@ -310,18 +314,25 @@ def _optional(
 
 def _needed(row: Mapping[str, Any], given: Any, names: Sequence[str], role: str, where: str) -> str:
     """The name of the column of a role that every problem needs."""
-    there = f"the columns are {', '.join(map(str, row)) or 'none'}"
     if given is not None:
-        if not isinstance(given, str):
-            raise BadInput(f"problems.columns.{role}", given, "allowed: the name of a column")
-        if given not in row and _value(row, given) is None:
-            raise BadInput(f"problems.columns.{role}", given, f"{where}: {there}{_meant([given], row)}")
-        return given
+        return str(given)
     found = _recognised(row, names)
     if found is None:
-        key = f"problems.columns={{{role}: NAME}}"
-        raise BadInput(f"{where}: {role}", None, f"{there}; say which one it is: {key}{_meant(names, row)}")
+        which = f"say which one it is: problems.columns={{{role}: NAME}}{_meant(names, row)}"
+        raise BadInput(f"{where}: {role}", None, f"{_there(row)}; {which}")
     return found
+
+
+def _given(row: Mapping[str, Any], name: object, role: str, where: str) -> None:
+    """Raises BadInput where ``problems.columns`` names a column that the row does not have."""
+    if not isinstance(name, str):
+        raise BadInput(f"problems.columns.{role}", name, "allowed: the name of a column")
+    if name not in row and _value(row, name) is None:
+        raise BadInput(f"problems.columns.{role}", name, f"{where}: {_there(row)}{_meant([name], row)}")
+
+
+def _there(row: Mapping[str, Any]) -> str:
+    return f"the columns are {', '.join(map(str, row)) or 'none'}"
 
 
 def _meant(names: Sequence[str], row: Mapping[str, Any]) -> str:
@@ -345,6 +356,6 @@ def _cell(row: Mapping[str, Any], name: str, where: str) -> Any:
     """The cell of a column that must be there."""
     value = _value(row, name)
     if value is None and name not in row:
-        there = f"the columns are {', '.join(map(str, row)) or 'none'}"
-        raise BadInput(f"{where}: {name}", None, f"this row has no such column; {there}{_meant([name], row)}")
+        missing = f"this row has no such column; {_there(row)}{_meant([name], row)}"
+        raise BadInput(f"{where}: {name}", None, missing)
     return value

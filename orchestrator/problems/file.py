@@ -37,7 +37,7 @@ def read_lines(wanted: Wanted) -> list[Problem]:
     """Returns the same for runs of the time when all files were JSON lines: only a column ``id`` has ids,
     so that their problems keep those that they had."""
     file = existing(wanted.path)
-    return read_problems(rows(file), wanted, stem(file), ids=("id",))
+    return read_problems(rows(file), wanted, stem(file), only_id=True)
 
 
 def existing(path: str | None) -> Path:
@@ -61,20 +61,20 @@ def rows(file: Path) -> Iterator[Row]:
 
     Raises BadInput that names the file, also where it is not what its suffix says.
     """
-    suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
+    suffix, compressed = Path(file.name.removesuffix(".gz")).suffix.lower(), file.suffix == ".gz"
     with ExitStack() as opened:
         try:
-            raw: BinaryIO = opened.enter_context(file.open("rb"))
-            if (raw.peek(2)[:2] == GZIP) != (file.suffix == ".gz"):  # type: ignore[attr-defined]
-                said = "its name says .gz" if file.suffix == ".gz" else "its name lacks .gz"
-                compressed = "it is not compressed" if file.suffix == ".gz" else "it is compressed"
-                raise BadInput("problems.path", str(file), f"{compressed} by gzip, but {said}")
-            if file.suffix == ".gz":
-                raw = opened.enter_context(io.BufferedReader(gzip.GzipFile(fileobj=raw)))  # type: ignore[arg-type]
-            begin = raw.peek(4096)  # type: ignore[attr-defined]
-            if (begin[:4] == PARQUET) != (suffix == ".parquet") and (
-                suffix == ".parquet" or suffix in READERS
-            ):
+            raw = opened.enter_context(file.open("rb"))
+            if (raw.peek(2)[:2] == GZIP) != compressed:
+                found = "it is not compressed by gzip, but its name says .gz"
+                if not compressed:
+                    found = "it is compressed by gzip, but its name lacks .gz"
+                raise BadInput("problems.path", str(file), found)
+            if compressed:
+                unpacked: Any = gzip.GzipFile(fileobj=raw)
+                raw = opened.enter_context(io.BufferedReader(unpacked))
+            begin = raw.peek(4096)
+            if suffix in READERS and (begin[:4] == PARQUET) != (suffix == ".parquet"):
                 what = "a Parquet file" if begin[:4] == PARQUET else "no Parquet file"
                 raise BadInput("problems.path", str(file), f"it is {what}, but its name ends in {suffix}")
             yield from READERS[suffix if suffix in READERS else _guessed(begin, file)](raw, file)
@@ -123,7 +123,7 @@ def _entry(entry: Any, where: str) -> Mapping[str, Any]:
     raise BadInput(where, str(entry)[:60], needed)
 
 
-def _json(raw: BinaryIO, file: Path) -> Iterator[Row]:
+def _json(raw: io.BufferedReader, file: Path) -> Iterator[Row]:
     """The rows of a JSON array; of the one list in an object, such as {"data": [...]}; or of JSON lines."""
     text = raw.read().decode("utf-8-sig")
     try:
@@ -144,9 +144,9 @@ def _json(raw: BinaryIO, file: Path) -> Iterator[Row]:
         yield where, _entry(entry, where)
 
 
-def _separated(separator: str) -> Callable[[BinaryIO, Path], Iterator[Row]]:
-    def read(raw: BinaryIO, file: Path) -> Iterator[Row]:
-        begin = raw.peek(4096).removeprefix(b"\xef\xbb\xbf")  # type: ignore[attr-defined]
+def _separated(separator: str) -> Callable[[io.BufferedReader, Path], Iterator[Row]]:
+    def read(raw: io.BufferedReader, file: Path) -> Iterator[Row]:
+        begin = raw.peek(4096).removeprefix(b"\xef\xbb\xbf")
         if begin.lstrip()[:2] in (b'{"', b"[{", b"[\n"):
             raise BadInput("problems.path", str(file), f"it is JSON, but its name ends in {file.suffix}")
         header = begin.partition(b"\n")[0]
@@ -155,6 +155,9 @@ def _separated(separator: str) -> Callable[[BinaryIO, Path], Iterator[Row]]:
         table = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""), delimiter=by, strict=True)
         try:
             names = next(table, [])
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise BadInput(f"{file}:1", twice, "two columns have this name; allowed: each name once")
             for cells in table:
                 if not cells:
                     continue
@@ -171,7 +174,7 @@ def _separated(separator: str) -> Callable[[BinaryIO, Path], Iterator[Row]]:
     return read
 
 
-def _parquet(raw: BinaryIO, file: Path) -> Iterator[Row]:
+def _parquet(raw: io.BufferedReader, file: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -188,7 +191,7 @@ def _parquet(raw: BinaryIO, file: Path) -> Iterator[Row]:
         ) from error
 
 
-READERS: Mapping[str, Callable[[BinaryIO, Path], Iterator[Row]]] = {
+READERS: Mapping[str, Callable[[io.BufferedReader, Path], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,

@@ -58,7 +58,7 @@ def _files(directory: Path, wanted: Wanted) -> list[Path]:
     tables: dict[tuple[str, str], list[Path]] = {}
     for each in found:
         place = each.relative_to(directory)
-        whole = re.sub(r"-\d{5}-of-\d{5}.*", "", place.name.partition(".")[0])
+        whole = re.sub(r"-\d{5}-of-\d{5}.*", "", file.stem(each))
         tables.setdefault((place.parent.as_posix(), whole), []).append(each)
     split_of = {table: _split(table) for table in tables}
     if not any(split_of.values()):
@@ -86,7 +86,11 @@ def _files(directory: Path, wanted: Wanted) -> list[Path]:
     if len(chosen) > 1:
         names = sorted({(where if where != "." else name) for where, name in chosen})
         raise BadInput("problems.subset", wanted.subset, f"several tables have this split; {one_of(names)}")
-    return tables[chosen[0]]
+    files = tables[chosen[0]]
+    if len({each.name.removeprefix(file.stem(each)) for each in files}) > 1:
+        names = [str(each) for each in files]
+        raise BadInput("problems.path", str(directory), f"several files have this split; {one_of(names)}")
+    return files
 
 
 def _split(table: tuple[str, str]) -> str | None:

@@ -195,6 +195,17 @@ def test_no_more_rows_are_read_than_are_asked_for():
         ({"problem": "?", "answer": 1, "id": "a\0b"}, {}, "f.jsonl:1: id: 'a\\x00b'"),
         ({"prompt": [{"role": "system", "content": "a"}], "answer": 1}, {}, "a list with one user's message"),
         ({}, {}, "the columns are none"),
+        ({"problem": "?", "answer": 1, "Key": 2}, {"id": "key"}, "problems.columns.id: 'key' is not usable"),
+        (
+            {"problem": "?", "answer": 1},
+            {"choices": ["a", "b"]},
+            "problems.columns.choices: 'a' is not usable",
+        ),
+        (
+            {"problem": "?", "answer": 1},
+            {"wrong": "w"},
+            "problems.columns.wrong: 'w' is not usable; f.jsonl:1",
+        ),
     ],
 )
 def test_what_is_no_problem_is_refused_by_the_names_that_are_there(row, columns, said):

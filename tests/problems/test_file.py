@@ -137,37 +137,38 @@ def test_no_more_is_read_than_is_asked_for(tmp_path):
 
 def test_files_of_the_time_of_json_lines_keep_their_ids(tmp_path):
     path = tmp_path / "old.jsonl"
-    path.write_bytes(as_jsonl([{"unique_id": "u", "problem": "?", "answer": "1"}]))
+    path.write_bytes(as_jsonl([{"unique_id": "u", "ID": 3, "problem": "?", "answer": "1"}]))
     assert [p.id for p in read_lines(Wanted(str(path)))] == ["old-00000"]
-    assert [p.id for p in read(Wanted(str(path)))] == ["u"]
+    assert [p.id for p in read(Wanted(str(path)))] == ["3"]
     path.write_bytes(as_jsonl([{"id": 7, "problem": "?", "answer": "1"}]))
     assert [p.id for p in read_lines(Wanted(str(path)))] == ["7"]
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "said"),
-    [
-        ("a.parquet", as_jsonl(ROWS), "it is no Parquet file, but its name ends in .parquet"),
-        ("a.jsonl", as_parquet(ROWS), "it is a Parquet file, but its name ends in .jsonl"),
-        ("a.parquet", as_parquet(ROWS)[:-30] + b"PAR1", "it is no whole Parquet file"),
-        ("a.jsonl.gz", as_jsonl(ROWS), "it is not compressed by gzip, but its name says .gz"),
-        ("a.jsonl", gzip.compress(as_jsonl(ROWS)), "it is compressed by gzip, but its name lacks .gz"),
-        ("a.jsonl.gz", gzip.compress(as_jsonl(ROWS))[:60], "it cannot be read (EOFError"),
-        ("a.jsonl", "é".encode("latin-1"), "the file is not UTF-8 text"),
-        ("a.csv", as_csv(ROWS).decode().encode("utf-16"), "the file is not UTF-8 text"),
-        ("a.jsonl", json.dumps(ROWS).encode(), "a JSON array belongs in a file .json"),
-        ("a.csv", as_jsonl(ROWS), "it is JSON, but its name ends in .csv"),
-        ("a.json", b"[1, 2", "it is not JSON"),
-        ("a.json", b"3", "allowed: a JSON array of objects"),
-        ("a.json", b"[3]", "row 1: '3' is not usable; allowed: a JSON object"),
-        ("a.csv", b"problem,answer\n1,2,3\n", "a.csv:2: '3 cells' is not usable; needed: 2"),
-        ("a.csv", b'problem,answer\n"1"x,2\n', "a.csv:2: "),
-        ("a.csv", b"problem,answer\n", "it holds no problem"),
-        ("a.csv", b"", "it holds no problem"),
-        ("a.txt", b"hello", "allowed: a name that ends in .jsonl, "),
-        ("a.jsonl", b'{"problem": ' + b"[" * 100_000, "nested too deeply"),
-    ],
-)
+REFUSED = [
+    ("a.parquet", as_jsonl(ROWS), "it is no Parquet file, but its name ends in .parquet"),
+    ("a.jsonl", as_parquet(ROWS), "it is a Parquet file, but its name ends in .jsonl"),
+    ("a.parquet", as_parquet(ROWS)[:-30] + b"PAR1", "it is no whole Parquet file"),
+    ("a.jsonl.gz", as_jsonl(ROWS), "it is not compressed by gzip, but its name says .gz"),
+    ("a.jsonl", gzip.compress(as_jsonl(ROWS)), "it is compressed by gzip, but its name lacks .gz"),
+    ("a.jsonl.gz", gzip.compress(as_jsonl(ROWS))[:60], "it cannot be read (EOFError"),
+    ("a.jsonl", "é".encode("latin-1"), "the file is not UTF-8 text"),
+    ("a.csv", as_csv(ROWS).decode().encode("utf-16"), "the file is not UTF-8 text"),
+    ("a.jsonl", json.dumps(ROWS).encode(), "a JSON array belongs in a file .json"),
+    ("a.csv", as_jsonl(ROWS), "it is JSON, but its name ends in .csv"),
+    ("a.json", b"[1, 2", "it is not JSON"),
+    ("a.json", b"3", "allowed: a JSON array of objects"),
+    ("a.json", b"[3]", "row 1: '3' is not usable; allowed: a JSON object"),
+    ("a.csv", b"problem,answer\n1,2,3\n", "a.csv:2: '3 cells' is not usable; needed: 2"),
+    ("a.csv", b'problem,answer\n"1"x,2\n', "a.csv:2: "),
+    ("a.csv", b"problem,answer\n", "it holds no problem"),
+    ("a.csv", b"", "it holds no problem"),
+    ("a.csv", b"problem,answer,answer\n1,2,3\n", "a.csv:1: 'answer' is not usable; two columns have"),
+    ("a.txt", b"hello", "allowed: a name that ends in .jsonl, "),
+    ("a.jsonl", b'{"problem": ' + b"[" * 100_000, "nested too deeply"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "said"), REFUSED, ids=range(len(REFUSED)))
 def test_a_file_that_is_not_what_it_says(tmp_path, name, data, said):
     with pytest.raises(BadInput) as error:
         problems(tmp_path / name, data)

@@ -67,6 +67,14 @@ def test_a_subset_is_a_directory_or_a_file(tmp_path):
     assert "problems.split: 'test' is not usable; allowed: train" in refused(gpqa, subset="gpqa_diamond")
 
 
+def test_a_split_in_two_formats_is_not_read_twice(tmp_path):
+    said = refused(put(tmp_path, "test.jsonl", "test.csv"))
+    assert f"several files have this split; allowed: {tmp_path}/test.csv or {tmp_path}/test.jsonl" in said
+    path = put(tmp_path / "dots", "v1.0-test.jsonl", "v1.1-test.jsonl")
+    assert "problems.subset: None is not usable; several tables" in refused(path)
+    assert answers(path, subset="v1.1-test") == ["v1.1-test.jsonl"]
+
+
 def test_other_words_for_a_split_and_a_split_of_ones_own(tmp_path):
     assert answers(put(tmp_path / "a", "val.jsonl", "train.jsonl"), split="validation") == ["val.jsonl"]
     assert answers(put(tmp_path / "b", "aime25.jsonl", "train.jsonl"), split="aime25") == ["aime25.jsonl"]
