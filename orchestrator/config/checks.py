@@ -67,6 +67,9 @@ def _problems(config: Config) -> None:
         _choice("problems.split", problems.split, source.splits)
     if source.path is not None and problems.path is None:
         raise BadInput("problems.path", None, f"needed with problems.source={problems.source}: {source.path}")
+    if source.answers not in (None, problems.answers) and ":" not in problems.answers:
+        needed = f"what problems.source={problems.source} has for answers; allowed: {source.answers}"
+        raise BadInput("problems.answers", problems.answers, f"it cannot read {needed}")
     for key in ("subset", "revision", "columns", "options"):
         value = getattr(problems, key)
         if value and key not in source.takes:

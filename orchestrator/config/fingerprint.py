@@ -102,6 +102,8 @@ def _as_earlier(problems: dict[str, Any]) -> None:
     which no solution depends: ``preparation`` adds the problems that were read."""
     for key in ("too_long", "by"):
         problems.pop(key)
+    if problems["source"] == "file":  # where it gives the same problems it is the same run
+        problems["source"] = "jsonl"
     for key in ("subset", "revision", "columns", "options"):
         if not problems[key]:
             problems.pop(key)

@@ -6,7 +6,6 @@ subset, as on the hub: ``main/test-00000-of-00001.parquet``, ``test.jsonl``, ``g
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -147,9 +146,11 @@ def _hub_rows(wanted: Wanted) -> Iterator[Row]:
 
 def _unreachable(name: str, revision: str | None) -> str | None:
     """Why the hub cannot be asked about a set, or None where it can. Raises BadInput where it refuses."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, is_offline_mode
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    if is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
     try:
         HfApi().dataset_info(name, revision=revision, timeout=SECONDS)
     except GatedRepoError as error:
@@ -170,8 +171,7 @@ def _refused(wanted: Wanted, error: Exception, unreachable: str | None) -> BadIn
     text = str(error)
     if unreachable is not None:
         why = "this machine has no copy of it, and the hub cannot be reached"
-        offline = "; HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else ""
-        return BadInput("problems.path", wanted.path, f"{why} ({unreachable}{offline})")
+        return BadInput("problems.path", wanted.path, f"{why} ({unreachable})")
     if "Config name is missing" in text or (isinstance(error, ValueError) and "BuilderConfig" in text):
         return BadInput("problems.subset", wanted.subset, _listed(text))
     if isinstance(error, ValueError) and "split" in text.lower():

@@ -19,6 +19,8 @@ class Source:
     """What ``problems.path`` names; None where the source has no path."""
     takes: tuple[str, ...] = ()
     """Other keys that it heeds: ``subset``, ``revision``, ``columns``, ``options``."""
+    answers: str | None = None
+    """The checker that its answers are for; None where any may do."""
     splits: tuple[str, ...] | None = None
     """The values of ``problems.split``; None where these are not known beforehand."""
 
@@ -30,5 +32,7 @@ SOURCES: Mapping[str, Source] = {
     "datasets": Source(
         hub.read, "a data set (owner/name), or its directory", ("subset", "revision", "columns")
     ),
-    "reasoning_gym": Source(gym.read, "a family, such as basic_arithmetic", ("options",)),
+    "reasoning_gym": Source(
+        gym.read, "a family, such as basic_arithmetic", ("options",), answers="reasoning_gym"
+    ),
 }

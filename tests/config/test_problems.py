@@ -41,9 +41,14 @@ def test_the_fingerprint_of_a_run_of_an_earlier_version_is_still_its_own(tmp_pat
         name="problems.jsonl",
     )
     own = ["problems.source=jsonl", f"problems.path={tmp_path}/problems.jsonl", "problems.answers=math"]
-    assert fingerprint(prepared(tmp_path, *own)) == (
-        "427adb7ee2b952fcc78c0b49f2b7614c4c97682182de66093853ae5254259f88"
+    earlier = "427adb7ee2b952fcc78c0b49f2b7614c4c97682182de66093853ae5254259f88"
+    assert fingerprint(prepared(tmp_path, *own)) == earlier
+    renamed = [*own, "problems.source=file"]
+    assert fingerprint(prepared(tmp_path, *renamed)) == earlier, "the same problems by the new name"
+    (tmp_path / "problems.jsonl").write_text(
+        (tmp_path / "problems.jsonl").read_text().replace('"id": "b", ', "")
     )
+    assert fingerprint(prepared(tmp_path, *renamed)) != fingerprint(prepared(tmp_path, *own)), "other ids"
 
 
 def test_the_fingerprint_covers_what_is_read_and_not_what_is_shown(tmp_path):
@@ -54,17 +59,9 @@ def test_the_fingerprint_covers_what_is_read_and_not_what_is_shown(tmp_path):
     assert fingerprint(prepared(tmp_path, *own, "problems.columns={problem: problem}")) != before
     file(tmp_path, {**rows[0], "answer": ["3", "three"]}, rows[1])
     assert fingerprint(prepared(tmp_path, *own)) != before
-    several = [f"problems.{key}" for key in ("subset=main", "revision=abc")]
     hub = ["problems.source=datasets", "problems.path=owner/name"]
-    assert (
-        len(
-            {
-                config_fingerprint(load(LAB_CONFIG, [*hub, *also]))
-                for also in ([], *([each] for each in several))
-            }
-        )
-        == 3
-    )
+    others = [[], ["problems.subset=main"], ["problems.revision=abc"]]
+    assert len({config_fingerprint(load(LAB_CONFIG, [*hub, *also])) for also in others}) == 3
 
 
 @pytest.mark.parametrize(
@@ -81,6 +78,10 @@ def test_the_fingerprint_covers_what_is_read_and_not_what_is_shown(tmp_path):
         (
             ["source=reasoning_gym"],
             "problems.path: None is not usable; needed with problems.source=reasoning_gym",
+        ),
+        (
+            ["source=reasoning_gym", "path=basic_arithmetic", "answers=math"],
+            "problems.answers: 'math' is not usable; it cannot read what problems.source=reasoning_gym has",
         ),
         (
             ["subset=main"],
