@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestrator.errors import BadInput, one_of
 from orchestrator.problems.multiple_choice import Choices, beside_each_other, of_list, shuffled
-from orchestrator.problems.problem import Problem, Wanted
+from orchestrator.problems.problem import LETTERS, Problem, Wanted
 
 Row = tuple[str, Mapping[str, Any]]
 """Where a row is (a file and line, for errors), and its cells by column."""
@@ -46,6 +46,8 @@ ROLES = ("problem", "answer", "id", "difficulty", "choices", "wrong")
 """What ``problems.columns`` can name columns for."""
 LONGEST_ATTRIBUTE = 200
 """Characters of the longest text that is kept as an attribute: a longer one tells no group of problems."""
+MOST_DIFFICULT = 1e300
+"""A difficulty as large as this, or none that is finite, is none."""
 LONGEST_ANSWER = 200
 """Characters of the longest worked solution that is taken for an answer though nothing in it is boxed."""
 
@@ -144,7 +146,7 @@ class Columns:
             number = re.fullmatch(r"(?:level\s*)?([+-]?\d+(?:\.\d+)?)", value.strip(), re.IGNORECASE)
             value = float(number[1]) if number else None
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            return float(value) if math.isfinite(value) else None
+            return float(value) if abs(value) < MOST_DIFFICULT else None
         if said is not None and "difficulty" in self.given:
             raise BadInput(f"{where}: {name}", said, "allowed: a number, or leave it out")
         return None
@@ -158,7 +160,11 @@ class Columns:
             values = [_cell(row, name, where) for name in names]
             if len(values) == 1 and isinstance(values[0], list | tuple):
                 (values,) = values
-            return [_text(value, f"{where}: {', '.join(names)}") for value in values]
+            at = f"{where}: {', '.join(names)}"
+            texts = [_text(value, at) for value in values if value is not None]
+            if not 1 <= len(texts) < len(LETTERS):
+                raise BadInput(at, len(texts), f"allowed: 1 to {len(LETTERS) - 1} wrong answers")
+            return texts
         given = self.given.get("choices")
         if isinstance(given, Sequence) and not isinstance(given, str):
             used.update(given)
@@ -176,9 +182,7 @@ class Columns:
 
 def _may_be_choices(value: Any) -> bool:
     """Tells whether a cell that is only called so holds choices: a column of options may be another thing."""
-    return isinstance(value, list | tuple | Mapping) or (
-        isinstance(value, str) and value.lstrip()[:1] in "[{"
-    )
+    return isinstance(value, list | tuple | Mapping) or str(value).lstrip().startswith(("[", "{"))
 
 
 def attributes(row: Mapping[str, Any], used: Iterable[str] = ()) -> tuple[tuple[str, str | int | float], ...]:
@@ -206,7 +210,9 @@ def _scalar(value: Any) -> str | int | float | None:
                 continue
             if str(number) == value and math.isfinite(number):
                 return number
-        return value if value.strip() and len(value) <= LONGEST_ATTRIBUTE else None
+        # Half a surrogate pair could not be written with the results.
+        text = value.encode(errors="replace").decode()
+        return text if text.strip() and len(text) <= LONGEST_ATTRIBUTE else None
     if isinstance(value, int):
         return value
     return value if isinstance(value, float) and math.isfinite(value) else None

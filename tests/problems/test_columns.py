@@ -146,8 +146,15 @@ def test_attributes_are_the_other_texts_and_numbers():
         "none": None,
         "blank": " ",
     }
-    row |= {"list": [1], "nan": float("nan"), "long": "x" * 201, "mean": 0.5, "name": "nan"}
-    expected = {"year": 2024, "code": "0012", "ok": "true", "mean": 0.5, "name": "nan"}
+    row |= {
+        "half": "a\ud800",
+        "list": [1],
+        "nan": float("nan"),
+        "long": "x" * 201,
+        "mean": 0.5,
+        "name": "nan",
+    }
+    expected = {"half": "a?", "year": 2024, "code": "0012", "ok": "true", "mean": 0.5, "name": "nan"}
     assert dict(one(row).attributes) == expected
 
 
@@ -155,6 +162,11 @@ def test_a_difficulty_in_words_is_an_attribute():
     problem = one({"problem": "?", "answer": 1, "difficulty": "hard"})
     assert (problem.difficulty, problem.attribute("difficulty")) == (None, "hard")
     assert "f.jsonl:1: d: 'hard'" in refused({"problem": "?", "answer": 1, "d": "hard"}, difficulty="d")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, True, None, "", [1], "Level five"])
+def test_what_is_no_difficulty_is_none(value):
+    assert one({"problem": "?", "answer": 1, "difficulty": value}).difficulty is None
 
 
 def test_no_more_rows_are_read_than_are_asked_for():

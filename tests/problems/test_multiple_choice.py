@@ -57,6 +57,7 @@ def test_choices_as_json_text_and_as_columns():
 def test_a_column_of_options_that_are_no_choices_is_an_attribute():
     problem = one({"question": "?", "answer": "3", "options": "-v"})
     assert (problem.choices, problem.attributes) == ((), (("options", "-v"),))
+    assert one({"question": "?", "answer": "3", "options": ""}).choices == ()
 
 
 def test_gpqa_mixes_the_right_answer_with_the_wrong_ones():
@@ -69,8 +70,15 @@ def test_gpqa_mixes_the_right_answer_with_the_wrong_ones():
     counts = [sum(problem.answer == letter for problem in problems) for letter in "ABCD"]
     assert min(counts) > 25
     assert one(row) == one(dict(reversed(row.items())))
+    assert len(one(row | {"Incorrect Answer 3": None}).choices) == 3
     wrong = {"question": "?", "answer": "yes", "distractors": ["no", "never"]}
     assert set(one(wrong, wrong="distractors").choices) == {"yes", "no", "never"}
+
+
+def test_wrong_answers_that_are_none_or_too_many():
+    for wrong in ([], ["no"] * 26):
+        with pytest.raises(BadInput, match="allowed: 1 to 25 wrong answers"):
+            one({"question": "?", "answer": "yes", "distractors": wrong}, wrong="distractors")
 
 
 @settings(max_examples=50)
