@@ -141,7 +141,8 @@ class Columns:
 
     def _difficulty(self, row: Mapping[str, Any], where: str) -> float | None:
         name = _optional(row, self.given, "difficulty", DIFFICULTY)
-        said = value = None if name is None else _value(row, name)
+        value: Any = None if name is None else _value(row, name)
+        said = value
         if isinstance(value, str):  # "Level 5"
             number = re.fullmatch(r"(?:level\s*)?([+-]?\d+(?:\.\d+)?)", value.strip(), re.IGNORECASE)
             value = float(number[1]) if number else None

@@ -14,8 +14,7 @@ from orchestrator.config.schema import LAB_MODELS
 from orchestrator.errors import BadInput
 from tests.support.paths import LAB_CONFIG
 
-OWN = ["generator.engine={max_num_seqs: 8}", "verifier.engine={max_num_seqs: 8}"]
-"""No ``max_model_len``."""
+OWN = ["generator.engine.max_model_len=null", "verifier.engine.max_model_len=null"]
 
 
 @pytest.mark.parametrize(

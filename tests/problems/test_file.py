@@ -96,10 +96,11 @@ def tables(draw):
             "share": st.floats(allow_nan=False, allow_infinity=False),
         }
     )
-    return draw(st.lists(row, min_size=1, max_size=5))
+    drawn = draw(st.lists(row, min_size=1, max_size=5))
+    return [dict(sorted(each.items())) for each in drawn]  # a table has one order of columns
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(tables())
 def test_any_table_is_the_same_problems_in_every_format(tmp_path, rows):
     expected = problems(tmp_path / "t.jsonl", as_jsonl(rows))
