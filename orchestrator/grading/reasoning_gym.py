@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -43,17 +42,38 @@ class ReasoningGym:
         return "\n".join(" ".join(line.split()) for line in answer.strip().splitlines())
 
     def accepts(self, truth: str, answer: str) -> bool:
-        """Tells whether the scorer gives the answer the whole score. Raises ValueError where the truth is no
-        entry, and ImportError where reasoning_gym is not installed."""
-        entry = json.loads(truth)
-        if not isinstance(entry, Mapping) or not {"family", "options", "answer"} <= set(entry):
-            raise ValueError(f"needed: an entry of reasoning_gym as JSON, not {truth[:60]!r}")
-        scorer = _scorer(entry["family"], json.dumps(entry["options"]))
-        return float(scorer.score_answer(answer, dict(entry))) >= WHOLE
+        """Tells whether the scorer gives the answer the whole score.
+
+        Raises ValueError where the truth is no entry, and ImportError where reasoning_gym is not installed.
+        """
+        scorer, entry = _entry(truth)
+        return _whole(scorer, answer, entry)
+
+
+@lru_cache(maxsize=1024)
+def _entry(truth: str) -> tuple[Any, dict[str, Any]]:
+    """The family, and the entry that an answer is scored against."""
+    entry = json.loads(truth)
+    if not isinstance(entry, dict) or not {"family", "options", "index", "answer", "question"} <= set(entry):
+        raise ValueError(f"needed: an entry of reasoning_gym as JSON, not {truth[:60]!r}")
+    scorer = _family(entry["family"], json.dumps(entry["options"]))
+    if entry["answer"] is not None and not _whole(scorer, entry["answer"], entry):
+        # What JSON does not keep, such as a tuple, matters to this family: it makes the entry again.
+        again = scorer[entry["index"]]
+        if again["question"] == entry["question"]:
+            return scorer, again
+    return scorer, entry
+
+
+def _whole(scorer: Any, answer: str, entry: dict[str, Any]) -> bool:
+    try:
+        return float(scorer.score_answer(answer, entry)) >= WHOLE
+    except Exception:  # some scorers raise on an answer that they cannot read
+        return False
 
 
 @lru_cache(maxsize=32)
-def _scorer(family: str, options: str) -> Any:
+def _family(name: str, options: str) -> Any:
     from reasoning_gym.factory import create_dataset
 
-    return create_dataset(family, **{"seed": 0, **json.loads(options)})
+    return create_dataset(name, **json.loads(options))

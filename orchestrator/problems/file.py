@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -44,9 +45,10 @@ def existing(path: str | None) -> Path:
     """Returns the file of that name. Raises BadInput where there is none."""
     file = Path(path or "").expanduser()
     if not file.is_file():
-        raise BadInput(
-            "problems.path", path, f"allowed: an existing file ({', '.join(READERS)}, or these .gz)"
-        )
+        allowed = f"allowed: an existing file ({', '.join(READERS)}, or these .gz)"
+        if file.is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", path or ""):
+            allowed += "; a data set of the hub, or a directory, is of problems.source=datasets"
+        raise BadInput("problems.path", path, allowed)
     return file
 
 

@@ -24,7 +24,7 @@ def read(wanted: Wanted) -> list[Problem]:
     try:
         from reasoning_gym.factory import DATASETS, create_dataset
     except ImportError as error:
-        needed = "needed: the package reasoning_gym (pip install ttc[reasoning_gym])"
+        needed = f"needed: its package (pip install ttc[reasoning_gym]; {in_one_line(error)})"
         raise BadInput("problems.source", "reasoning_gym", needed) from error
     family = str(wanted.path)
     if family not in DATASETS:
@@ -45,15 +45,15 @@ def read(wanted: Wanted) -> list[Problem]:
         Problem(
             id=f"{family}-{options['seed']}-{index:05d}",
             prompt=str(entry["question"]),
-            answer=truth(family, wanted.options, entry),
+            answer=truth(family, options, index, entry),
             attributes=attributes(entry["metadata"]),
         )
         for index, entry in enumerate(entries)
     ]
 
 
-def truth(family: str, options: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """Returns what the checker needs to score an answer: the family, its options and the entry, as JSON.
+def truth(family: str, options: Mapping[str, Any], index: int, entry: Mapping[str, Any]) -> str:
+    """Returns what the checker needs to score an answer, as JSON: the entry, and how it was made.
 
     Values that JSON does not have, such as dates, are there as text.
     """
@@ -61,6 +61,7 @@ def truth(family: str, options: Mapping[str, Any], entry: Mapping[str, Any]) -> 
         "answer": entry["answer"],
         "family": family,
         "options": dict(options),
+        "index": index,
         "question": entry["question"],
         "metadata": entry["metadata"],
     }

@@ -103,7 +103,7 @@ def _datasets(path: str | None) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise BadInput("problems.path", path, INSTALL) from error
+        raise BadInput("problems.path", path, f"{INSTALL} ({in_one_line(error)})") from error
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     return datasets

@@ -181,3 +181,6 @@ def test_a_file_that_is_not_what_it_says(tmp_path, name, data, said):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(BadInput, match="allowed: an existing file"):
         read(Wanted(str(tmp_path / "no.csv")))
+    for other in (str(tmp_path), "HuggingFaceH4/MATH-500"):
+        with pytest.raises(BadInput, match=r"or a directory, is of problems\.source=datasets"):
+            read(Wanted(other))

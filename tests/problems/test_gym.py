@@ -37,7 +37,8 @@ def test_a_familys_puzzles(package):
     assert json.loads(found[1].answer) == {
         "answer": "3",
         "family": "sums",
-        "options": {"terms": 3},
+        "options": {"seed": 0, "size": 3, "terms": 3},
+        "index": 1,
         "question": "1 + 1 + 1 = ?",
         "metadata": {"index": 1, "difficulty": {"terms": 3}, "day": "2024-05-06"},
     }

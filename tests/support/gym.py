@@ -6,11 +6,12 @@ from datetime import date
 
 
 class Sums:
-    """Sums of equal numbers. An answer scores in part where it has the right one in it."""
+    """Sums of equal numbers. An answer scores in part where it has the right one in it; one that is no number
+    is an error of the scorer. With ``exact`` an entry must be as it was made."""
 
-    def __init__(self, seed: int | None = None, size: int = 500, terms: int = 2) -> None:
+    def __init__(self, seed: int | None = None, size: int = 500, terms: int = 2, exact: bool = False) -> None:
         assert terms > 0, "terms must be positive"
-        self.seed, self.size, self.terms = seed or 0, size, terms
+        self.seed, self.size, self.terms, self.exact = seed or 0, size, terms, exact
 
     def __len__(self) -> int:
         return self.size
@@ -24,6 +25,9 @@ class Sums:
         }
 
     def score_answer(self, answer: str | None, entry: dict) -> float:
-        if answer is not None and answer.isdecimal() and int(answer) == int(entry["answer"]):
-            return 1.0
-        return 0.5 if answer is not None and entry["answer"] in answer else 0.0
+        if self.exact and not isinstance(entry["metadata"]["day"], date):
+            return 0.0
+        assert answer is not None
+        if entry["answer"] in answer and answer != entry["answer"]:
+            return 0.5
+        return float(int(answer) == int(entry["answer"]))
