@@ -16,20 +16,22 @@ from orchestrator.search.selection import AGGREGATIONS, Candidate, rules
 
 COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
 """Names of a cell's costs: FLOPs in all, and FLOPs and tokens of each model."""
-SETTING = (
-    *("generator.model", "generator.revision", "generator.temperature", "generator.top_p", "generator.dtype", "generator.chat"),
-    *("generator.step_delimiter", "generator.end_of_thinking", "generator.stop", "generator.reply"),
-    *("generator.top_k", "generator.min_p", "generator.repetition_penalty", "generator.presence_penalty"),
-    *("generator.frequency_penalty", "generator.system", "generator.examples", "generator.chat_template"),
-    "generator.chat_options",
-    *("generator.max_step_tokens", "generator.max_tokens"),
-    *("verifier.model", "verifier.revision", "verifier.format", "verifier.kind", "verifier.aggregation", "verifier.dtype"),
-    *("verifier.system", "verifier.separator", "verifier.template", "verifier.choices"),
-    "verifier.token_ratio",
-    *("problems.template", "problems.answers"),
-    *("reviser.model", "reviser.revision", "reviser.format", "reviser.dtype"),
-    *("allocation.name", "allocation.confidence", "allocation.round", "allocation.parallel"),
-    *("allocation.exploration", "allocation.min_gain"),
+SETTING = tuple(
+    f"{section}.{key}"
+    for section, keys in {
+        "generator": (
+            "model revision temperature top_p dtype chat step_delimiter end_of_thinking stop "
+            "reply top_k min_p repetition_penalty presence_penalty frequency_penalty system "
+            "examples chat_template chat_options max_step_tokens max_tokens"
+        ),
+        "verifier": (
+            "model revision format kind aggregation dtype system separator template choices token_ratio"
+        ),
+        "problems": "template answers",
+        "reviser": "model revision format dtype",
+        "allocation": "name confidence round parallel exploration min_gain",
+    }.items()
+    for key in keys.split()
 )
 """Configuration keys that results depend on, except seed, strategy, budget and the choice of problems: the
 tables of results say which problems were searched."""

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
+from orchestrator.analysis.estimators import Estimate
 from orchestrator.budget.units import described
 from orchestrator.runs.controller import Controller, SearchResult
-from orchestrator.runs.results import Summary
+from orchestrator.runs.results import Group, Summary
 
 PLAIN_SECONDS = 5.0
 """Seconds between two lines, at least, where there is no terminal."""
@@ -157,6 +158,26 @@ def _moved(allocation: dict[str, int]) -> str:
     return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
 
 
+def _grouped(by: str, groups: dict[str, Group]) -> list[tuple[str, str]]:
+    """A row for each value of an attribute: how many problems, and the accuracy with its 95 % interval."""
+
+    def shown(name: str, e: Estimate) -> str:
+        return f"{name} {100 * e.value:.1f} % [{100 * e.low:.0f}, {100 * e.high:.0f}]"
+
+    return [
+        (
+            f"  {by} {value}",
+            ", ".join(
+                [
+                    f"{group.problems}: " + shown("coverage", group.coverage),
+                    *(shown(rule, estimate) for rule, estimate in group.accuracy.items()),
+                ]
+            ),
+        )
+        for value, group in groups.items()
+    ]
+
+
 def _rows(s: Summary) -> list[tuple[str, str]]:
     def percent(x: float) -> str:
         return f"{100 * x:.1f} %"
@@ -164,10 +185,12 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
     asked, buys = described(s.budget)
     cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
     cut += [f"{s.failed} failed"] if s.failed else []
+    cut += [f"{s.skipped} skipped: too long"] if s.skipped else []
     rows: list[tuple[str, Any]] = [
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
         *((f"accuracy, {rule}", percent(value)) for rule, value in s.accuracy.items()),
         ("coverage", percent(s.coverage)),
+        *([] if s.by is None else _grouped(s.by, s.groups[s.by])),
         *([("correct → incorrect", f"{percent(s.flips)} of revisions")] if s.flips is not None else []),
         ("budget", asked),
         ("  which buys", buys),

@@ -56,6 +56,9 @@ def run(
         if run_id is None and (earlier := unfinished(prepared)) is not None:
             say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
     say(errors, f"run {name}")
+    if prepared.skipped:
+        count = len(prepared.skipped)
+        say(errors, f"{count} problems skipped: too long for a model; {len(prepared.problems)} are searched")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
     if prepared.taken:
         taken = ", ".join(f"{key} {value:g}" for key, value in prepared.taken.items())

@@ -15,6 +15,7 @@ from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, at_least, one_of
+from orchestrator.problems.sources import SOURCES
 from orchestrator.search.revision import FORMATS, JUDGING
 from orchestrator.search.selection import AGGREGATIONS
 from orchestrator.strategies.definition import BoundStrategy
@@ -22,9 +23,8 @@ from orchestrator.strategies.definition import BoundStrategy
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config, GeneratorConfig
 
-SOURCES = ("lab", "jsonl")
 ANSWERS = ("exact", "math")
-LAB_SPLITS = ("train", "validation", "bins", "test")
+TOO_LONG = ("refuse", "skip")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 """Values of ``log_level``."""
 DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -75,15 +75,24 @@ def check(config: Config) -> None:
 
 
 def _problems(config: Config) -> None:
-    _choice("problems.source", config.problems.source, SOURCES)
-    _choice("problems.answers", config.problems.answers, ANSWERS)
-    if config.problems.source == "lab":
-        _choice("problems.split", config.problems.split, LAB_SPLITS)
-    elif config.problems.path is None:
-        raise BadInput(
-            "problems.path", None, "needed with problems.source=jsonl: a file with one JSON a line"
-        )
-    if "{problem}" not in config.problems.template:
+    problems = config.problems
+    _choice("problems.source", problems.source, tuple(SOURCES))
+    _choice("problems.answers", problems.answers, ANSWERS)
+    _choice("problems.too_long", problems.too_long, TOO_LONG)
+    source = SOURCES[problems.source]
+    if source.splits is not None:
+        _choice("problems.split", problems.split, source.splits)
+    if source.path is not None and problems.path is None:
+        raise BadInput("problems.path", None, f"needed with problems.source={problems.source}: {source.path}")
+    if source.answers not in (None, problems.answers) and ":" not in problems.answers:
+        needed = f"what problems.source={problems.source} has for answers; allowed: {source.answers}"
+        raise BadInput("problems.answers", problems.answers, f"it cannot read {needed}")
+    for key in ("subset", "revision", "columns", "options"):
+        value = getattr(problems, key)
+        if value and key not in source.takes:
+            heed = one_of([name for name, other in SOURCES.items() if key in other.takes])
+            raise BadInput(f"problems.{key}", value, f"problems.source={problems.source} has none; {heed}")
+    if "{problem}" not in problems.template:
         raise BadInput("problems.template", config.problems.template, "it must contain {problem}")
     if config.problems.limit is not None:
         at_least("problems.limit", config.problems.limit, 1)

@@ -121,11 +121,24 @@ def fingerprint(config: Config) -> str:
         for name, values in names.items():
             if keys[section][name] in values:
                 del keys[section][name]
+    _as_earlier(keys["problems"])
     keys["allocation"]["hopeless"] = keys["allocation"].pop("min_gain")
     for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
+
+
+def _as_earlier(problems: dict[str, Any]) -> None:
+    """Leaves out keys of ``problems`` that earlier versions did not have where they say nothing, and those on
+    which no solution depends: ``preparation`` adds the problems that were read."""
+    for key in ("too_long", "by"):
+        problems.pop(key)
+    if problems["source"] == "file":  # where it gives the same problems it is the same run
+        problems["source"] = "jsonl"
+    for key in ("subset", "revision", "columns", "options"):
+        if not problems[key]:
+            problems.pop(key)
 
 
 def _model(model: str | None) -> Any:

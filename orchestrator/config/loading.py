@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
@@ -75,7 +75,7 @@ def build(stack: Sequence[DictConfig]) -> Config:
 
 
 def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
-    """The file's bases, the deepest first, then the file."""
+    """The file's bases, the deepest first and a later one over an earlier one, then the file."""
     if path.resolve() in seen:
         raise BadInput("base", str(path), "a configuration cannot inherit from itself")
     if not path.is_file():
@@ -98,9 +98,12 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     if isinstance(layer.get("strategy"), str):
         layer.strategy = {"name": layer.strategy}
     base = layer.pop("base", None)
-    if base is not None and not isinstance(base, str):
-        raise BadInput("base", base, "allowed: the path of another YAML file")
-    before = _layers(path.parent / base, (*seen, path.resolve())) if base is not None else []
+    bases = [] if base is None else list(base) if isinstance(base, ListConfig) else [base]
+    before: list[DictConfig] = []
+    for each in bases:
+        if not isinstance(each, str):
+            raise BadInput("base", each, "allowed: the path of another YAML file, or a list of such paths")
+        before += _layers(path.parent / each, (*seen, path.resolve()))
     return [*before, layer]
 
 

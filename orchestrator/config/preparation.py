@@ -17,14 +17,14 @@ from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
+from orchestrator.config.lengths import fitting
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
-from orchestrator.errors import BadInput
-from orchestrator.formats.registry import STEPS
-from orchestrator.problems import lab
+from orchestrator.errors import BadInput, one_of
 from orchestrator.problems.codec import Codec, load_tokenizer
-from orchestrator.problems.problem import Problem, read_jsonl
-from orchestrator.search.revision import CONTEXT, FORMATS, RevisionPrompt
+from orchestrator.problems.problem import Problem, Wanted, filled
+from orchestrator.problems.sources import SOURCES
+from orchestrator.search.revision import FORMATS, RevisionPrompt
 from orchestrator.strategies.definition import BoundStrategy, RunFacts
 from orchestrator.strategies.registry import resolve
 
@@ -47,6 +47,8 @@ class Prepared:
     budget: Budget
     taken: Mapping[str, float] = field(default_factory=dict)
     """Sampling values that the configuration leaves to the model, by key, where they are on."""
+    skipped: tuple[str, ...] = ()
+    """Ids of the problems that are left out, since they are too long for a model."""
 
 
 class PromptCache:
@@ -62,7 +64,7 @@ class PromptCache:
         if key not in self._held:
             problems = _problems(config)
             template = config.problems.template
-            prompts = [codec.encode(template.replace("{problem}", problem.prompt)) for problem in problems]
+            prompts = [codec.encode(filled(template, problem)) for problem in problems]
             self._held[key] = problems, prompts
         return self._held[key]
 
@@ -88,7 +90,9 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         reviser = _reviser(config, codec) or generator
     problems, prompts = (cache or PromptCache()).get(config, codec)
     _check_writable(config)
-    _check_lengths(config, strategy, problems, prompts, revision_prompt(config, codec))
+    kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))
+    if skipped:
+        problems, prompts = [problems[index] for index in kept], [prompts[index] for index in kept]
     strategy.check_run(
         RunFacts(
             codec,
@@ -106,7 +110,19 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
             budget.amount,
             f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
         )
-    return Prepared(config, strategy, problems, prompts, codec, generator, verifier, reviser, budget, taken)
+    return Prepared(
+        config,
+        strategy,
+        problems,
+        prompts,
+        codec,
+        generator,
+        verifier,
+        reviser,
+        budget,
+        taken,
+        skipped,
+    )
 
 
 def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
@@ -131,6 +147,8 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
     sha.update(instead.encode())
     for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
+        if problem.also:
+            sha.update(f"\0{problem.also}".encode())
     strategy = prepared.strategy
     path, separator, _ = strategy.name.rpartition(":")
     if separator:
@@ -141,10 +159,24 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
 
 
 def _problems(config: Config) -> list[Problem]:
-    if config.problems.source == "lab":
-        return lab.problems(config.problems.split, config.problems.limit)
-    assert config.problems.path is not None
-    return read_jsonl(config.problems.path, config.problems.limit)
+    section = config.problems
+    wanted = Wanted(
+        section.path,
+        section.split,
+        section.subset,
+        section.revision,
+        section.limit,
+        section.columns,
+        section.options,
+    )
+    problems = SOURCES[section.source].read(wanted)
+    if "{choices}" in section.template and not any(problem.choices for problem in problems):
+        raise BadInput("problems.template", section.template, "it has {choices}, and no problem has any")
+    if section.by is not None and all(problem.attribute(section.by) is None for problem in problems):
+        there = sorted({name for problem in problems for name, _ in problem.attributes})
+        allowed = one_of(there) if there else "the problems have no attributes; allowed: null"
+        raise BadInput("problems.by", section.by, allowed)
+    return problems
 
 
 def _reviser(config: Config, codec: Codec) -> CostModel | None:
@@ -184,39 +216,6 @@ def _check_writable(config: Config) -> None:
         raise BadInput(
             "runs", config.runs, f"allowed: a directory that can be written ({error.strerror})"
         ) from error
-
-
-def _check_lengths(
-    config: Config,
-    strategy: BoundStrategy,
-    problems: Sequence[Problem],
-    prompts: Sequence[tuple[int, ...]],
-    revision_prompt: RevisionPrompt,
-) -> None:
-    """Every prompt and a longest solution must fit the engines' context; after earlier attempts, and the
-    words that show them, where a model reads those too."""
-    longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
-    prompt, new = len(prompts[longest]), config.generator.max_tokens
-    attempts = CONTEXT if strategy.strategy.needs_reviser else 0
-    words = revision_prompt.words(problems[longest], new) if attempts else 0
-    readers = {"reviser" if config.reviser.model is not None else "generator"}
-    if config.verifier.kind == "orm":
-        readers.add("verifier")
-    pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
-    for name, pool in pools:
-        shown = attempts if name in readers else 0
-        needed = prompt + (1 + shown) * new + (words if shown else 0)
-        if name == "verifier" and config.verifier.format != STEPS:
-            continue  # it reads text, whose length in its own tokens is not known yet
-        limit = pool.engine.get("max_model_len")
-        if pool.model is not None and limit is not None and needed > limit:
-            history = f", and {shown} earlier attempts are shown with {words} tokens around them"
-            raise BadInput(
-                f"{name}.engine.max_model_len",
-                limit,
-                f"problem {problems[longest].id} has {prompt} prompt tokens, generator.max_tokens is {new}"
-                f"{history if shown else ''}; allowed: {needed} or more",
-            )
 
 
 def _budget(

@@ -19,16 +19,32 @@ class ProblemsConfig:
     """The questions, their true answers, and how an answer is read."""
 
     source: str = "lab"
-    """`lab` takes the lab's puzzles; `jsonl` reads `path`."""
+    """`lab` takes the lab's puzzles; `file` reads `path` (JSONL, JSON, CSV, TSV or Parquet, each also .gz);
+    `datasets` reads a Hugging Face data set; `reasoning_gym` makes puzzles of a family; `jsonl` is `file`
+    where only a column `id` has ids."""
     split: str = "test"
-    """Part of the lab's puzzles: `train`, `validation`, `bins` or `test`; other sources ignore it."""
+    """Part of a data set; of the lab's puzzles `train`, `validation`, `bins` or `test`; files have none."""
     path: str | None = None
-    """File for `source: jsonl`, one JSON object a line: the strings `problem` and `answer`, optionally `id`
-    and `difficulty` (a number)."""
+    """A file; for `datasets` a name on the hub, a directory or a file; for `reasoning_gym` a family."""
+    subset: str | None = None
+    """Subset of a data set, such as `main` of openai/gsm8k; null where it has one only."""
+    revision: str | None = None
+    """Branch, tag or commit of a data set on the hub; null is its newest."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Names of columns where they are not recognised: of `problem`, `answer`, `id`, `difficulty`, `choices`
+    (one column, or a list of a column each) and `wrong` (the wrong answers beside the right one)."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of a family of `reasoning_gym`, with `seed` and `size`."""
     limit: int | None = None
     """Only the first so many problems are used; null uses all."""
+    too_long: str = "refuse"
+    """What becomes of a problem whose longest solution does not fit a model's context: `refuse` ends before
+    the start; `skip` leaves the problem out and counts it."""
+    by: str | None = None
+    """Attribute of the problems by which the table at the end shows accuracy too, such as `level`."""
     template: str = "{problem}"
-    """Text of the prompt; it must contain `{problem}`."""
+    """Text of the prompt; it must contain `{problem}`, and may have `{choices}`, a line a choice, which else
+    follow the problem."""
     answers: str = "exact"
     """`exact` compares the whole text of a solution; `math` compares its last boxed or final expression, by
     math-verify."""

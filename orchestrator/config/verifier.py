@@ -7,6 +7,7 @@ from functools import partial
 
 from actors.reading import Reading
 from orchestrator.budget.flops import CostModel, read_config
+from orchestrator.config.lengths import context
 from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput
 from orchestrator.formats.definition import Format, FormatFacts
@@ -47,7 +48,7 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
         trust_remote_code=section.trust_remote_code,
     )
     costs_of = partial(CostModel.from_pretrained, key="verifier.model", revision=section.revision)
-    limit = section.engine.get("max_model_len") or about.get("max_position_embeddings")
+    limit = section.engine.get("max_model_len") or context(about)
     if name == STEPS:
         costs = costs_of(section.model)
         _check_ids(config, codec, tokenizer, costs, labels(about))

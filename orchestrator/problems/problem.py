@@ -1,13 +1,15 @@
-"""Problems, and the reading of a user's own problem set."""
+"""A problem, and the text that asks a model for its answer."""
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from typing import Any
 
-from orchestrator.errors import BadInput
+LETTERS = ascii_uppercase
+"""The letters of choices, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,54 +20,42 @@ class Problem:
     """Stable across runs: it seeds the sampling and is the problem's key in the journal."""
     prompt: str
     answer: str
+    """Of multiple choice, the letter."""
     difficulty: float | None = None
     """The source's own measure, where it has one (the lab: the number of blanks)."""
+    also: tuple[str, ...] = ()
+    """Other answers that are right."""
+    attributes: tuple[tuple[str, str | int | float], ...] = ()
+    """What else the source says of it (``level``, ``subject``): results are told apart by these."""
+    choices: tuple[str, ...] = ()
+    """The choices of a multiple choice, from A."""
+
+    def attribute(self, name: str) -> str | int | float | None:
+        """Returns the attribute of that name, or the difficulty for ``difficulty``; None where there is
+        none."""
+        found = dict(self.attributes).get(name)
+        return self.difficulty if found is None and name == "difficulty" else found
 
 
-def read_jsonl(path: Path | str, limit: int | None = None) -> list[Problem]:
-    """Returns the problems of a file with one JSON object a line: ``problem`` and ``answer`` (strings), and
-    optionally ``id`` and ``difficulty``. Raises BadInput that names the file and the line."""
-    file = Path(path)
-    if not file.is_file():
-        raise BadInput("problems.path", str(path), "allowed: an existing file with one JSON object a line")
-    problems: list[Problem] = []
-    seen: set[str] = set()
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise BadInput("problems.path", str(path), f"the file is not UTF-8 text ({error.reason})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        problem = _problem(line, f"{file.stem}-{len(problems):05d}", f"{path}:{number}")
-        if problem.id in seen:
-            raise BadInput(f"{path}:{number}: id", problem.id, "each problem needs an id of its own")
-        seen.add(problem.id)
-        problems.append(problem)
-        if limit is not None and len(problems) == limit:
-            break
-    if not problems:
-        raise BadInput("problems.path", str(path), "the file holds no problem")
-    return problems
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The part of a problem set that a run asks for: the keys of ``problems`` that sources read."""
+
+    path: str | None = None
+    split: str = "test"
+    subset: str | None = None
+    revision: str | None = None
+    limit: int | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _problem(line: str, name: str, where: str) -> Problem:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(where, line[:60], f"the line is not JSON ({error.msg})") from error
-    if not isinstance(entry, dict):
-        raise BadInput(where, line[:60], "allowed: a JSON object with problem and answer")
-    for key in ("problem", "answer"):
-        if not isinstance(entry.get(key), str) or not entry[key].strip():
-            raise BadInput(f"{where}: {key}", entry.get(key), "needed: a string that is not empty")
-    difficulty = entry.get("difficulty")
-    if difficulty is not None and (isinstance(difficulty, bool) or not isinstance(difficulty, int | float)):
-        raise BadInput(f"{where}: difficulty", difficulty, "allowed: a number, or leave it out")
-    id = str(entry.get("id", name))
-    for key, text in (("id", id), ("problem", entry["problem"]), ("answer", entry["answer"])):
-        if re.search("[\ud800-\udfff]", text):  # JSON's escapes can hold a half
-            raise BadInput(f"{where}: {key}", text, "allowed: text without half a surrogate pair")
-    if "\0" in id:
-        raise BadInput(f"{where}: id", id, "allowed: text without a NUL character")
-    return Problem(id, entry["problem"], entry["answer"], difficulty)
+def filled(template: str, problem: Problem) -> str:
+    """Returns the template with the problem's text for ``{problem}`` and its choices, a line each, for
+    ``{choices}``; a template without that has the choices after the text."""
+    choices = "\n".join(f"({LETTERS[i]}) {choice}" for i, choice in enumerate(problem.choices))
+    text = problem.prompt
+    if choices and "{choices}" not in template:
+        text = f"{text}\n\n{choices}"
+    # In one pass: a problem's own text may have braces.
+    return re.sub(r"\{(problem|choices)\}", lambda m: text if m[1] == "problem" else choices, template)

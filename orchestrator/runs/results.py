@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
 from orchestrator.budget.units import Budget
+from orchestrator.problems.problem import filled
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.context import Usage
 
@@ -33,6 +34,18 @@ class Flops:
 
 LEAST_DIFFERENCE = 1e-4
 """Scores within so little of each other are read as the same: the format may not be the verifier's."""
+MOST_GROUPS = 12
+"""An attribute with more values than this groups problems only where it is asked for."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The problems that have one value of an attribute."""
+
+    problems: int
+    accuracy: dict[str, Estimate]
+    """By selection rule, with 95 % intervals (Wilson)."""
+    coverage: Estimate
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,13 @@ class Summary:
         """True where the verifier's scores hardly differ, so that nothing was chosen by them."""
         return self.scores is not None and self.scores[1] - self.scores[0] < LEAST_DIFFERENCE
 
+    skipped: int = 0
+    """Problems that were left out, since they are too long for a model."""
+    by: str | None = None
+    """The attribute by which the table shows accuracy too."""
+    groups: dict[str, dict[str, Group]] = field(default_factory=dict)
+    """Accuracy by attribute and value: of ``by``, and of each other attribute with few values."""
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain containers."""
         return asdict(self)
@@ -108,6 +128,8 @@ def summarise(
     utilisation: dict[str, float],
     allocation: dict[str, int] | None = None,
     role: str = "cell",
+    skipped: int = 0,
+    by: str | None = None,
 ) -> Summary:
     """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
     total = len(results)
@@ -148,6 +170,36 @@ def summarise(
         cut_steps=usage.cut_steps / usage.steps if usage.steps else 0.0,
         unscored=usage.unscored,
         scores=_range(score for r in results for s in r.solutions for score in s.step_scores),
+        skipped=skipped,
+        by=by,
+        groups=groups(results, by),
+    )
+
+
+def groups(results: Sequence[SearchResult], by: str | None = None) -> dict[str, dict[str, Group]]:
+    """Returns accuracy by attribute and value, values in order: of the attribute ``by``, and of all that have
+    2 to 12 values and some problems that share one. A problem without the attribute is in no group."""
+    names = dict.fromkeys(name for result in results for name, _ in result.problem.attributes)
+    found = {}
+    for name in dict.fromkeys([*([by] if by is not None else []), *names]):
+        members: dict[str | int | float, list[SearchResult]] = {}
+        for result in results:
+            if (value := result.problem.attribute(name)) is not None:
+                members.setdefault(value, []).append(result)
+        few = 2 <= len(members) <= MOST_GROUPS and any(len(each) > 1 for each in members.values())
+        if few or name == by:
+            ordered = sorted(members, key=lambda value: (isinstance(value, str), value))
+            found[name] = {str(value): _group(members[value]) for value in ordered}
+    return found
+
+
+def _group(results: Sequence[SearchResult]) -> Group:
+    total = len(results)
+    rules = results[0].correct
+    return Group(
+        total,
+        {rule: wilson(sum(result.correct[rule] for result in results), total) for rule in rules},
+        wilson(sum(result.covered for result in results), total),
     )
 
 
@@ -260,6 +312,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
         [
             *((name, pa.string()) for name in ("problem", "prompt", "answer")),
             ("difficulty", pa.float64()),
+            ("attributes", pa.string()),
             *((f"selected_{rule}", pa.string()) for rule in rules),
             *((f"correct_{rule}", pa.bool_()) for rule in rules),
             ("covered", pa.bool_()),
@@ -285,9 +338,10 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
 def _row(result: SearchResult) -> dict[str, Any]:
     return {
         "problem": result.problem.id,
-        "prompt": result.problem.prompt,
+        "prompt": filled("{problem}", result.problem),
         "answer": result.problem.answer,
         "difficulty": result.problem.difficulty,
+        "attributes": json.dumps(dict(result.problem.attributes), ensure_ascii=False),
         **{f"selected_{rule}": answer for rule, answer in result.selected.items()},
         **{f"correct_{rule}": right for rule, right in result.correct.items()},
         "covered": result.covered,

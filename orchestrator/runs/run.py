@@ -9,6 +9,7 @@ import asyncio
 import glob
 import json
 import logging
+import re
 import sqlite3
 import time
 import uuid
@@ -129,6 +130,8 @@ class Run:
             self.__exit__(type(error), error, error.__traceback__)
             raise
         log.info("run %s: %d problems", self.run_id, len(self.prepared.problems))
+        if skipped := self.prepared.skipped:
+            log.info("%d problems skipped, too long for a model: %s", len(skipped), ", ".join(skipped))
         return self
 
     def __exit__(
@@ -181,6 +184,8 @@ class Run:
             },
             allocation=controller.rounds.to_dict() if controller.rounds else None,
             role=self._role,
+            skipped=len(prepared.skipped),
+            by=prepared.config.problems.by,
         )
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
@@ -232,8 +237,25 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/exhausted": float(summary.exhausted),
         "problems/failed": float(summary.failed),
         "unscored": float(summary.unscored),
+        "problems/skipped": float(summary.skipped),
+        **_by(summary),
         "operations": float(summary.operations),
     }
+
+
+def _by(summary: Summary) -> dict[str, float]:
+    """The accuracy by the attribute that is asked for, by names that MLflow takes."""
+    if summary.by is None:
+        return {}
+    return {
+        f"by_{_named(summary.by)}/{_named(value)}/{rule}": estimate.value
+        for value, group in summary.groups[summary.by].items()
+        for rule, estimate in [*group.accuracy.items(), ("coverage", group.coverage)]
+    }
+
+
+def _named(text: str) -> str:
+    return re.sub(r"[^\w .-]", "_", text)
 
 
 def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:

@@ -11,7 +11,7 @@ from orchestrator.budget.flops import CostModel
 from orchestrator.durability.journal import Journal
 from orchestrator.formats.definition import Format
 from orchestrator.problems.codec import Codec
-from orchestrator.problems.problem import Problem
+from orchestrator.problems.problem import Problem, filled
 from orchestrator.search.revision import RevisionPrompt
 from orchestrator.search.verifier_view import TextView, TokenView, VerifierView
 
@@ -82,7 +82,7 @@ class SearchContext:
             self.verifier,
             self.verifier_format,
             self.codec,
-            problem.prompt,
+            filled("{problem}", problem),
             len(prompt),
             self.verifier_ratio,
             self.verifier_limit,

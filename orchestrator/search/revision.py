@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.problems.codec import Codec
-from orchestrator.problems.problem import Problem
+from orchestrator.problems.problem import Problem, filled
 
 CONTEXT = 4
 """The most earlier attempts that a revision sees, the last ones (Snell et al. 2024, section 6.1)."""
@@ -103,7 +103,7 @@ class RevisionPrompt:
     template: str = "{problem}"
 
     def __call__(self, problem: Problem, attempts: Sequence[Attempt]) -> tuple[int, ...]:
-        text = self.format(self.template.replace("{problem}", problem.prompt), attempts[-CONTEXT:])
+        text = self.format(filled(self.template, problem), attempts[-CONTEXT:])
         return self.codec.encode(text)
 
     def words(self, problem: Problem, steps: int) -> int:

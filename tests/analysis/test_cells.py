@@ -134,7 +134,8 @@ def test_a_setting_is_every_key_that_results_depend_on():
         return fingerprint(again) != unchanged
 
     apart = ("strategy.", "budget.")
-    which = {"problems.source", "problems.split", "problems.path", "problems.limit"}
+    which = {f"problems.{key}" for key in ("source", "split", "path", "limit", "subset", "revision")}
+    which |= {"problems.columns", "problems.options"}
     elsewhere = (".engine", ".resources")
     keys = [key for key in flat if not key.startswith(apart) and not key.endswith(elsewhere)]
     assert {key for key in keys if changed(key)} == set(SETTING) | which

@@ -13,7 +13,8 @@ import pytest
 from orchestrator.config import checks, reference, schema
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
-from orchestrator.problems.lab import problems
+from orchestrator.problems.lab import SPLITS, problems
+from orchestrator.problems.sources import SOURCES
 from orchestrator.runs import grid
 from orchestrator.search.revision import FORMATS
 from orchestrator.search.selection import AGGREGATIONS
@@ -24,8 +25,9 @@ OWN_RUN, SWEEP = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
 SCHEMAS = [kind for kind in vars(schema).values() if is_dataclass(kind) and isinstance(kind, type)]
 CHOICES = [
     (schema.Config, "log_level", checks.LOG_LEVELS),
-    (schema.ProblemsConfig, "source", checks.SOURCES),
-    (schema.ProblemsConfig, "split", checks.LAB_SPLITS),
+    (schema.ProblemsConfig, "source", SOURCES),
+    (schema.ProblemsConfig, "split", SPLITS),
+    (schema.ProblemsConfig, "too_long", checks.TOO_LONG),
     (schema.ProblemsConfig, "answers", checks.ANSWERS),
     (schema.GeneratorConfig, "dtype", checks.DTYPES),
     (schema.VerifierConfig, "dtype", checks.DTYPES),
@@ -112,7 +114,8 @@ def test_the_commands_of_the_readme_are_accepted():
 
 def test_every_example_is_in_the_readme():
     for path in CONFIGS.iterdir():
-        assert path.name in ("README.md", "KEYS.md", "strategies") or f"`{path.name}`" in README.read_text(), path.name
+        elsewhere = ("README.md", "KEYS.md", "strategies", "sets")
+        assert path.name in elsewhere or f"`{path.name}`" in README.read_text(), path.name
 
 
 def _three():

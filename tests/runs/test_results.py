@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.analysis.estimators import pass_at_k as unbiased
 from orchestrator.analysis.estimators import wilson
+from orchestrator.commands.display import summary_table
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.runs.results import ResultsFile, pass_at_k, summarise
+from orchestrator.runs.results import ResultsFile, groups, pass_at_k, summarise
 from orchestrator.runs.run import metrics
 from orchestrator.search.context import Usage
 from tests.support.scripted import flops_budget
@@ -102,3 +104,77 @@ def test_a_result_is_on_disk_as_soon_as_its_search_has_ended(tmp_path):
     assert [row["covered"] for row in rows] == [True, False]
     assert len(rows[0]["solutions"]) == 2
     assert not (tmp_path / "results.jsonl").exists()
+
+
+def of(
+    right: bool, choices: tuple[str, ...] = (), difficulty: float | None = None, **attributes
+) -> SearchResult:
+    problem = Problem("p", "1?", "", difficulty, attributes=tuple(attributes.items()), choices=choices)
+    return replace(samples(right), problem=problem)
+
+
+LEVELS = [
+    of(True, level=1, url="a"),
+    of(True, level=1, url="b"),
+    of(False, level=10, url="c"),
+    of(True, level=2),
+]
+
+
+def test_accuracy_by_an_attribute_with_few_values():
+    found = groups(LEVELS)
+    assert list(found) == ["level"], "each url is another"
+    assert [(value, group.problems) for value, group in found["level"].items()] == [
+        ("1", 2),
+        ("2", 1),
+        ("10", 1),
+    ]
+    expected = wilson(2, 2)
+    assert found["level"]["1"].accuracy == {"majority": expected}
+    assert found["level"]["10"].coverage == wilson(0, 1)
+    assert groups([of(True, number=i // 2) for i in range(26)]) == {}, "13 values are many"
+    assert groups([of(True, level=1)] * 3) == {}, "one value tells nothing apart"
+
+
+def test_accuracy_by_the_attribute_that_is_asked_for():
+    results = [of(i % 2 == 0, difficulty=float(i // 2)) for i in range(40)]
+    assert groups(results) == {}
+    found = groups(results, "difficulty")["difficulty"]
+    assert list(found) == [str(float(i)) for i in range(20)]
+    assert {group.accuracy["majority"].value for group in found.values()} == {0.5}
+
+
+def test_what_is_asked_for_is_in_the_table_and_in_mlflow_and_the_skipped_are_counted(capsys):
+    from rich.console import Console
+
+    s = summarise(
+        "r",
+        LEVELS,
+        Usage(),
+        budget=flops_budget(1),
+        seconds=1.0,
+        startup_seconds=1.0,
+        utilisation={},
+        skipped=12,
+        by="level",
+    )
+    logged = metrics(s)
+    assert (logged["by_level/1/majority"], logged["by_level/10/coverage"]) == (1.0, 0.0)
+    assert logged["problems/skipped"] == 12
+    assert json.loads(json.dumps(s.to_dict()))["groups"]["level"]["1"]["problems"] == 2
+    Console(width=120).print(summary_table(s))
+    table = capsys.readouterr().out
+    assert "12 skipped: too long" in table
+    assert "level 10" in table
+    assert "2: coverage 100.0 % [34, 100], majority 100.0 % [34, 100]" in table
+    plain = metrics(summary(LEVELS))
+    assert not [name for name in plain if name.startswith("by_")]
+    assert plain["problems/skipped"] == 0
+
+
+def test_results_have_the_attributes_and_the_choices(tmp_path):
+    row = of(True, choices=("x", "y"), level=3, subject="Ä")
+    table = pq.read_table(ResultsFile(tmp_path).close([row, samples(True)])).to_pylist()
+    assert json.loads(table[0]["attributes"]) == {"level": 3, "subject": "Ä"}
+    assert table[0]["prompt"] == "1?\n\n(A) x\n(B) y"
+    assert (table[1]["attributes"], table[1]["prompt"]) == ("{}", "")
