@@ -394,7 +394,7 @@ class EngineThread:
 def _scheduler(engine: LLMEngine) -> Any:
     """Returns the engine's scheduler."""
     # vLLM 0.32: LLMEngine.engine_core is an InprocClient, whose engine_core is the EngineCore.
-    return engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
+    return engine.engine_core.engine_core.scheduler
 
 
 def _die(message: str) -> NoReturn:

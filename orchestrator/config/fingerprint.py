@@ -92,6 +92,9 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 """Keys that came later, by section, with the values that do what was done without them."""
 
+ONCE = {("generator", "temperature"): 1.0, ("generator", "top_p"): 1.0, ("verifier", "kind"): "prm"}
+"""What keys were by default before they could be left open."""
+
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 MIB = 2**20
@@ -121,6 +124,9 @@ def fingerprint(config: Config) -> str:
         for name, values in names.items():
             if keys[section][name] in values:
                 del keys[section][name]
+    for (section, name), value in ONCE.items():
+        if keys[section][name] is None:
+            keys[section][name] = value
     _as_earlier(keys["problems"])
     keys["allocation"]["hopeless"] = keys["allocation"].pop("min_gain")
     for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
