@@ -20,7 +20,7 @@ SETTING = tuple(
     f"{section}.{key}"
     for section, keys in {
         "generator": (
-            "model revision temperature top_p dtype chat step_delimiter end_of_thinking stop "
+            "model revision adapter temperature top_p dtype chat step_delimiter end_of_thinking stop "
             "reply top_k min_p repetition_penalty presence_penalty frequency_penalty system "
             "examples chat_template chat_options max_step_tokens max_tokens"
         ),
@@ -28,7 +28,7 @@ SETTING = tuple(
             "model revision format kind aggregation dtype system separator template choices token_ratio"
         ),
         "problems": "template answers",
-        "reviser": "model revision format dtype",
+        "reviser": "model revision adapter format dtype",
         "allocation": "name confidence round parallel exploration min_gain",
     }.items()
     for key in keys.split()

@@ -71,6 +71,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "revision": (None,),
         "trust_remote_code": (False, True),
         **{name: (None, value) for name, value in OFF.items() if name not in ("temperature", "top_p")},
+        "adapter": (None,),
         "stop": ([],),
         "system": (None,),
         "examples": ([],),
@@ -78,7 +79,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "chat_options": ({},),
         "reply": ("",),
     },
-    "reviser": {"revision": (None,), "trust_remote_code": (False, True)},
+    "reviser": {"revision": (None,), "trust_remote_code": (False, True), "adapter": (None,)},
     "verifier": {
         "revision": (None,),
         "trust_remote_code": (False, True),
@@ -96,7 +97,13 @@ ONCE = {("generator", "temperature"): 1.0, ("generator", "top_p"): 1.0, ("verifi
 """What keys were by default before they could be left open."""
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+BESIDE = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "adapter_config.json",
+)
 MIB = 2**20
 PIECES = 16
 """So many MiB of a file of weights are read, evenly over it: some layers may be as they were."""
@@ -118,7 +125,9 @@ def fingerprint(config: Config) -> str:
         keys[pool]["engine"] = {
             name: value for name, value in engine.items() if name not in PERFORMANCE_OPTIONS
         }
-        keys[pool]["model"] = _model(keys[pool]["model"])
+        for key in ("model", "adapter"):
+            if key in keys[pool]:
+                keys[pool][key] = _model(keys[pool][key])
     # Journals begun by earlier versions do not know these keys; this one they know by another name.
     for section, names in LATER.items():
         for name, values in names.items():

@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
+from orchestrator.config.adapter import with_adapter
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
@@ -81,6 +82,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         config.generator.model, key="generator.model", revision=config.generator.revision
     )
     _check_role("generator", config.generator.model, generator)
+    generator = with_adapter(generator, config.generator.adapter, "generator.adapter")
     config, taken = with_sampling(config)
     codec = codec_of(config.generator)
     config, verifier = prepare_verifier(config, codec)
@@ -200,7 +202,7 @@ def _reviser(config: Config, codec: Codec) -> CostModel | None:
             "a reviser reads the generator's tokens, so its tokenizer must have the same vocabulary as "
             f"generator.model's ({config.generator.model})",
         )
-    return costs
+    return with_adapter(costs, section.adapter, "reviser.adapter")
 
 
 def _check_role(key: str, model: str, costs: CostModel) -> None:

@@ -78,6 +78,8 @@ class GeneratorConfig:
     """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
     revision: str | None = None
     """Branch, tag or commit of the model on the hub; null is its newest."""
+    adapter: str | None = None
+    """Directory of a LoRA adapter that the model runs with."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the model is run."""
     temperature: float | None = None
@@ -175,6 +177,8 @@ class ReviserConfig:
     `verifier_feedback` shows a PRM's scores; `lab` is the format of the lab's reviser."""
     revision: str | None = None
     """Branch, tag or commit of the model on the hub; null is its newest."""
+    adapter: str | None = None
+    """Directory of a LoRA adapter that the model runs with."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the model is run."""
     replicas: int = 1
