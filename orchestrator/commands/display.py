@@ -181,6 +181,9 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("latency", f"{s.latency['p50']:.1f} s a problem (median), {s.latency['p95']:.1f} s (95 %)"),
         ("time", f"{s.seconds:.1f} s of search after {s.startup_seconds:.1f} s of start-up"),
     ]
+    if s.ungraded:
+        counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in s.ungraded.items())
+        rows.append(("not graded", f"{', '.join(counts)}: run.log has the inputs"))
     if s.replayed:
         rows.append(("replayed", f"{s.replayed:,} of {s.operations:,} operations, from the journal"))
     return rows

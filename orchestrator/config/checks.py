@@ -14,6 +14,7 @@ from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, at_least, one_of
+from orchestrator.grading.registry import resolve as resolve_checker
 from orchestrator.search.revision import FORMATS, JUDGING
 from orchestrator.search.selection import AGGREGATIONS
 from orchestrator.strategies.definition import BoundStrategy
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from orchestrator.config.schema import Config
 
 SOURCES = ("lab", "jsonl")
-ANSWERS = ("exact", "math")
 LAB_SPLITS = ("train", "validation", "bins", "test")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 """Values of ``log_level``."""
@@ -59,7 +59,7 @@ def check(config: Config) -> None:
 
 def _problems(config: Config) -> None:
     _choice("problems.source", config.problems.source, SOURCES)
-    _choice("problems.answers", config.problems.answers, ANSWERS)
+    resolve_checker(config.problems.answers)
     if config.problems.source == "lab":
         _choice("problems.split", config.problems.split, LAB_SPLITS)
     elif config.problems.path is None:

@@ -18,6 +18,9 @@ from orchestrator.config.checks import check_strategy
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.errors import BadInput
+from orchestrator.grading.checker import Checker
+from orchestrator.grading.registry import file_of
+from orchestrator.grading.registry import resolve as resolve_checker
 from orchestrator.problems import lab
 from orchestrator.problems.codec import Codec, load_tokenizer
 from orchestrator.problems.problem import Problem, read_jsonl
@@ -33,6 +36,7 @@ class Prepared:
     config: Config
     """Its strategy section has a value for every parameter."""
     strategy: BoundStrategy
+    checker: Checker
     problems: Sequence[Problem]
     prompts: Sequence[tuple[int, ...]]
     """The problems' token ids, in the order of ``problems``."""
@@ -83,6 +87,8 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     if strategy.strategy.has_reviser:
         reviser = _companion(config, codec, "reviser", config.reviser.model) or generator
     problems, prompts = (cache or PromptCache()).get(config, codec)
+    checker = resolve_checker(config.problems.answers)
+    _check_truths(checker, problems)
     _check_writable(config)
     _check_lengths(config, strategy, problems, prompts, revision_prompt(config, codec))
     strategy.check_run(
@@ -102,7 +108,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
             budget.amount,
             f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
         )
-    return Prepared(config, strategy, problems, prompts, codec, generator, verifier, reviser, budget)
+    return Prepared(config, strategy, checker, problems, prompts, codec, generator, verifier, reviser, budget)
 
 
 def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
@@ -129,6 +135,10 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
     sha.update(instead.encode())
     for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
+        if problem.also:
+            sha.update(f"\0{problem.also}".encode())
+    if (own := file_of(prepared.config.problems.answers)) is not None:
+        sha.update(Path(own).read_bytes())
     strategy = prepared.strategy
     path, separator, _ = strategy.name.rpartition(":")
     if separator:
@@ -143,6 +153,19 @@ def _problems(config: Config) -> list[Problem]:
         return lab.problems(config.problems.split, config.problems.limit)
     assert config.problems.path is not None
     return read_jsonl(config.problems.path, config.problems.limit)
+
+
+def _check_truths(checker: Checker, problems: Sequence[Problem]) -> None:
+    """Where a checker knows what it can judge by, each problem has that."""
+    check = getattr(checker, "check_truth", None)
+    if check is None:
+        return
+    for problem in problems:
+        for truth in (problem.answer, *problem.also):
+            try:
+                check(truth)
+            except ValueError as error:
+                raise BadInput(f"the answer of problem {problem.id}", truth[:60], str(error)) from error
 
 
 def _companion(config: Config, codec: Codec, key: str, model: str | None) -> CostModel | None:

@@ -25,7 +25,10 @@ from orchestrator.config.schema import Config, SweepConfig
 BEGIN = "<!-- Made by: python -m orchestrator.config.reference --write configs/README.md -->"
 END = "<!-- End of the table of keys -->"
 
-TYPE_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list"}
+TYPE_NAMES = {
+    **{str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list"},
+    Any: "text or mapping",
+}
 
 
 def table() -> str:

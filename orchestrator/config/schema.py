@@ -29,9 +29,10 @@ class ProblemsConfig:
     """Only the first so many problems are used; null uses all."""
     template: str = "{problem}"
     """Text of the prompt; it must contain `{problem}`."""
-    answers: str = "exact"
-    """`exact` compares the whole text of a solution; `math` compares its last boxed or final expression, by
-    math-verify."""
+    answers: Any = "exact"
+    """How answers are read and judged: `exact` (the whole text), `math`, `choice`, `number`, `code`,
+    `path/to/file.py:function`, or a mapping with `name` and parameters, such as `{name: number, relative:
+    0.01}` (orchestrator/grading/README.md)."""
 
 
 @dataclass

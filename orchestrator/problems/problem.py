@@ -20,6 +20,8 @@ class Problem:
     answer: str
     difficulty: float | None = None
     """The source's own measure, where it has one (the lab: the number of blanks)."""
+    also: tuple[str, ...] = ()
+    """Other answers that are right."""
 
 
 def read_jsonl(path: Path | str, limit: int | None = None) -> list[Problem]:

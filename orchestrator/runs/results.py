@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,9 @@ class Summary:
     solutions_sha256: str
     role: str = "cell"
     """The purpose of the run: a ``cell`` to compare, ``difficulty`` or ``label``."""
+    ungraded: dict[str, int] = field(default_factory=dict)
+    """How many answers were not judged as they should be, by what was wrong (``grading.grader``); empty where
+    all were."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain containers."""
@@ -93,6 +96,7 @@ def summarise(
     utilisation: dict[str, float],
     allocation: dict[str, int] | None = None,
     role: str = "cell",
+    ungraded: Mapping[str, int] | None = None,
 ) -> Summary:
     """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
     total = len(results)
@@ -130,6 +134,7 @@ def summarise(
         replayed=usage.replayed,
         solutions_sha256=digest(results),
         role=role,
+        ungraded=dict(ungraded or {}),
     )
 
 
@@ -174,8 +179,9 @@ def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
 
 
 def distinct_answers(solutions: Sequence[Solution]) -> int:
-    """Returns how many different answers a problem's solutions have; no answer is not counted."""
-    return len({solution.answer for solution in solutions} - {None})
+    """Returns how many different answers a problem's solutions have. Those with equal keys are one; no answer
+    is not counted."""
+    return len({solution.key or solution.answer for solution in solutions} - {None})
 
 
 def digest(results: Sequence[SearchResult]) -> str:
@@ -230,6 +236,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("score", pa.float64()),
             ("step_scores", pa.list_(pa.float64())),
             ("finish", pa.string()),
+            ("key", pa.string()),
         ]
     )
     schema = pa.schema(
@@ -275,5 +282,5 @@ def _row(result: SearchResult) -> dict[str, Any]:
         "generator_tokens": result.usage.generator_tokens,
         "verifier_tokens": result.usage.verifier_tokens,
         "seconds": result.seconds,
-        "solutions": [asdict(solution) for solution in result.solutions],
+        "solutions": [{**asdict(s), "key": s.key or s.answer} for s in result.solutions],
     }

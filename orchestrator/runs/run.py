@@ -29,7 +29,7 @@ from orchestrator.config.preparation import Prepared, fingerprint, revision_prom
 from orchestrator.config.schema import Config, to_dict, to_yaml
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, fingerprint_in
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import Grader
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
@@ -180,6 +180,7 @@ class Run:
             },
             allocation=controller.rounds.to_dict() if controller.rounds else None,
             role=self._role,
+            ungraded=controller.grader.counts,
         )
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
@@ -230,6 +231,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/answered": float(summary.answered),
         "problems/exhausted": float(summary.exhausted),
         "problems/failed": float(summary.failed),
+        **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},
         "operations": float(summary.operations),
     }
 
@@ -254,7 +256,7 @@ def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Co
     )
     return Controller(
         context,
-        ANSWERS[config.problems.answers],
+        Grader(prepared.checker, end_of_thinking=generator.end_of_thinking),
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
         allocator=_allocator(prepared),

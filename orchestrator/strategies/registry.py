@@ -20,7 +20,7 @@ from orchestrator.strategies.mcts import mcts
 from orchestrator.strategies.particle_filtering import particle_filtering
 from orchestrator.strategies.rebase import rebase
 from orchestrator.strategies.revisions import revisions
-from orchestrator.strategies.user_file import load_attribute
+from orchestrator.user_file import load_attribute
 
 ELSEWHERE = {
     "self_consistency": "best_of_n, read by the rule majority; verifier.model=null does without a verifier",

@@ -16,7 +16,7 @@ from orchestrator.allocation.rounds import Asking, Rounds
 from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import Price
 from orchestrator.durability.journal import Journal
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
@@ -51,7 +51,7 @@ def two_each_until(good: float):
 async def run(engine: ScriptedEngine, policy=None, *, search=BEST_OF_50, budget=BUDGET, journal=None):
     control = Controller(
         setting(engine, journal=journal),
-        ANSWERS["exact"],
+        grader("exact"),
         Lease(budget),
         allocator=policy or two_each_until(0.45),
     )

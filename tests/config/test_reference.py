@@ -13,6 +13,7 @@ import pytest
 from orchestrator.config import checks, reference, schema
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
+from orchestrator.grading.registry import CHECKERS
 from orchestrator.problems.lab import problems
 from orchestrator.runs import grid
 from orchestrator.search.revision import FORMATS
@@ -26,7 +27,7 @@ CHOICES = [
     (schema.Config, "log_level", checks.LOG_LEVELS),
     (schema.ProblemsConfig, "source", checks.SOURCES),
     (schema.ProblemsConfig, "split", checks.LAB_SPLITS),
-    (schema.ProblemsConfig, "answers", checks.ANSWERS),
+    (schema.ProblemsConfig, "answers", CHECKERS),
     (schema.GeneratorConfig, "dtype", checks.DTYPES),
     (schema.VerifierConfig, "dtype", checks.DTYPES),
     (schema.VerifierConfig, "kind", checks.VERIFIER_KINDS),
