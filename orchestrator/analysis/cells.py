@@ -139,7 +139,7 @@ def correct_by_aggregation(cell: Cell) -> dict[tuple[str, str], Bools]:
             strict=True,
         ):
             score = aggregate(steps) if steps else None
-            candidates[problem].append(Candidate(answer, score, path.partition(".")[0]))
+            candidates[problem].append(Candidate(answer, score, path.partition(".")[0], path=path))
             right[problem][answer] = bool(correct) or right[problem].get(answer, False)
         for name, rule in asked.items():
             key = (name, "-" if name == "majority" else aggregation)

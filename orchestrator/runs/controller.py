@@ -299,7 +299,7 @@ class _Reader:
             reading = readings.get(i, NOTHING)
             score = aggregate(node.scores) if node.scored else None
             chain = node.key.partition(".")[0]
-            self._read[node] = text, Candidate(reading.answer, score, chain, reading.key)
+            self._read[node] = text, Candidate(reading.answer, score, chain, reading.key, node.key)
 
     def _decoded(self, nodes: list[Node]) -> list[str]:
         decode = self._controller.context.codec.decode

@@ -30,6 +30,8 @@ class Candidate:
     """The name of the chain of revisions that it belongs to."""
     key: str | None = None
     """Answers with equal keys are one, and vote together; None where only equal answers are."""
+    path: str = ""
+    """Its place in the search's tree: of answers that tie, the one that is found first there wins."""
 
     @property
     def vote(self) -> str | None:
@@ -65,7 +67,8 @@ def hierarchical(candidates: Sequence[Candidate]) -> str | None:
     winners = []
     for name, chain in chains.items():
         if (vote := _heaviest(chain)) is not None:
-            winners.append(Candidate(vote, max(_score(c) for c in chain if c.vote == vote), name))
+            score = max(_score(c) for c in chain if c.vote == vote)
+            winners.append(Candidate(vote, score, name, path=name))
     return _spelled(candidates, _heaviest(winners))
 
 
@@ -92,17 +95,24 @@ def _heaviest(candidates: Sequence[Candidate]) -> str | None:
 
 
 def _winner(candidates: Sequence[Candidate], weight: Callable[[Candidate], float]) -> str | None:
-    """The vote of the largest total weight, the same in any order of the candidates. A hash breaks a tie: it
-    prefers no kind of answer."""
-    weights: dict[str, list[float]] = {}
+    """The vote of the largest total weight, the same in any order of the candidates. Of votes that tie, that
+    of the first path wins; without paths, a hash decides, which prefers no kind of answer."""
+    groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if candidate.vote is not None:
-            weights.setdefault(candidate.vote, []).append(weight(candidate))
-    return max(weights, key=lambda vote: (math.fsum(weights[vote]), _lot(vote)), default=None)
+            groups.setdefault(candidate.vote, []).append(candidate)
+
+    def rank(vote: str) -> tuple[float, list[tuple[int, str]], bytes]:
+        group = groups[vote]
+        lot = hashlib.blake2b(vote.encode(errors="surrogatepass"), digest_size=8).digest()
+        return -math.fsum(map(weight, group)), min(_place(candidate.path) for candidate in group), lot
+
+    return min(groups, key=rank, default=None)
 
 
-def _lot(vote: str) -> bytes:
-    return hashlib.blake2b(vote.encode(errors="surrogatepass"), digest_size=8).digest()
+def _place(path: str) -> list[tuple[int, str]]:
+    """A path as numbers, so that 2 is before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.split(".")]
 
 
 def _spelled(candidates: Sequence[Candidate], vote: str | None) -> str | None:
