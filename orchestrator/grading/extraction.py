@@ -180,7 +180,8 @@ def letter(text: str) -> str | None:
 def _choice(text: str) -> str | None:
     plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf|textrm)\s*", "", text).replace("{", "").replace("}", "")
     found = re.match(
-        r"[\s*_`$\\(\[]*(?:option|choice)?\s*\(?([A-Ja-j])\)?(?![A-Za-z'’])(?=[\s).,:;*_`$\\\]]|$)", plain
+        r"[\s*_`$\\(\[]*(?:option|choice)?\s*\(?([A-Ja-j])\)?(?![A-Za-z'’]|\s*[=<>+^/])(?=[\s).,:;*_`$\\\]]|$)",
+        plain,
     )
     if found is None or (found.group(1).islower() and len(plain.strip(" ().*$")) > 1):
         return None

@@ -30,7 +30,7 @@ START_SECONDS = 60.0
 """The most seconds until a process is up."""
 CHUNK = 64
 """Calls that a process is given at once."""
-NICE = 10
+NICE = 5
 """How far the processes stand back behind the engines."""
 
 
@@ -161,6 +161,9 @@ class _Worker:
             try:
                 self._do(batch, indices)
             except Exception as error:
+                if self._process is not None:
+                    self._process.end()
+                    self._process = None
                 batch.failed(error)
         if self._process is not None:
             self._process.end()
@@ -200,7 +203,7 @@ class _Process:
     """A process that serves calls."""
 
     def __init__(self, seconds: float, start_seconds: float) -> None:
-        self._seconds = seconds
+        self._seconds, self._start_seconds = seconds, start_seconds
         context = multiprocessing.get_context("spawn")
         try:
             self._pipe, theirs = context.Pipe()
@@ -225,10 +228,14 @@ class _Process:
         self, function: Callable[..., Any], items: list[tuple[Any, ...]]
     ) -> tuple[list[Outcome], str | None]:
         """Returns the outcomes up to the call that hangs or ends the process, and which of the two it did;
-        None where all returned."""
+        None where all returned. Raises AnswersFailed where what is called is not loaded in time."""
         done: list[Outcome] = []
         try:
             self._pipe.send((function, items))
+            if not self._pipe.poll(self._start_seconds):
+                raise AnswersFailed(f"{function.__name__} is not loaded in {self._start_seconds:g} s")
+            if (problem := self._pipe.recv()) is not None:  # a user's file may have changed
+                return [Outcome(failure=problem)] * len(items), None
             for _ in items:
                 if not self._pipe.poll(self._seconds):
                     return done, TIMED_OUT
@@ -263,6 +270,10 @@ def _serve(pipe: Connection) -> None:
             function, items = pipe.recv()
         except EOFError:
             return
+        except BaseException as error:
+            pipe.send(in_one_line(error, frame=True))
+            continue
+        pipe.send(None)  # imports, a user's file among them, are not the first call's time
         for arguments in items:
             try:
                 reply = True, function(*arguments)

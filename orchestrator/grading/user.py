@@ -30,6 +30,10 @@ class UserChecker:
     """What else the configuration says: keyword arguments of the function or the class."""
     slow = True
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        load_attribute(KEY, self.name)  # its imports are not the first answer's time
+
     def check(self) -> None:
         """Raises BadInput where the file has no such function or class, or it does not take the options."""
         found = load_attribute(KEY, self.name)

@@ -99,22 +99,12 @@ def summarise(
     ungraded: Mapping[str, int] | None = None,
 ) -> Summary:
     """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
-    total = len(results)
-    right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
-    covered = sum(r.covered for r in results)
-    proportions = {name: wilson(count, total) for name, count in [*right.items(), ("coverage", covered)]}
     return Summary(
         run_id=run_id,
-        problems=total,
-        answered=sum(any(answer is not None for answer in r.selected.values()) for r in results),
+        problems=len(results),
         exhausted=sum(r.exhausted for r in results),
         failed=sum(r.error is not None for r in results),
-        accuracy={rule: proportions[rule].value for rule in right},
-        coverage=proportions["coverage"].value,
-        intervals={name: (p.low, p.high) for name, p in proportions.items()},
-        pass_at_k=pass_at_k(results),
-        distinct_answers=sum(distinct_answers(r.solutions) for r in results) / total,
-        flips=flips(results),
+        **grades(results),
         budget=budget.to_dict(),
         flops=Flops(
             budget=budget.flops,
@@ -136,6 +126,23 @@ def summarise(
         role=role,
         ungraded=dict(ungraded or {}),
     )
+
+
+def grades(results: Sequence[SearchResult]) -> dict[str, Any]:
+    """Returns the fields of a summary that depend on how answers are read and judged."""
+    total = len(results)
+    right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
+    covered = sum(r.covered for r in results)
+    proportions = {name: wilson(count, total) for name, count in [*right.items(), ("coverage", covered)]}
+    return {
+        "answered": sum(any(answer is not None for answer in r.selected.values()) for r in results),
+        "accuracy": {rule: proportions[rule].value for rule in right},
+        "coverage": proportions["coverage"].value,
+        "intervals": {name: (p.low, p.high) for name, p in proportions.items()},
+        "pass_at_k": pass_at_k(results),
+        "distinct_answers": sum(distinct_answers(r.solutions) for r in results) / total,
+        "flips": flips(results),
+    }
 
 
 def flips(results: Sequence[SearchResult]) -> float | None:
@@ -242,6 +249,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("problem", "prompt", "answer")),
+            ("also", pa.list_(pa.string())),
             ("difficulty", pa.float64()),
             *((f"selected_{rule}", pa.string()) for rule in rules),
             *((f"correct_{rule}", pa.bool_()) for rule in rules),
@@ -270,6 +278,7 @@ def _row(result: SearchResult) -> dict[str, Any]:
         "problem": result.problem.id,
         "prompt": result.problem.prompt,
         "answer": result.problem.answer,
+        "also": list(result.problem.also),
         "difficulty": result.problem.difficulty,
         **{f"selected_{rule}": answer for rule, answer in result.selected.items()},
         **{f"correct_{rule}": right for rule, right in result.correct.items()},

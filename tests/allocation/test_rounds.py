@@ -260,6 +260,8 @@ async def test_answers_that_cannot_be_read_in_a_round_end_the_run():
             raise AnswersFailed("no process")
 
     engine = ScriptedEngine(letters(3))
-    control = Controller(setting(engine), Broken(Exact()), Lease(BUDGET), allocator=lambda asking, left: [1] * len(asking))
+    control = Controller(
+        setting(engine), Broken(Exact()), Lease(BUDGET), allocator=lambda asking, left: [1] * len(asking)
+    )
     with pytest.raises(AnswersFailed, match="no process"):
         await asyncio.wait_for(control.run(PROBLEMS, PROMPTS, partial(find("best_of_n").search, n=4)), 20)

@@ -68,7 +68,13 @@ def spelled(value: Fraction) -> st.SearchStrategy[str]:
     forms.append(rf"\frac{{{over}\cdot 3}}{{{under}\cdot 3}}")
     forms.append(rf"x = \frac{{{over}}}{{{under}}}")
     if under == 1:
-        forms += [f"{over}", f"{over}.0", f"{over:,}", f"{over:,}".replace(",", "{,}"), rf"{over}\text{{ cm}}"]
+        forms += [
+            f"{over}",
+            f"{over}.0",
+            f"{over:,}",
+            f"{over:,}".replace(",", "{,}"),
+            rf"{over}\text{{ cm}}",
+        ]
     return st.sampled_from(forms)
 
 
@@ -161,7 +167,12 @@ def test_hostile_answers_are_keyed_at_once():
 def test_long_texts_are_read_in_milliseconds():
     import time
 
-    for text in ("The sum is 3 and $x$ then (A) or \\boxed " * 5000, "answer is " * 20000, "$" * 50000, "{" * 50000):
+    for text in (
+        "The sum is 3 and $x$ then (A) or \\boxed " * 5000,
+        "answer is " * 20000,
+        "$" * 50000,
+        "{" * 50000,
+    ):
         began = time.perf_counter()
         MATH.extract(text)
         assert time.perf_counter() - began < 1.0, text[:40]
