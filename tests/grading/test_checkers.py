@@ -70,7 +70,8 @@ def program(body: str, name: str = "add") -> str:
 
 
 def test_a_program_is_the_last_block_of_code():
-    text = "First\n```python\ndef add(a, b): pass\n```\nthen\n```python\ndef add(a, b):\n    return a + b\n```\ndone"
+    first, last = "def add(a, b): pass", program("return a + b")
+    text = f"First\n```python\n{first}\n```\nthen\n```python\n{last}\n```\ndone"
     assert CODE.extract(text) == program("return a + b")
     assert CODE.extract("no code") is None
     assert CODE.extract("```bash\nls\n```") is None
@@ -121,5 +122,5 @@ def test_equal_values_are_equal_whatever_json_made_of_them():
     "truth", ["12", "{}", '{"function": "f"}', '{"function": "f", "cases": [1]}', "def f"]
 )
 def test_an_answer_that_is_no_test_is_refused(truth):
-    with pytest.raises(ValueError, match="needs|needed|no JSON"):
+    with pytest.raises(ValueError, match=r"needs|needed|no JSON"):
         CODE.check_truth(truth)
