@@ -12,6 +12,8 @@ from orchestrator.grading.wording import CURRENCY, braces_end
 
 TAIL = 20_000
 """Characters of the end of a text in which an answer is looked for."""
+BETWEEN = 40
+"""Characters between two boxes that are one list."""
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BETWEEN = re.compile(
@@ -71,13 +73,17 @@ def boxed(text: str) -> str | None:
         return None
     answer, start, _ = boxes.pop()
     joined = [answer]
-    while boxes and (between := _BETWEEN.fullmatch(text[boxes[-1][2] : start])) is not None:
+    while boxes and (between := _joining(text[boxes[-1][2] : start])) is not None:
         joined[0] = f"{between.group(1) or ''}{joined[0]}"
         answer, start, _ = boxes.pop()
         joined.insert(0, answer)
     if len(joined) > 1 and (name := _NAMED.search(text[:start])) and "=" in joined[1]:
         joined[0] = name.group(1) + joined[0]
     return ", ".join(dict.fromkeys(joined))
+
+
+def _joining(between: str) -> re.Match[str] | None:
+    return _BETWEEN.fullmatch(between) if len(between) <= BETWEEN else None
 
 
 def _unboxed(content: str) -> str:

@@ -92,6 +92,10 @@ def _special(text: str) -> str | None:
 def _listed(text: str) -> str | None:
     """A list is a set; ``x = 1, y = 2`` is a tuple in the order of its names."""
     said = re.split(r"[,;]|\band\b|\bor\b|&", unwrapped(text))
+    choices = [chosen(name.strip()) for name in said if name.strip()]
+    if len(choices) > 1 and all(choice is not None and not choice[1] for choice in choices):
+        letters = sorted({choice[0] for choice in choices if choice is not None})
+        return "{" + " | ".join(letters) + "}" if len(letters) > 1 else letters[0]
     if len(said) > 1 and all(words(f"\\text{{{name}}}") for name in said if name.strip()):
         return _set_of([rf"\text{{{name.strip()}}}" for name in said if name.strip()])
     items = [item for item in parts(text, SEPARATOR) if item]

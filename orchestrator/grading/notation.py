@@ -95,5 +95,6 @@ def words(text: str) -> str | None:
     longest = max(map(len, runs))
     texted = plain != text and longest > 1
     if longest > 2 or texted or plain.lower() in _SHORT_WORDS:
-        return " ".join(run.lower() for run in runs if run.lower() not in ("the", "a", "an"))
+        kept = [run.lower() for run in runs if run.lower() not in ("the", "a", "an")]
+        return " ".join(kept) or plain.lower()
     return None

@@ -29,7 +29,8 @@ _NAME = re.compile(
     r")\s*(?:\([^()=<>]*\))?"
 )
 _NAMES = re.compile(r"\(\s*[A-Za-z](?:_\{?\w\}?)?(?:\s*,\s*[A-Za-z](?:_\{?\w\}?)?)+\s*\)")
-_ONLY_SYMBOLS = re.compile(r"(?:[A-Za-z]'*(?:_\{?\w+\}?)?|[-+*/^(){}\s]|\\cdot|\\frac|\\times|\\[a-z]+)+")
+# Possessive, so that nothing is tried twice.
+_ONLY_SYMBOLS = re.compile(r"(?:[A-Za-z]'*+(?:_\{?\w++\}?)?|[-+*/^(){}\s]|\\[a-z]++)++")
 _SYMBOL = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?|\\(?:theta|alpha|beta|lambda|mu|phi)")
 
 

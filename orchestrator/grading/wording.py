@@ -63,7 +63,7 @@ _GLUED = "|".join(sorted((re.escape(unit) for unit in UNITS if len(unit) > 1), k
 _WORD = rf"(?:{_LONG}|{_GLUED}|of|a|an|the|to|in|on|at|by|[A-Za-z])"
 _RATE = rf"(?:(?:{_SHORT}|{_LONG})\s*/\s*(?:{_SHORT}|{_LONG}){_POWER})"
 _UNIT_AFTER = re.compile(
-    rf"(?<=[\d}})!%.])\s*(?:{_RATE}|(?:(?:{_LONG}|{_GLUED}){_POWER})(?:[ -]+{_WORD}{_POWER})*)\s*\.?$"
+    rf"(?<=[\d}})!%.])\s*(?:{_RATE}|(?:(?:{_LONG}|{_GLUED}){_POWER})(?:[ -]+{_WORD}{_POWER})*+)\s*\.?$"
 )
 _BRACED_UNIT = re.compile(rf"\s*\{{\s*([^{{}}]*)\}}{_POWER}\s*\.?$")
 _DEGREES = re.compile(r"\s*(?:\^?\s*\{?\s*\\circ\s*\}?\s*[CFK]|\\degrees?\s*[CFK]?)\s*$")

@@ -128,7 +128,7 @@ def _write(
             row[f"selected_{rule}"], row[f"correct_{rule}"] = answer, result.correct[rule]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=_with_key(table.schema)), buffer)
-    contents = {
+    contents: dict[str, str | bytes] = {
         RESULTS: buffer.getvalue(),
         "config.yaml": to_yaml(config),
         SUMMARY: json.dumps(summary, indent=2) + "\n",
