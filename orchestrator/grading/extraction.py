@@ -14,7 +14,14 @@ TAIL = 20_000
 """Characters of the end of a text in which an answer is looked for."""
 BETWEEN = 40
 """Characters between two boxes that are one list."""
+PHRASES = 20
+"""Phrases that announce an answer which are looked at, from the last one on."""
+SENTENCE = 2000
+"""Characters of an answer that is announced."""
+NESTED = 8
+"""Boxes within each other that are unwrapped."""
 
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BETWEEN = re.compile(
     r"[\s$.]*(?:\\[\])(]|\\text\{)?[\s$]*(?:,?\s*(?:and|or)|,|;)[\s$]*\}?(?:\\[\])(])?[\s$]*([A-Za-z](?:_\{?\w\}?)?\s*=\s*)?"
@@ -28,7 +35,7 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _DISPLAY = re.compile(
-    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\$])\$(?!\s*$)((?:[^$\\\n]|\\.|\n(?!\n))+?)\$",
+    r"\$\$(.{1,1500}?)\$\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|(?<![\\$])\$(?!\s*$)((?:[^$\\\n]|\\.|\n(?!\n)){1,1500}?)\$",
     re.DOTALL,
 )
 _NUMBER = re.compile(
@@ -53,11 +60,11 @@ def boxed(text: str) -> str | None:
     """Returns what is in the last box that is not empty; boxes that "and", "or" or a comma joins are one
     list."""
     boxes: list[tuple[str, int, int]] = []
+    ends = _braces(text) if _BOX.search(text) else {}
     for found in _BOX.finditer(text):
         start = found.end()
         if start < len(text) and text[start] == "{":
-            end = braces_end(text, start)
-            if end < 0:
+            if (end := ends.get(start)) is None:
                 continue
             content, stop = text[start + 1 : end].strip(), end + 1
         else:
@@ -86,28 +93,45 @@ def _joining(between: str) -> re.Match[str] | None:
     return _BETWEEN.fullmatch(between) if len(between) <= BETWEEN else None
 
 
+def _braces(text: str) -> dict[int, int]:
+    """The place of the closing brace, by that of the opening one."""
+    found: dict[int, int] = {}
+    open_: list[int] = []
+    for brace in _BRACE.finditer(text):
+        if brace.group() == "{":
+            open_.append(brace.start())
+        elif brace.group() == "}" and open_:
+            found[open_.pop()] = brace.start()
+    return found
+
+
 def _unboxed(content: str) -> str:
     """The content of the boxes within a box."""
-    found = _BOX.search(content)
-    if found is None:
-        return content
-    start = found.end()
-    end = braces_end(content, start) if content[start : start + 1] == "{" else -1
-    if end < 0:
-        return content
-    return _unboxed(f"{content[: found.start()]}{content[start + 1 : end]}{content[end + 1 :]}".strip())
+    for _ in range(NESTED):
+        found = _BOX.search(content)
+        start = found.end() if found else 0
+        end = braces_end(content, start) if found and content[start : start + 1] == "{" else -1
+        if found is None or end < 0:
+            break
+        content = f"{content[: found.start()]}{content[start + 1 : end]}{content[end + 1 :]}".strip()
+    return content
 
 
 def stated(text: str) -> str | None:
     """Returns what follows the last phrase that announces an answer, to the end of its sentence or line."""
-    for found in reversed(list(_PHRASE.finditer(text))):
-        rest = text[found.end() :].lstrip(" \t")
+    for found in _phrases(text):
+        rest = text[found.end() : found.end() + SENTENCE].lstrip(" \t")
         if not rest.strip("*_ \n\t:"):
             continue
         answer = _of_sentence(_STARS.sub("", rest.lstrip("*_ \n\t:")) if rest else rest)
         if answer:
             return answer
     return None
+
+
+def _phrases(text: str) -> list[re.Match[str]]:
+    """The last phrases that announce an answer, from the last one on."""
+    return list(_PHRASE.finditer(text))[: -PHRASES - 1 : -1]
 
 
 def _of_sentence(rest: str) -> str | None:
@@ -172,7 +196,7 @@ def letter(text: str) -> str | None:
     found = boxed(text)
     if found is not None and (choice := _choice(found)) is not None:
         return choice
-    for phrase in reversed(list(_PHRASE.finditer(text))):
+    for phrase in _phrases(text):
         rest = _STARS.sub("", text[phrase.end() : phrase.end() + 200].lstrip("*_ \n\t:$"))
         if (choice := _choice(rest.split("\n")[0])) is not None:
             return choice

@@ -176,3 +176,17 @@ def test_long_texts_are_read_in_milliseconds():
         began = time.perf_counter()
         MATH.extract(text)
         assert time.perf_counter() - began < 1.0, text[:40]
+
+
+@pytest.mark.parametrize(
+    "piece", ["\\boxed{", "\\boxed{1}   ", "\\(", "\\[", "####", "the answer is ", "x=", "$", "\\text{a} "]
+)
+def test_a_piece_that_is_written_again_and_again_is_read_in_time(piece):
+    import time
+
+    for text in (piece * 20000, piece * 20000 + "!"):
+        began = time.process_time()
+        MATH.extract(text)
+        MATH.key(text[:990])
+        MATH.accepts("5", text[:990] + "!")
+        assert time.process_time() - began < 3.0
