@@ -146,8 +146,8 @@ def correct_by_aggregation(cell: Cell) -> dict[tuple[str, str], Bools]:
             strict=True,
         ):
             score = aggregate(steps) if steps else None
-            candidates[problem].append(Candidate(answer, score, path.partition(".")[0]))
-            right[problem][answer] = bool(correct)
+            candidates[problem].append(Candidate(answer, score, path.partition(".")[0], path=path))
+            right[problem][answer] = bool(correct) or right[problem].get(answer, False)
         for name, rule in asked.items():
             key = (name, "-" if name == "majority" else aggregation)
             chosen[key] = np.array([r.get(rule(c), False) for c, r in zip(candidates, right, strict=True)])

@@ -138,7 +138,10 @@ def fingerprint(config: Config) -> str:
             keys[section][name] = value
     _as_earlier(keys["problems"])
     keys["allocation"]["hopeless"] = keys["allocation"].pop("min_gain")
-    for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
+    checker = keys["problems"]["answers"]
+    named = (checker, "name") if isinstance(checker, dict) else (keys["problems"], "answers")
+    strategy = keys["strategy"]
+    for holder, key in (named, (keys["problems"], "path"), (strategy, "name"), (strategy, "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()

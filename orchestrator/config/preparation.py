@@ -22,6 +22,9 @@ from orchestrator.config.lengths import fitting
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
 from orchestrator.errors import BadInput, one_of
+from orchestrator.grading.checker import Checker
+from orchestrator.grading.registry import file_of
+from orchestrator.grading.registry import resolve as resolve_checker
 from orchestrator.problems.codec import Codec, load_tokenizer
 from orchestrator.problems.problem import Problem, Wanted, filled
 from orchestrator.problems.sources import SOURCES
@@ -37,6 +40,7 @@ class Prepared:
     config: Config
     """Its strategy section has a value for every parameter."""
     strategy: BoundStrategy
+    checker: Checker
     problems: Sequence[Problem]
     prompts: Sequence[tuple[int, ...]]
     """The problems' token ids, in the order of ``problems``."""
@@ -91,6 +95,8 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     if strategy.strategy.has_reviser:
         reviser = _reviser(config, codec) or generator
     problems, prompts = (cache or PromptCache()).get(config, codec)
+    checker = resolve_checker(config.problems.answers)
+    _check_truths(checker, problems)
     _check_writable(config)
     kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))
     if skipped:
@@ -115,6 +121,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     return Prepared(
         config,
         strategy,
+        checker,
         problems,
         prompts,
         codec,
@@ -151,6 +158,8 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
         if problem.also:
             sha.update(f"\0{problem.also}".encode())
+    if (own := file_of(prepared.config.problems.answers)) is not None:
+        sha.update(Path(own).read_bytes())
     strategy = prepared.strategy
     path, separator, _ = strategy.name.rpartition(":")
     if separator:
@@ -179,6 +188,19 @@ def _problems(config: Config) -> list[Problem]:
         allowed = one_of(there) if there else "the problems have no attributes; allowed: null"
         raise BadInput("problems.by", section.by, allowed)
     return problems
+
+
+def _check_truths(checker: Checker, problems: Sequence[Problem]) -> None:
+    """Where a checker knows what it can judge by, each problem has that."""
+    check = getattr(checker, "check_truth", None)
+    if check is None:
+        return
+    for problem in problems:
+        for truth in (problem.answer, *problem.also):
+            try:
+                check(truth)
+            except ValueError as error:
+                raise BadInput(f"the answer of problem {problem.id}", truth[:60], str(error)) from error
 
 
 def _reviser(config: Config, codec: Codec) -> CostModel | None:

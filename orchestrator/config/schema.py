@@ -45,9 +45,10 @@ class ProblemsConfig:
     template: str = "{problem}"
     """Text of the prompt; it must contain `{problem}`, and may have `{choices}`, a line a choice, which else
     follow the problem."""
-    answers: str = "exact"
-    """`exact` compares the whole text of a solution; `math` compares its last boxed or final expression, by
-    math-verify."""
+    answers: Any = "exact"
+    """How answers are read and judged: `exact` (the whole text), `math`, `choice`, `number`, `code`,
+    `reasoning_gym`, `path/to/file.py:function`, or a mapping with `name` and parameters, such as `{name:
+    number, relative: 0.01}` (orchestrator/grading/README.md)."""
 
 
 @dataclass
