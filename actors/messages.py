@@ -64,6 +64,8 @@ class ScoreRequest(msgspec.Struct, frozen=True, gc=False):
     """As in ``SampleRequest``."""
     priority: int = 0
     """A lower number is served first."""
+    texts: tuple[str, ...] = ()
+    """The problem and the steps, for a verifier that reads text and no tokens."""
 
 
 class ScoreResult(msgspec.Struct, frozen=True, gc=False):

@@ -130,11 +130,12 @@ class VerifierConfig:
     """The model that scores steps or solutions."""
 
     model: str | None = None
-    """Directory or hub id of a model that vLLM serves; null scores nothing, and majority decides."""
+    """Directory or hub id of a model that vLLM serves, or `path/to/file.py:function`; null scores nothing,
+    and majority decides."""
     format: str | None = None
     """How the model is shown a path, and what is read of it: `steps` (of `ttc verifier train`), `token`
-    (TRL), `qwen-prm`, `math-shepherd`, `rlhflow`, `skywork`, `orm`, `judge`, or `path/to/file.py:Class`; null
-    takes the one that the model's configuration makes certain."""
+    (TRL), `qwen-prm`, `math-shepherd`, `rlhflow`, `skywork`, `orm`, `judge`, `function` (of a `model` that is
+    one), or `path/to/file.py:Class`; null takes the one that the model's configuration makes certain."""
     kind: str | None = None
     """`prm` scores each step, `orm` a whole solution; null takes what the format does, or `prm`."""
     system: str | None = None

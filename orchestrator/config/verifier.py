@@ -11,7 +11,8 @@ from orchestrator.config.lengths import context
 from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput
 from orchestrator.formats.definition import Format, FormatFacts
-from orchestrator.formats.registry import OF_LANGUAGE_MODELS, STEPS, build, guessed, labels
+from orchestrator.formats.function import FunctionFormat
+from orchestrator.formats.registry import FUNCTION, OF_LANGUAGE_MODELS, STEPS, build, guessed, labels
 from orchestrator.problems.codec import Codec, load_tokenizer
 
 
@@ -24,6 +25,11 @@ class PreparedVerifier:
     """None where it reads the generator's token ids."""
     limit: int | None
     """The longest input in tokens; None where neither the engine's options nor the model tell."""
+
+    @property
+    def function(self) -> FunctionFormat | None:
+        """The user's function, where that is the verifier and no engine is."""
+        return self.format if isinstance(self.format, FunctionFormat) else None
 
     @property
     def reading(self) -> Reading:
@@ -39,8 +45,16 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
     section = config.verifier
     if section.model is None:
         return replace(config, verifier=replace(section, kind=section.kind or "prm")), None
+    if ".py:" in section.model:
+        function = FunctionFormat(section.model, section.kind != "prm")
+        function.check()
+        kind = "orm" if function.whole else "prm"
+        named = replace(config, verifier=replace(section, format=FUNCTION, kind=kind))
+        return named, PreparedVerifier(CostModel.free(), function, None)
     about = read_config(section.model, "verifier.model", section.revision)
     name = section.format or guessed(section.model, about)
+    if name == FUNCTION:
+        raise BadInput("verifier.model", section.model, "needed with this format: path/to/file.py:function")
     tokenizer = load_tokenizer(
         section.model,
         key="verifier.model",

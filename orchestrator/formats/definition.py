@@ -22,17 +22,24 @@ class Input:
     reads: tuple[int, ...]
     """A score is read at the token before each of these positions; increasing, the last is
     ``len(tokens)``."""
+    texts: tuple[str, ...] = ()
+    """The problem and the steps, in place of tokens, for a verifier that is a function."""
 
 
 class Format(Protocol):
     """Shows paths to one verifier. A new one is a class in a file, made from ``FormatFacts``."""
 
-    whole: bool
-    """True where a finished solution has one score; False where each step has one."""
-    reading: Reading
-    """How the model's outputs become a score."""
-    overhead: int
-    """Tokens, at most, that the format adds for each step."""
+    @property
+    def whole(self) -> bool:
+        """True where a finished solution has one score; False where each step has one."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the model's outputs become a score."""
+
+    @property
+    def overhead(self) -> int:
+        """Tokens, at most, that the format adds for each step."""
 
     def opening(self, question: str) -> tuple[int, ...]:
         """Returns the tokens that begin every input of a problem, as far as that is known before any step:

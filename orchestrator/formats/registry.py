@@ -20,6 +20,9 @@ STEPS = "steps"
 """The format of verifiers that ``ttc verifier train`` makes: they read the generator's own token ids, one
 logit at the last token of each step as the generator wrote it. No text crosses."""
 
+FUNCTION = "function"
+"""A Python function: ``verifier.model`` names it, and no engine is started."""
+
 FORMATS: Mapping[str, Callable[[FormatFacts], Format]] = {
     "token": Token,
     "qwen-prm": QwenPrm,
@@ -29,7 +32,7 @@ FORMATS: Mapping[str, Callable[[FormatFacts], Format]] = {
     "orm": Orm,
     "judge": Judge,
 }
-NAMES = (STEPS, *FORMATS)
+NAMES = (STEPS, *FORMATS, FUNCTION)
 OF_LANGUAGE_MODELS = ("math-shepherd", "rlhflow", "judge")
 """The formats that read the odds of a causal language model's next token."""
 

@@ -33,6 +33,7 @@ from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, fingerprint_in
 from orchestrator.grading.grader import Grader
 from orchestrator.runs.controller import Controller, Search, SearchResult
+from orchestrator.runs.function_verifier import FunctionVerifier
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
 from orchestrator.runs.results import ResultsFile, Summary, summarise
@@ -263,6 +264,8 @@ def _named(text: str) -> str:
 def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:
     """Returns what runs a configuration's searches on these engines."""
     config, verifier = prepared.config, prepared.verifier
+    if verifier is not None and verifier.function is not None:
+        engine = FunctionVerifier(engine, verifier.function)
     context = SearchContext(
         engine=engine,
         codec=prepared.codec,

@@ -73,8 +73,10 @@ def pool_specs(prepared: Prepared) -> Pools:
     marker = {"end_of_thinking": section.end_of_thinking}
     generators = _pool_spec("generator", GeneratorActor, section, config.cluster, writing | marker)
     assert generators is not None
-    reading = {"reading": prepared.verifier.reading} if prepared.verifier is not None else {}
-    verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, reading)
+    verifiers, verifier = None, prepared.verifier
+    if verifier is not None and verifier.function is None:
+        reading = {"reading": verifier.reading}
+        verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, reading)
     revisers = None
     if prepared.strategy.strategy.has_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, writing)

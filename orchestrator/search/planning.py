@@ -143,7 +143,12 @@ class Planner:
         ids = [name] if len(shown) == 1 else [f"{name}/{index}" for index in range(len(shown))]
         return [
             ScoreRequest(
-                id, each.input.tokens, each.input.reads, affinity=self._problem.id, priority=self._priority
+                id,
+                each.input.tokens,
+                each.input.reads,
+                affinity=self._problem.id,
+                priority=self._priority,
+                texts=each.input.texts,
             )
             for id, each in zip(ids, shown, strict=True)
         ]
