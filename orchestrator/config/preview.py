@@ -1,0 +1,345 @@
+"""Gathers what can be known of a run before it starts: models, problems, texts, answers, cost, resources."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+from actors.reading import Reading
+from orchestrator.budget.flops import CostModel, read_config
+from orchestrator.budget.units import Price, described
+from orchestrator.config.doubts import doubts
+from orchestrator.config.generator import OFF, codec_of, with_sampling
+from orchestrator.config.lengths import context
+from orchestrator.config.machine import MachineFacts, PoolFacts, machine, pools_of
+from orchestrator.config.preparation import Prepared, prepare, read_problems
+from orchestrator.config.rendering import example_steps, specials, verifier_inputs, visible
+from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.config.truths import checker_of, graded_against_itself
+from orchestrator.config.verifier import prepare_verifier
+from orchestrator.errors import BadInput
+from orchestrator.formats.registry import STEPS
+from orchestrator.problems.problem import Problem
+from orchestrator.strategies.registry import resolve
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a weight."""
+SHOWN = 5
+"""Problems that are named where many are wrong."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One model."""
+
+    role: str
+    """``generator``, ``verifier`` or ``reviser``."""
+    model: str
+    revision: str | None
+    architecture: str
+    parameters: int
+    dtype: str
+    weight_bytes: int | None
+    """Bytes of the weights of one replica, over all its GPUs; None where they are quantised."""
+    context: int | None
+    """Tokens that it reads at most; None where that is not known."""
+    vocabulary: int
+    """Entries of its tokenizer."""
+    chat_template: bool
+    """Whether its tokenizer has one."""
+    begin: str | None
+    """The token that begins a sequence."""
+
+
+@dataclass(frozen=True)
+class VerifierFacts:
+    """How the verifier judges."""
+
+    format: str
+    given: bool
+    """False where the model's config.json made the format certain."""
+    scores: str
+    """What has a score: ``each step`` or ``a whole solution``."""
+    reads: str
+    """Where a score is read and what it is made of, in words."""
+    inputs: tuple[str, ...]
+    """What it is shown for an example answer of two steps, with a mark at each score."""
+
+
+@dataclass(frozen=True)
+class ProblemFacts:
+    """The problems that are searched."""
+
+    source: str
+    """Where they come from, in words."""
+    count: int
+    skipped: tuple[str, ...]
+    """Ids of those that are too long for a model."""
+    attributes: dict[str, int]
+    """How many values each attribute has."""
+    choices: tuple[int, int] | None
+    """The fewest and the most choices of a problem; None where there are none."""
+    prompt_tokens: tuple[int, int, int]
+    """The shortest, the median and the longest prompt."""
+    answers: str
+    """The checker."""
+    wrong: tuple[tuple[str, str], ...]
+    """Id and answer of each problem whose own answer is graded as wrong."""
+
+
+@dataclass(frozen=True)
+class CostFacts:
+    """The budget, and what it buys."""
+
+    budget: dict[str, Any]
+    described: tuple[str, str]
+    generator_flops: int
+    """FLOPs of the generator for one solution at full length, after a median prompt."""
+    verifier_flops: int
+    """FLOPs of the verifier for the same."""
+    prompt_flops: int
+    """FLOPs that both pay once for that prompt."""
+    worst: int | None
+    """FLOPs of a search of that problem at full length; None where the strategy tells no number of
+    solutions."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All of it."""
+
+    name: str
+    strategy: dict[str, Any]
+    models: tuple[ModelFacts, ...]
+    sampling: dict[str, float]
+    """Sampling values that are on."""
+    taken: tuple[str, ...]
+    """Those of them that the model's generation_config.json gives."""
+    problems: ProblemFacts
+    prompt: str
+    """The first problem's prompt."""
+    verifier: VerifierFacts | None
+    special: tuple[str, ...]
+    """Special tokens of the texts shown, the longest first."""
+    cost: CostFacts
+    pools: tuple[PoolFacts, ...]
+    machine: MachineFacts
+    doubts: tuple[str, ...]
+    """What is allowed and is often a mistake."""
+    failures: tuple[str, ...]
+    """What would fail."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain containers for JSON."""
+        return asdict(self)
+
+
+def preview(config: Config) -> Preview:
+    """Checks a configuration as a run does, and gathers what can be known. Raises BadInput."""
+    prepared = prepare(config)
+    problems = _problem_facts(prepared)
+    models = tuple(_model(role, section) for role, section in _sections(prepared))
+    pools = pools_of(prepared.config, revises=prepared.strategy.strategy.has_reviser)
+    steps = example_steps(prepared.codec, prepared.problems[0])
+    verifier = None if prepared.verifier is None else _verifier(config, prepared, steps)
+    prompt = visible(prepared.codec.tokenizer, prepared.prompts[0])
+    texts = [prompt, *(verifier.inputs if verifier is not None else ())]
+    tokenizers = [prepared.codec.tokenizer]
+    tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
+    special = {text for tokenizer in tokenizers for text in specials(tokenizer)}
+    section = prepared.config.generator
+    return Preview(
+        config.name,
+        prepared.strategy.section,
+        models,
+        {key: value for key, off in OFF.items() if (value := getattr(section, key)) != off},
+        tuple(prepared.taken),
+        problems,
+        prompt,
+        verifier,
+        tuple(sorted((s for s in special if any(s in text for text in texts)), key=lambda s: (-len(s), s))),
+        _cost(prepared),
+        pools,
+        machine(prepared.config, pools),
+        tuple(doubts(prepared, steps)),
+        (*_missing_weights(prepared), *_wrong_answers(problems)),
+    )
+
+
+def faults(config: Config) -> list[BadInput]:
+    """Returns what is wrong in parts of a configuration that do not need each other, each one's first."""
+
+    def models() -> None:
+        CostModel.from_pretrained(
+            config.generator.model, key="generator.model", revision=config.generator.revision
+        )
+        prepare_verifier(config, codec_of(with_sampling(config)[0].generator))
+
+    found: list[BadInput] = []
+    for part in (lambda: resolve(config.strategy), models, lambda: read_problems(config)):
+        try:
+            part()
+        except BadInput as error:
+            found.append(error)
+    return found
+
+
+Section = GeneratorConfig | VerifierConfig | ReviserConfig
+
+
+def _sections(prepared: Prepared) -> list[tuple[str, Section]]:
+    config = prepared.config
+    sections: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
+    if prepared.strategy.strategy.has_reviser:
+        sections.append(("reviser", config.reviser))
+    return [(role, section) for role, section in sections if section.model is not None]
+
+
+def _model(role: str, section: Section) -> ModelFacts:
+    from orchestrator.problems.codec import load_tokenizer
+
+    assert section.model is not None
+    key = f"{role}.model"
+    about = read_config(section.model, key, section.revision)
+    tokenizer = load_tokenizer(
+        section.model, key=key, revision=section.revision, trust_remote_code=section.trust_remote_code
+    )
+    parameters = CostModel.from_pretrained(section.model, key=key, revision=section.revision).n_parameters
+    stored = _stored(about)
+    size = BYTES.get(stored if section.dtype == "auto" else section.dtype)
+    quantised = "quantization_config" in about or "quantization" in section.engine
+    return ModelFacts(
+        role,
+        section.model,
+        section.revision,
+        str((about.get("architectures") or ["unknown"])[0]),
+        parameters,
+        f"auto ({stored})" if section.dtype == "auto" else section.dtype,
+        None if quantised or size is None else size * parameters,
+        section.engine.get("max_model_len") or context(about),
+        len(tokenizer),
+        bool(getattr(tokenizer, "chat_template", None)),
+        getattr(tokenizer, "bos_token", None),
+    )
+
+
+def _stored(about: Mapping[str, Any]) -> str:
+    """The type that an engine computes in where it is to take the model's own: it narrows float32."""
+    text = about.get("text_config")
+    held = {**about, **text} if isinstance(text, Mapping) else about
+    kind = str(held.get("dtype") or held.get("torch_dtype") or "float32").removeprefix("torch.")
+    return "bfloat16" if kind == "float32" else kind
+
+
+def _verifier(given: Config, prepared: Prepared, steps: tuple[str, str]) -> VerifierFacts:
+    assert prepared.verifier is not None
+    section = prepared.config.verifier
+    assert section.format is not None
+    return VerifierFacts(
+        section.format,
+        given.verifier.format is not None,
+        "a whole solution" if section.kind == "orm" else "each step",
+        _reads(section.format, prepared.verifier.reading),
+        verifier_inputs(prepared, steps),
+    )
+
+
+def _reads(format: str, reading: Reading) -> str:
+    if reading.kind == "reward":
+        return "one reward without bounds"
+    what = "the odds of the next token" if reading.tokens else "the head's outputs"
+    if reading.kind == "expected":
+        shares = ", ".join(f"{t} = {v:g}" for t, v in zip(reading.tokens, reading.values, strict=False))
+        return f"the mean of {shares} by {what}"
+    if reading.tokens:
+        return f"the odds of {reading.tokens[-1]} over {reading.tokens[0]} as the next token"
+    return "one logit, on the generator's own token ids" if format == STEPS else "the positive label's odds"
+
+
+def _problem_facts(prepared: Prepared) -> ProblemFacts:
+    section, problems = prepared.config.problems, prepared.problems
+    lengths = sorted(map(len, prepared.prompts))
+    values = {(name, value) for problem in problems for name, value in problem.attributes}
+    choices = [len(problem.choices) for problem in problems if problem.choices]
+    return ProblemFacts(
+        _source(prepared.config),
+        len(problems),
+        prepared.skipped,
+        dict(sorted(Counter(name for name, _ in values).items())),
+        (min(choices), max(choices)) if choices else None,
+        (lengths[0], median_low(lengths), lengths[-1]),
+        section.answers,
+        _wrong(section.answers, problems),
+    )
+
+
+def _source(config: Config) -> str:
+    section = config.problems
+    named = [str(part) for part in (section.path, section.subset) if part is not None]
+    split = [f"split {section.split}"] if section.source in ("lab", "datasets") else []
+    revision = [f"revision {section.revision}"] if section.revision else []
+    return ", ".join([" ".join([section.source, *named]), *split, *revision])
+
+
+def _wrong(answers: str, problems: Any) -> tuple[tuple[str, str], ...]:
+    found: list[Problem] = graded_against_itself(answers, checker_of(answers), problems)
+    return tuple((problem.id, problem.answer) for problem in found)
+
+
+def _wrong_answers(problems: ProblemFacts) -> list[str]:
+    if not problems.wrong:
+        return []
+    named = "; ".join(f"{id} {answer!r}" for id, answer in problems.wrong[:SHOWN])
+    more = f"; and {len(problems.wrong) - SHOWN} more" if len(problems.wrong) > SHOWN else ""
+    return [
+        f"{len(problems.wrong)} of {problems.count} problems can never be answered right: "
+        f"problems.answers={problems.answers} does not take their own answers: {named}{more}"
+    ]
+
+
+def _missing_weights(prepared: Prepared) -> list[str]:
+    found = []
+    for role, section in _sections(prepared):
+        directory = Path(str(section.model)).expanduser()
+        if directory.is_dir() and (lost := _lost(directory)):
+            found.append(f"{role}.model: {section.model} has no weights: {lost}")
+    return found
+
+
+def _lost(directory: Path) -> str | None:
+    """What of a model's weights is not in its directory; None where all is."""
+    indices = list(directory.glob("*.index.json"))
+    for index in indices:
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            return f"{index.name} cannot be read ({error})"
+        absent = sorted(name for name in shards if not (directory / str(name)).is_file())
+        if absent:
+            return f"{len(absent)} of the {len(shards)} files in {index.name} are not there ({absent[0]})"
+    kinds = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+    if indices or any(file.suffix in kinds for file in directory.iterdir()):
+        return None
+    return "no file that ends in " + ", ".join(kinds)
+
+
+def _cost(prepared: Prepared) -> CostFacts:
+    config, budget = prepared.config, prepared.budget
+    middle, new = median_low(sorted(map(len, prepared.prompts))), budget.solution_tokens
+    costs = prepared.verifier.costs if prepared.verifier is not None else None
+    price = Price.of(middle, new, prepared.generator, costs, config.verifier.kind or "prm")
+    writing = prepared.generator.sample(middle, new)
+    own = prepared.strategy.params.get("n") if prepared.strategy.name == "best_of_n" else None
+    return CostFacts(
+        budget.to_dict(),
+        described(budget.to_dict()),
+        writing,
+        price.solution - writing,
+        price.prompt,
+        None if own is None else price.prompt + own * price.solution,
+    )
