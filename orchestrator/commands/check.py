@@ -32,7 +32,7 @@ def command(options: argparse.Namespace, errors: Console) -> int:
     try:
         facts = preview(config)
     except BadInput as first:
-        lines = list(dict.fromkeys(map(str, (first, *faults(config)))))
+        lines = list(dict.fromkeys(map(str, faults(config, first))))
         for line in lines:
             say(errors, f"ttc: {line}", "bold red")
         if options.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,10 @@ PROMPT_ROWS = (7, 4)
 """Rows of a long prompt that are shown: its first and its last ones."""
 INPUT_ROWS = (3, 8)
 """The same of what the verifier is shown, whose scores are at its end."""
-NEWLINE = "↵"
+NEWLINE, TAB = "↵", "⇥"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal would obey."""
+LEFT_OUT = "… {} characters …"
 SPECIAL, SCORE = "cyan", "bold magenta"
 
 
@@ -33,29 +37,30 @@ def page(facts: Preview, width: int) -> RenderableType:
         table.add_row(name, escape(value))
     parts: list[RenderableType] = [
         table,
-        _rule("the first problem's prompt"),
+        _rule("prompt of the first problem"),
         _shown(facts.prompt, facts.special, PROMPT_ROWS, width),
     ]
     if facts.verifier is not None:
         inputs = facts.verifier.inputs
-        of = "" if len(inputs) == 1 else f", the last of {len(inputs)} inputs"
+        of = "" if len(inputs) == 1 else f", {len(inputs)} of {len(inputs)}"
         parts += [
-            _rule(f"the verifier's input for an example of two steps{of}"),
+            _rule(f"what the verifier reads{of}"),
             _shown(inputs[-1], (*facts.special, MARK), INPUT_ROWS, width),
         ]
     parts.append(Rule(style="dim"))
-    parts += [_line("doubt", doubt, "yellow") for doubt in (*facts.machine.lacks, *facts.doubts)]
+    parts += [_line("here ", lack, "yellow") for lack in facts.machine.lacks]
+    parts += [_line("doubt", doubt, "yellow") for doubt in facts.doubts]
     parts += [_line("fails", failure, "bold red") for failure in facts.failures]
     return Group(*parts)
 
 
 def verdict(facts: Preview) -> tuple[str, str]:
     """Returns the last line, and its style."""
-    fails, doubts = len(facts.failures), len(facts.doubts) + len(facts.machine.lacks)
-    doubted = f"; {doubts} doubt{'s' if doubts > 1 else ''}" if doubts else ""
-    if fails:
-        return f"{fails} thing{'s' if fails > 1 else ''} would fail{doubted}", "bold red"
-    return f"nothing would fail{doubted}", "yellow" if doubts else "green"
+    fails, doubts = len(facts.failures), len(facts.doubts)
+    said = f"{fails} thing{'s' if fails > 1 else ''} would fail" if fails else "nothing would fail"
+    said += "; it cannot run on this machine" if facts.machine.lacks else ""
+    said += f"; {doubts} doubt{'s' if doubts > 1 else ''}" if doubts else ""
+    return said, "bold red" if fails else "yellow" if doubts or facts.machine.lacks else "green"
 
 
 def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
@@ -68,7 +73,8 @@ def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
             yield "", f"sampling: {_sampling(facts)}"
         if model.role == "verifier" and facts.verifier is not None:
             by = "" if facts.verifier.given else " (by its config.json)"
-            yield "", f"format {facts.verifier.format}{by}: {facts.verifier.scores}, {facts.verifier.reads}"
+            format = f"format {facts.verifier.format}{by}"
+            yield "", f"{format} scores {facts.verifier.scores}: {facts.verifier.reads}"
     yield from _problems(facts)
     yield from _cost(facts)
     yield "machines", "; ".join(_pools(facts))
@@ -92,7 +98,7 @@ def _model(model: ModelFacts) -> Iterator[tuple[str, str]]:
 def _sampling(facts: Preview) -> str:
     own = set(facts.taken)
     named = [f"{key} {value:g}{' (its own)' if key in own else ''}" for key, value in facts.sampling.items()]
-    return ", ".join(named) or "as the model says, temperature 1"
+    return ", ".join(named)
 
 
 def _problems(facts: Preview) -> Iterator[tuple[str, str]]:
@@ -100,16 +106,16 @@ def _problems(facts: Preview) -> Iterator[tuple[str, str]]:
     skipped = f", {len(found.skipped)} skipped: too long" if found.skipped else ""
     yield "problems", f"{found.count:,} of {found.source}{skipped}"
     least, middle, most = found.prompt_tokens
-    lengths = f"{least}" if least == most else f"{least} to {most}, median {middle},"
+    lengths = f"{least} tokens" if least == most else f"{least} to {most} tokens, median {middle}"
     choices = ""
     if found.choices is not None:
         few, many = found.choices
         choices = f"; {few if few == many else f'{few} to {many}'} choices"
-    yield "", f"prompts of {lengths} tokens{choices}"
+    yield "", f"prompts of {lengths}; up to {found.longest_tokens} with a solution{choices}"
     if found.attributes:
         yield "", "by " + ", ".join(f"{name} ({count})" for name, count in found.attributes.items())
     right = found.count - len(found.wrong)
-    yield "answers", f"{found.answers}: {right:,} of {found.count:,} are right by themselves"
+    yield "answers", f"{found.answers}: takes {right:,} of the {found.count:,} problems' own answers"
 
 
 def _cost(facts: Preview) -> Iterator[tuple[str, str]]:
@@ -121,7 +127,7 @@ def _cost(facts: Preview) -> Iterator[tuple[str, str]]:
     yield "", f"a solution of {tokens} tokens: generator {cost.generator_flops:.3g}{verified} FLOPs"
     if cost.worst is not None:
         share = cost.worst / cost.budget["flops_per_problem"]
-        yield "", f"a problem takes {cost.worst:.3g} FLOPs at most: {100 * share:.0f} % of its share"
+        yield "", f"a median problem takes {cost.worst:.3g} FLOPs at most: {100 * share:.0f} % of its share"
 
 
 def _pools(facts: Preview) -> Iterator[str]:
@@ -145,27 +151,43 @@ def _line(name: str, text: str, style: str) -> Table:
 
 def _shown(text: str, special: Sequence[str], rows: tuple[int, int], width: int) -> RenderableType:
     """The text with special tokens in colour and a sign at each end of a line, cut in its middle."""
-    shown = Text("\n".join(cut(text, rows, width - 2)), no_wrap=False, overflow="fold")
-    shown.highlight_words([*special], SPECIAL)
-    shown.highlight_words([MARK], SCORE)
-    shown.highlight_words([NEWLINE], "dim")
-    shown.highlight_regex(r"(?m)^… [\d,]+ characters …$", "dim italic")
-    return Padding(shown, (0, 0, 0, 2))
+    lines = [Text(row) for row in cut(text, special, rows, width - 2)]
+    for line in lines:
+        line.highlight_words([*special], SPECIAL)
+        line.highlight_words([MARK], SCORE)
+        line.highlight_words([NEWLINE, TAB], "dim")
+        line.highlight_regex(LEFT_OUT.format(r"[\d,]+"), "dim italic")
+    return Padding(Group(*lines), (0, 0, 0, 2))
 
 
-def cut(text: str, rows: tuple[int, int], width: int) -> list[str]:
-    """Returns the rows that a text takes, with a sign at the end of each of its lines; where they are more
-    than the first and last of ``rows``, a row in their place says how many characters are left out."""
-    lines = text.split("\n")
-    marked = [line + NEWLINE for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
-    wrapped = [
-        row for line in marked for row in (chop_cells(line, width) if cell_len(line) > width else [line])
-    ]
+def cut(text: str, special: Sequence[str], rows: tuple[int, int], width: int) -> list[str]:
+    """Returns the rows that a text takes, with a sign at the end of each of its lines. A row ends between
+    words where it can, and never inside a ``special`` word that fits.
+
+    Where they are more than the first and last of ``rows``, a row in their place says how many characters are
+    left out.
+    """
+    text = CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text.replace("\t", TAB))
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
+    found = [row for line in lines for row in _wrapped(line, special, width)]
     first, last = rows
-    if len(wrapped) <= first + last + 1:
-        return wrapped
-    left_out = sum(map(len, wrapped[first:-last]))
-    return [*wrapped[:first], f"… {left_out:,} characters …", *wrapped[-last:]]
+    if len(found) <= first + last + 2:
+        return found
+    left_out = sum(len(row.replace(NEWLINE, "\n")) for row in found[first:-last])
+    return [*found[:first], LEFT_OUT.format(f"{left_out:,}"), *found[-last:]]
+
+
+def _wrapped(line: str, special: Sequence[str], width: int) -> list[str]:
+    """The rows of a line; all of them together are the line."""
+    whole = "|".join(map(re.escape, special)) or "(?!)"
+    words = re.findall(rf"{whole}|(?:(?!{whole})\S)+ ?|\s", line.replace("\n", NEWLINE))
+    found = [""]
+    for word in words:
+        for piece in chop_cells(word, width):
+            if cell_len(found[-1]) + cell_len(piece) > width:
+                found.append("")
+            found[-1] += piece
+    return found
 
 
 def _count(number: int) -> str:

@@ -42,8 +42,8 @@ def _chat(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
         return
     names = ", ".join(repr(decoded(tokenizer, [stop])) for stop in sorted(stops)) or "none"
     yield (
-        f"generator.chat: the template ends an answer with {decoded(tokenizer, [end])!r}, where the model does "
-        f"not stop (it stops at {names}): a base model? generator.stop may name it"
+        f"generator.chat: the template ends an answer with {decoded(tokenizer, [end])!r}, where the model "
+        f"does not stop (it stops at {names}): a base model? generator.stop may name it"
     )
 
 
@@ -78,7 +78,7 @@ def _prompts(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     tokenizer, first = prepared.codec.tokenizer, prepared.prompts[0]
     begin, unknown = tokenizer.bos_token_id, getattr(tokenizer, "unk_token_id", None)
     if begin is not None and first[:2] == (begin, begin):
-        yield f"the prompt begins with {tokenizer.bos_token!r} twice: a template writes it, and so does another"
+        yield f"the prompt begins with {tokenizer.bos_token!r} twice: a template writes it once more"
     lost = sum(unknown in prompt for prompt in prepared.prompts) if unknown is not None else 0
     if lost:
         yield f"{lost} of {len(prepared.prompts)} prompts hold characters that the tokenizer does not know"
@@ -116,7 +116,7 @@ def _delimiter(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
 
 
 def _lengths(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
-    config, section = prepared.config, prepared.config.generator
+    section = prepared.config.generator
     longest, new = max(map(len, prepared.prompts)), section.max_tokens
     limit = section.engine.get("max_model_len")
     if limit is None:
@@ -135,8 +135,8 @@ def _lengths(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     opening = len(verifier.format.inputs(question.prompt, [""], 0)[-1].tokens)
     if opening + new > verifier.limit:
         yield (
-            f"verifier: its context is {verifier.limit} tokens, and the longest problem takes {opening} of them"
-            f" and generator.max_tokens is {new}: paths that do not fit have no score ({config.verifier.format})"
+            f"verifier: its context is {verifier.limit} tokens: the longest problem takes {opening}, "
+            f"and generator.max_tokens is {new}: paths that do not fit have no score"
         )
 
 
@@ -151,8 +151,8 @@ def _answers(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
             )
     if section.answers == "math" and "boxed" not in decoded(codec.tokenizer, prepared.prompts[0]):
         yield (
-            "problems.template does not ask for \\boxed{}: the answer is then the last formula or number of a "
-            "solution"
+            "problems.template does not ask for \\boxed{}: the answer of a solution without one is its last "
+            "formula or number"
         )
 
 
@@ -174,8 +174,8 @@ def _budget(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
         )
     elif bought > 2 * n:
         yield (
-            f"strategy.n is {n}, and the budget pays for {bought:.3g} solutions a problem: what is not used is "
-            "left"
+            f"strategy.n is {n}, and the budget pays for {bought:.3g} solutions a problem at full length: "
+            "the rest is not used"
         )
 
 

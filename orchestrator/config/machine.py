@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 
-from orchestrator.config.schema import Config
+from actors.vllm_version import VLLM_VERSION
+from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,10 @@ class MachineFacts:
 
 def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
     """Returns the pools that a run starts; with ``revises``, that of the reviser too."""
+    sections: list[tuple[str, GeneratorConfig | VerifierConfig | ReviserConfig]]
     sections = [("generator", config.generator), ("verifier", config.verifier)]
-    sections += [("reviser", config.reviser)] if revises else []  # type: ignore[list-item]
+    if revises:
+        sections.append(("reviser", config.reviser))
     return tuple(
         PoolFacts(
             role,
@@ -62,12 +65,16 @@ def machine(config: Config, pools: tuple[PoolFacts, ...]) -> MachineFacts:
     if config.cluster.address is None:
         wanted = sum(pool.replicas * pool.gpus for pool in pools)
         if wanted > gpus:
-            lacks.append(f"{wanted:g} GPUs are asked for, and this machine has {gpus or 'none'}")
+            lacks.append(
+                f"the run asks for {wanted:g} of the GPUs of this machine, which has {gpus or 'none'}"
+            )
         named = sorted({name for pool in pools for name, held in pool.custom.items() if held})
         if named:
             lacks.append(f"a Ray that is started here has no {', '.join(named)}: join a cluster that has")
     if vllm is None:
-        lacks.append("vLLM is not installed")
+        lacks.append(f"vLLM {VLLM_VERSION} is needed, and this machine has none")
+    elif not vllm.startswith(f"{VLLM_VERSION}."):
+        lacks.append(f"vLLM {VLLM_VERSION} is needed, and this machine has {vllm}")
     return MachineFacts(vllm, cpus, gpus, tuple(lacks))
 
 

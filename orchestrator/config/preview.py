@@ -18,14 +18,15 @@ from orchestrator.config.generator import OFF, codec_of, with_sampling
 from orchestrator.config.lengths import context
 from orchestrator.config.machine import MachineFacts, PoolFacts, machine, pools_of
 from orchestrator.config.preparation import Prepared, prepare, read_problems
-from orchestrator.config.rendering import example_steps, specials, verifier_inputs, visible
+from orchestrator.config.rendering import example_steps, prepared_view, specials, verifier_inputs, visible
 from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
 from orchestrator.config.truths import checker_of, graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
 from orchestrator.errors import BadInput
 from orchestrator.formats.registry import STEPS
+from orchestrator.problems.codec import load_tokenizer
 from orchestrator.problems.problem import Problem
-from orchestrator.strategies.registry import resolve
+from orchestrator.search.tree import Node
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a weight."""
@@ -86,6 +87,8 @@ class ProblemFacts:
     """The fewest and the most choices of a problem; None where there are none."""
     prompt_tokens: tuple[int, int, int]
     """The shortest, the median and the longest prompt."""
+    longest_tokens: int
+    """The longest prompt with its longest solution."""
     answers: str
     """The checker."""
     wrong: tuple[tuple[str, str], ...]
@@ -105,8 +108,7 @@ class CostFacts:
     prompt_flops: int
     """FLOPs that both pay once for that prompt."""
     worst: int | None
-    """FLOPs of a search of that problem at full length; None where the strategy tells no number of
-    solutions."""
+    """FLOPs that a search of that problem reserves at most; None where that is not known of the strategy."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Preview:
     strategy: dict[str, Any]
     models: tuple[ModelFacts, ...]
     sampling: dict[str, float]
-    """Sampling values that are on."""
+    """The temperature, and the other sampling values that are on."""
     taken: tuple[str, ...]
     """Those of them that the model's generation_config.json gives."""
     problems: ProblemFacts
@@ -157,7 +159,11 @@ def preview(config: Config) -> Preview:
         config.name,
         prepared.strategy.section,
         models,
-        {key: value for key, off in OFF.items() if (value := getattr(section, key)) != off},
+        {
+            key: value
+            for key, off in OFF.items()
+            if (value := getattr(section, key)) != off or key == "temperature"
+        },
         tuple(prepared.taken),
         problems,
         prompt,
@@ -171,8 +177,9 @@ def preview(config: Config) -> Preview:
     )
 
 
-def faults(config: Config) -> list[BadInput]:
-    """Returns what is wrong in parts of a configuration that do not need each other, each one's first."""
+def faults(config: Config, first: BadInput) -> list[BadInput]:
+    """Returns the ``first`` fault, and one of each other part of the configuration that does not need what is
+    faulty."""
 
     def models() -> None:
         CostModel.from_pretrained(
@@ -180,10 +187,15 @@ def faults(config: Config) -> list[BadInput]:
         )
         prepare_verifier(config, codec_of(with_sampling(config)[0].generator))
 
-    found: list[BadInput] = []
-    for part in (lambda: resolve(config.strategy), models, lambda: read_problems(config)):
+    found = [first]
+    # In the order of ``prepare``: what comes before the first is right, and a hub that is away is not asked
+    # again.
+    parts = {"strategy": models, "generator": None, "verifier": None, "reviser": None}
+    section = first.key.partition(".")[0]
+    for part in (parts[section], lambda: read_problems(config)) if section in parts else ():
         try:
-            part()
+            if part is not None:
+                part()
         except BadInput as error:
             found.append(error)
     return found
@@ -201,8 +213,6 @@ def _sections(prepared: Prepared) -> list[tuple[str, Section]]:
 
 
 def _model(role: str, section: Section) -> ModelFacts:
-    from orchestrator.problems.codec import load_tokenizer
-
     assert section.model is not None
     key = f"{role}.model"
     about = read_config(section.model, key, section.revision)
@@ -273,6 +283,7 @@ def _problem_facts(prepared: Prepared) -> ProblemFacts:
         dict(sorted(Counter(name for name, _ in values).items())),
         (min(choices), max(choices)) if choices else None,
         (lengths[0], median_low(lengths), lengths[-1]),
+        lengths[-1] + prepared.config.generator.max_tokens,
         section.answers,
         _wrong(section.answers, problems),
     )
@@ -330,16 +341,28 @@ def _lost(directory: Path) -> str | None:
 
 def _cost(prepared: Prepared) -> CostFacts:
     config, budget = prepared.config, prepared.budget
-    middle, new = median_low(sorted(map(len, prepared.prompts))), budget.solution_tokens
+    middle, new = median_low(map(len, prepared.prompts)), budget.solution_tokens
     costs = prepared.verifier.costs if prepared.verifier is not None else None
     price = Price.of(middle, new, prepared.generator, costs, config.verifier.kind or "prm")
     writing = prepared.generator.sample(middle, new)
-    own = prepared.strategy.params.get("n") if prepared.strategy.name == "best_of_n" else None
     return CostFacts(
         budget.to_dict(),
         described(budget.to_dict()),
         writing,
         price.solution - writing,
         price.prompt,
-        None if own is None else price.prompt + own * price.solution,
+        _worst(prepared, middle) if prepared.strategy.name == "best_of_n" else None,
     )
+
+
+def _worst(prepared: Prepared, prompt_tokens: int) -> int:
+    """The FLOPs that best-of-N reserves at most for a problem with a prompt of so many tokens."""
+    new, generator, verifier = prepared.config.generator.max_tokens, prepared.generator, prepared.verifier
+    index = next(i for i, prompt in enumerate(prepared.prompts) if len(prompt) == prompt_tokens)
+    prompt = prepared.prompts[index]
+    once, solution = generator.prefill(len(prompt)), generator.sample(len(prompt), new)
+    if verifier is not None:
+        view = prepared_view(prepared, index)
+        once += verifier.costs.prefill(view.opening)
+        solution += view.worst(Node("", prompt), new)
+    return int(once + prepared.strategy.params["n"] * solution)

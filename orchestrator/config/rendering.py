@@ -12,7 +12,7 @@ from orchestrator.config.preparation import Prepared
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
 from orchestrator.search.tree import Node
-from orchestrator.search.verifier_view import view_of
+from orchestrator.search.verifier_view import VerifierView, view_of
 
 MARK = "⟦score⟧"
 """Stands where a score is read."""
@@ -68,16 +68,24 @@ def keeps(codec: Codec, text: str) -> bool:
 def verifier_inputs(prepared: Prepared, steps: tuple[str, str]) -> tuple[str, ...]:
     """Returns what the verifier is shown for the scores of an answer of two steps to the first problem."""
     assert prepared.verifier is not None
-    config, codec, prompt = prepared.config, prepared.codec, prepared.prompts[0]
+    codec, prompt = prepared.codec, prepared.prompts[0]
     tokens = prompt + codec.continuation(codec.separator.join(steps))
     node = Node("0", tokens, codec.step_ends(tokens, len(prompt)), finish="end", finished=True)
-    view = view_of(
-        prepared.problems[0],
-        prompt,
-        codec,
+    tokenizer, shown = prepared.verifier.tokenizer, prepared_view(prepared, 0).shown(node)
+    return tuple(visible(tokenizer, each.input.tokens, each.input.reads) for each in shown)
+
+
+def prepared_view(prepared: Prepared, index: int) -> VerifierView:
+    """Returns how the verifier is shown the paths of the problem at an index."""
+    assert prepared.verifier is not None
+    section = prepared.config.verifier
+    return view_of(
+        prepared.problems[index],
+        prepared.prompts[index],
+        prepared.codec,
         prepared.verifier.costs,
         prepared.verifier.format,
-        whole=config.verifier.kind == "orm",
+        whole=section.kind == "orm",
+        ratio=section.token_ratio,
+        limit=prepared.verifier.limit,
     )
-    tokenizer = prepared.verifier.tokenizer
-    return tuple(visible(tokenizer, each.input.tokens, each.input.reads) for each in view.shown(node))

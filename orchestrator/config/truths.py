@@ -45,7 +45,7 @@ UNWRITTEN = ("code",)
 
 
 def graded_against_itself(name: str, checker: Checker, problems: Sequence[Problem]) -> list[Problem]:
-    """Returns the problems of which no answer is right by the checker of this name when it is the solution."""
+    """Returns the problems whose own answers are all wrong by the checker of this name."""
     return [problem for problem in problems if not _holds(name, checker, problem)]
 
 
