@@ -14,7 +14,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.config.preview import ModelFacts, Preview
+from orchestrator.config.models import ModelFacts
+from orchestrator.config.preview import Preview
 from orchestrator.config.rendering import MARK
 
 PROMPT_ROWS = (7, 4)

@@ -84,7 +84,8 @@ def _prompts(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
         yield f"{lost} of {len(prepared.prompts)} prompts hold characters that the tokenizer does not know"
     again = sum(count - 1 for count in Counter(prepared.prompts).values())
     if again:
-        yield f"{again} of {len(prepared.prompts)} problems are asked twice: their prompts are equal"
+        same = "is the same as another" if again == 1 else "are the same as others"
+        yield f"{again} of {len(prepared.prompts)} problems {same}: their prompts are equal"
 
 
 def _thinking(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:

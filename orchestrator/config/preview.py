@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median_low
 from typing import Any
 
 from actors.reading import Reading
-from orchestrator.budget.flops import CostModel, read_config
+from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Price, described
 from orchestrator.config.doubts import doubts
 from orchestrator.config.generator import OFF, codec_of, with_sampling
-from orchestrator.config.lengths import context
 from orchestrator.config.machine import MachineFacts, PoolFacts, machine, pools_of
+from orchestrator.config.models import ModelFacts, missing_weights, model_facts, sections
 from orchestrator.config.preparation import Prepared, prepare, read_problems
 from orchestrator.config.rendering import example_steps, prepared_view, specials, verifier_inputs, visible
-from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.config.schema import Config
 from orchestrator.config.truths import checker_of, graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
 from orchestrator.errors import BadInput
 from orchestrator.formats.registry import STEPS
-from orchestrator.problems.codec import load_tokenizer
 from orchestrator.problems.problem import Problem
 from orchestrator.search.tree import Node
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a weight."""
 SHOWN = 5
 """Problems that are named where many are wrong."""
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """One model."""
-
-    role: str
-    """``generator``, ``verifier`` or ``reviser``."""
-    model: str
-    revision: str | None
-    architecture: str
-    parameters: int
-    dtype: str
-    weight_bytes: int | None
-    """Bytes of the weights of one replica, over all its GPUs; None where they are quantised."""
-    context: int | None
-    """Tokens that it reads at most; None where that is not known."""
-    vocabulary: int
-    """Entries of its tokenizer."""
-    chat_template: bool
-    """Whether its tokenizer has one."""
-    begin: str | None
-    """The token that begins a sequence."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +116,7 @@ def preview(config: Config) -> Preview:
     """Checks a configuration as a run does, and gathers what can be known. Raises BadInput."""
     prepared = prepare(config)
     problems = _problem_facts(prepared)
-    models = tuple(_model(role, section) for role, section in _sections(prepared))
+    models = tuple(model_facts(role, section) for role, section in sections(prepared))
     pools = pools_of(prepared.config, revises=prepared.strategy.strategy.has_reviser)
     steps = example_steps(prepared.codec, prepared.problems[0])
     verifier = None if prepared.verifier is None else _verifier(config, prepared, steps)
@@ -173,7 +144,7 @@ def preview(config: Config) -> Preview:
         pools,
         machine(prepared.config, pools),
         tuple(doubts(prepared, steps)),
-        (*_missing_weights(prepared), *_wrong_answers(problems)),
+        (*missing_weights(prepared), *_wrong_answers(problems)),
     )
 
 
@@ -199,51 +170,6 @@ def faults(config: Config, first: BadInput) -> list[BadInput]:
         except BadInput as error:
             found.append(error)
     return found
-
-
-Section = GeneratorConfig | VerifierConfig | ReviserConfig
-
-
-def _sections(prepared: Prepared) -> list[tuple[str, Section]]:
-    config = prepared.config
-    sections: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
-    if prepared.strategy.strategy.has_reviser:
-        sections.append(("reviser", config.reviser))
-    return [(role, section) for role, section in sections if section.model is not None]
-
-
-def _model(role: str, section: Section) -> ModelFacts:
-    assert section.model is not None
-    key = f"{role}.model"
-    about = read_config(section.model, key, section.revision)
-    tokenizer = load_tokenizer(
-        section.model, key=key, revision=section.revision, trust_remote_code=section.trust_remote_code
-    )
-    parameters = CostModel.from_pretrained(section.model, key=key, revision=section.revision).n_parameters
-    stored = _stored(about)
-    size = BYTES.get(stored if section.dtype == "auto" else section.dtype)
-    quantised = "quantization_config" in about or "quantization" in section.engine
-    return ModelFacts(
-        role,
-        section.model,
-        section.revision,
-        str((about.get("architectures") or ["unknown"])[0]),
-        parameters,
-        f"auto ({stored})" if section.dtype == "auto" else section.dtype,
-        None if quantised or size is None else size * parameters,
-        section.engine.get("max_model_len") or context(about),
-        len(tokenizer),
-        bool(getattr(tokenizer, "chat_template", None)),
-        getattr(tokenizer, "bos_token", None),
-    )
-
-
-def _stored(about: Mapping[str, Any]) -> str:
-    """The type that an engine computes in where it is to take the model's own: it narrows float32."""
-    text = about.get("text_config")
-    held = {**about, **text} if isinstance(text, Mapping) else about
-    kind = str(held.get("dtype") or held.get("torch_dtype") or "float32").removeprefix("torch.")
-    return "bfloat16" if kind == "float32" else kind
 
 
 def _verifier(given: Config, prepared: Prepared, steps: tuple[str, str]) -> VerifierFacts:
@@ -311,32 +237,6 @@ def _wrong_answers(problems: ProblemFacts) -> list[str]:
         f"{len(problems.wrong)} of {problems.count} problems can never be answered right: "
         f"problems.answers={problems.answers} does not take their own answers: {named}{more}"
     ]
-
-
-def _missing_weights(prepared: Prepared) -> list[str]:
-    found = []
-    for role, section in _sections(prepared):
-        directory = Path(str(section.model)).expanduser()
-        if directory.is_dir() and (lost := _lost(directory)):
-            found.append(f"{role}.model: {section.model} has no weights: {lost}")
-    return found
-
-
-def _lost(directory: Path) -> str | None:
-    """What of a model's weights is not in its directory; None where all is."""
-    indices = list(directory.glob("*.index.json"))
-    for index in indices:
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            return f"{index.name} cannot be read ({error})"
-        absent = sorted(name for name in shards if not (directory / str(name)).is_file())
-        if absent:
-            return f"{len(absent)} of the {len(shards)} files in {index.name} are not there ({absent[0]})"
-    kinds = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-    if indices or any(file.suffix in kinds for file in directory.iterdir()):
-        return None
-    return "no file that ends in " + ", ".join(kinds)
 
 
 def _cost(prepared: Prepared) -> CostFacts:
