@@ -173,11 +173,6 @@ def _budget(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
             f"strategy.n is {n}, and the budget pays for {bought:.3g} solutions a problem at full length: "
             "where solutions are long, fewer are sampled"
         )
-    elif bought > 2 * n:
-        yield (
-            f"strategy.n is {n}, and the budget pays for {bought:.3g} solutions a problem at full length: "
-            "the rest is not used"
-        )
 
 
 def _dtype(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""``ttc check``: one page that tells what a run would do, on any machine, and status 2 for what would fail."""
+"""``ttc check``: one page that tells what a run would do, on any machine; status 2 for what would fail."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def mine(tmp_path):
         f"""
 name: mine
 runs: {tmp_path}/runs
-problems: {{source: file, path: {tmp_path}/problems.jsonl, answers: math, template: "{{problem}} Use \\\\boxed{{}}."}}
+problems:
+  {{source: file, path: {tmp_path}/problems.jsonl, answers: math, template: '{{problem}} Use \\boxed{{}}.'}}
 generator: {{model: {tmp_path}/generator, chat: true, max_tokens: 300, temperature: 0.7}}
 verifier: {{model: {tmp_path}/prm}}
 strategy: {{name: best_of_n, n: 4}}
@@ -63,10 +64,10 @@ budget: {{generations: 5}}
 def test_the_examples_pass(path, tmp_path):
     if path.stem in TEMPLATES:
         pytest.skip("it names a model of the hub")
-    facts = preview(load(path, [f"runs={tmp_path}", "problems.limit=8"]))
+    facts = preview(load(path, [f"runs={tmp_path}"]))
     assert facts.failures == ()
     assert facts.doubts == (), "an example is no place for what is often a mistake"
-    assert facts.problems.count == 8
+    assert facts.problems.count == 64
     assert facts.problems.wrong == ()
     assert facts.prompt.endswith("=")
     assert (facts.verifier is None) == (path.stem == "self_consistency")

@@ -66,7 +66,6 @@ def test_a_run_as_it_should_be_raises_none(models, overrides):
         (["problems.template='{{problem}}'"], "problems.template does not ask for \\boxed{}"),
         (["generator.temperature=0"], "generator.temperature is 0: the 4 samples"),
         (["budget.generations=2"], "the budget pays for 2 solutions a problem"),
-        (["budget.generations=9"], "the rest is not used"),
         (["generator.resources.num_gpus=1"], "generator.dtype is float32"),
         (["generator.step_delimiter='. '"], "generator.step_delimiter: a token holds '. '"),
     ],
