@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test check test-hosts lint ui figure figure-data public-model bench bench-engines bench-paced bench-controller bench-pipelines \
+.PHONY: setup run test check test-hosts lint ui figure figure-data public-model bench bench-engines bench-paced bench-controller bench-pipelines bench-grading \
   bench-public chaos clean
 
 setup: .venv/.ready
@@ -67,7 +67,7 @@ chaos: setup
 	$(BIN)/python -m tests.chaos
 
 # Every benchmark, one after the other.
-bench: bench-engines bench-paced bench-controller bench-pipelines
+bench: bench-engines bench-paced bench-controller bench-pipelines bench-grading
 
 bench-engines: setup
 	$(BIN)/python -m orchestrator.benchmarks.offline
@@ -86,6 +86,9 @@ bench-controller: setup
 
 bench-pipelines: setup
 	$(BIN)/python -m orchestrator.benchmarks.pipelines
+
+bench-grading: setup
+	$(BIN)/python -m orchestrator.benchmarks.grading --out build/grading.json
 
 # The same with a language model of 135 million parameters.
 bench-public: public-model

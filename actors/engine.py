@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
@@ -166,12 +167,20 @@ class EngineThread:
     dead must not look alive. The constructor returns when the engine is up, or raises what stopped it.
     """
 
-    def __init__(self, options: dict[str, Any], on_outcomes: Callable[[list[JobOutcome]], None]) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        on_outcomes: Callable[[list[JobOutcome]], None],
+        adapter: str | None = None,
+    ) -> None:
+        """Builds the engine. ``adapter`` is the directory of a LoRA adapter that every job runs with."""
         self.steps = 0
         """The number of engine steps so far; it rises as long as the engine makes progress."""
         self._load_meter = LoadMeter()
         self._preemptions = 0
         self._options = options
+        self._adapter = adapter
+        self._lora: Any = None
         self._on_outcomes = on_outcomes
         self._inbox = _Inbox()
         self._jobs: dict[str, Job] = {}
@@ -309,6 +318,10 @@ class EngineThread:
             return output
 
         scheduler.schedule = summed
+        if self._adapter is not None:
+            from vllm.lora.request import LoRARequest
+
+            self._lora = LoRARequest("adapter", 1, str(Path(self._adapter).expanduser()))
         return engine
 
     def _take_orders(self, engine: LLMEngine) -> bool:
@@ -344,7 +357,13 @@ class EngineThread:
 
         try:
             # vLLM 0.32: add_request returns the id that the scheduler uses, which is not the key.
-            id = engine.add_request(job.key, tokens_input(job.prompt), job.params, priority=job.priority)
+            id = engine.add_request(
+                job.key,
+                tokens_input(job.prompt),
+                job.params,
+                lora_request=self._lora,
+                priority=job.priority,
+            )
         except (VLLMClientError, ValueError, TypeError) as error:  # any other exception: a broken engine
             return " ".join(str(error).split())
         self._jobs[job.key] = job
@@ -392,7 +411,7 @@ class EngineThread:
 def _scheduler(engine: LLMEngine) -> Any:
     """Returns the engine's scheduler."""
     # vLLM 0.32: LLMEngine.engine_core is an InprocClient, whose engine_core is the EngineCore.
-    return engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
+    return engine.engine_core.engine_core.scheduler
 
 
 def _die(message: str) -> NoReturn:

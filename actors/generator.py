@@ -59,6 +59,7 @@ class GeneratorActor(Replica):
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> None:
         """Loads ``model`` (see ``Replica``). Raises ValueError if a delimiter, the marker or a stop is empty.
 
@@ -71,7 +72,7 @@ class GeneratorActor(Replica):
         for key, texts in (("step_delimiter", delimiters), ("end_of_thinking", marker), ("stop", stop)):
             if "" in texts:
                 raise ValueError(f"{key}: '' is not usable; at least one character")
-        super().__init__(name, model, dtype=dtype, seed=seed, engine=engine)
+        super().__init__(name, model, dtype=dtype, seed=seed, engine=engine, adapter=adapter)
         tokenizer = self._engine.tokenizer
         self._sampling = dict(sampling or {})
         end = Stop(texts=tuple(stop))

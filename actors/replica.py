@@ -37,8 +37,10 @@ class Replica(ABC):
         dtype: str = "float32",
         seed: int = 0,
         engine: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> None:
-        """Loads ``model`` and returns when the engine can serve. ``engine`` overrides vLLM's ``EngineArgs``.
+        """Loads ``model`` and returns when the engine can serve. ``engine`` overrides vLLM's ``EngineArgs``;
+        ``adapter`` is the directory of a LoRA adapter.
 
         Raises ValueError for an unknown engine option, RuntimeError for another vLLM than the pinned one, and
         the exceptions of vLLM.
@@ -55,7 +57,7 @@ class Replica(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         options = {**self.engine_defaults(), **(engine or {})}
         self._engine = EngineThread(
-            engine_options(model, dtype=dtype, seed=seed, options=options), self._on_outcomes
+            engine_options(model, dtype=dtype, seed=seed, options=options), self._on_outcomes, adapter
         )
         self._first = self._engine.run_alone(self.probe("first"))  # a replica is up once it has run the model
         if isinstance(self._first, Refused):

@@ -105,6 +105,7 @@ class Adaptive:
     @staticmethod
     def belief(candidates: Sequence[Candidate]) -> Belief:
         """Returns the belief after these solutions."""
+        candidates = [Candidate(candidate.vote, candidate.score) for candidate in candidates]
         selected = weighted(candidates)
         if selected is None:
             selected = majority(candidates)

@@ -20,7 +20,7 @@ SETTING = tuple(
     f"{section}.{key}"
     for section, keys in {
         "generator": (
-            "model revision temperature top_p dtype chat step_delimiter end_of_thinking stop "
+            "model revision adapter temperature top_p dtype chat step_delimiter end_of_thinking stop "
             "reply top_k min_p repetition_penalty presence_penalty frequency_penalty system "
             "examples chat_template chat_options max_step_tokens max_tokens"
         ),
@@ -28,7 +28,7 @@ SETTING = tuple(
             "model revision format kind aggregation dtype system separator template choices token_ratio"
         ),
         "problems": "template answers",
-        "reviser": "model revision format dtype",
+        "reviser": "model revision adapter format dtype",
         "allocation": "name confidence round parallel exploration min_gain",
     }.items()
     for key in keys.split()
@@ -146,8 +146,8 @@ def correct_by_aggregation(cell: Cell) -> dict[tuple[str, str], Bools]:
             strict=True,
         ):
             score = aggregate(steps) if steps else None
-            candidates[problem].append(Candidate(answer, score, path.partition(".")[0]))
-            right[problem][answer] = bool(correct)
+            candidates[problem].append(Candidate(answer, score, path.partition(".")[0], path=path))
+            right[problem][answer] = bool(correct) or right[problem].get(answer, False)
         for name, rule in asked.items():
             key = (name, "-" if name == "majority" else aggregation)
             chosen[key] = np.array([r.get(rule(c), False) for c, r in zip(candidates, right, strict=True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,8 @@ class Solutions:
     path: Sequence[str]
     """Path of the solution in the search tree, for example ``3.0.1``."""
     answer: Sequence[str | None]
-    """Extracted answer; None where the text has none."""
+    """What tells equal answers: the key, or in tables without it the answer itself; None where there is
+    none."""
     correct: Bools
     score: Floats
     """The verifier's score of the solution; NaN where it was not scored."""
@@ -40,15 +42,17 @@ def read_solutions(results: Path) -> Solutions:
     """Returns the solutions of a table of results, without their texts."""
     import pyarrow.parquet as pq
 
-    names = ("path", "answer", "correct", "score", "tokens", "step_scores")
+    file = pq.ParquetFile(results)
+    key = _key(file)
+    names = ("path", key, "correct", "score", "tokens", "step_scores")
     leaves = [f"solutions.list.element.{name}" for name in names]
-    column = pq.ParquetFile(results).read(columns=leaves)["solutions"].combine_chunks()
+    column = file.read(columns=leaves)["solutions"].combine_chunks()
     flat = dict(zip(names, (column.flatten().field(name) for name in names), strict=True))
     counts = column.value_lengths().fill_null(0).to_numpy()
     return Solutions(
         np.repeat(np.arange(len(counts)), counts),
         flat["path"].to_pylist(),
-        flat["answer"].to_pylist(),
+        flat[key].to_pylist(),
         flat["correct"].to_numpy(zero_copy_only=False).astype(bool),
         flat["score"].fill_null(float("nan")).to_numpy(zero_copy_only=False).astype(float),
         flat["tokens"].to_numpy(),
@@ -57,8 +61,17 @@ def read_solutions(results: Path) -> Solutions:
 
 
 def read_answers(results: Path) -> list[list[str | None]]:
-    """Returns the answers of each problem's solutions. Reads no other column."""
+    """Returns what tells equal answers, of each problem's solutions. Reads no other column."""
     import pyarrow.parquet as pq
 
-    column = pq.ParquetFile(results).read(columns=["solutions.list.element.answer"])["solutions"]
-    return [[solution["answer"] for solution in row or ()] for row in column.to_pylist()]
+    file = pq.ParquetFile(results)
+    key = _key(file)
+    column = file.read(columns=[f"solutions.list.element.{key}"])["solutions"]
+    return [[solution[key] for solution in row or ()] for row in column.to_pylist()]
+
+
+def _key(file: Any) -> str:
+    """The column of the keys of answers, or of the answers in tables that were written before there were
+    any."""
+    names = {column.path for column in file.schema}
+    return "key" if "solutions.list.element.key" in names else "answer"

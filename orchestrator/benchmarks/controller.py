@@ -39,7 +39,7 @@ from orchestrator.benchmarks import harness, stand_in
 from orchestrator.benchmarks.stand_in import SLOTS, STEP, Delayed
 from orchestrator.budget.ledger import Lease
 from orchestrator.durability.journal import Journal
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.runs.controller import Controller, Search
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
@@ -184,7 +184,7 @@ async def measure(case: Case, journal: Path) -> Figures:
     if case.a_second is not None:
         search, since, until = spread(search, case.a_second, case.problems)
         at_once = case.problems
-    controller = Controller(context, ANSWERS["exact"], Lease(case.flops), searches_at_once=at_once)
+    controller = Controller(context, grader("exact"), Lease(case.flops), searches_at_once=at_once)
     holding = asyncio.create_task(resident_with(pools[0], most))
     await controller.run(stand_in.problems(case.problems), [prompt] * case.problems, search)
     recorder.flush()

@@ -55,7 +55,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 class AtOnce(Executor):
-    """An executor that runs a call at once: judging answers takes none of the engines' time."""
+    """An executor that runs a call at once: reading texts takes none of the engines' time."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         done: Future[Any] = Future()

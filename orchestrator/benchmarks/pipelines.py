@@ -27,7 +27,7 @@ from orchestrator.benchmarks.modelled import DEPTH, PLACES, STEP, AtOnce, Engine
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.runs.controller import Controller
 
 REPLICAS = 8
@@ -89,8 +89,8 @@ async def measure(case: Case) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     began = loop.time()
     for batch in (problems[start : start + at_once] for start in range(0, case.problems, at_once)):
-        controller = Controller(context, ANSWERS["exact"], Lease(10**18))
-        controller._judge = AtOnce()
+        controller = Controller(context, grader("exact"), Lease(10**18))
+        controller._decoding = AtOnce()
         search = stand_in.search(case.n, whole=False)
         await controller.run(batch, [prepared.prompts[0]] * len(batch), search)
     seconds = loop.time() - began

@@ -53,7 +53,7 @@ def convert(package: Path, out: Path) -> None:
 
 
 def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    model.save_pretrained(directory)  # type: ignore[operator]
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 

@@ -27,6 +27,7 @@ def command(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.commands.check_display import page, verdict
     from orchestrator.config.loading import load
     from orchestrator.config.preview import faults, preview
+    from orchestrator.grading.pool import AnswersFailed
 
     config = load(options.config, options.overrides)
     try:
@@ -38,6 +39,9 @@ def command(options: argparse.Namespace, errors: Console) -> int:
         if options.json:
             print(json.dumps({"failures": lines}))
         return 2
+    except AnswersFailed as error:
+        say(errors, f"ttc: {error}", "bold red")
+        return 1
     if options.json:
         print(json.dumps(facts.to_dict()))
     else:

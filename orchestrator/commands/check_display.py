@@ -94,6 +94,8 @@ def _model(model: ModelFacts) -> Iterator[tuple[str, str]]:
     template = "a chat template" if model.chat_template else "no chat template"
     begin = f", begins with {model.begin}" if model.begin else ""
     yield "", f"vocabulary of {model.vocabulary:,}, {template}{begin}"
+    if model.adapter:
+        yield "", f"adapter {Path(model.adapter).name}"
 
 
 def _sampling(facts: Preview) -> str:

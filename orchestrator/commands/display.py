@@ -213,6 +213,9 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         low, high = s.scores or (0.0, 0.0)
         same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"
         rows.append(("warning: scores", same))
+    if s.ungraded:
+        counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in s.ungraded.items())
+        rows.append(("not graded", f"{', '.join(counts)}: run.log has the inputs"))
     if s.replayed:
         rows.append(("replayed", f"{s.replayed:,} of {s.operations:,} operations, from the journal"))
     return rows

@@ -100,7 +100,7 @@ def until_interrupted(
     from actors.messages import PoolFailed
     from orchestrator.durability.journal import JournalDamaged, JournalInUse, JournalMismatch
     from orchestrator.errors import BadInput
-    from orchestrator.problems.answers import AnswersFailed
+    from orchestrator.grading.pool import AnswersFailed
     from orchestrator.runs.log import FILE
 
     try:

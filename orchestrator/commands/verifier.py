@@ -21,7 +21,7 @@ from orchestrator.errors import BadInput
 from orchestrator.verifiers.config import TrainConfig
 
 if TYPE_CHECKING:
-    from orchestrator.problems.answers import Answers
+    from orchestrator.grading.grader import Grader
     from orchestrator.problems.codec import Codec
     from orchestrator.verifiers.label import Labeller
     from orchestrator.verifiers.train import Augment
@@ -86,7 +86,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
     # Equal shares: a problem that is stopped once its answer is sure would have no labels.
     own = ["verifier.model=null", f"strategy.name={strategy}", "allocation.name=uniform"]
     config = load(options.config, [*with_log_level(options), *own])
-    make: Callable[[Codec, Answers], Labeller] = (
+    make: Callable[[Codec, Grader], Labeller] = (
         partial(ChainLabeller, chains=options.chains, length=options.length)
         if chained
         else partial(StepLabeller, solutions=options.solutions, completions=options.completions)
@@ -96,7 +96,7 @@ def _label(options: argparse.Namespace, errors: Console) -> int:
 
 def label(
     config: Config,
-    make: Callable[[Codec, Answers], Labeller],
+    make: Callable[[Codec, Grader], Labeller],
     out: Path,
     as_json: bool,
     errors: Console,
@@ -112,13 +112,14 @@ def label(
     """
     from orchestrator.analysis.store import LABEL
     from orchestrator.config.preparation import prepare, with_budget
-    from orchestrator.problems.answers import ANSWERS
+    from orchestrator.grading.grader import Grader
     from orchestrator.runs.run import new_run_id
     from orchestrator.verifiers.label import write_labels
 
     _check_writable(out)
     prepared = prepare(replace(config, name=f"{config.name}-label"))
-    labeller = make(prepared.codec, ANSWERS[config.problems.answers])
+    grader = Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking)
+    labeller = make(prepared.codec, grader)
     longest = max(map(len, prepared.prompts))
     worst = len(prepared.problems) * labeller.worst(prepared, longest)
     worst += worst >> 52  # as a float it must not be less

@@ -15,6 +15,8 @@ from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, at_least, one_of
+from orchestrator.grading.registry import file_of
+from orchestrator.grading.registry import resolve as resolve_checker
 from orchestrator.problems.sources import SOURCES
 from orchestrator.search.revision import FORMATS, JUDGING
 from orchestrator.search.selection import AGGREGATIONS
@@ -23,7 +25,6 @@ from orchestrator.strategies.definition import BoundStrategy
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config, GeneratorConfig
 
-ANSWERS = ("exact", "math")
 TOO_LONG = ("refuse", "skip")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 """Values of ``log_level``."""
@@ -77,14 +78,15 @@ def check(config: Config) -> None:
 def _problems(config: Config) -> None:
     problems = config.problems
     _choice("problems.source", problems.source, tuple(SOURCES))
-    _choice("problems.answers", problems.answers, ANSWERS)
+    resolve_checker(problems.answers)
     _choice("problems.too_long", problems.too_long, TOO_LONG)
     source = SOURCES[problems.source]
     if source.splits is not None:
         _choice("problems.split", problems.split, source.splits)
     if source.path is not None and problems.path is None:
         raise BadInput("problems.path", None, f"needed with problems.source={problems.source}: {source.path}")
-    if source.answers not in (None, problems.answers) and ":" not in problems.answers:
+    own = file_of(problems.answers) is not None
+    if source.answers not in (None, problems.answers) and not own:
         needed = f"what problems.source={problems.source} has for answers; allowed: {source.answers}"
         raise BadInput("problems.answers", problems.answers, f"it cannot read {needed}")
     for key in ("subset", "revision", "columns", "options"):

@@ -11,6 +11,9 @@ from orchestrator.config.generator import generation_config
 from orchestrator.config.lengths import context
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.rendering import decoded, keeps
+from orchestrator.grading.exact import Exact
+from orchestrator.grading.math import Math
+from orchestrator.grading.registry import resolve
 from orchestrator.problems.codec import Codec
 
 THINKING = "</think>"
@@ -143,14 +146,15 @@ def _lengths(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
 
 def _answers(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     section, codec = prepared.config.problems, prepared.codec
-    if section.answers == "exact":
+    checker = resolve(section.answers)
+    if isinstance(checker, Exact):
         longest = max((problem.answer for problem in prepared.problems), key=len)
         if SHORT * len(codec.continuation(longest)) < prepared.config.generator.max_tokens:
             yield (
                 f"problems.answers=exact takes the whole text of a solution for the answer, as "
                 f"{longest[:40]!r}: a solution that says more is wrong; math finds the answer in it"
             )
-    if section.answers == "math" and "boxed" not in decoded(codec.tokenizer, prepared.prompts[0]):
+    if isinstance(checker, Math) and "boxed" not in decoded(codec.tokenizer, prepared.prompts[0]):
         yield (
             "problems.template does not ask for \\boxed{}: the answer of a solution without one is its last "
             "formula or number"

@@ -71,6 +71,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "revision": (None,),
         "trust_remote_code": (False, True),
         **{name: (None, value) for name, value in OFF.items() if name not in ("temperature", "top_p")},
+        "adapter": (None,),
         "stop": ([],),
         "system": (None,),
         "examples": ([],),
@@ -78,7 +79,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "chat_options": ({},),
         "reply": ("",),
     },
-    "reviser": {"revision": (None,), "trust_remote_code": (False, True)},
+    "reviser": {"revision": (None,), "trust_remote_code": (False, True), "adapter": (None,)},
     "verifier": {
         "revision": (None,),
         "trust_remote_code": (False, True),
@@ -92,8 +93,17 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 """Keys that came later, by section, with the values that do what was done without them."""
 
+ONCE = {("generator", "temperature"): 1.0, ("generator", "top_p"): 1.0, ("verifier", "kind"): "prm"}
+"""What keys were by default before they could be left open."""
+
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+BESIDE = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "adapter_config.json",
+)
 MIB = 2**20
 PIECES = 16
 """So many MiB of a file of weights are read, evenly over it: some layers may be as they were."""
@@ -115,15 +125,23 @@ def fingerprint(config: Config) -> str:
         keys[pool]["engine"] = {
             name: value for name, value in engine.items() if name not in PERFORMANCE_OPTIONS
         }
-        keys[pool]["model"] = _model(keys[pool]["model"])
+        for key in ("model", "adapter"):
+            if key in keys[pool]:
+                keys[pool][key] = _model(keys[pool][key])
     # Journals begun by earlier versions do not know these keys; this one they know by another name.
     for section, names in LATER.items():
         for name, values in names.items():
             if keys[section][name] in values:
                 del keys[section][name]
+    for (section, name), value in ONCE.items():
+        if keys[section][name] is None:
+            keys[section][name] = value
     _as_earlier(keys["problems"])
     keys["allocation"]["hopeless"] = keys["allocation"].pop("min_gain")
-    for holder, key in ((keys["problems"], "path"), (keys["strategy"], "name"), (keys["strategy"], "policy")):
+    checker = keys["problems"]["answers"]
+    named = (checker, "name") if isinstance(checker, dict) else (keys["problems"], "answers")
+    strategy = keys["strategy"]
+    for holder, key in (named, (keys["problems"], "path"), (strategy, "name"), (strategy, "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()

@@ -108,11 +108,14 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
 
 
 def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
-    """``layer`` over ``below``. Where it names another strategy, the old one's parameters go; where it
-    gives a budget, so does the one in another unit."""
+    """``layer`` over ``below``. Where it names another strategy or checker, the old one's parameters go;
+    where it gives a budget, so does the one in another unit."""
     name = OmegaConf.select(layer, "strategy.name")
     if name is not None and name != OmegaConf.select(below, "strategy.name"):
         below.strategy = {}
+    checker = OmegaConf.select(layer, "problems.answers.name", throw_on_resolution_failure=False)
+    if checker is not None and checker != OmegaConf.select(below, "problems.answers.name"):
+        below.problems.answers = None
     if any(OmegaConf.select(layer, f"budget.{unit}") is not None for unit in UNITS):
         below.budget = OmegaConf.merge(below.budget, dict.fromkeys(UNITS))
     return OmegaConf.merge(below, layer)  # type: ignore[return-value]

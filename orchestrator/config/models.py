@@ -41,6 +41,8 @@ class ModelFacts:
     """Whether its tokenizer has one."""
     begin: str | None
     """The token that begins a sequence."""
+    adapter: str | None
+    """Directory of the LoRA adapter that it runs with."""
 
 
 def sections(prepared: Prepared) -> list[tuple[str, Section]]:
@@ -76,6 +78,7 @@ def model_facts(role: str, section: Section) -> ModelFacts:
         len(tokenizer),
         bool(getattr(tokenizer, "chat_template", None)),
         getattr(tokenizer, "bos_token", None),
+        getattr(section, "adapter", None),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
+from orchestrator.config.adapter import with_adapter
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
@@ -21,6 +22,9 @@ from orchestrator.config.lengths import fitting
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
 from orchestrator.errors import BadInput, one_of
+from orchestrator.grading.checker import Checker
+from orchestrator.grading.registry import file_of
+from orchestrator.grading.registry import resolve as resolve_checker
 from orchestrator.problems.codec import Codec, load_tokenizer
 from orchestrator.problems.problem import Problem, Wanted, filled
 from orchestrator.problems.sources import SOURCES
@@ -36,6 +40,7 @@ class Prepared:
     config: Config
     """Its strategy section has a value for every parameter."""
     strategy: BoundStrategy
+    checker: Checker
     problems: Sequence[Problem]
     prompts: Sequence[tuple[int, ...]]
     """The problems' token ids, in the order of ``problems``."""
@@ -81,6 +86,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         config.generator.model, key="generator.model", revision=config.generator.revision
     )
     _check_role("generator", config.generator.model, generator)
+    generator = with_adapter(generator, config.generator.adapter, "generator.adapter")
     config, taken = with_sampling(config)
     codec = codec_of(config.generator)
     config, verifier = prepare_verifier(config, codec)
@@ -89,6 +95,8 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     if strategy.strategy.has_reviser:
         reviser = _reviser(config, codec) or generator
     problems, prompts = (cache or PromptCache()).get(config, codec)
+    checker = resolve_checker(config.problems.answers)
+    _check_truths(checker, problems)
     _check_writable(config)
     kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))
     if skipped:
@@ -113,6 +121,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     return Prepared(
         config,
         strategy,
+        checker,
         problems,
         prompts,
         codec,
@@ -171,6 +180,8 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
         if problem.also:
             sha.update(f"\0{problem.also}".encode())
+    if (own := file_of(prepared.config.problems.answers)) is not None:
+        sha.update(Path(own).read_bytes())
     strategy = prepared.strategy
     path, separator, _ = strategy.name.rpartition(":")
     if separator:
@@ -178,6 +189,19 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
     elif strategy.name == COMPUTE_OPTIMAL:
         sha.update(Path(strategy.params["policy"]).read_bytes())
     return sha.hexdigest()
+
+
+def _check_truths(checker: Checker, problems: Sequence[Problem]) -> None:
+    """Where a checker knows what it can judge by, each problem has that."""
+    check = getattr(checker, "check_truth", None)
+    if check is None:
+        return
+    for problem in problems:
+        for truth in (problem.answer, *problem.also):
+            try:
+                check(truth)
+            except ValueError as error:
+                raise BadInput(f"the answer of problem {problem.id}", truth[:60], str(error)) from error
 
 
 def _reviser(config: Config, codec: Codec) -> CostModel | None:
@@ -201,7 +225,7 @@ def _reviser(config: Config, codec: Codec) -> CostModel | None:
             "a reviser reads the generator's tokens, so its tokenizer must have the same vocabulary as "
             f"generator.model's ({config.generator.model})",
         )
-    return costs
+    return with_adapter(costs, section.adapter, "reviser.adapter")
 
 
 def _check_role(key: str, model: str, costs: CostModel) -> None:

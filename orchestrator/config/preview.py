@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median_low
 from typing import Any
@@ -17,10 +18,11 @@ from orchestrator.config.models import ModelFacts, missing_weights, model_facts,
 from orchestrator.config.preparation import Prepared, prepare, read_problems
 from orchestrator.config.rendering import example_steps, prepared_view, specials, verifier_inputs, visible
 from orchestrator.config.schema import Config
-from orchestrator.config.truths import checker_of, graded_against_itself
+from orchestrator.config.truths import graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
 from orchestrator.errors import BadInput
 from orchestrator.formats.registry import STEPS
+from orchestrator.grading.registry import resolve
 from orchestrator.problems.problem import Problem
 from orchestrator.search.tree import Node
 
@@ -210,7 +212,7 @@ def _problem_facts(prepared: Prepared) -> ProblemFacts:
         (min(choices), max(choices)) if choices else None,
         (lengths[0], median_low(lengths), lengths[-1]),
         lengths[-1] + prepared.config.generator.max_tokens,
-        section.answers,
+        _name(section.answers),
         _wrong(section.answers, problems),
     )
 
@@ -223,8 +225,16 @@ def _source(config: Config) -> str:
     return ", ".join([" ".join([section.source, *named]), *split, *revision])
 
 
-def _wrong(answers: str, problems: Any) -> tuple[tuple[str, str], ...]:
-    found: list[Problem] = graded_against_itself(answers, checker_of(answers), problems)
+def _name(answers: object) -> str:
+    """The checker's name, and its parameters where it has any."""
+    if not isinstance(answers, Mapping):
+        return str(answers)
+    given = [f"{key} {value}" for key, value in answers.items() if key != "name"]
+    return str(answers["name"]) + (f" ({', '.join(given)})" if given else "")
+
+
+def _wrong(answers: object, problems: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
+    found = graded_against_itself(resolve(answers), problems)
     return tuple((problem.id, problem.answer) for problem in found)
 
 

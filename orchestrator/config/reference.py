@@ -26,12 +26,7 @@ BEGIN = "<!-- Made by: python -m orchestrator.config.reference --write configs/K
 END = "<!-- End of the table of keys -->"
 
 TYPE_NAMES: dict[Any, str] = {
-    str: "text",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    dict: "mapping",
-    list: "list",
+    **{str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list"},
     Any: "see there",
 }
 

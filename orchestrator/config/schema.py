@@ -45,9 +45,10 @@ class ProblemsConfig:
     template: str = "{problem}"
     """Text of the prompt; it must contain `{problem}`, and may have `{choices}`, a line a choice, which else
     follow the problem."""
-    answers: str = "exact"
-    """`exact` compares the whole text of a solution; `math` compares its last boxed or final expression, by
-    math-verify."""
+    answers: Any = "exact"
+    """How answers are read and judged: `exact` (the whole text), `math`, `choice`, `number`, `code`,
+    `reasoning_gym`, `path/to/file.py:function`, or a mapping with `name` and parameters, such as `{name:
+    number, relative: 0.01}` (orchestrator/grading/README.md)."""
 
 
 @dataclass
@@ -78,6 +79,8 @@ class GeneratorConfig:
     """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
     revision: str | None = None
     """Branch, tag or commit of the model on the hub; null is its newest."""
+    adapter: str | None = None
+    """Directory of a LoRA adapter that the model runs with."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the model is run."""
     temperature: float | None = None
@@ -175,6 +178,8 @@ class ReviserConfig:
     `verifier_feedback` shows a PRM's scores; `lab` is the format of the lab's reviser."""
     revision: str | None = None
     """Branch, tag or commit of the model on the hub; null is its newest."""
+    adapter: str | None = None
+    """Directory of a LoRA adapter that the model runs with."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the model is run."""
     replicas: int = 1

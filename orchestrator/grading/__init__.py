@@ -1,1 +1,1 @@
-"""Reads the answers of solutions, compares them, and grades them."""
+"""Answers: how they are read from a solution's text, which are equal, and which are right."""

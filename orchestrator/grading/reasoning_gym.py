@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,7 @@ WHOLE = 1 - 1e-9
 """The score from which an answer is right: scorers give less where it is right in part."""
 
 
+@dataclass(frozen=True)
 class ReasoningGym:
     """Reads answers, and scores them by the family's own scorer."""
 

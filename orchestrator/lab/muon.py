@@ -29,7 +29,7 @@ class Muon(Optimizer):
         super().__init__(matrices, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """Updates every matrix that has a gradient. A closure is not supported."""
         assert closure is None
         for group in self.param_groups:

@@ -16,7 +16,7 @@ from orchestrator.config.schema import (
     ReviserConfig,
     TrackingConfig,
 )
-from orchestrator.problems.answers import Answers
+from orchestrator.grading.grader import Grader
 from orchestrator.problems.codec import Codec
 from orchestrator.verifiers.config import TrainConfig
 from orchestrator.verifiers.label import ChainLabeller, Labeller, StepLabeller
@@ -29,7 +29,7 @@ EXPERIMENT = "lab-training"
 class VerifierRecipe:
     """The settings of a verifier's labels and training."""
 
-    labeller: Callable[[Codec, Answers], Labeller]
+    labeller: Callable[[Codec, Grader], Labeller]
     """Makes the labeller."""
     problems: int
     """Problems of the train split that are labelled, from its first."""

@@ -1,1 +1,1 @@
-"""Problem sets, the text of a problem and its tokens, and the reading and grading of answers."""
+"""Problem sets, and the text of a problem and its tokens."""

@@ -147,8 +147,8 @@ class Columns:
             number = re.fullmatch(r"(?:level\s*)?([+-]?\d+(?:\.\d+)?)", value.strip(), re.IGNORECASE)
             value = float(number[1]) if number else None
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            level = float(value)
-            return level if abs(level) < MOST_DIFFICULT else None
+            size: Any = abs(value)  # a whole number may be too large for a float
+            return float(value) if size < MOST_DIFFICULT else None
         if said is not None and "difficulty" in self.given:
             raise BadInput(f"{where}: {name}", said, "allowed: a number, or leave it out")
         return None

@@ -161,7 +161,7 @@ def _chains(cell: Cell) -> Iterable[tuple[int, list[tuple[bool, Candidate]]]]:
         s.problem, s.path, s.answer, s.correct, s.score, strict=True
     ):
         first, _, rest = path.partition(".")
-        candidate = Candidate(answer, None if np.isnan(score) else float(score), first)
+        candidate = Candidate(answer, None if np.isnan(score) else float(score), first, path=path)
         chains.setdefault((int(problem), first), []).append((len(rest), bool(correct), candidate))
     for (problem, _), attempts in chains.items():
         if len(attempts) > 1:

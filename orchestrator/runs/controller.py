@@ -25,7 +25,8 @@ from orchestrator.allocation.rounds import Allocator, Rounds
 from orchestrator.budget.ledger import BudgetExhausted, Lease
 from orchestrator.budget.units import Price
 from orchestrator.errors import in_one_line
-from orchestrator.problems.answers import Answers, AnswersFailed
+from orchestrator.grading.grader import NOTHING, Grader
+from orchestrator.grading.pool import AnswersFailed
 from orchestrator.problems.problem import Problem
 from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.operations import Operations
@@ -56,11 +57,14 @@ class Solution:
     text: str
     tokens: int
     answer: str | None
+    """As it is written; None where none is read."""
     correct: bool
     score: float | None
     """The verifier's score under the run's aggregation; None if not scored."""
     step_scores: tuple[float, ...]
     finish: str
+    key: str | None = None
+    """Answers with equal keys are one (``grading``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Controller:
     """Searches problems beside each other. Earlier problems have priority."""
 
     context: SearchContext
-    answers: Answers
+    grader: Grader
     budget: Lease
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
@@ -110,7 +114,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         # One thread: more of them would only take the interpreter from the searches.
-        self._judge: Executor = ThreadPoolExecutor(1, "judge")
+        self._decoding: Executor = ThreadPoolExecutor(1, "decode")
 
     async def run(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
@@ -122,7 +126,7 @@ class Controller:
         """
         run = self._equally if self.allocator is None else self._in_rounds
         try:
-            with rare_collections(), self._judge:
+            with rare_collections(), self._decoding:
                 return await run(problems, prompts, search)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -149,11 +153,14 @@ class Controller:
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
         assert self.allocator is not None
+        loop = asyncio.get_running_loop()
         readers = {index: _Reader(self, len(prompt)) for index, prompt in enumerate(prompts)}
 
         def candidates(index: int) -> Callable[[], list[Candidate]]:
-            nodes, reader = searches[index].solutions, readers[index]  # a search may end while they are read
-            return lambda: [reader.read(node)[1] for node in nodes]
+            # It is begun for all problems before the first is waited for; a search may end meanwhile.
+            reading = readers[index].read(searches[index].solutions)
+            begun = asyncio.run_coroutine_threadsafe(reading, loop)
+            return lambda: [candidate for _, candidate in begun.result()]
 
         rounds = self.rounds = Rounds(self.budget, self.allocator, candidates)
         searches = [
@@ -190,52 +197,54 @@ class Controller:
         return replace(result, seconds=time.monotonic() - started)
 
     async def _searched(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
-        judge = partial(self._judged, ops.problem, ops.usage, reader)
         try:
             try:
                 nodes, exhausted = _solutions(await search(ops)), False
             except* BudgetExhausted:  # on its own, or of tasks of the strategy's
                 await ops.drain()
                 nodes, exhausted = ops.finished, True
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._judge, partial(judge, nodes, exhausted=exhausted))
+            return await self._judged(ops, reader, nodes, exhausted=exhausted)
         except BaseException as raised:
             error = _first(raised)
             if isinstance(error, (*FATAL, asyncio.CancelledError, KeyboardInterrupt)):
                 raise error from None
             log.error("the search of problem %s failed", ops.problem.id, exc_info=raised)
-            return judge((), error=in_one_line(error, frame=True))
+            return await self._judged(ops, reader, (), error=in_one_line(error, frame=True))
         finally:
             await ops.drain()
 
-    def _judged(
+    async def _judged(
         self,
-        problem: Problem,
-        usage: Usage,
+        ops: Operations,
         reader: _Reader,
         nodes: Sequence[Node],
         *,
         exhausted: bool = False,
         error: str | None = None,
     ) -> SearchResult:
-        read = [reader.read(node) for node in nodes]
+        problem = ops.problem
+        read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
+        selected = {name: rule(candidates) for name, rule in self.rules.items()}
+        truths = (problem.answer, *problem.also)
+        answers = [*(candidate.answer for candidate in candidates), *selected.values()]
+        right = await self.grader.right(truths, answers)
         solutions = tuple(
             Solution(
                 node.key,
                 text,
                 len(node.tokens) - reader.start,
                 candidate.answer,
-                self.answers.correct(candidate.answer, problem.answer),
+                correct,
                 candidate.score,
                 node.scores,
                 node.finish or "",
+                candidate.key,
             )
-            for node, (text, candidate) in zip(nodes, read, strict=True)
+            for node, (text, candidate), correct in zip(nodes, read, right[: len(nodes)], strict=True)
         )
-        selected = {name: rule(candidates) for name, rule in self.rules.items()}
-        correct = {rule: self.answers.correct(answer, problem.answer) for rule, answer in selected.items()}
-        return SearchResult(problem, solutions, selected, correct, usage, exhausted, error)
+        correct = dict(zip(selected, right[len(nodes) :], strict=True))
+        return SearchResult(problem, solutions, selected, correct, ops.usage, exhausted, error)
 
 
 def _solutions(found: object) -> Sequence[Node]:
@@ -269,17 +278,32 @@ class _Reader:
         self._controller = controller
         self._read: dict[Node, tuple[str, Candidate]] = {}
 
-    def read(self, node: Node) -> tuple[str, Candidate]:
-        """Returns the text of a finished path, and what selection sees of it."""
-        if (known := self._read.get(node)) is not None:
-            return known
-        context, answers = self._controller.context, self._controller.answers
-        text = context.codec.solution(node.tokens[self.start :])
+    async def read(self, nodes: Sequence[Node]) -> list[tuple[str, Candidate]]:
+        """Returns the texts of finished paths, and what selection sees of each."""
+        new = [node for node in nodes if node not in self._read]
+        if new:
+            await self._read_all(list(dict.fromkeys(new)))
+        return [self._read[node] for node in nodes]
+
+    async def _read_all(self, nodes: list[Node]) -> None:
+        controller = self._controller
+        texts = await asyncio.get_running_loop().run_in_executor(
+            controller._decoding, partial(self._decoded, nodes)
+        )
         # What was cut at the length limit has no final answer, whatever its last words look like.
-        answer = answers.extract(text) if node.finish == "end" else None
-        score = AGGREGATIONS[context.aggregation](node.scores) if node.scored else None
-        self._read[node] = reading = text, Candidate(answer, score, node.key.partition(".")[0])
-        return reading
+        whole = [i for i, node in enumerate(nodes) if node.finish == "end"]
+        found = await controller.grader.read([texts[i] for i in whole])
+        readings = dict(zip(whole, found, strict=True))
+        aggregate = AGGREGATIONS[controller.context.aggregation]
+        for i, (node, text) in enumerate(zip(nodes, texts, strict=True)):
+            reading = readings.get(i, NOTHING)
+            score = aggregate(node.scores) if node.scored else None
+            chain = node.key.partition(".")[0]
+            self._read[node] = text, Candidate(reading.answer, score, chain, reading.key, node.key)
+
+    def _decoded(self, nodes: list[Node]) -> list[str]:
+        read = self._controller.context.codec.solution
+        return [read(node.tokens[self.start :]) for node in nodes]
 
 
 @contextmanager

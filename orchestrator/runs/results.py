@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,9 @@ class Summary:
     """The attribute by which the table shows accuracy too."""
     groups: dict[str, dict[str, Group]] = field(default_factory=dict)
     """Accuracy by attribute and value: of ``by``, and of each other attribute with few values."""
+    ungraded: dict[str, int] = field(default_factory=dict)
+    """How many answers were not judged as they should be, by what was wrong (``grading.grader``); empty where
+    all were."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain containers."""
@@ -130,24 +133,15 @@ def summarise(
     role: str = "cell",
     skipped: int = 0,
     by: str | None = None,
+    ungraded: Mapping[str, int] | None = None,
 ) -> Summary:
     """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
-    total = len(results)
-    right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
-    covered = sum(r.covered for r in results)
-    proportions = {name: wilson(count, total) for name, count in [*right.items(), ("coverage", covered)]}
     return Summary(
         run_id=run_id,
-        problems=total,
-        answered=sum(any(answer is not None for answer in r.selected.values()) for r in results),
+        problems=len(results),
         exhausted=sum(r.exhausted for r in results),
         failed=sum(r.error is not None for r in results),
-        accuracy={rule: proportions[rule].value for rule in right},
-        coverage=proportions["coverage"].value,
-        intervals={name: (p.low, p.high) for name, p in proportions.items()},
-        pass_at_k=pass_at_k(results),
-        distinct_answers=sum(distinct_answers(r.solutions) for r in results) / total,
-        flips=flips(results),
+        **grades(results),
         budget=budget.to_dict(),
         flops=Flops(
             budget=budget.flops,
@@ -173,6 +167,7 @@ def summarise(
         skipped=skipped,
         by=by,
         groups=groups(results, by),
+        ungraded=dict(ungraded or {}),
     )
 
 
@@ -207,6 +202,23 @@ def _range(scores: Iterable[float]) -> tuple[float, float] | None:
     """The least and the largest; None of fewer than two."""
     values = np.fromiter(scores, float)
     return (float(values.min()), float(values.max())) if len(values) > 1 else None
+
+
+def grades(results: Sequence[SearchResult]) -> dict[str, Any]:
+    """Returns the fields of a summary that depend on how answers are read and judged."""
+    total = len(results)
+    right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
+    covered = sum(r.covered for r in results)
+    proportions = {name: wilson(count, total) for name, count in [*right.items(), ("coverage", covered)]}
+    return {
+        "answered": sum(any(answer is not None for answer in r.selected.values()) for r in results),
+        "accuracy": {rule: proportions[rule].value for rule in right},
+        "coverage": proportions["coverage"].value,
+        "intervals": {name: (p.low, p.high) for name, p in proportions.items()},
+        "pass_at_k": pass_at_k(results),
+        "distinct_answers": sum(distinct_answers(r.solutions) for r in results) / total,
+        "flips": flips(results),
+    }
 
 
 def flips(results: Sequence[SearchResult]) -> float | None:
@@ -250,8 +262,9 @@ def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
 
 
 def distinct_answers(solutions: Sequence[Solution]) -> int:
-    """Returns how many different answers a problem's solutions have; no answer is not counted."""
-    return len({solution.answer for solution in solutions} - {None})
+    """Returns how many different answers a problem's solutions have. Those with equal keys are one; no answer
+    is not counted."""
+    return len({solution.key or solution.answer for solution in solutions} - {None})
 
 
 def digest(results: Sequence[SearchResult]) -> str:
@@ -306,11 +319,13 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("score", pa.float64()),
             ("step_scores", pa.list_(pa.float64())),
             ("finish", pa.string()),
+            ("key", pa.string()),
         ]
     )
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("problem", "prompt", "answer")),
+            ("also", pa.list_(pa.string())),
             ("difficulty", pa.float64()),
             ("attributes", pa.string()),
             *((f"selected_{rule}", pa.string()) for rule in rules),
@@ -340,6 +355,7 @@ def _row(result: SearchResult) -> dict[str, Any]:
         "problem": result.problem.id,
         "prompt": filled("{problem}", result.problem),
         "answer": result.problem.answer,
+        "also": list(result.problem.also),
         "difficulty": result.problem.difficulty,
         "attributes": json.dumps(dict(result.problem.attributes), ensure_ascii=False),
         **{f"selected_{rule}": answer for rule, answer in result.selected.items()},
@@ -353,5 +369,5 @@ def _row(result: SearchResult) -> dict[str, Any]:
         "generator_tokens": result.usage.generator_tokens,
         "verifier_tokens": result.usage.verifier_tokens,
         "seconds": result.seconds,
-        "solutions": [asdict(solution) for solution in result.solutions],
+        "solutions": [{**asdict(s), "key": s.key or s.answer} for s in result.solutions],
     }

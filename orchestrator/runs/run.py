@@ -31,7 +31,7 @@ from orchestrator.config.preparation import Prepared, fingerprint, revision_prom
 from orchestrator.config.schema import Config, to_dict, to_yaml
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, fingerprint_in
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import Grader
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
@@ -186,6 +186,7 @@ class Run:
             role=self._role,
             skipped=len(prepared.skipped),
             by=prepared.config.problems.by,
+            ungraded=controller.grader.counts,
         )
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
@@ -239,6 +240,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         "unscored": float(summary.unscored),
         "problems/skipped": float(summary.skipped),
         **_by(summary),
+        **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},
         "operations": float(summary.operations),
     }
 
@@ -279,7 +281,7 @@ def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Co
     )
     return Controller(
         context,
-        ANSWERS[config.problems.answers],
+        Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking),
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
         allocator=_allocator(prepared),

@@ -15,9 +15,13 @@ from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
+from orchestrator.config.adapter import rank
 from orchestrator.config.generator import delimiters, others
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM's ``max_lora_rank`` can have."""
 
 
 class SessionObserver(Protocol):
@@ -92,6 +96,12 @@ def _pool_spec(
         source |= {"revision": pool.revision, "tokenizer_revision": pool.revision}
     if pool.trust_remote_code:
         source["trust_remote_code"] = True
+    adapter = getattr(pool, "adapter", None)
+    if adapter is not None:
+        # vLLM takes only some ranks as its largest.
+        held = next(size for size in LORA_RANKS if size >= rank(adapter, f"{name}.adapter"))
+        source |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": held}
+        options = {**options, "adapter": adapter}
     return PoolSpec(
         name,
         replica,

@@ -5,7 +5,9 @@ Selection is apart from search: one search gives the answer of every rule at onc
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,23 +28,33 @@ class Candidate:
     """None where no verifier scored it."""
     chain: str = ""
     """The name of the chain of revisions that it belongs to."""
+    key: str | None = None
+    """Answers with equal keys are one, and vote together; None where only equal answers are."""
+    path: str = ""
+    """Its place in the search's tree: of answers that tie, the one that is found first there wins."""
+
+    @property
+    def vote(self) -> str | None:
+        """What it votes for; None where it does not vote."""
+        return self.answer if self.key is None else self.key
 
 
 def majority(candidates: Sequence[Candidate]) -> str | None:
     """Returns the most frequent answer (self-consistency)."""
-    return _argmax(candidates, lambda candidate: 1.0)
+    return _spelled(candidates, _winner(candidates, lambda candidate: 1.0))
 
 
 def best(candidates: Sequence[Candidate]) -> str | None:
     """Returns the answer of the best-scored solution (best-of-N); None where nothing is scored."""
-    scored = [c for c in candidates if c.answer is not None and c.score is not None]
-    return max(scored, key=_score).answer if scored else None
+    scored = [c for c in candidates if c.vote is not None and c.score is not None]
+    highest = max(map(_score, scored), default=0.0)
+    return _spelled(candidates, _winner([c for c in scored if _score(c) == highest], lambda candidate: 1.0))
 
 
 def weighted(candidates: Sequence[Candidate]) -> str | None:
     """Returns the answer whose solutions have the largest sum of scores (best-of-N weighted; Snell et al.
     2024, section 5.1)."""
-    return _argmax([c for c in candidates if c.score is not None], _score)
+    return _spelled(candidates, _heaviest(candidates))
 
 
 def hierarchical(candidates: Sequence[Candidate]) -> str | None:
@@ -54,9 +66,10 @@ def hierarchical(candidates: Sequence[Candidate]) -> str | None:
             chains.setdefault(candidate.chain, []).append(candidate)
     winners = []
     for name, chain in chains.items():
-        answer = weighted(chain)
-        winners.append(Candidate(answer, max(_score(c) for c in chain if c.answer == answer), name))
-    return weighted(winners)
+        if (vote := _heaviest(chain)) is not None:
+            score = max(_score(c) for c in chain if c.vote == vote)
+            winners.append(Candidate(vote, score, name, path=name))
+    return _spelled(candidates, _heaviest(winners))
 
 
 Rule = Callable[[Sequence[Candidate]], str | None]
@@ -77,10 +90,32 @@ def _score(candidate: Candidate) -> float:
     return candidate.score
 
 
-def _argmax(candidates: Sequence[Candidate], weight: Callable[[Candidate], float]) -> str | None:
-    """The answer of the largest total weight; on a tie, the one found first."""
-    totals: dict[str, float] = {}
+def _heaviest(candidates: Sequence[Candidate]) -> str | None:
+    return _winner([c for c in candidates if c.score is not None], _score)
+
+
+def _winner(candidates: Sequence[Candidate], weight: Callable[[Candidate], float]) -> str | None:
+    """The vote of the largest total weight, the same in any order of the candidates. Of votes that tie, that
+    of the first path wins; without paths, a hash decides, which prefers no kind of answer."""
+    groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        if candidate.answer is not None:
-            totals[candidate.answer] = totals.get(candidate.answer, 0.0) + weight(candidate)
-    return max(totals, key=lambda answer: totals[answer], default=None)
+        if candidate.vote is not None:
+            groups.setdefault(candidate.vote, []).append(candidate)
+
+    def rank(vote: str) -> tuple[float, list[tuple[int, str]], bytes]:
+        group = groups[vote]
+        lot = hashlib.blake2b(vote.encode(errors="surrogatepass"), digest_size=8).digest()
+        return -math.fsum(map(weight, group)), min(_place(candidate.path) for candidate in group), lot
+
+    return min(groups, key=rank, default=None)
+
+
+def _place(path: str) -> list[tuple[int, str]]:
+    """A path as numbers, so that 2 is before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.split(".")]
+
+
+def _spelled(candidates: Sequence[Candidate], vote: str | None) -> str | None:
+    """How an answer is written most often; of these the shortest, then the first in the alphabet."""
+    spelled = Counter(c.answer for c in candidates if c.answer is not None and c.vote == vote)
+    return min(spelled, key=lambda answer: (-spelled[answer], len(answer), answer), default=None)

@@ -17,7 +17,7 @@ from typing import Any
 from orchestrator.budget.ledger import BudgetExhausted
 from orchestrator.config.preparation import Prepared, revision_prompt
 from orchestrator.errors import BadInput, in_one_line
-from orchestrator.problems.answers import Answers
+from orchestrator.grading.grader import Grader
 from orchestrator.problems.codec import Codec
 from orchestrator.search.operations import Operations
 from orchestrator.search.revision import CONTEXT
@@ -47,7 +47,7 @@ class Labeller(ABC):
     """A search, in a strategy's place, that labels the solutions of each problem and keeps them."""
 
     codec: Codec
-    answers: Answers
+    grader: Grader
     rows: list[LabelledSolution] = field(default_factory=list, kw_only=True)
     unpaid: list[str] = field(default_factory=list, kw_only=True)
     """Ids of the problems without rows, because the budget did not pay for all of their rollouts."""
@@ -75,15 +75,19 @@ class Labeller(ABC):
     def worst(self, prepared: Prepared, prompt: int) -> int:
         """Returns the FLOPs, at most, of a problem whose prompt has ``prompt`` tokens: all at full length."""
 
-    def correct(self, ops: Operations, node: Node) -> bool:
-        """Returns True if a solution has the problem's answer."""
-        return self.answers.correct(self.answer(ops, node), ops.problem.answer)
-
-    def answer(self, ops: Operations, node: Node) -> str | None:
-        """Returns a solution's answer; None if none can be read, or if the length limit cut the solution."""
-        if node.finish != "end":
-            return None
-        return self.answers.extract(self.codec.solution(node.tokens[len(ops.prompt) :]))
+    async def judged(self, ops: Operations, nodes: Sequence[Node]) -> list[bool | None]:
+        """Tells of each solution whether it has the problem's answer; None where no answer can be read, or
+        where the length limit cut the solution."""
+        ended = [node for node in nodes if node.finish == "end"]
+        read = await self.grader.read([self.codec.solution(node.tokens[len(ops.prompt) :]) for node in ended])
+        answers = [reading.answer for reading in read]
+        right = await self.grader.right((ops.problem.answer, *ops.problem.also), answers)
+        known = {
+            node: correct
+            for node, answer, correct in zip(ended, answers, right, strict=True)
+            if answer is not None
+        }
+        return [known.get(node) for node in nodes]
 
     def keep(
         self,
@@ -140,15 +144,15 @@ class StepLabeller(Labeller):
             done += [node for node in live if node.finished]
             live = [node for node in live if not node.finished]
             fresh = list({node.tokens: node for node in live}.values())
-            rollouts = iter(await ops.sample(fresh, self.completions, until="end", score=False))
+            rollouts = await ops.sample(fresh, self.completions, until="end", score=False)
+            right = iter(await self.judged(ops, rollouts))
             for node in fresh:
-                completions = itertools.islice(rollouts, self.completions)
-                correct = sum(self.correct(ops, solution) for solution in completions)
-                labels[node.tokens] = correct / self.completions
+                hits = sum(map(bool, itertools.islice(right, self.completions)))
+                labels[node.tokens] = hits / self.completions
             live = await ops.sample(live, 1, score=False)
-        for node in done:
-            if self.answer(ops, node) is not None:
-                labels[node.tokens] = float(self.correct(ops, node))
+        for node, correct in zip(done, await self.judged(ops, done), strict=True):
+            if correct is not None:
+                labels[node.tokens] = float(correct)
                 step_labels = [labels[node.tokens[:end]] for end in node.step_ends]
                 self.keep(ops, ops.prompt, node, node.step_ends, step_labels)
         return done
@@ -180,10 +184,9 @@ class ChainLabeller(Labeller):
             for chain, attempt in zip(chains, await ops.revise(chains), strict=True):
                 chain.append(attempt)
         attempts = [attempt for chain in chains for attempt in chain]
-        for node in attempts:
-            if self.answer(ops, node) is not None:
-                label = float(self.correct(ops, node))
-                self.keep(ops, node.context or ops.prompt, node, [len(node.tokens)], [label])
+        for node, correct in zip(attempts, await self.judged(ops, attempts), strict=True):
+            if correct is not None:
+                self.keep(ops, node.context or ops.prompt, node, [len(node.tokens)], [float(correct)])
         return attempts
 
 

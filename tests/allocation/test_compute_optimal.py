@@ -17,7 +17,7 @@ from orchestrator.budget.ledger import Lease
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.loading import load
 from orchestrator.errors import BadInput
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
@@ -125,7 +125,7 @@ PROMPTS = [CODEC.encode(problem.prompt) for problem in PROBLEMS]
 async def run(budget: int, jitter: random.Random | None = None):
     engine = ScriptedEngine(letters(3), lambda text: 0.9 if EASY in text[:3] else 0.25, jitter=jitter)
     control = Controller(
-        setting(engine), ANSWERS["exact"], Lease(budget), allocator=ComputeOptimal(read_policy(POLICY))
+        setting(engine), grader("exact"), Lease(budget), allocator=ComputeOptimal(read_policy(POLICY))
     )
     search = partial(find("compute_optimal").search, policy=POLICY)
     return control, await control.run(PROBLEMS, PROMPTS, search)

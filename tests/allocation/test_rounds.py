@@ -16,7 +16,9 @@ from orchestrator.allocation.rounds import Asking, Rounds
 from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import Price
 from orchestrator.durability.journal import Journal
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.exact import Exact
+from orchestrator.grading.grader import Grader, grader
+from orchestrator.grading.pool import AnswersFailed
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
@@ -51,7 +53,7 @@ def two_each_until(good: float):
 async def run(engine: ScriptedEngine, policy=None, *, search=BEST_OF_50, budget=BUDGET, journal=None):
     control = Controller(
         setting(engine, journal=journal),
-        ANSWERS["exact"],
+        grader("exact"),
         Lease(budget),
         allocator=policy or two_each_until(0.45),
     )
@@ -220,19 +222,16 @@ async def test_a_round_grants_what_is_asked_for_when_it_decides():
 
 
 async def test_a_search_that_ends_while_a_round_reads_answers_does_not_end_the_run():
-    loop, reading, ended = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    reading, ended = asyncio.Event(), asyncio.Event()
 
-    class Slow:
-        """Reads its first answer, which a round asks for, until a search has ended."""
+    class Slow(Grader):
+        """Reads its first answers, which a round asks for, until a search has ended."""
 
-        def extract(self, text: str) -> str | None:
-            if not reading.is_set():
-                loop.call_soon_threadsafe(reading.set)
-                assert ended.wait(10)
-            return text
-
-        def correct(self, answer: str | None, truth: str) -> bool:
-            return answer == truth
+        async def read(self, texts):
+            if texts and not reading.is_set():
+                reading.set()
+                await asyncio.wait_for(ended.wait(), 10)
+            return await super().read(texts)
 
     async def search(ops):
         nodes = await ops.sample(ops.root, 1, until="end")
@@ -246,10 +245,23 @@ async def test_a_search_that_ends_while_a_round_reads_answers_does_not_end_the_r
 
     control = Controller(
         setting(ScriptedEngine(letters(3))),
-        Slow(),
+        Slow(Exact()),
         Lease(BUDGET),
         allocator=lambda asking, left: [1] * len(asking),
         on_result=lambda result: ended.set(),
     )
     results = await control.run(PROBLEMS[:2], PROMPTS[:2], search)
     assert [(len(result.solutions), result.error) for result in results] == [(2, None), (0, None)]
+
+
+async def test_answers_that_cannot_be_read_in_a_round_end_the_run():
+    class Broken(Grader):
+        async def read(self, texts):
+            raise AnswersFailed("no process")
+
+    engine = ScriptedEngine(letters(3))
+    control = Controller(
+        setting(engine), Broken(Exact()), Lease(BUDGET), allocator=lambda asking, left: [1] * len(asking)
+    )
+    with pytest.raises(AnswersFailed, match="no process"):
+        await asyncio.wait_for(control.run(PROBLEMS, PROMPTS, partial(find("best_of_n").search, n=4)), 20)

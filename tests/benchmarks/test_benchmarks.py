@@ -16,7 +16,7 @@ from orchestrator.benchmarks.pipelines import Case as Pipelines
 from orchestrator.benchmarks.pipelines import on_engines
 from orchestrator.benchmarks.pipelines import run as run_pipelines
 from orchestrator.budget.ledger import Lease
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
@@ -53,7 +53,7 @@ async def test_lockstep_finds_the_same_and_never_samples_while_it_scores():
     prompts = [CODEC.encode(problem.prompt) for problem in problems]
 
     async def run(engine) -> str:
-        control = Controller(setting(engine), ANSWERS["exact"], Lease(10**12))
+        control = Controller(setting(engine), grader("exact"), Lease(10**12))
         search = partial(find("beam_search").search, n=8, width=4)
         return digest(await control.run(problems, prompts, search))
 

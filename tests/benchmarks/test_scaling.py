@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.budget.ledger import Lease
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.strategies.registry import find
@@ -43,7 +43,7 @@ async def calls_an_operation(
     engine = ScriptedEngine(letters(steps, length=1))
     params = {"width": 4} if strategy == "beam_search" else {}
     control = Controller(
-        setting(engine), ANSWERS["exact"], Lease(10**12), searches_at_once=problems, allocator=policy
+        setting(engine), grader("exact"), Lease(10**12), searches_at_once=problems, allocator=policy
     )
     asked = [Problem(f"p{i}", f"{i}?", "aaa") for i in range(problems)]
     search = partial(find(strategy).search, n=n, **params)

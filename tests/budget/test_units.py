@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import UNITS, Budget, Price, convert, described
 from orchestrator.errors import BadInput
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.strategies.registry import find
@@ -68,7 +68,7 @@ async def best_of(n: int, budget: Budget, lengths: list[int], verified: bool) ->
     if not verified:
         object.__setattr__(shared, "verifier", None)
     problems = [Problem(f"p{i}", "1" * (length - 1) + "?", "") for i, length in enumerate(lengths)]
-    controller = Controller(shared, ANSWERS["exact"], Lease(budget.flops), shares=budget.shares)
+    controller = Controller(shared, grader("exact"), Lease(budget.flops), shares=budget.shares)
     tokens = [CODEC.encode(problem.prompt) for problem in problems]
     return controller, await controller.run(problems, tokens, partial(find("best_of_n").search, n=n))
 
@@ -91,7 +91,7 @@ async def test_n_generations_pay_for_n_full_solutions_of_each_problem_and_for_no
 async def test_a_generation_buys_more_of_shorter_solutions():
     budget = convert("generations", 4, prices([4]), FULL)
     engine = ScriptedEngine(letters(3))
-    controller = Controller(setting(engine), ANSWERS["exact"], Lease(budget.flops), shares=budget.shares)
+    controller = Controller(setting(engine), grader("exact"), Lease(budget.flops), shares=budget.shares)
     problem = Problem("p", "1+1?", "")
     (result,) = await controller.run(
         [problem], [CODEC.encode(problem.prompt)], partial(find("best_of_n").search, n=99)

@@ -263,13 +263,10 @@ def test_the_fingerprint_is_of_what_determines_the_results():
 
 
 def test_what_only_says_how_fast_is_an_option_of_the_engine():
-    from dataclasses import fields
-
-    from vllm.engine.arg_utils import EngineArgs
-
+    from orchestrator.config.engine_arguments import engine_arguments
     from orchestrator.config.fingerprint import PERFORMANCE_OPTIONS
 
-    assert {field.name for field in fields(EngineArgs)} >= PERFORMANCE_OPTIONS
+    assert engine_arguments() >= PERFORMANCE_OPTIONS
 
 
 def test_a_model_is_the_same_wherever_it_is_and_another_once_it_is_trained_anew(tmp_path):

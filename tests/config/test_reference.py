@@ -13,6 +13,7 @@ import pytest
 from orchestrator.config import checks, reference, schema
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
+from orchestrator.grading.registry import CHECKERS
 from orchestrator.problems.lab import SPLITS, problems
 from orchestrator.problems.sources import SOURCES
 from orchestrator.runs import grid
@@ -28,7 +29,7 @@ CHOICES = [
     (schema.ProblemsConfig, "source", SOURCES),
     (schema.ProblemsConfig, "split", SPLITS),
     (schema.ProblemsConfig, "too_long", checks.TOO_LONG),
-    (schema.ProblemsConfig, "answers", checks.ANSWERS),
+    (schema.ProblemsConfig, "answers", CHECKERS),
     (schema.GeneratorConfig, "dtype", checks.DTYPES),
     (schema.VerifierConfig, "dtype", checks.DTYPES),
     (schema.VerifierConfig, "kind", checks.VERIFIER_KINDS),

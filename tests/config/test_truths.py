@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.config.truths import checker_of, graded_against_itself
+from orchestrator.config.truths import graded_against_itself
+from orchestrator.grading.reasoning_gym import ReasoningGym
+from orchestrator.grading.registry import resolve
 from orchestrator.problems.problem import Problem
 
 
-def wrong(name: str, *answers: str, checker: object = None, also: tuple[str, ...] = ()) -> list[str]:
+def wrong(checker: object, *answers: str, also: tuple[str, ...] = ()) -> list[str]:
+    checker = checker if not isinstance(checker, str | dict) else resolve(checker)
     problems = [Problem(f"p{i}", "", answer, also=also) for i, answer in enumerate(answers)]
-    return [problem.id for problem in graded_against_itself(name, checker or checker_of(name), problems)]
+    return [problem.id for problem in graded_against_itself(checker, problems)]
 
 
+@dataclass(frozen=True)
 class Words:
-    """A user's checker: the last word, in a box or not, and an error for what is no word."""
+    """A checker of another kind: the whole text, in a box or not, and an error for what is no word."""
 
-    def __init__(self, boxed: bool) -> None:
-        self.boxed = boxed
+    boxed: bool
+    slow = False
 
     def extract(self, text: str) -> str | None:
         if self.boxed != text.startswith(r"\boxed{"):
             return None
         return text.removeprefix(r"\boxed{").removesuffix("}") if self.boxed else text
+
+    def key(self, answer: str) -> str:
+        return answer
 
     def accepts(self, truth: str, answer: str) -> bool:
         if not answer.isalpha():
@@ -53,27 +61,35 @@ def test_a_blank_answer_is_never_right():
 
 
 @pytest.mark.parametrize("boxed", [True, False])
-def test_a_users_checker_may_read_a_box_or_a_whole_text(boxed):
-    assert wrong("file.py:grade", "yes", "no 1", checker=Words(boxed)) == ["p1"]
+def test_another_checker_may_read_a_box_or_a_whole_text(boxed):
+    assert wrong(Words(boxed), "yes", "no 1") == ["p1"]
 
 
 def test_another_answer_that_is_right_will_do():
-    assert wrong("file.py:grade", "no 1", checker=Words(True), also=("yes",)) == []
+    assert wrong(Words(True), "no 1", also=("yes",)) == []
 
 
-def test_an_entry_of_a_family_of_puzzles_is_answered_by_its_answer():
-    class Entries(Words):
-        def accepts(self, truth: str, answer: str) -> bool:
-            return json.loads(truth)["answer"] == answer
+def test_letters_and_numbers(tmp_path):
+    assert wrong("choice", "A", "J") == []
+    assert wrong("number", "72", "1,000", "x + y") == ["p2"]
 
+
+def test_a_users_file_is_asked_in_a_process_apart(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import os\ndef grade(text, truth):\n    return os._exit(1) if truth == 'x' else text == truth"
+    )
+    assert wrong(f"{file}:grade", "yes", "x", "no") == ["p1"]
+
+
+def test_tests_of_code_are_no_answer():
+    assert wrong("code", '["assert f(1) == 2"]') == []
+
+
+def test_an_entry_of_a_family_of_puzzles_is_answered_by_its_answer(monkeypatch):
+    monkeypatch.setattr(
+        ReasoningGym, "accepts", lambda self, truth, answer: json.loads(truth)["answer"] == answer
+    )
+    monkeypatch.setattr(ReasoningGym, "slow", False, raising=False)
     answers = (json.dumps({"answer": "4"}), "no entry", json.dumps({"answer": None}))
-    assert wrong("reasoning_gym", *answers, checker=Entries(True)) == ["p1", "p2"]
-
-
-def test_a_truth_that_the_checker_refuses_is_wrong():
-    class Tests(Words):
-        def check_truth(self, truth: str) -> None:
-            if not truth.startswith("assert"):
-                raise ValueError(truth)
-
-    assert wrong("code", "assert f(1) == 2", "f(1)", checker=Tests(False)) == ["p1"]
+    assert wrong("reasoning_gym", *answers) == ["p1", "p2"]

@@ -212,7 +212,7 @@ def test_committed_reviser_is_a_stock_directory_that_revises_without_harm() -> N
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     lines: list[str] = []
     result = evaluate_reviser(
-        GENERATOR, REVISER, "validation", limit=38, chains=1, seeds=(0,), log=lines.append
+        GENERATOR, REVISER, "validation", limit=19, chains=1, seeds=(0,), log=lines.append
     )
     every = {metric: values[0] for metric, values in result["groups"]["all"].items()}
     # Its first attempt is about as good as the generator's.

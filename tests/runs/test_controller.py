@@ -13,7 +13,7 @@ import pytest
 
 from actors.messages import PoolFailed, RequestFailed
 from orchestrator.budget.ledger import Lease
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import COLLECTIONS, Controller
 from orchestrator.runs.results import digest, flips, summarise
@@ -36,7 +36,7 @@ BEAM = partial(find("beam_search").search, n=8, width=2)
 
 
 def controller(engine: ScriptedEngine, *, budget: int = 10**9, at_once: int = 128) -> Controller:
-    return Controller(setting(engine), ANSWERS["exact"], Lease(budget), searches_at_once=at_once)
+    return Controller(setting(engine), grader("exact"), Lease(budget), searches_at_once=at_once)
 
 
 async def run(engine: ScriptedEngine, **options):
@@ -117,7 +117,7 @@ async def test_an_orms_one_score_of_an_attempt_selects_within_and_across_chains(
 
     engine = ScriptedEngine(write, judge=lambda text: 0.9 if text.endswith("#0+1?b" + EOS) else 0.1)
     orm = replace(setting(engine), verifier_kind="orm")
-    control = Controller(orm, ANSWERS["exact"], Lease(10**9), rules=rules(scored=True, chains=True))
+    control = Controller(orm, grader("exact"), Lease(10**9), rules=rules(scored=True, chains=True))
     chains = partial(find("revisions").search, n=6, length=3)
     (result,) = await control.run([Problem("p", "0+1?", "b")], [CODEC.encode("0+1?")], chains)
     assert [solution.answer for solution in result.solutions] == ["a", "b", "c"] * 2

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from orchestrator.budget.ledger import Lease
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.log import FILE, logged
@@ -29,7 +29,7 @@ async def test_a_strategy_that_breaks_is_in_the_log_and_its_line_is_shown(tmp_pa
     path = tmp_path / "breaks.py"
     path.write_text(BREAKS)
     problems = [Problem("p", "1+1?", "2")]
-    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], Lease(10**12))
+    control = Controller(setting(ScriptedEngine(letters(2))), grader("exact"), Lease(10**12))
     with logged(tmp_path, "info"):
         (result,) = await control.run(problems, [CODEC.encode("1+1?")], resolve({"name": f"{path}:search"}))
     assert result.error == f"ZeroDivisionError: division by zero ({path}:8 in helper)"
@@ -42,7 +42,7 @@ async def test_a_strategy_that_breaks_is_in_the_log_and_its_line_is_shown(tmp_pa
 async def test_an_error_in_the_project_itself_is_placed_in_the_users_file(tmp_path):
     path = tmp_path / "wrong.py"
     path.write_text("async def search(ops):\n    return await ops.sample(ops.root, 'many')\n")
-    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], Lease(10**12))
+    control = Controller(setting(ScriptedEngine(letters(2))), grader("exact"), Lease(10**12))
     (result,) = await control.run(
         [Problem("p", "1+1?", "2")], [CODEC.encode("1+1?")], resolve({"name": f"{path}:search"})
     )
@@ -94,7 +94,7 @@ async def test_whatever_a_strategy_does_costs_its_own_problem_alone(tmp_path, bo
     )
     problems = [Problem("bad", "1+1?", "2"), Problem("good", "1+1?", "2")]
     lease = Lease(10**12)
-    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], lease)
+    control = Controller(setting(ScriptedEngine(letters(2))), grader("exact"), lease)
     with logged(tmp_path, "info"):
         bad, good = await control.run(
             problems, [CODEC.encode("1+1?")] * 2, resolve({"name": f"{path}:search"})
@@ -118,7 +118,7 @@ async def test_a_task_group_that_meets_the_budgets_end_is_a_search_cut_short(tmp
     budget = (
         GENERATOR.prefill(4) + VERIFIER.prefill(4) + 8 * (GENERATOR.sample(4, 32) + VERIFIER.score(4, 36))
     )
-    control = Controller(setting(ScriptedEngine(letters(2))), ANSWERS["exact"], Lease(budget))
+    control = Controller(setting(ScriptedEngine(letters(2))), grader("exact"), Lease(budget))
     search = resolve({"name": f"{path}:search"})
     (result,) = await control.run([Problem("p", "1+1?", "2")], [CODEC.encode("1+1?")], search)
     assert (result.error, result.exhausted) == (None, True)

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.session import pool_specs
 from orchestrator.search.context import Sampling, SearchContext
@@ -47,11 +47,11 @@ async def every_strategy(lab_session: Any) -> dict[str, tuple[Lease, list[Search
             given = {"policy": POLICY} if name == "compute_optimal" else {}
             known = strategy.parameters(given)
             taken = given | {key: value for key, value in PARAMETERS.items() if key in known}
-            controller = Controller(replace(setting), ANSWERS["exact"], Lease(BUDGET))
+            controller = Controller(replace(setting), grader("exact"), Lease(BUDGET))
             search = partial(strategy.search, **strategy.parameters(taken))
             found[name] = controller.budget, await controller.run(prepared.problems, prepared.prompts, search)
         # The verifier as an ORM, which reads the earlier attempts too: what it says of them does not matter.
-        controller = Controller(replace(setting, verifier_kind="orm"), ANSWERS["exact"], Lease(BUDGET))
+        controller = Controller(replace(setting, verifier_kind="orm"), grader("exact"), Lease(BUDGET))
         search = partial(REGISTRY["revisions"].search, n=8, length=4)
         found[WITH_ORM] = controller.budget, await controller.run(prepared.problems, prepared.prompts, search)
     return found

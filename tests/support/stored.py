@@ -95,7 +95,7 @@ def result(
     problem: str, solutions: Sequence[Solution], usage: Usage | None = None, seconds: float = 1.0
 ) -> SearchResult:
     """What the controller would make of these solutions; every wrong answer is another one."""
-    candidates = [Candidate(s.answer, s.score, s.path.partition(".")[0]) for s in solutions]
+    candidates = [Candidate(s.answer, s.score, s.path.partition(".")[0], path=s.path) for s in solutions]
     selected = {name: rule(candidates) for name, rule in RULES.items()}
     right = {s.answer for s in solutions if s.correct}
     correct = {name: answer in right for name, answer in selected.items()}

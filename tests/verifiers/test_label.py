@@ -14,7 +14,7 @@ from orchestrator.commands.cli import run_command
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.errors import BadInput
-from orchestrator.problems.answers import ANSWERS
+from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.verifiers.label import (
@@ -44,14 +44,14 @@ def write(request, text, rng):
 
 async def labelled(labeller: Labeller, write=write, budget: int = 10**12) -> ScriptedEngine:
     engine = ScriptedEngine(write, jitter=random.Random(1))
-    controller = Controller(replace(setting(engine), verifier=None), ANSWERS["exact"], Lease(budget))
+    controller = Controller(replace(setting(engine), verifier=None), grader("exact"), Lease(budget))
     results = await controller.run(PROBLEMS, PROMPTS, labeller)
     assert not any(result.error for result in results)
     return engine
 
 
 def steps(**options) -> StepLabeller:
-    return StepLabeller(CODEC, ANSWERS["exact"], **options)
+    return StepLabeller(CODEC, grader("exact"), **options)
 
 
 async def test_labels_estimate_the_chance_to_succeed_from_each_step():
@@ -86,7 +86,7 @@ async def test_rows_hold_what_a_verifier_reads_in_tokens_and_in_text():
 
 
 async def test_attempts_of_chains_are_labelled_after_what_they_were_shown():
-    labeller = ChainLabeller(CODEC, ANSWERS["exact"], chains=3, length=6)
+    labeller = ChainLabeller(CODEC, grader("exact"), chains=3, length=6)
     engine = await labelled(labeller)
     assert len(engine.revisions) == len(labeller.rows) == 4 * 3 * 6
     shown = {"".join(map(chr, request.prompt)) for request in engine.revisions}
@@ -119,7 +119,7 @@ def test_a_file_that_holds_no_labels_is_named(tmp_path):
 
 
 def test_a_labelling_goes_on_with_its_own_parameters_alone():
-    answers = ANSWERS["exact"]
+    answers = grader("exact")
     made = [
         StepLabeller(CODEC, answers, solutions=4, completions=4),
         StepLabeller(CODEC, answers, solutions=4, completions=5),
@@ -158,7 +158,7 @@ async def test_the_worst_case_pays_for_the_longest_rollouts_from_the_shortest_st
 
 @pytest.mark.parametrize(
     "labeller",
-    [steps(solutions=4, completions=3), ChainLabeller(CODEC, ANSWERS["exact"], chains=2, length=6)],
+    [steps(solutions=4, completions=3), ChainLabeller(CODEC, grader("exact"), chains=2, length=6)],
 )
 async def test_the_worst_case_pays_for_all(labeller):
     await labelled(labeller, shortest_steps, worst(labeller))

@@ -1,0 +1,110 @@
+"""``ttc regrade RUN_ID``: grade a finished run's solutions again, without an engine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.commands.terminal import say
+from orchestrator.config.loading import load
+from orchestrator.errors import BadInput
+
+OWN = ("problems.answers", "generator.end_of_thinking")
+"""The keys that a run may be graded again with."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb to the command's parser."""
+    parser = commands.add_parser("regrade", help="grade a finished run's solutions again, without an engine")
+    parser.add_argument("run_id")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="another checker, such as problems.answers=math"
+    )
+    parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    parser.add_argument("--json", action="store_true", help="both summaries as one JSON object on stdout")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace, errors: Console) -> int:
+    """Grade a run again; return the exit status."""
+    return regrade(options.run_id, options.runs, options.overrides, options.json, errors)
+
+
+def regrade(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
+    """Grades the solutions of a run again, writes what changes, and shows it. Returns the exit status."""
+    from orchestrator.grading.pool import AnswersFailed
+    from orchestrator.runs import regrade as grading
+    from orchestrator.runs.log import logged
+
+    directory = Path(runs) / run_id
+    if not (directory / "config.yaml").is_file():
+        known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
+        raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if not key.startswith(OWN):
+            raise BadInput(key, value, f"the solutions are what they are; allowed: {' or '.join(OWN)}")
+    config = load(directory / "config.yaml", [f"runs={runs}", *overrides])
+    try:
+        with logged(directory, config.log_level):
+            before, after = asyncio.run(grading.regrade(directory, config))
+    except (AnswersFailed, OSError) as error:
+        say(errors, f"ttc: {error}", "bold red")
+        return 1
+    untracked = _tracked(directory, config, after)
+    if untracked is not None:
+        say(errors, f"warning: {untracked}", "yellow")
+    if as_json:
+        print(json.dumps({"before": before, "after": after}))
+    else:
+        Console().print(_table(run_id, before, after))
+        say(errors, f"as the run left them: {directory}/*.{grading.BEFORE}.*")
+    return 0
+
+
+def _tracked(directory: Path, config: Any, after: dict[str, Any]) -> str | None:
+    """Logs the new numbers to the run's MLflow run, where it has one. Returns what could not be written."""
+    from orchestrator.tracking.mlflow_store import ID
+    from orchestrator.tracking.tracker import Tracker
+
+    if not (directory / ID).is_file():
+        return None
+    tracking = config.tracking
+    tracker = Tracker(config.runs, directory.name, tracking.experiment, {}, uri=tracking.uri)
+    values = {f"accuracy/{rule}": value for rule, value in after["accuracy"].items()}
+    values |= {f"pass_at/{k}": estimate["value"] for k, estimate in after["pass_at_k"].items()}
+    values |= {"coverage": after["coverage"], "distinct_answers": after["distinct_answers"]}
+    values |= {
+        f"interval/{name}_{end}": bound
+        for name, ends in after["intervals"].items()
+        for end, bound in zip(("low", "high"), ends, strict=True)
+    }
+    tracker.metrics([(name, value, 0) for name, value in values.items()])
+    for name in ("results.parquet", "summary.json", "config.yaml"):
+        tracker.artifact(directory / name)
+    return tracker.close()
+
+
+def _table(run_id: str, before: dict[str, Any], after: dict[str, Any]) -> Table:
+    table = Table(title=f"run {run_id}", title_justify="left", pad_edge=False)
+    for column in ("", "before", "after"):
+        table.add_column(column, no_wrap=True)
+
+    def share(of: dict[str, Any], rule: str) -> str:
+        return f"{100 * of['accuracy'][rule]:.1f} %" if rule in of["accuracy"] else "–"
+
+    table.add_row("answered", f"{before['answered']}", f"{after['answered']} of {after['problems']}")
+    for rule in after["accuracy"]:
+        table.add_row(f"accuracy, {rule}", share(before, rule), share(after, rule))
+    table.add_row("coverage", *(f"{100 * one['coverage']:.1f} %" for one in (before, after)))
+    table.add_row("distinct answers", *(f"{one['distinct_answers']:.2f}" for one in (before, after)))
+    for name in sorted({*before.get("ungraded", {}), *after["ungraded"]}):
+        counts = [f"{one.get('ungraded', {}).get(name, 0):,}" for one in (before, after)]
+        table.add_row(f"not graded: {name.replace('_', ' ')}", *counts)
+    return table

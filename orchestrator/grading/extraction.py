@@ -1,0 +1,220 @@
+"""Finds the answer in a solution's text, as it is written there.
+
+In this order: the last box that is not empty; what follows ``####``, "final answer:", "the answer is" and the
+like; the last formula; the last number. A text with none of them has no answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from orchestrator.grading.wording import CURRENCY, braces_end
+
+TAIL = 20_000
+"""Characters of the end of a text in which an answer is looked for."""
+BETWEEN = 40
+"""Characters between two boxes that are one list."""
+PHRASES = 20
+"""Phrases that announce an answer which are looked at, from the last one on."""
+SENTENCE = 2000
+"""Characters of an answer that is announced."""
+NESTED = 8
+"""Boxes within each other that are unwrapped."""
+
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+_BETWEEN = re.compile(
+    r"[\s$.]*(?:\\[\])(]|\\text\{)?[\s$]*(?:,?\s*(?:and|or)|,|;)[\s$]*\}?(?:\\[\])(])?[\s$]*([A-Za-z](?:_\{?\w\}?)?\s*=\s*)?"
+)
+_NAMED = re.compile(r"([A-Za-z](?:_\{?\w\}?)?\s*=\s*)$")
+_PHRASE = re.compile(
+    r"####\s*"
+    r"|\b(?:(?:final|correct|right|best|required|desired|only|the|my|our)\s+)*"
+    r"(?:answer|option|choice|solution)\b(?:\s+(?:to|of|for)\s+[^.:\n]{1,60}?)?\s*(?:[*_`\"]*\s*(?:(?:is|are)\b(?:\s*[:=])?|[:=])[*_`]*\s*)"
+    r"(?:\s*(?:therefore|thus|hence|then|indeed|now|simply|just|equal to|given by|option|choice)\b[\s:,]*)*",
+    re.IGNORECASE,
+)
+_DISPLAY = re.compile(
+    r"\$\$(.{1,1500}?)\$\$|\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|(?<![\\$])\$(?!\s*$)((?:[^$\\\n]|\\.|\n(?!\n)){1,1500}?)\$",
+    re.DOTALL,
+)
+_NUMBER = re.compile(
+    rf"(?:{CURRENCY}\s*)?(?<![\w.])[-−+]?(?:\d+\s+\d+/\d+|\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?|\.\d+)"
+    r"(?:[eE][+-]?\d+\b)?(?:\s*(?:\\%|%|percent\b))?"
+)
+_SENTENCE = re.compile(r"(?<!\bvs)(?<![ap]\.m)[.!?](?=\s|$|[*\"')\]]+(?:\s|$))|\n")
+_AROUND = '\\s*_`"✅✔️☑🎯👉🔹📌💡🏁🟢'
+_STARS = re.compile(rf"^(?:[{_AROUND}>:–—#]|-(?=[\s-]))+(?=\S)|[{_AROUND}]+$")
+_REASON = re.compile(r",?\s+(?:because|since|which|where|as|so|for)\b")
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?![A-Za-z}])")
+_LETTER = re.compile(r"\(?\b([A-J])\b\)?")
+
+
+def extract(text: str) -> str | None:
+    """Returns the answer of a text, trimmed; None if there is none."""
+    text = text[-TAIL:]
+    return boxed(text) or stated(text) or _formula(text) or _number(text)
+
+
+def boxed(text: str) -> str | None:
+    """Returns what is in the last box that is not empty; boxes that "and", "or" or a comma joins are one
+    list."""
+    boxes: list[tuple[str, int, int]] = []
+    ends = _braces(text) if _BOX.search(text) else {}
+    for found in _BOX.finditer(text):
+        start = found.end()
+        if start < len(text) and text[start] == "{":
+            if (end := ends.get(start)) is None:
+                continue
+            content, stop = text[start + 1 : end].strip(), end + 1
+        else:
+            bare = re.match(r"[^\s$\\{}.,;]+", text[start:])
+            if bare is None:
+                continue
+            content, stop = bare.group(), start + bare.end()
+        if boxes and found.start() < boxes[-1][2]:
+            continue  # within the box before, which is unwrapped below
+        boxes.append((content, found.start(), stop))
+    boxes = [(inner, start, stop) for content, start, stop in boxes if (inner := _unboxed(content))]
+    if not boxes:
+        return None
+    answer, start, _ = boxes.pop()
+    joined = [answer]
+    while boxes and (between := _joining(text[boxes[-1][2] : start])) is not None:
+        joined[0] = f"{between.group(1) or ''}{joined[0]}"
+        answer, start, _ = boxes.pop()
+        joined.insert(0, answer)
+    if len(joined) > 1 and (name := _NAMED.search(text[:start])) and "=" in joined[1]:
+        joined[0] = name.group(1) + joined[0]
+    return ", ".join(dict.fromkeys(joined))
+
+
+def _joining(between: str) -> re.Match[str] | None:
+    return _BETWEEN.fullmatch(between) if len(between) <= BETWEEN else None
+
+
+def _braces(text: str) -> dict[int, int]:
+    """The place of the closing brace, by that of the opening one."""
+    found: dict[int, int] = {}
+    open_: list[int] = []
+    for brace in _BRACE.finditer(text):
+        if brace.group() == "{":
+            open_.append(brace.start())
+        elif brace.group() == "}" and open_:
+            found[open_.pop()] = brace.start()
+    return found
+
+
+def _unboxed(content: str) -> str:
+    """The content of the boxes within a box."""
+    for _ in range(NESTED):
+        found = _BOX.search(content)
+        start = found.end() if found else 0
+        end = braces_end(content, start) if found and content[start : start + 1] == "{" else -1
+        if found is None or end < 0:
+            break
+        content = f"{content[: found.start()]}{content[start + 1 : end]}{content[end + 1 :]}".strip()
+    return content
+
+
+def stated(text: str) -> str | None:
+    """Returns what follows the last phrase that announces an answer, to the end of its sentence or line."""
+    for found in _phrases(text):
+        rest = text[found.end() : found.end() + SENTENCE].lstrip(" \t")
+        if not rest.strip("*_ \n\t:"):
+            continue
+        answer = _of_sentence(_STARS.sub("", rest.lstrip("*_ \n\t:")) if rest else rest)
+        if answer:
+            return answer
+    return None
+
+
+def _phrases(text: str) -> list[re.Match[str]]:
+    """The last phrases that announce an answer, from the last one on."""
+    return list(_PHRASE.finditer(text))[: -PHRASES - 1 : -1]
+
+
+def _of_sentence(rest: str) -> str | None:
+    """The answer at the beginning of a text: its formula, or its words up to the end of the sentence."""
+    display = _DISPLAY.match(rest)
+    if display is not None and not _money(display.group()):
+        return _inner(display)
+    end = _SENTENCE.search(rest)
+    sentence = rest if end is None else rest[: end.start()]
+    first = _DISPLAY.search(sentence)
+    if first is not None and not _money(first.group()):
+        return _inner(first)
+    sentence = trimmed(_REASON.split(sentence)[0]) or trimmed(sentence)
+    if not sentence:
+        return None
+    if len(_PROSE.findall(sentence)) > 6:
+        return _number(sentence)
+    return sentence
+
+
+def trimmed(text: str) -> str:
+    """Returns the text without emphasis and signs of emphasis around it, and without a full stop."""
+    before = None
+    while text != before:
+        before = text
+        text = _STARS.sub("", text).strip().rstrip(".,;:!").strip()
+    return text
+
+
+def _money(formula: str) -> bool:
+    """True where two amounts of dollars only look like a formula: $5 and $7."""
+    return (
+        formula.startswith("$")
+        and not formula.startswith("$$")
+        and bool(re.match(r"\$\d[\d,.]*\s+(?:[A-Za-z]{2,}|,)", formula))
+    )
+
+
+def _inner(found: re.Match[str]) -> str:
+    return next(group for group in found.groups() if group is not None).strip()
+
+
+def _formula(text: str) -> str | None:
+    formulas = [found for found in _DISPLAY.finditer(text) if not _money(found.group())]
+    if formulas:
+        return _inner(formulas[-1]) or None
+    line = text.strip()
+    if line and "\n" not in line and len(line) <= 80 and not _PROSE.search(line):
+        return trimmed(line) or None  # nothing but an answer
+    return None
+
+
+def _number(text: str) -> str | None:
+    found = _NUMBER.findall(text)
+    return found[-1].strip().rstrip(",").replace("−", "-") if found else None
+
+
+def letter(text: str) -> str | None:
+    """Returns the letter of the choice that a text makes: in a box, in a phrase that announces an answer, or
+    in parentheses."""
+    text = text[-TAIL:]
+    found = boxed(text)
+    if found is not None and (choice := _choice(found)) is not None:
+        return choice
+    for phrase in _phrases(text):
+        rest = _STARS.sub("", text[phrase.end() : phrase.end() + 200].lstrip("*_ \n\t:$"))
+        if (choice := _choice(rest.split("\n")[0])) is not None:
+            return choice
+    marked = re.findall(r"\(([A-J])\)|\*\*\(?([A-J])\)?\.?\*\*", text)
+    if marked:
+        return next(group for group in marked[-1] if group)
+    alone = re.fullmatch(r"\W*([A-J])\W*", text)
+    return alone.group(1) if alone else None
+
+
+def _choice(text: str) -> str | None:
+    plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf|textrm)\s*", "", text).replace("{", "").replace("}", "")
+    found = re.match(
+        r"[\s*_`$\\(\[]*(?:option|choice)?\s*\(?([A-Ja-j])\)?(?![A-Za-z'’]|\s*[=<>+^/])(?=[\s).,:;*_`$\\\]]|$)",
+        plain,
+    )
+    if found is None or (found.group(1).islower() and len(plain.strip(" ().*$")) > 1):
+        return None
+    if found.group(1) == "A" and re.match(r"\s*A\s+[a-z]", plain):
+        return None  # the article
+    return found.group(1).upper()

@@ -1,0 +1,161 @@
+"""Grades the solutions of a finished run again, from its table of results and without an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.schema import Config, to_yaml
+from orchestrator.durability.files import write_atomically
+from orchestrator.errors import BadInput, in_one_line
+from orchestrator.grading.grader import NOTHING, Grader
+from orchestrator.grading.registry import resolve
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import SearchResult, Solution
+from orchestrator.runs.results import grades
+from orchestrator.search.context import Usage
+from orchestrator.search.selection import RULES as USUAL
+from orchestrator.search.selection import Candidate, hierarchical
+
+RESULTS, SUMMARY = "results.parquet", "summary.json"
+BEFORE = "before-regrade"
+"""In the name of the copy of a file as the run left it."""
+AT_ONCE = 32
+"""Problems that are graded beside each other, so that every process has work."""
+RULES = {**USUAL, "hierarchical": hierarchical}
+
+
+async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Grades a run's solutions by ``config``, and replaces its table, its summary and its configuration; the
+    files as the run left them are kept beside them. Returns the summaries before and after.
+
+    Raises BadInput where the run is not finished or its table cannot be read, and AnswersFailed.
+    """
+    table, rows, before = _read(directory)
+    grader = Grader(resolve(config.problems.answers), end_of_thinking=config.generator.end_of_thinking)
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: Mapping[str, Any]) -> SearchResult:
+        async with slots:
+            return await _graded(row, grader)
+
+    results = await asyncio.gather(*map(one, rows))
+    found = {name: _plain(value) for name, value in grades(results).items()}
+    after = {**before, **found, "ungraded": dict(grader.counts)}
+    _write(directory, table, rows, results, after, config)
+    return before, after
+
+
+def _read(directory: Path) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = directory / RESULTS
+    try:
+        summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        table = pq.read_table(path)
+        rows = table.to_pylist()
+    except FileNotFoundError as error:
+        raise BadInput(
+            "run_id", directory.name, f"needed: a finished run; it has no {Path(error.filename).name}"
+        ) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BadInput(
+            "run_id", directory.name, f"its results cannot be read ({in_one_line(error)})"
+        ) from error
+    if not rows:
+        raise BadInput("run_id", directory.name, "its table of results is empty")
+    return table, rows, summary
+
+
+async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
+    also = tuple(row.get("also") or ())
+    problem = Problem(row["problem"], row["prompt"], row["answer"], row["difficulty"], also=also)
+    kept = row["solutions"] or []
+    whole = [i for i, one in enumerate(kept) if one["finish"] == "end"]
+    read = await grader.read([kept[i]["text"] for i in whole])
+    readings = dict(zip(whole, read, strict=True))
+    candidates = []
+    for i, one in enumerate(kept):
+        reading, path = readings.get(i, NOTHING), one["path"]
+        chain = path.partition(".")[0]
+        candidates.append(Candidate(reading.answer, one["score"], chain, reading.key, path))
+    rules = [name.removeprefix("selected_") for name in row if name.startswith("selected_")]
+    selected = {rule: RULES[rule](candidates) for rule in rules}
+    truths = (problem.answer, *problem.also)
+    right = await grader.right(truths, [*(c.answer for c in candidates), *selected.values()])
+    solutions = tuple(
+        Solution(
+            one["path"],
+            one["text"],
+            one["tokens"],
+            candidate.answer,
+            correct,
+            one["score"],
+            tuple(one["step_scores"] or ()),
+            one["finish"],
+            candidate.key,
+        )
+        for one, candidate, correct in zip(kept, candidates, right[: len(kept)], strict=True)
+    )
+    correct = dict(zip(selected, right[len(kept) :], strict=True))
+    return SearchResult(problem, solutions, selected, correct, Usage(), row["exhausted"], row["error"])
+
+
+def _write(
+    directory: Path,
+    table: Any,
+    rows: list[dict[str, Any]],
+    results: list[SearchResult],
+    summary: Mapping[str, Any],
+    config: Config,
+) -> None:
+    """Replaces the files one by one, the summary last."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for row, result in zip(rows, results, strict=True):
+        for one, solution in zip(row["solutions"] or (), result.solutions, strict=True):
+            one.update(answer=solution.answer, correct=solution.correct, key=solution.key or solution.answer)
+        row["covered"] = result.covered
+        for rule, answer in result.selected.items():
+            row[f"selected_{rule}"], row[f"correct_{rule}"] = answer, result.correct[rule]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_with_key(table.schema)), buffer)
+    contents: dict[str, str | bytes] = {
+        RESULTS: buffer.getvalue(),
+        "config.yaml": to_yaml(config),
+        SUMMARY: json.dumps(summary, indent=2) + "\n",
+    }
+    for name, content in contents.items():
+        path = directory / name
+        kept = path.with_name(f"{path.stem}.{BEFORE}{path.suffix}")
+        if not kept.exists():  # as the run left it, however often it is graded again
+            shutil.copy2(path, kept)
+        write_atomically(path, content)
+
+
+def _with_key(schema: Any) -> Any:
+    """The schema of a table that was written before answers had keys, with a column for them."""
+    import pyarrow as pa
+
+    at = schema.get_field_index("solutions")
+    solution = schema.field(at).type.value_type
+    if solution.get_field_index("key") >= 0:
+        return schema
+    return schema.set(at, pa.field("solutions", pa.list_(pa.struct([*solution, ("key", pa.string())]))))
+
+
+def _plain(value: Any) -> Any:
+    """Containers as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,126 @@
+"""The other checkers: choices, numbers within a tolerance, programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.grading.choice import Choice
+from orchestrator.grading.code import Code
+from orchestrator.grading.number import Number
+
+CHOICE, CODE = Choice(), Code(seconds=3.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The energy is $\\boxed{E = mc^2}$.\n\nAnswer: D", "D"),
+        (r"so \boxed{\text{E}}", "E"),
+        ("The correct answer is (C) 4.", "C"),
+        (r"\textbf{(B)}\ 12", "B"),
+        (r"\boxed{\textbf{(B)}\ 12}", "B"),
+        (r"\boxed{B. 12}", "B"),
+        ("**Answer: A**", "A"),
+        ("I choose option (J).", "J"),
+        ("The answer is a matter of taste.", None),
+        ("C", "C"),
+        ("Consider (A) first. No: (B).", "B"),
+        ("The answer is 4.", None),
+        ("A cat sat on the mat.", None),
+        ("Final answer: **(D) 12 m**", "D"),
+        ("The best choice is: C", "C"),
+    ],
+)
+def test_the_letter_of_a_choice(text, letter):
+    assert CHOICE.extract(text) == letter
+    for truth in ("D", "(D)", r"\text{D}"):
+        assert letter is None or CHOICE.accepts(truth, letter) == (letter == "D")
+
+
+def test_an_answer_that_is_no_choice_is_refused():
+    CHOICE.check_truth("(C)")
+    with pytest.raises(ValueError, match="a letter from A to J"):
+        CHOICE.check_truth("12")
+
+
+def test_a_number_is_right_within_its_tolerance():
+    near = Number(relative=0.01)
+    assert near.accepts("100", "101")
+    assert near.accepts("100", "99.0")
+    assert not near.accepts("100", "101.5")
+    assert near.accepts(r"\pi", "3.14")
+    assert near.accepts("50", r"50.2\%")
+    assert near.accepts("3.2", r"3.21 \text{ cm}")
+    assert not near.accepts("-3", "3")
+    assert not near.accepts("yes", "3")
+    assert near.accepts("yes", "Yes")
+    assert Number(relative=0, absolute=0.5).accepts("0", "0.5")
+    assert not Number(relative=0, absolute=0.5).accepts("0", "0.51")
+    assert Number().key("1/2") == Number().key("0.5")
+    assert near.accepts(r"6.02\times 10^{23}", "6.0e23")
+
+
+ADD = json.dumps({"function": "add", "cases": [[[1, 2], 3], [[[1], [2]], [1, 2]], [["a", "b"], "ab"]]})
+
+
+def program(body: str, name: str = "add") -> str:
+    return f"def {name}(a, b):\n    {body}"
+
+
+def test_a_program_is_the_last_block_of_code():
+    first, last = "def add(a, b): pass", program("return a + b")
+    text = f"First\n```python\n{first}\n```\nthen\n```python\n{last}\n```\ndone"
+    assert CODE.extract(text) == program("return a + b")
+    assert CODE.extract("no code") is None
+    assert CODE.extract("```bash\nls\n```") is None
+    assert CODE.key("a = 1  \n\n") == CODE.key("a = 1")
+
+
+@pytest.mark.parametrize(
+    ("body", "right"),
+    [
+        ("return a + b", True),
+        ("return a - b", False),
+        ("import math; print('noise'); return a + b", True),
+        ("raise ValueError", False),
+        ("raise SystemExit(0)", False),
+        ("import os; os._exit(0)", False),
+        ("while True: pass", False),
+        ("return [0] * 10**10", False),
+        ("import socket; socket.create_connection(('127.0.0.1', 1)); return a + b", False),
+        ("import socket; socket.socket(); return a + b", False),
+        ("import subprocess; subprocess.run(['true']); return a + b", False),
+        ("import os; os.fork(); return a + b", False),
+        ("import os; os.system('true'); return a + b", False),
+        ("open('/etc/passwd').read(); return a + b", False),
+        ("open('/tmp/of-an-answer', 'w'); return a + b", False),
+        ("open('mine', 'w').write('1'); return a + b", True),
+        ("import ctypes; ctypes.CDLL(None); return a + b", False),
+        ("import collections, itertools, functools, heapq, re; return a + b", True),
+    ],
+)
+def test_a_program_passes_or_not_and_can_do_no_harm(body, right):
+    assert CODE.accepts(ADD, program(body)) is right
+
+
+def test_assert_statements_are_cases_too():
+    asserts = json.dumps(["assert add(1, 2) == 3", "assert add(0, 0) == 0"])
+    assert CODE.accepts(asserts, program("return a + b"))
+    assert not CODE.accepts(asserts, program("return a or b"))
+
+
+def test_equal_values_are_equal_whatever_json_made_of_them():
+    cases = json.dumps({"function": "f", "cases": [[[1], [1, 2.0]], [[2], {"1": 0.3}]]})
+    assert CODE.accepts(cases, "def f(n):\n    return (1, 2) if n == 1 else {1: 0.1 + 0.2}")
+    truthy = json.dumps({"function": "f", "cases": [[[1], True]]})
+    assert not CODE.accepts(truthy, "def f(n):\n    return 1")
+
+
+@pytest.mark.parametrize(
+    "truth", ["12", "{}", '{"function": "f"}', '{"function": "f", "cases": [1]}', "def f"]
+)
+def test_an_answer_that_is_no_test_is_refused(truth):
+    with pytest.raises(ValueError, match=r"needs|needed|no JSON"):
+        CODE.check_truth(truth)

@@ -1,0 +1,140 @@
+"""A finished run is graded again from its table: no engine, the old files kept, nothing else changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.analysis.solutions import read_answers
+from orchestrator.commands.cli import run_command
+from orchestrator.config.schema import to_yaml
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import SearchResult, Solution
+from orchestrator.runs.results import summarise, write_parquet
+from orchestrator.search.context import Usage
+from tests.support.scripted import flops_budget
+from tests.support.stored import lab_config
+
+TEXTS = {
+    "half": (["so \\boxed{0.5}", "so \\boxed{\\frac12}", "so \\boxed{3}"], "50\\%", ()),
+    "two": (["<think>\\boxed{7}</think> The answer is 2.", "cut off at \\boxed{9", "It is 9."], "1", ("2",)),
+}
+
+
+def solution(index: int, text: str, finish: str) -> Solution:
+    return Solution(str(index), text, 3, text, False, 0.1 + 0.1 * index, (0.5,), finish)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that was graded by ``exact``, so that nothing is right."""
+    results = []
+    for name, (texts, truth, also) in TEXTS.items():
+        solutions = tuple(
+            solution(i, text, "end" if "cut off" not in text else "length") for i, text in enumerate(texts)
+        )
+        problem = Problem(name, "?", truth, also=also)
+        wrong = dict.fromkeys(("majority", "best", "weighted"), False)
+        results.append(
+            SearchResult(problem, solutions, dict.fromkeys(wrong, texts[0]), wrong, Usage(), seconds=1.0)
+        )
+    directory = tmp_path / "runs" / "r"
+    directory.mkdir(parents=True)
+    write_parquet(results, directory / "results.parquet")
+    made = summarise(
+        "r", results, Usage(), budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
+    )
+    (directory / "summary.json").write_text(json.dumps(made.to_dict()))
+    config = replace(lab_config(), runs=str(tmp_path / "runs"))
+    (directory / "config.yaml").write_text(to_yaml(config))
+    return directory
+
+
+def regraded(run, capsys, *overrides: str) -> dict:
+    assert run_command(["regrade", "r", "--runs", str(run.parent), "--json", *overrides]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_solutions_are_graded_again_and_what_depends_on_them_is_written(run, capsys):
+    was = pq.read_table(run / "results.parquet").to_pylist()
+    found = regraded(run, capsys, "problems.answers=math")
+    assert found["before"]["accuracy"] == {"majority": 0.0, "best": 0.0, "weighted": 0.0}
+    assert found["after"]["accuracy"] == {"majority": 1.0, "best": 0.0, "weighted": 0.5}
+    assert found["after"]["coverage"] == 1.0
+    assert json.loads((run / "summary.json").read_text()) == found["after"]
+    half, two = pq.read_table(run / "results.parquet").to_pylist()
+    assert [one["answer"] for one in half["solutions"]] == ["0.5", "\\frac12", "3"]
+    assert [one["correct"] for one in half["solutions"]] == [True, True, False]
+    assert half["selected_majority"] == "0.5"
+    assert [one["answer"] for one in two["solutions"]] == ["2", None, "9"]
+    assert [one["correct"] for one in two["solutions"]] == [True, False, False]
+    graded = {"solutions", "covered"} | {name for name in half if name.startswith(("selected_", "correct_"))}
+    for old, new in zip(was, (half, two), strict=True):
+        assert {k: v for k, v in old.items() if k not in graded} == {
+            k: v for k, v in new.items() if k not in graded
+        }
+    (first, second, _), _ = read_answers(run / "results.parquet")
+    assert first == second
+    assert "answers: math" in (run / "config.yaml").read_text()
+
+
+def test_the_files_as_the_run_left_them_are_kept_however_often_it_is_graded(run, capsys):
+    names = ("results", "summary", "config")
+    ends = ("parquet", "json", "yaml")
+    before = [(run / f"{name}.{end}").read_bytes() for name, end in zip(names, ends, strict=True)]
+    regraded(run, capsys, "problems.answers=math")
+    again = regraded(run, capsys, "problems.answers=exact")
+    kept = [(run / f"{n}.before-regrade.{e}").read_bytes() for n, e in zip(names, ends, strict=True)]
+    assert kept == before
+    assert again["before"]["coverage"] == 1.0
+    assert again["after"]["coverage"] == 0.0
+
+
+def test_without_a_change_the_grades_are_those_of_the_run(run, capsys):
+    found = regraded(run, capsys)
+    assert found["after"]["accuracy"] == found["before"]["accuracy"]
+
+
+def test_a_table_shows_before_and_after(run, capsys):
+    assert run_command(["regrade", "r", "--runs", str(run.parent), "problems.answers=math"]) == 0
+    shown = capsys.readouterr()
+    assert "100.0 %" in shown.out
+    assert "accuracy, majority" in shown.out
+    assert "before-regrade" in shown.err
+
+
+def test_what_cannot_be_judged_is_counted_and_said(run, capsys, tmp_path):
+    file = tmp_path / "grade.py"
+    file.write_text("def grade(text, truth):\n    raise ValueError('no grade')\n")
+    found = regraded(run, capsys, f"problems.answers={file}:grade")
+    assert found["after"]["ungraded"] == {"failed": 5}
+    log = (run / "run.log").read_text()
+    assert "no grade" in log
+    assert f"{file}:2 in grade" in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no"], "run_id: 'no' is not usable; allowed: a run in"),
+        (
+            ["r", "seed=1"],
+            "seed: '1' is not usable; the solutions are what they are; allowed: problems.answers",
+        ),
+        (["r", "problems.answers=maths"], "problems.answers: 'maths' is not usable; allowed: exact, math"),
+    ],
+)
+def test_bad_input_is_one_line(run, capsys, arguments, said):
+    assert run_command(["regrade", *arguments, "--runs", str(run.parent)]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_run_that_is_not_finished_is_refused(run, capsys):
+    (run / "summary.json").unlink()
+    assert run_command(["regrade", "r", "--runs", str(run.parent)]) == 2
+    assert "needed: a finished run; it has no summary.json" in capsys.readouterr().err
