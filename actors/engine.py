@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
 from actors.load_meter import LoadMeter
 from actors.messages import Load
+from actors.vllm_version import VLLM_VERSION
 
 if TYPE_CHECKING:
     from vllm import LLMEngine
 
 log = logging.getLogger(__name__)
-
-VLLM_VERSION = "0.32"
-"""The only release of vLLM whose internals this package knows; ``pyproject.toml`` pins the same."""
 
 MAX_SEED = (1 << 63) - 1
 """The largest seed that torch takes."""

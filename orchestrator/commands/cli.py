@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator.commands import fit, lab, regrade, replay, report, resume, run, sweep, ui, verifier
+from orchestrator.commands import check, fit, lab, regrade, replay, report, resume, run, sweep, ui, verifier
 from orchestrator.commands.terminal import say
 from orchestrator.errors import BadInput
 
-VERBS = (run, sweep, resume, replay, regrade, verifier, fit, report, lab, ui)
+VERBS = (check, run, sweep, resume, replay, regrade, verifier, fit, report, lab, ui)
 """The modules of the verbs, in the order in which ``ttc -h`` lists them."""
 
 

@@ -35,7 +35,7 @@ def with_sampling(config: Config) -> tuple[Config, dict[str, float]]:
     Raises BadInput where the model's generation_config.json cannot be read.
     """
     section = config.generator
-    own = _generation_config(section)
+    own = generation_config(section)
     missing = [key for key in OFF if getattr(section, key) is None]
     taken = {key: own[key] for key in missing if own.get(key) is not None and own[key] != OFF[key]}
     if own.get("do_sample") is False and "temperature" in missing:
@@ -92,7 +92,7 @@ def _template(given: str | None) -> str | None:
         raise BadInput("generator.chat_template", given, needed) from error
 
 
-def _generation_config(section: GeneratorConfig) -> dict[str, Any]:
+def generation_config(section: GeneratorConfig) -> dict[str, Any]:
     file = optional_file(section.model, "generation_config.json", section.revision)
     if file is None:
         return {}

@@ -67,7 +67,7 @@ class PromptCache:
         put = codec.conversation
         key = repr((config.problems, config.generator.model, config.generator.revision, put))
         if key not in self._held:
-            problems = _problems(config)
+            problems = read_problems(config)
             template = config.problems.template
             prompts = [codec.encode(filled(template, problem)) for problem in problems]
             self._held[key] = problems, prompts
@@ -141,6 +141,28 @@ def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
     return replace(prepared, config=config, budget=budget)
 
 
+def read_problems(config: Config) -> list[Problem]:
+    """Returns the problems that the configuration names, without a look at any model. Raises BadInput."""
+    section = config.problems
+    wanted = Wanted(
+        section.path,
+        section.split,
+        section.subset,
+        section.revision,
+        section.limit,
+        section.columns,
+        section.options,
+    )
+    problems = SOURCES[section.source].read(wanted)
+    if "{choices}" in section.template and not any(problem.choices for problem in problems):
+        raise BadInput("problems.template", section.template, "it has {choices}, and no problem has any")
+    if section.by is not None and all(problem.attribute(section.by) is None for problem in problems):
+        there = sorted({name for problem in problems for name, _ in problem.attributes})
+        allowed = one_of(there) if there else "the problems have no attributes; allowed: null"
+        raise BadInput("problems.by", section.by, allowed)
+    return problems
+
+
 def revision_prompt(config: Config, codec: Codec) -> RevisionPrompt:
     """Returns what writes the reviser's contexts."""
     return RevisionPrompt(codec, FORMATS[config.reviser.format], config.problems.template)
@@ -169,27 +191,6 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
     elif strategy.name == COMPUTE_OPTIMAL:
         sha.update(Path(strategy.params["policy"]).read_bytes())
     return sha.hexdigest()
-
-
-def _problems(config: Config) -> list[Problem]:
-    section = config.problems
-    wanted = Wanted(
-        section.path,
-        section.split,
-        section.subset,
-        section.revision,
-        section.limit,
-        section.columns,
-        section.options,
-    )
-    problems = SOURCES[section.source].read(wanted)
-    if "{choices}" in section.template and not any(problem.choices for problem in problems):
-        raise BadInput("problems.template", section.template, "it has {choices}, and no problem has any")
-    if section.by is not None and all(problem.attribute(section.by) is None for problem in problems):
-        there = sorted({name for problem in problems for name, _ in problem.attributes})
-        allowed = one_of(there) if there else "the problems have no attributes; allowed: null"
-        raise BadInput("problems.by", section.by, allowed)
-    return problems
 
 
 def _check_truths(checker: Checker, problems: Sequence[Problem]) -> None:

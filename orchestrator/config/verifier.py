@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from actors.reading import Reading
 from orchestrator.budget.flops import CostModel, read_config
@@ -25,6 +26,8 @@ class PreparedVerifier:
     """None where it reads the generator's token ids."""
     limit: int | None
     """The longest input in tokens; None where neither the engine's options nor the model tell."""
+    tokenizer: Any
+    """Its own Hugging Face tokenizer."""
 
     @property
     def function(self) -> FunctionFormat | None:
@@ -92,7 +95,7 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
                 needed = f"allowed: with verifier.format=judge; this is {name}"
                 raise BadInput(f"verifier.{key}", value, needed)
     named = replace(config, verifier=replace(section, format=name, kind=kind))
-    return named, PreparedVerifier(costs, format, limit)
+    return named, PreparedVerifier(costs, format, limit, tokenizer)
 
 
 def _check_ids(config: Config, codec: Codec, tokenizer: object, costs: CostModel, outputs: int) -> None:

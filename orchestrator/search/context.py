@@ -11,9 +11,9 @@ from orchestrator.budget.flops import CostModel
 from orchestrator.durability.journal import Journal
 from orchestrator.formats.definition import Format
 from orchestrator.problems.codec import Codec
-from orchestrator.problems.problem import Problem, filled
+from orchestrator.problems.problem import Problem
 from orchestrator.search.revision import RevisionPrompt
-from orchestrator.search.verifier_view import TextView, TokenView, VerifierView
+from orchestrator.search.verifier_view import VerifierView, view_of
 
 
 class Transport(Protocol):
@@ -76,16 +76,15 @@ class SearchContext:
         """
         if self.verifier is None:
             raise ValueError("this run has no verifier")
-        if self.verifier_format is None:
-            return TokenView(self.verifier, prompt, whole=self.verifier_kind == "orm")
-        return TextView(
+        return view_of(
+            problem,
+            prompt,
+            self.codec,
             self.verifier,
             self.verifier_format,
-            self.codec,
-            filled("{problem}", problem),
-            len(prompt),
-            self.verifier_ratio,
-            self.verifier_limit,
+            whole=self.verifier_kind == "orm",
+            ratio=self.verifier_ratio,
+            limit=self.verifier_limit,
         )
 
 

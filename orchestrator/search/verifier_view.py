@@ -15,6 +15,7 @@ from orchestrator.budget.flops import CostModel
 from orchestrator.formats.definition import Format, Input
 from orchestrator.formats.texts import shared_length
 from orchestrator.problems.codec import Codec
+from orchestrator.problems.problem import Problem, filled
 from orchestrator.search.tree import Node
 
 SPARE_TOKENS = 64
@@ -162,3 +163,23 @@ class TextView:
 
     def _steps(self, node: Node) -> tuple[str, ...]:
         return self.codec.step_texts(node.tokens, self.prompt, node.step_ends)
+
+
+def view_of(
+    problem: Problem,
+    prompt: tuple[int, ...],
+    codec: Codec,
+    costs: CostModel,
+    format: Format | None,
+    *,
+    whole: bool = False,
+    ratio: float = 2.0,
+    limit: int | None = None,
+) -> VerifierView:
+    """Returns how a verifier is shown the paths of a problem whose prompt has these token ids.
+
+    Without a ``format`` it reads them as they are; ``whole`` is then True where it scores whole solutions.
+    """
+    if format is None:
+        return TokenView(costs, prompt, whole=whole)
+    return TextView(costs, format, codec, filled("{problem}", problem), len(prompt), ratio, limit)

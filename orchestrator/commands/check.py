@@ -1,0 +1,51 @@
+"""``ttc check CONFIG``: everything that can be known of a run before it starts, on any machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rich.console import Console
+
+from orchestrator.commands.terminal import say
+from orchestrator.errors import BadInput
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb to the command's parser."""
+    parser = commands.add_parser(
+        "check", help="what a run would do, fail at and cost, on any machine; nothing is started"
+    )
+    parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
+    parser.add_argument("--json", action="store_true", help="the facts as one JSON object on stdout")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace, errors: Console) -> int:
+    """Show what can be known of a configuration; return 0, or 2 where something would fail."""
+    from orchestrator.commands.check_display import page, verdict
+    from orchestrator.config.loading import load
+    from orchestrator.config.preview import faults, preview
+    from orchestrator.grading.pool import AnswersFailed
+
+    config = load(options.config, options.overrides)
+    try:
+        facts = preview(config)
+    except BadInput as first:
+        lines = list(dict.fromkeys(map(str, faults(config, first))))
+        for line in lines:
+            say(errors, f"ttc: {line}", "bold red")
+        if options.json:
+            print(json.dumps({"failures": lines}))
+        return 2
+    except AnswersFailed as error:
+        say(errors, f"ttc: {error}", "bold red")
+        return 1
+    if options.json:
+        print(json.dumps(facts.to_dict()))
+    else:
+        out = Console()
+        out.print(page(facts, out.width))
+        say(out, *verdict(facts))
+    return 2 if facts.failures else 0

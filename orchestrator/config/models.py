@@ -1,0 +1,116 @@
+"""What is known of a run's models from their files: size, numbers, context, tokenizer, missing weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.budget.flops import CostModel, read_config
+from orchestrator.config.fingerprint import WEIGHTS
+from orchestrator.config.lengths import context
+from orchestrator.config.preparation import Prepared
+from orchestrator.config.schema import GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.problems.codec import load_tokenizer
+
+Section = GeneratorConfig | VerifierConfig | ReviserConfig
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a weight."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One model."""
+
+    role: str
+    """``generator``, ``verifier`` or ``reviser``."""
+    model: str
+    revision: str | None
+    architecture: str
+    parameters: int
+    dtype: str
+    weight_bytes: int | None
+    """Bytes of the weights of one replica, over all its GPUs; None where they are quantised."""
+    context: int | None
+    """Tokens that it reads at most; None where that is not known."""
+    vocabulary: int
+    """Entries of its tokenizer."""
+    chat_template: bool
+    """Whether its tokenizer has one."""
+    begin: str | None
+    """The token that begins a sequence."""
+    adapter: str | None
+    """Directory of the LoRA adapter that it runs with."""
+
+
+def sections(prepared: Prepared) -> list[tuple[str, Section]]:
+    """Returns the role and the configuration of each model of a run."""
+    config = prepared.config
+    found: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
+    if prepared.strategy.strategy.has_reviser:
+        found.append(("reviser", config.reviser))
+    return [(role, section) for role, section in found if section.model is not None]
+
+
+def model_facts(role: str, section: Section) -> ModelFacts:
+    """Returns what is known of one model. Raises BadInput."""
+    assert section.model is not None
+    key = f"{role}.model"
+    about = read_config(section.model, key, section.revision)
+    tokenizer = load_tokenizer(
+        section.model, key=key, revision=section.revision, trust_remote_code=section.trust_remote_code
+    )
+    parameters = CostModel.from_pretrained(section.model, key=key, revision=section.revision).n_parameters
+    stored = _stored(about)
+    size = BYTES.get(stored if section.dtype == "auto" else section.dtype)
+    quantised = "quantization_config" in about or "quantization" in section.engine
+    return ModelFacts(
+        role,
+        section.model,
+        section.revision,
+        str((about.get("architectures") or ["unknown"])[0]),
+        parameters,
+        f"auto ({stored})" if section.dtype == "auto" else section.dtype,
+        None if quantised or size is None else size * parameters,
+        section.engine.get("max_model_len") or context(about),
+        len(tokenizer),
+        bool(getattr(tokenizer, "chat_template", None)),
+        getattr(tokenizer, "bos_token", None),
+        getattr(section, "adapter", None),
+    )
+
+
+def _stored(about: Mapping[str, Any]) -> str:
+    """The type that an engine computes in where it is to take the model's own: it narrows float32."""
+    text = about.get("text_config")
+    held = {**about, **text} if isinstance(text, Mapping) else about
+    kind = str(held.get("dtype") or held.get("torch_dtype") or "float32").removeprefix("torch.")
+    return "bfloat16" if kind == "float32" else kind
+
+
+def missing_weights(prepared: Prepared) -> list[str]:
+    """Returns a line for each model whose directory lacks weights."""
+    found = []
+    for role, section in sections(prepared):
+        directory = Path(str(section.model)).expanduser()
+        if directory.is_dir() and (lost := _lost(directory)):
+            found.append(f"{role}.model: {section.model} has no weights: {lost}")
+    return found
+
+
+def _lost(directory: Path) -> str | None:
+    """What of a model's weights is not in its directory; None where all is."""
+    indices = list(directory.glob("*.index.json"))
+    for index in indices:
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            return f"{index.name} cannot be read ({error})"
+        absent = sorted(name for name in shards if not (directory / str(name)).is_file())
+        if absent:
+            return f"{len(absent)} of the {len(shards)} files in {index.name} are not there ({absent[0]})"
+    if indices or any(file.suffix in WEIGHTS for file in directory.iterdir()):
+        return None
+    return "no file that ends in " + ", ".join(WEIGHTS)
