@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from importlib.util import find_spec
 
 from actors.vllm_version import VLLM_VERSION
+from orchestrator.config.models import is_file
 from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
 
 
@@ -52,7 +53,7 @@ def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
             dict(section.resources.custom),
         )
         for role, section in sections
-        if section.model is not None
+        if section.model is not None and not is_file(section)
     )
 
 

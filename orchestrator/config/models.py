@@ -51,7 +51,12 @@ def sections(prepared: Prepared) -> list[tuple[str, Section]]:
     found: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
     if prepared.strategy.strategy.has_reviser:
         found.append(("reviser", config.reviser))
-    return [(role, section) for role, section in found if section.model is not None]
+    return [(role, section) for role, section in found if section.model is not None and not is_file(section)]
+
+
+def is_file(section: Section) -> bool:
+    """Tells whether a section names a Python function in place of a model."""
+    return section.model is not None and ".py:" in section.model
 
 
 def model_facts(role: str, section: Section) -> ModelFacts:

@@ -21,7 +21,7 @@ from orchestrator.config.schema import Config
 from orchestrator.config.truths import graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
 from orchestrator.errors import BadInput
-from orchestrator.formats.registry import STEPS
+from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import resolve
 from orchestrator.problems.problem import Problem
 from orchestrator.search.tree import Node
@@ -126,7 +126,7 @@ def preview(config: Config) -> Preview:
     texts = [prompt, *(verifier.inputs if verifier is not None else ())]
     tokenizers = [prepared.codec.tokenizer]
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
-    special = {text for tokenizer in tokenizers for text in specials(tokenizer)}
+    special = {text for tokenizer in tokenizers if tokenizer is not None for text in specials(tokenizer)}
     section = prepared.config.generator
     return Preview(
         config.name,
@@ -188,6 +188,8 @@ def _verifier(given: Config, prepared: Prepared, steps: tuple[str, str]) -> Veri
 
 
 def _reads(format: str, reading: Reading) -> str:
+    if format == FUNCTION:
+        return "what the function returns"
     if reading.kind == "reward":
         return "one reward without bounds"
     what = "the odds of the next token" if reading.tokens else "the head's outputs"

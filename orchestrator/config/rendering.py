@@ -72,6 +72,8 @@ def verifier_inputs(prepared: Prepared, steps: tuple[str, str]) -> tuple[str, ..
     tokens = prompt + codec.continuation(codec.separator.join(steps))
     node = Node("0", tokens, codec.step_ends(tokens, len(prompt)), finish="end", finished=True)
     tokenizer, shown = prepared.verifier.tokenizer, prepared_view(prepared, 0).shown(node)
+    if prepared.verifier.function is not None:
+        return tuple("\n".join(each.input.texts) + MARK for each in shown)
     return tuple(visible(tokenizer, each.input.tokens, each.input.reads) for each in shown)
 
 

@@ -27,7 +27,7 @@ class PreparedVerifier:
     limit: int | None
     """The longest input in tokens; None where neither the engine's options nor the model tell."""
     tokenizer: Any
-    """Its own Hugging Face tokenizer."""
+    """Its own Hugging Face tokenizer; None of a function."""
 
     @property
     def function(self) -> FunctionFormat | None:
@@ -53,7 +53,7 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
         function.check()
         kind = "orm" if function.whole else "prm"
         named = replace(config, verifier=replace(section, format=FUNCTION, kind=kind))
-        return named, PreparedVerifier(CostModel.free(), function, None)
+        return named, PreparedVerifier(CostModel.free(), function, None, None)
     about = read_config(section.model, "verifier.model", section.revision)
     name = section.format or guessed(section.model, about)
     if name == FUNCTION:
