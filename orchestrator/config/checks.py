@@ -200,10 +200,11 @@ def check_strategy(config: Config, bound: BoundStrategy) -> None:
     if strategy.needs_thinking and generator.end_of_thinking is None:
         needed = f"strategy {strategy.name} needs the text that ends the model's thinking, as </think>"
         raise BadInput("generator.end_of_thinking", None, needed)
-    if strategy.needs_verifier and verifier.kind != "prm":
-        raise BadInput("verifier.kind", verifier.kind, f"allowed: prm ({strategy.name} goes by steps)")
+    kind = verifier.kind or "prm"
+    if strategy.needs_verifier and kind != "prm":
+        raise BadInput("verifier.kind", kind, f"allowed: prm ({strategy.name} goes by steps)")
     if strategy.has_reviser and config.reviser.format in JUDGING:
-        scores = None if verifier.model is None else verifier.kind
+        scores = None if verifier.model is None else kind
         if scores != "prm":
             without = "verifier.model is null" if scores is None else f"verifier.kind is {scores}"
             others = one_of([name for name in FORMATS if name not in JUDGING])

@@ -67,8 +67,9 @@ def hierarchical(candidates: Sequence[Candidate]) -> str | None:
     winners = []
     for name, chain in chains.items():
         if (vote := _heaviest(chain)) is not None:
-            score = max(_score(c) for c in chain if c.vote == vote)
-            winners.append(Candidate(vote, score, name, path=name))
+            alike = [c for c in chain if c.vote == vote]
+            first = min((c.path for c in alike), key=_place)
+            winners.append(Candidate(vote, max(map(_score, alike)), name, path=first))
     return _spelled(candidates, _heaviest(winners))
 
 

@@ -69,7 +69,7 @@ def test_every_rule_is_recomputed_under_every_aggregation(tmp_path):
         aggregate = AGGREGATIONS[aggregation if aggregation != "-" else "last"]
         expected = []
         for each in results:
-            voters = [Candidate(s.answer, aggregate(s.step_scores)) for s in each.solutions]
+            voters = [Candidate(s.answer, aggregate(s.step_scores), path=s.path) for s in each.solutions]
             expected.append(RULES[rule](voters) == "right")
         assert right.tolist() == expected
     assert any((chosen["best", "last"] != chosen["best", "min"]).tolist())

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.analysis.solutions import read_answers
 from orchestrator.commands.cli import run_command
@@ -15,6 +16,7 @@ from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.results import summarise, write_parquet
 from orchestrator.search.context import Usage
+from orchestrator.tracking.tracker import Tracker, local_uri
 from tests.support.scripted import flops_budget
 from tests.support.stored import lab_config
 
@@ -138,3 +140,19 @@ def test_a_run_that_is_not_finished_is_refused(run, capsys):
     (run / "summary.json").unlink()
     assert run_command(["regrade", "r", "--runs", str(run.parent)]) == 2
     assert "needed: a finished run; it has no summary.json" in capsys.readouterr().err
+
+
+def test_the_runs_numbers_in_mlflow_are_the_new_ones(run, capsys):
+    tracker = Tracker(run.parent, "r", "lab", {"problems.answers": "exact"})
+    tracker.metrics([("accuracy/majority", 0.0, 0), ("seconds", 1.0, 0)])
+    assert tracker.close() is None
+    regraded(run, capsys, "problems.answers=math")
+    (found,) = MlflowClient(local_uri(run.parent)).search_runs([tracked_in(run)])
+    assert found.data.metrics["accuracy/majority"] == 1.0
+    assert found.data.metrics["seconds"] == 1.0
+    assert found.info.status == "FINISHED"
+
+
+def tracked_in(run) -> str:
+    client = MlflowClient(local_uri(run.parent))
+    return client.get_experiment_by_name("lab").experiment_id
