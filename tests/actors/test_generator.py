@@ -9,8 +9,8 @@ import ray
 import torch
 from transformers import Qwen2ForCausalLM
 
-from actors.generator import Stop, delimiter_token, stop_at_marker
 from actors.messages import Failure, Load, Request, SampleResult
+from actors.stops import Stop, delimiter_token, stop_at_marker
 from tests.support.calls import answers, collect, sample, score
 from tests.support.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
 
