@@ -48,9 +48,10 @@ class Display:
 
     def ready(self, info: ReplicaInfo) -> None:
         self._up += 1
+        cache = f"; {info.kv_cache_tokens:,} tokens of KV cache" if info.kv_cache_tokens else ""
         self.console.print(
             f"  {info.name} up after {time.monotonic() - self._began:.0f} s "
-            f"({self._up} of {self._replicas}; {info.kv_cache_tokens:,} tokens of KV cache)"
+            f"({self._up} of {self._replicas}{cache})"
         )
 
     def notice(self, line: str) -> None:

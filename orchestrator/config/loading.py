@@ -110,6 +110,9 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
 def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
     """``layer`` over ``below``. Where it names another strategy, the old one's parameters go; where it
     gives a budget, so does the one in another unit."""
+    if isinstance(url := OmegaConf.select(layer, "generator.endpoint"), str):
+        layer = OmegaConf.merge(layer, {"generator": {"endpoint": None}})  # type: ignore[assignment]
+        layer.generator.endpoint = {"url": url}
     name = OmegaConf.select(layer, "strategy.name")
     if name is not None and name != OmegaConf.select(below, "strategy.name"):
         below.strategy = {}

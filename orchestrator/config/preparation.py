@@ -15,6 +15,7 @@ from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.checks import check_strategy
+from orchestrator.config.endpoint import with_endpoint
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
 from orchestrator.config.lengths import fitting
@@ -47,6 +48,8 @@ class Prepared:
     budget: Budget
     taken: Mapping[str, float] = field(default_factory=dict)
     """Sampling values that the configuration leaves to the model, by key, where they are on."""
+    unheeded: tuple[str, ...] = ()
+    """Keys, each with its value, that the server of ``generator.endpoint`` decides."""
     skipped: tuple[str, ...] = ()
     """Ids of the problems that are left out, since they are too long for a model."""
 
@@ -81,6 +84,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         config.generator.model, key="generator.model", revision=config.generator.revision
     )
     _check_role("generator", config.generator.model, generator)
+    config, unheeded = with_endpoint(config)
     config, taken = with_sampling(config)
     codec = codec_of(config.generator)
     config, verifier = prepare_verifier(config, codec)
@@ -121,6 +125,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         reviser,
         budget,
         taken,
+        unheeded,
         skipped,
     )
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from actors.deployment import Deployment, connect, disconnect
+from actors.endpoint import EndpointActor
 from actors.generator import GeneratorActor
 from actors.messages import ReplicaInfo
 from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
+from orchestrator.config.endpoint import chat_frame, secret
 from orchestrator.config.generator import delimiters, others
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.errors import BadInput
 
 
 class SessionObserver(Protocol):
@@ -69,6 +72,10 @@ def pool_specs(prepared: Prepared) -> Pools:
     marker = {"end_of_thinking": section.end_of_thinking}
     generators = _pool_spec("generator", GeneratorActor, section, config.cluster, writing | marker)
     assert generators is not None
+    if section.endpoint is not None:
+        generators = replace(
+            generators, replica=EndpointActor, options=_at_endpoint(prepared) | writing | marker
+        )
     reading = {"reading": prepared.verifier.reading} if prepared.verifier is not None else {}
     verifiers = _pool_spec("verifier", VerifierActor, config.verifier, config.cluster, reading)
     revisers = None
@@ -76,6 +83,45 @@ def pool_specs(prepared: Prepared) -> Pools:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, writing)
         revisers = revisers or generators
     return Pools(generators, verifiers, revisers)
+
+
+def _at_endpoint(prepared: Prepared) -> dict[str, Any]:
+    """Returns the options of a generator that is a running server."""
+    section, endpoint = prepared.config.generator, prepared.config.generator.endpoint
+    assert endpoint is not None
+    return {
+        "url": endpoint.url,
+        "served": endpoint.model,
+        "key": secret(endpoint),
+        "concurrency": endpoint.concurrency,
+        "timeout": endpoint.timeout_seconds,
+        "retries": endpoint.retries,
+        "frame": chat_frame(prepared.codec),
+        "revision": section.revision,
+        "trust_remote_code": section.trust_remote_code,
+    }
+
+
+def check_context(prepared: Prepared, deployment: Deployment) -> None:
+    """Raises BadInput where the server of ``generator.endpoint`` reads less than a problem needs.
+
+    How much an engine reads is known before it starts (``config.lengths``).
+    """
+    config = prepared.config
+    if config.generator.endpoint is None:
+        return
+    longest = max(range(len(prepared.prompts)), key=lambda index: len(prepared.prompts[index]))
+    prompt = len(prepared.prompts[longest])
+    needed = prompt + config.generator.max_tokens
+    for info in deployment.generator.infos:
+        if 0 < info.max_model_len < needed:
+            raise BadInput(
+                "generator.endpoint.url",
+                config.generator.endpoint.url,
+                f"this server reads {info.max_model_len} tokens, and problem {prepared.problems[longest].id} has "
+                f"{prompt} prompt tokens, generator.max_tokens is {config.generator.max_tokens}: {needed} or more "
+                "are needed (vllm serve --max-model-len)",
+            )
 
 
 def _pool_spec(
