@@ -145,7 +145,7 @@ class Dialect(ABC):
 
 
 class TokenDialect(Dialect):
-    """Completions of vLLM: prompts and samples as token ids, stops at token ids, and what stopped a sample."""
+    """Completions of vLLM: prompts, samples and stops as token ids, and what stopped a sample."""
 
     path = "/completions"
 

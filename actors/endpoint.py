@@ -10,21 +10,20 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import ray
 
 from actors.dialects import ChatFrame, Dialect, Writer
 from actors.greeting import Served, choose, models
-from actors.server import GaveUp, Secret, Server, ServerLost, ServerRefused, read_json
 from actors.messages import Failure, Load, Notice, ReplicaInfo, Request, Result, SampleRequest
 from actors.outbox import Outbox
+from actors.server import FIRST_WAIT, GaveUp, Secret, Server, ServerLost, ServerRefused, read_json
 from actors.sse import read_completion
 from actors.stops import Stops, check_texts
 
 
 class EndpointActor:
-    """Answers ``SampleRequest`` as ``GeneratorActor`` does, and has the interface of ``actors.replica.Replica``.
+    """Answers ``SampleRequest`` as ``GeneratorActor`` does, with the interface of ``actors.replica.Replica``.
 
     Create it with ``ray.remote(EndpointActor)``. It computes nothing, so it needs no CPU and no vLLM.
     """
@@ -47,13 +46,14 @@ class EndpointActor:
         frame: ChatFrame | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
+        first_wait: float = FIRST_WAIT,
     ) -> None:
         """Loads the tokenizer of ``model`` (a directory or hub id), and asks the server what it can do.
 
         ``served`` is the model's name at the server under ``url``; None means ``model``. At most
-        ``concurrency`` requests are there at once. ``timeout`` (seconds) and ``retries`` are those of
-        ``Server``; the texts and ``sampling`` those of ``GeneratorActor``. ``frame`` is needed by servers
-        that only chat.
+        ``concurrency`` requests are there at once. ``timeout`` and ``first_wait`` (seconds) and ``retries``
+        are those of ``Server``; the texts and ``sampling`` those of ``GeneratorActor``. Servers that only
+        chat need ``frame``.
 
         Raises ValueError where the server does not have the model, refuses the key, or has no interface that
         is known, ServerLost where it does not answer, and the exceptions of the tokenizer.
@@ -68,7 +68,9 @@ class EndpointActor:
         )
         stops = Stops.of(tokenizer, step_delimiter, end_of_thinking, stop)
         writer = Writer(name, served or model, tokenizer, stops, dict(sampling or {}), frame)
-        self._server_of = partial(Server, url, key=key, timeout=timeout, retries=retries)
+        self._server_of = partial(
+            Server, url, key=key, timeout=timeout, retries=retries, first_wait=first_wait
+        )
         self._concurrency = concurrency
         self._outbox: Outbox[Result | Failure | Notice] = Outbox()
         # In a thread: the actor may be made where an event loop runs already.

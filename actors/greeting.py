@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.dialects import ChatDialect, Dialect, TextDialect, TokenDialect, Writer, cached_tokens
-from actors.server import Server, ServerRefused
 from actors.messages import SampleRequest
+from actors.server import Server, ServerRefused
 
 SECONDS = 9.0
 """The time that a server has to say which models it serves."""
@@ -93,25 +93,30 @@ async def choose(server: Server, writer: Writer, *, vllm: bool) -> tuple[Dialect
 
 
 async def _chat(server: Server, writer: Writer, why: str) -> ChatDialect:
-    refused: list[str] = []
+    """Returns the dialect of a server that takes no completions, for the reason ``why``."""
+    refused = ""
     for limit in ("max_tokens", "max_completion_tokens"):
+        unfit: ValueError | None = None
         try:
             chat = ChatDialect(writer, limit=limit)
-            await server.post(chat.path, chat.greeting())
+            body = chat.greeting()
+        except ValueError as error:  # a server that does not chat either is told from one that does
+            unfit = error
+            body = {"model": writer.served, "messages": [{"role": "user", "content": "1 + 1 = ?"}]}
+        try:
+            await server.post(ChatDialect.path, body)
         except ServerRefused as error:
             if error.status in (401, 403):
                 raise refused_key(server, error) from error
+            refused = refused or f"{error.status} {error}"
             if error.status in ABSENT:
-                raise ValueError(
-                    f"{server.url}/completions: {why}; /chat/completions: {error.status} {error}; is it the base "
-                    "URL, such as http://host:8000/v1?"
-                ) from error
-            refused.append(f"{error.status} {error}")
-        except ValueError as error:
-            raise ValueError(f"{server.url}/completions: {why}; {error}") from error
-        else:
-            return chat
-    raise ValueError(f"{server.url}/completions: {why}; /chat/completions: {refused[0]}")
+                refused += "; is it the base URL, such as http://host:8000/v1?"
+                break
+            continue
+        if unfit is not None:
+            raise ValueError(f"{server.url}/completions: {why}; {unfit}")
+        return chat
+    raise ValueError(f"{server.url}/completions: {why}; {ChatDialect.path}: {refused}")
 
 
 def refused_key(server: Server, error: ServerRefused) -> ValueError:
@@ -129,8 +134,8 @@ def differing(writer: Writer, choice: Mapping[str, Any]) -> list[str]:
     if plain(ours) == plain(its):
         return []
     return [
-        f"warning: {writer.served} wrote {its!r}, whose token ids are {ours!r} in generator.model's tokenizer: "
-        "is generator.model the model that is served?"
+        f"warning: {writer.served} wrote {its!r}, whose token ids are {ours!r} in the tokenizer of "
+        "generator.model: is that the model that is served?"
     ]
 
 
@@ -140,8 +145,9 @@ def said(
     """Returns how the server is asked, and which of an engine's guarantees it does not give."""
     how = {
         TokenDialect: "token ids in and out, as of an engine",
-        TextDialect: "its text is tokenized by generator.model's tokenizer, and may have other tokens than were "
-        "sampled",
+        TextDialect: (
+            "its text is tokenized with generator.model's tokenizer, perhaps not into those that were sampled"
+        ),
         ChatDialect: "it only chats, in its own template: whole solutions only (best_of_n, revisions)",
     }[type(dialect)]
     beside = "a sample may depend on what else the server computes" if vllm else "the server may ignore seeds"

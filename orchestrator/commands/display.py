@@ -44,7 +44,7 @@ class Display:
 
     def starting(self, replicas: int) -> None:
         self._replicas, self._up, self._began = replicas, 0, time.monotonic()
-        self.console.print(f"starting Ray and {replicas} engines …")
+        self.console.print(f"starting Ray and {replicas} replicas …")
 
     def ready(self, info: ReplicaInfo) -> None:
         self._up += 1

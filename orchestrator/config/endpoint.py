@@ -55,7 +55,7 @@ def with_endpoint(config: Config) -> tuple[Config, tuple[str, ...]]:
         **{f"engine.{key}": value for key, value in section.engine.items() if value is not None},
         **({"replicas": section.replicas} if section.replicas != 1 else {}),
         **({"min_replicas": section.min_replicas} if section.min_replicas not in (None, 1) else {}),
-        **({"resources.num_cpus": held.num_cpus} if held.num_cpus not in (0, usual.resources.num_cpus) else {}),
+        **({"resources.num_cpus": held.num_cpus} if held.num_cpus not in (0, 1) else {}),
         **({"resources.num_gpus": held.num_gpus} if held.num_gpus else {}),
     }
     heeded = replace(
@@ -77,7 +77,7 @@ def secret(endpoint: EndpointConfig) -> Secret | None:
 
 
 def chat_frame(codec: Codec) -> ChatFrame | None:
-    """Returns what stands around a question, for a server that only chats; None where prompts are no chats."""
+    """Returns what stands around a question, for a server that only chats; None where prompts are none."""
     put = codec.conversation
     if not put.chat:
         return None

@@ -90,8 +90,8 @@ class GeneratorConfig:
     model: str = MISSING
     """Directory or hub id of a causal language model that vLLM serves; `${lab:NAME}` is one of the lab."""
     endpoint: EndpointConfig | None = None
-    """Server that has the model already, by its base URL or as a section; of `model` only the tokenizer and the
-    costs are taken then. null starts engines."""
+    """Server that has the model already, by its base URL or as a section; of `model` only the tokenizer and
+    the costs are taken then. null starts engines."""
     replicas: int = 1
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None

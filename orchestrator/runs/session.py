@@ -118,9 +118,9 @@ def check_context(prepared: Prepared, deployment: Deployment) -> None:
             raise BadInput(
                 "generator.endpoint.url",
                 config.generator.endpoint.url,
-                f"this server reads {info.max_model_len} tokens, and problem {prepared.problems[longest].id} has "
-                f"{prompt} prompt tokens, generator.max_tokens is {config.generator.max_tokens}: {needed} or more "
-                "are needed (vllm serve --max-model-len)",
+                f"this server reads {info.max_model_len} tokens; problem {prepared.problems[longest].id} has "
+                f"{prompt} prompt tokens, generator.max_tokens is {config.generator.max_tokens}: {needed} or "
+                "more are needed (vllm serve --max-model-len)",
             )
 
 
