@@ -126,7 +126,9 @@ class Dialect(ABC):
             tokens, finish = self.read(request, choice)
             computed = computed_tokens(request, len(tokens), answer.get("usage"))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"an answer without {error}: {str(answer)[:200]}") from error
+            raise ValueError(
+                f"no completion ({type(error).__name__}: {error}): {str(answer)[:200]}"
+            ) from error
         if not tokens:
             raise ValueError("the server wrote nothing")
         if len(tokens) > request.max_tokens:  # no more than that was granted

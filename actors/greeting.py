@@ -8,7 +8,7 @@ from typing import Any
 
 from actors.dialects import ChatDialect, Dialect, TextDialect, TokenDialect, Writer, cached_tokens
 from actors.messages import SampleRequest
-from actors.server import Server, ServerRefused
+from actors.server import BASE, Server, ServerRefused
 
 SECONDS = 9.0
 """The time that a server has to say which models it serves."""
@@ -75,7 +75,8 @@ async def choose(server: Server, writer: Writer, *, vllm: bool) -> tuple[Dialect
             if error.status in ABSENT:
                 break
             continue
-        choices, usage = answer.get("choices"), answer.get("usage")
+        held = answer if isinstance(answer, Mapping) else {}
+        choices, usage = held.get("choices"), held.get("usage")
         if not isinstance(choices, list) or len(choices) != 1:  # each id was taken for a prompt
             reasons.append(f"{len(choices or ())} choices to one prompt")
             continue
@@ -110,7 +111,7 @@ async def _chat(server: Server, writer: Writer, why: str) -> ChatDialect:
                 raise refused_key(server, error) from error
             refused = refused or f"{error.status} {error}"
             if error.status in ABSENT:
-                refused += "; is it the base URL, such as http://host:8000/v1?"
+                refused += f"; {BASE}"
                 break
             continue
         if unfit is not None:

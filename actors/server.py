@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -21,6 +23,7 @@ LONGEST_WAIT = 30.0
 """Seconds between two calls at most, unless the server asks for more."""
 QUIET_SECONDS = 5.0
 """So long a server may be away before anything is said of it."""
+BASE = "is it the base URL, such as http://host:8000/v1?"
 AWAY = (429, 502, 503, 504)
 """Statuses with which a server says that it cannot serve now."""
 AGAIN = (408, 500, 520, 522, 524, 529, *AWAY)
@@ -111,9 +114,10 @@ class Server:
         except _Failed as failed:
             raise ServerRefused(failed.status, failed.reason) from failed
         except json.JSONDecodeError as error:
-            raise ValueError(f"{self.url}{path} answers with no JSON: {error.doc[:80]!r}") from error
+            raise ValueError(f"{self.url}{path} answers with no JSON: {error.doc[:80]!r}; {BASE}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ServerLost(f"{self.url} does not answer: {said(error)}") from error
+            reason = said(error) if str(error) else f"nothing in {within:g} s"
+            raise ServerLost(f"{self.url} does not answer: {reason}") from error
 
     async def post(self, path: str, body: Mapping[str, Any], read: Read = read_json) -> Any:
         """Returns the answer to a body, as ``read`` reads it; the call is made again where that may help.
@@ -166,7 +170,7 @@ class Server:
         if self._session is None:
             # How many calls there are at once is their caller's to decide.
             self._session = aiohttp.ClientSession(
-                headers=self._headers, connector=aiohttp.TCPConnector(limit=0), trust_env=True
+                headers=self._headers, connector=aiohttp.TCPConnector(limit=0), proxy=proxy_of(self.url)
             )
         timeout = aiohttp.ClientTimeout(total=within, sock_connect=min(within, CONNECT_SECONDS))
         async with self._session.request(method, self.url + path, json=body, timeout=timeout) as response:
@@ -174,6 +178,15 @@ class Server:
                 reason = explained(await response.read()) or response.reason or ""
                 raise _Failed(response.status, reason, retry_after(response.headers.get("Retry-After")))
             return await read(response)
+
+
+def proxy_of(url: str) -> str | None:
+    """Returns the proxy that the environment (``HTTPS_PROXY``, ``NO_PROXY`` and others) has for a URL.
+
+    aiohttp's ``trust_env`` would also read ~/.netrc, and refuse a key beside what is there.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 class _Failed(Exception):
