@@ -227,4 +227,5 @@ def retry_after(header: str | None) -> float | None:
 
 def said(error: BaseException) -> str:
     """Returns an exception in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    text = f"{type(error).__name__}: {error}".replace(" ssl:default", "")
+    return " ".join(text.split())[:300]

@@ -44,7 +44,8 @@ class Display:
 
     def starting(self, replicas: int) -> None:
         self._replicas, self._up, self._began = replicas, 0, time.monotonic()
-        self.console.print(f"starting Ray and {replicas} replicas …")
+        several = "s" if replicas != 1 else ""
+        self.console.print(f"starting Ray and {replicas} replica{several} …")
 
     def ready(self, info: ReplicaInfo) -> None:
         self._up += 1

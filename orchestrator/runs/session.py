@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from actors.deployment import Deployment, connect, disconnect
-from actors.endpoint import EndpointActor
+from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
 from actors.messages import ReplicaInfo
 from actors.pool import Pool
@@ -176,6 +176,9 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     """
     began = time.monotonic()
     specs = pools.started
+    for spec in specs:
+        if spec.replica is EndpointActor and cluster.address is None:  # else another node asks it
+            await look(spec.name, spec.model, spec.options)
     observer.starting(sum(spec.replicas for spec in specs))
     connect(cluster.address, specs)
     reviser = None if pools.reviser == pools.generator else pools.reviser

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.pool import Pool
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import Journal
 from orchestrator.errors import BadInput
+from orchestrator.runs import session as sessions
 from orchestrator.runs.controller import SearchResult
-from orchestrator.runs.run import controller_of
+from orchestrator.runs.run import Run, controller_of
 from orchestrator.runs.session import check_context, pool_specs
 from tests.support.openai_server import FakeServer, LocalReplicaHandle, drop, served, status
 from tests.support.paths import LAB_CONFIG
@@ -107,3 +108,61 @@ async def test_a_server_whose_context_is_too_short_is_refused_before_the_search(
             server.max_model_len = 4096
         async with pool_of(run) as pool:
             check_context(run, SimpleNamespace(generator=pool))  # type: ignore[arg-type]
+
+
+class Watched:
+    """A session's observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.ups: list[str] = []
+
+    def starting(self, replicas: int) -> None:
+        self.lines.append(f"{replicas}")
+
+    def ready(self, info: ReplicaInfo) -> None:
+        self.ups.append(info.name)
+
+    def notice(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [({"key": "secret"}, "refuses the key"), ({"name": "other"}, "serves no 'it'.*can be: other")],
+)
+async def test_a_server_that_cannot_be_used_is_told_before_ray_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: dict[str, Any], words: str
+):
+    monkeypatch.setattr(sessions, "connect", lambda *given: pytest.fail("Ray was started"))
+    watched = Watched()
+    async with served(FakeServer(None, **server)) as url:
+        run = prepared(tmp_path, url, "verifier.model=null", "strategy={name: best_of_n, n: 2}")
+        with pytest.raises(PoolFailed, match=f"^generator: {url} {words}"):
+            async with sessions.session(pool_specs(run), run.config.cluster, watched):
+                pass
+    assert watched.lines == []
+
+
+@pytest.mark.cluster
+async def test_a_run_on_a_server_is_a_run(tmp_path: Path, shared_ray: None):
+    server = FakeServer(None)
+    watched = Watched()
+    async with served(server) as url:
+        run = prepared(tmp_path, url, "verifier.model=null", "strategy={name: best_of_n, n: 2}")
+        server.tokenizer = run.codec.tokenizer
+        async with sessions.session(pool_specs(run), run.config.cluster, watched) as engines:
+            assert watched.ups == ["generator-0"]
+            with Run(run, "r") as record:
+                summary = await record.search(engines, Observed())
+    assert (summary.problems, summary.failed, summary.answered) == (3, 0, 3)
+    assert any("token ids in and out" in line for line in watched.lines)
+    assert len(server.bodies) == 1 + 6, "the greeting, and the solutions"
+
+
+class Observed:
+    """A run's observer that looks away."""
+
+    def searching(self, *given: Any) -> None: ...
+
+    def result(self, result: SearchResult) -> None: ...
