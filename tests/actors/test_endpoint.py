@@ -347,6 +347,7 @@ async def test_a_pool_makes_a_lost_server_anew_and_gives_up_with_its_name():
         server.faults = [hang()]
         result = await pool.run(request())
         assert result.finish == "step"
+        assert any(f"generator-0: it at {url}: token ids in and out" in line for line in notices)
         assert any(f"{url} has answered nothing" in line for line in notices)
         assert any("generator-0 is back" in line for line in notices)
         server.faults = [status(400, "too long")]
