@@ -108,6 +108,13 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What the user has to know of a replica, in one line; comes with its results."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaInfo:
     """Describes a replica whose engine is up."""
 
@@ -116,11 +123,11 @@ class ReplicaInfo:
     """Ray's id of the node."""
     pid: int
     max_model_len: int
-    """The largest length of prompt and output together, in tokens."""
+    """The largest length of prompt and output together, in tokens; 0 where it is not known."""
     max_num_seqs: int
     """The most requests that the engine runs at once."""
     kv_cache_tokens: int
-    """The number of tokens whose keys and values fit in the cache."""
+    """The number of tokens whose keys and values fit in the cache; 0 where it is not known."""
     start_seconds: float
 
 

@@ -30,7 +30,7 @@ from actors.handle import (
     cluster_resources,
     one_line,
 )
-from actors.messages import Failure, Load, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
+from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router
 from actors.spec import PoolSpec
 
@@ -300,10 +300,14 @@ class Pool(Generic[Res]):
         while True:
             answers = await member.handle.call("collect")
             member.heard = time.monotonic()
+            results = sum(not isinstance(answer, Load | Notice) for answer in answers)
             for answer in answers:
                 if isinstance(answer, Load):
                     member.load = answer
-                    self._router.resize(member.name, member.limit.observe(answer, len(answers) - 1))
+                    self._router.resize(member.name, member.limit.observe(answer, results))
+                elif isinstance(answer, Notice):
+                    log.warning("%s: %s", member.name, answer.line)
+                    self.on_notice(f"{member.name}: {answer.line}")
                 else:
                     member.broken = 0
                     self._settle(member, answer)

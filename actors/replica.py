@@ -17,6 +17,7 @@ import ray
 from actors.engine import EngineThread, engine_options
 from actors.engine_jobs import Job, JobOutcome, Refused
 from actors.messages import Failure, Load, ReplicaInfo, Request, Result
+from actors.outbox import Outbox
 
 
 class Replica(ABC):
@@ -51,9 +52,7 @@ class Replica(ABC):
         self._keys = (f"r{n}" for n in itertools.count())
         self._live: dict[str, str] = {}  # request id -> key of its job, until its result is ready
         self._pings: dict[str, asyncio.Future[Result | Failure]] = {}  # by key
-        self._ready: list[Result | Failure] = []
-        self._arrived = asyncio.Event()
-        self._collects = 0
+        self._outbox: Outbox[Result | Failure] = Outbox()
         self._loop: asyncio.AbstractEventLoop | None = None
         options = {**self.engine_defaults(), **(engine or {})}
         self._engine = EngineThread(
@@ -91,8 +90,7 @@ class Replica(ABC):
         The caller begins anew: a ``collect`` that still waits here is of a caller that is out of reach, and
         must not take the next results.
         """
-        self._collects += 1
-        self._arrived.set()
+        self._outbox.begin_anew()
         return ReplicaInfo(
             name=self.name,
             node=ray.get_runtime_context().get_node_id() if ray.is_initialized() else platform.node(),
@@ -110,8 +108,9 @@ class Replica(ABC):
         here is ignored: a caller that lost an answer may send its requests again.
         """
         self._loop = asyncio.get_running_loop()
-        here = {*self._live, *(result.id for result in self._ready)}
+        here = {*self._live, *self._outbox.ids}
         jobs: list[Job] = []
+        known: list[Result | Failure] = []
         for request in requests:
             if request.id in here:
                 continue
@@ -120,16 +119,15 @@ class Replica(ABC):
             try:
                 job = self.job(key, request)
             except (ValueError, TypeError) as error:
-                self._ready.append(self.failure(request, error))
+                known.append(self.failure(request, error))
             else:
                 if job is None or isinstance(job, Job):
                     self._live[request.id] = key
                     jobs += [job] if job is not None else []
                 else:
-                    self._ready.append(job)
+                    known.append(job)
         self._engine.add(jobs)
-        if self._ready:
-            self._arrived.set()
+        self._outbox.put(known)
 
     async def collect(self) -> list[Result | Failure | Load]:
         """Waits for a result; returns all results since the last call, and at their end the engine's load.
@@ -138,23 +136,13 @@ class Replica(ABC):
         results: those that come during one round trip make the next batch. A newer call takes over from an
         older one, whose caller may be out of reach; the older one returns nothing.
         """
-        self._collects += 1
-        mine = self._collects
-        self._arrived.set()  # an older call looks, and leaves
-        await asyncio.sleep(0)
-        while not self._ready and mine == self._collects:
-            self._arrived.clear()
-            await self._arrived.wait()
-        if mine != self._collects:
-            return []
-        ready, self._ready = self._ready, []
-        return [*ready, self._engine.load()]
+        ready = await self._outbox.take()
+        return [*ready, self._engine.load()] if ready else []
 
     async def abort(self, ids: list[str]) -> None:
         """Stops these requests; they give no result any more. Unknown ids are ignored."""
         keys = [key for id in ids if (key := self._live.pop(id, None)) is not None]
-        gone = set(ids)
-        self._ready = [result for result in self._ready if result.id not in gone]
+        self._outbox.drop(set(ids))
         self._engine.abort(self.unshared(keys))
 
     def shared(self, key: str, result: Result | Failure) -> list[tuple[str, Result | Failure]]:
@@ -236,6 +224,4 @@ class Replica(ABC):
                     ping.set_result(result)
             elif self._live.get(result.id) == key:  # else it was aborted, and its id may be in use again
                 del self._live[result.id]
-                self._ready.append(result)
-        if self._ready:
-            self._arrived.set()
+                self._outbox.put([result])

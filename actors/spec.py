@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.endpoint import EndpointActor
 from actors.replica import Replica
 
 
@@ -13,7 +14,7 @@ class PoolSpec:
     """Specifies the replicas of a pool, and when the pool replaces one. All times are in seconds."""
 
     name: str
-    replica: type[Replica]
+    replica: type[Replica] | type[EndpointActor]
     model: str
     """A directory or a hub id."""
     replicas: int = 1

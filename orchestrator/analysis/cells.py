@@ -20,7 +20,8 @@ SETTING = tuple(
     f"{section}.{key}"
     for section, keys in {
         "generator": (
-            "model revision adapter temperature top_p dtype chat step_delimiter end_of_thinking stop "
+            "model endpoint.model revision adapter temperature top_p dtype chat step_delimiter "
+            "end_of_thinking stop "
             "reply top_k min_p repetition_penalty presence_penalty frequency_penalty system "
             "examples chat_template chat_options max_step_tokens max_tokens"
         ),

@@ -44,13 +44,15 @@ class Display:
 
     def starting(self, replicas: int) -> None:
         self._replicas, self._up, self._began = replicas, 0, time.monotonic()
-        self.console.print(f"starting Ray and {replicas} engines …")
+        several = "s" if replicas != 1 else ""
+        self.console.print(f"starting Ray and {replicas} replica{several} …")
 
     def ready(self, info: ReplicaInfo) -> None:
         self._up += 1
+        cache = f"; {info.kv_cache_tokens:,} tokens of KV cache" if info.kv_cache_tokens else ""
         self.console.print(
             f"  {info.name} up after {time.monotonic() - self._began:.0f} s "
-            f"({self._up} of {self._replicas}; {info.kv_cache_tokens:,} tokens of KV cache)"
+            f"({self._up} of {self._replicas}{cache})"
         )
 
     def notice(self, line: str) -> None:

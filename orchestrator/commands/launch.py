@@ -63,6 +63,8 @@ def run(
     if prepared.taken:
         taken = ", ".join(f"{key} {value:g}" for key, value in prepared.taken.items())
         say(errors, f"sampling by the model's own generation_config.json: {taken}")
+    if prepared.unheeded:
+        say(errors, f"decided by the server, and not heeded: {', '.join(prepared.unheeded)}")
     if prepared.verifier is not None and prepared.verifier.format is not None:
         scored = "a whole solution" if prepared.verifier.format.whole else "each step"
         say(errors, f"verifier: format {config.verifier.format}, a score for {scored}")

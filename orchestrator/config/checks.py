@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS
+from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, at_least, one_of
 from orchestrator.grading.registry import file_of
@@ -134,6 +135,8 @@ def _pools(config: Config) -> None:
 
 def _generator(config: Config) -> None:
     generator = config.generator
+    if generator.endpoint is not None:
+        check_endpoint(generator.endpoint)
     for key, (fits, allowed) in SAMPLING.items():
         value = getattr(generator, key)
         if value is not None and not fits(value):

@@ -70,6 +70,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
     "generator": {
         "revision": (None,),
         "trust_remote_code": (False, True),
+        "endpoint": (None,),
         **{name: (None, value) for name, value in OFF.items() if name not in ("temperature", "top_p")},
         "adapter": (None,),
         "stop": ([],),
@@ -118,6 +119,9 @@ def fingerprint(config: Config) -> str:
     keys = to_dict(config)
     for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name"):
         keys.pop(key)
+    if (endpoint := keys["generator"]["endpoint"]) is not None:  # which server has the model is only where
+        name = endpoint["model"] or config.generator.model
+        keys["generator"]["endpoint"] = {"model": None if name == config.generator.model else name}
     for pool in ("generator", "verifier", "reviser"):
         for key in ("replicas", "min_replicas", "resources"):
             keys[pool].pop(key)

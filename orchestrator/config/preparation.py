@@ -16,6 +16,7 @@ from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.adapter import with_adapter
 from orchestrator.config.checks import check_strategy
+from orchestrator.config.endpoint import with_endpoint
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
 from orchestrator.config.lengths import fitting
@@ -52,6 +53,8 @@ class Prepared:
     budget: Budget
     taken: Mapping[str, float] = field(default_factory=dict)
     """Sampling values that the configuration leaves to the model, by key, where they are on."""
+    unheeded: tuple[str, ...] = ()
+    """Keys, each with its value, that the server of ``generator.endpoint`` decides."""
     skipped: tuple[str, ...] = ()
     """Ids of the problems that are left out, since they are too long for a model."""
 
@@ -86,6 +89,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         config.generator.model, key="generator.model", revision=config.generator.revision
     )
     _check_role("generator", config.generator.model, generator)
+    config, unheeded = with_endpoint(config)
     generator = with_adapter(generator, config.generator.adapter, "generator.adapter")
     config, taken = with_sampling(config)
     codec = codec_of(config.generator)
@@ -130,6 +134,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         reviser,
         budget,
         taken,
+        unheeded,
         skipped,
     )
 

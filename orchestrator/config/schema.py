@@ -66,11 +66,33 @@ class ResourcesConfig:
 
 
 @dataclass
+class EndpointConfig:
+    """A running OpenAI-compatible server, such as `vllm serve`, in place of the generator's engines."""
+
+    url: str = MISSING
+    """Base URL, such as `http://host:8000/v1`."""
+    model: str | None = None
+    """Name by which the server has the model; null takes `generator.model`."""
+    key: str | None = None
+    """Name of the environment variable that holds the server's key; null takes `OPENAI_API_KEY` if it is
+    set."""
+    concurrency: int = 64
+    """Requests that are at the server at once, at most."""
+    timeout_seconds: float = 600.0
+    """Seconds that a request may take, and that the server may be away before the run gives it up."""
+    retries: int = 5
+    """Times that a request is sent again after an error of the server's, or a broken connection."""
+
+
+@dataclass
 class GeneratorConfig:
     """The model that writes the solutions."""
 
     model: str = MISSING
     """Directory or hub id of a causal language model that vLLM serves; `${lab:NAME}` is one of the lab."""
+    endpoint: EndpointConfig | None = None
+    """Server that has the model already, by its base URL or as a section; of `model` only the tokenizer and
+    the costs are taken then. null starts engines."""
     replicas: int = 1
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None

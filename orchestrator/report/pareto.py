@@ -25,6 +25,8 @@ def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
     timed = [option for option in evidence.main.options if all(known(cell) for cell in option.cells)]
     if len(timed) < 2:
         raise Absent("it needs two configurations at least whose searches were timed")
+    if any((cell.config.get("generator") or {}).get("endpoint") for o in timed for cell in o.cells):
+        raise Absent("what the server of generator.endpoint holds, and so its cost, is not known")
     unit = "accelerator" if any(accelerators(cell, "num_gpus") for o in timed for cell in o.cells) else "CPU"
     resource = "num_gpus" if unit == "accelerator" else "num_cpus"
 

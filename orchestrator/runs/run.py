@@ -37,7 +37,7 @@ from orchestrator.runs.function_verifier import FunctionVerifier
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
 from orchestrator.runs.results import ResultsFile, Summary, summarise
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import Session, check_context
 from orchestrator.runs.trace import trace_of
 from orchestrator.search.context import SearchContext, Transport
 from orchestrator.search.selection import rules
@@ -155,6 +155,7 @@ class Run:
     async def search(self, session: Session, observer: RunObserver, search: Search | None = None) -> Summary:
         """Searches all problems by the configured strategy, or by ``search`` in its place."""
         prepared, pools = self.prepared, session.pools_of(self.prepared)
+        check_context(prepared, session.deployment)
         controller = controller_of(prepared, session.deployment, self._journal)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
         results_file = ResultsFile(self.directory)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from actors.deployment import Deployment, connect, disconnect
+from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
 from actors.messages import ReplicaInfo
 from actors.pool import Pool
@@ -16,9 +17,11 @@ from actors.replica import Replica
 from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
 from orchestrator.config.adapter import rank
+from orchestrator.config.endpoint import chat_frame, secret
 from orchestrator.config.generator import delimiters, others
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.errors import BadInput
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's ``max_lora_rank`` can have."""
@@ -73,6 +76,10 @@ def pool_specs(prepared: Prepared) -> Pools:
     marker = {"end_of_thinking": section.end_of_thinking}
     generators = _pool_spec("generator", GeneratorActor, section, config.cluster, writing | marker)
     assert generators is not None
+    if section.endpoint is not None:
+        generators = replace(
+            generators, replica=EndpointActor, options=_at_endpoint(prepared) | writing | marker
+        )
     verifiers, verifier = None, prepared.verifier
     if verifier is not None and verifier.function is None:
         reading = {"reading": verifier.reading}
@@ -82,6 +89,45 @@ def pool_specs(prepared: Prepared) -> Pools:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, writing)
         revisers = revisers or generators
     return Pools(generators, verifiers, revisers)
+
+
+def _at_endpoint(prepared: Prepared) -> dict[str, Any]:
+    """Returns the options of a generator that is a running server."""
+    section, endpoint = prepared.config.generator, prepared.config.generator.endpoint
+    assert endpoint is not None
+    return {
+        "url": endpoint.url,
+        "served": endpoint.model,
+        "key": secret(endpoint),
+        "concurrency": endpoint.concurrency,
+        "timeout": endpoint.timeout_seconds,
+        "retries": endpoint.retries,
+        "frame": chat_frame(prepared.codec),
+        "revision": section.revision,
+        "trust_remote_code": section.trust_remote_code,
+    }
+
+
+def check_context(prepared: Prepared, deployment: Deployment) -> None:
+    """Raises BadInput where the server of ``generator.endpoint`` reads less than a problem needs.
+
+    How much an engine reads is known before it starts (``config.lengths``).
+    """
+    config = prepared.config
+    if config.generator.endpoint is None:
+        return
+    longest = max(range(len(prepared.prompts)), key=lambda index: len(prepared.prompts[index]))
+    prompt = len(prepared.prompts[longest])
+    needed = prompt + config.generator.max_tokens
+    for info in deployment.generator.infos:
+        if 0 < info.max_model_len < needed:
+            raise BadInput(
+                "generator.endpoint.url",
+                config.generator.endpoint.url,
+                f"this server reads {info.max_model_len} tokens; problem {prepared.problems[longest].id} has "
+                f"{prompt} prompt tokens, generator.max_tokens is {config.generator.max_tokens}: {needed} or "
+                "more are needed (vllm serve --max-model-len)",
+            )
 
 
 def _pool_spec(
@@ -142,6 +188,9 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     """
     began = time.monotonic()
     specs = pools.started
+    for spec in specs:
+        if spec.replica is EndpointActor and cluster.address is None:  # else another node asks it
+            await look(spec.name, spec.model, spec.options)
     observer.starting(sum(spec.replicas for spec in specs))
     connect(cluster.address, specs)
     reviser = None if pools.reviser == pools.generator else pools.reviser

@@ -9,7 +9,6 @@ import ray
 import torch
 from transformers import Qwen2ForCausalLM
 
-from actors.generator import Stop, delimiter_token, stop_at_marker
 from actors.messages import Failure, Load, Request, SampleResult
 from tests.support.calls import answers, collect, sample, score
 from tests.support.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
@@ -182,49 +181,6 @@ def test_info_and_ping(generator: Any, other: Any) -> None:
     assert info.kv_cache_tokens > MAX_LEN
     assert info.pid != few.pid
     assert 0 < ray.get(generator.ping.remote()) < 10
-
-
-class Vocabulary:
-    """A tokenizer of the given tokens."""
-
-    def __init__(self, *texts: str) -> None:
-        self._texts = texts
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    def batch_decode(self, batch: list[list[int]]) -> list[str]:
-        return ["".join(self._texts[token] for token in tokens) for tokens in batch]
-
-
-@pytest.mark.parametrize(
-    ("texts", "delimiter", "token"),
-    [
-        (("a", "\n"), "\n", 1),
-        (("a", "\n", "b\n"), "\n", None),  # it can also end another token
-        (("a", "\n", "\n\n"), "\n\n", None),  # or be made of two
-        (("a",), "\n", None),
-        (("a", "\n\n"), "\n\n", 1),
-        (("a", "é"), "é", None),  # or of bytes
-    ],
-)
-def test_delimiter_token(texts: tuple[str, ...], delimiter: str, token: int | None) -> None:
-    assert delimiter_token(Vocabulary(*texts), delimiter) == token
-
-
-class Thinking(Vocabulary):
-    """Its last token was added to it as a whole."""
-
-    def get_added_vocab(self) -> dict[str, int]:
-        return {self._texts[-1]: len(self._texts) - 1}
-
-
-def test_a_marker_that_is_a_token_of_its_own_is_stopped_at_as_that_token() -> None:
-    tokenizer = Thinking("a", "th", "</think>")
-    stop = stop_at_marker(tokenizer, "</think>")
-    assert stop == Stop(tokens=(2,), min_tokens=1)
-    stop = stop_at_marker(tokenizer, "th")  # other tokens hold it too: it is looked for in the text
-    assert stop == Stop(texts=("th",))
 
 
 def test_a_replica_says_with_its_results_what_its_engine_holds(generator: Any) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from actors.engine_jobs import Job, Pooled
 from actors.messages import Failure, Request, ScoreRequest, ScoreResult
+from actors.outbox import Outbox
 from actors.reading import Reading
 from actors.verifier import ScoreMemo, VerifierActor
 from orchestrator.verifiers.config import TrainConfig
@@ -186,7 +187,7 @@ def reader() -> VerifierActor:
 async def test_results_go_to_who_asked_last_and_not_to_a_caller_that_is_out_of_reach(
     reader: VerifierActor,
 ) -> None:
-    reader._collects, reader._arrived, reader._ready = 0, asyncio.Event(), []
+    reader._outbox = Outbox()
     reader._start_seconds = 0.0
     reader._engine = SimpleNamespace(  # type: ignore[assignment]
         max_model_len=8, max_num_seqs=1, kv_cache_tokens=8, load=lambda: "load"
@@ -194,8 +195,7 @@ async def test_results_go_to_who_asked_last_and_not_to_a_caller_that_is_out_of_r
     lost = asyncio.create_task(reader.collect())
     await asyncio.sleep(0.01)
     await reader.info()  # the pool has the replica back
-    reader._ready.append(ScoreResult("a", (0.5,), 0, "judge"))  # submitted, and known already
-    reader._arrived.set()
+    reader._outbox.put([ScoreResult("a", (0.5,), 0, "judge")])  # submitted, and known already
     await asyncio.sleep(0.01)
     assert await lost == []
     assert [each.id for each in (await reader.collect())[:-1]] == ["a"]

@@ -136,11 +136,24 @@ def test_a_setting_is_every_key_that_results_depend_on():
     apart = ("strategy.", "budget.")
     which = {f"problems.{key}" for key in ("source", "split", "path", "limit", "subset", "revision")}
     which |= {"problems.columns", "problems.options"}
-    elsewhere = (".engine", ".resources")
+    elsewhere = (".engine", ".resources", ".endpoint")
     keys = [key for key in flat if not key.startswith(apart) and not key.endswith(elsewhere)]
-    assert {key for key in keys if changed(key)} == set(SETTING) | which
+    at_a_server = "generator.endpoint.model"
+    assert {key for key in keys if changed(key)} | {at_a_server} == set(SETTING) | which
     shown = replace(cell([1]), config=to_dict(config)).setting
-    assert shown == {key: flat[key] for key in SETTING}
+    assert shown == {key: flat.get(key) for key in SETTING}
+
+
+def test_of_a_server_only_the_models_name_counts():
+    url = "generator.endpoint.url=http://a/v1"
+    here, there, other = (
+        lab_config(url),
+        lab_config("generator.endpoint.url=http://b/v1", "generator.endpoint.concurrency=2"),
+        lab_config(url, "generator.endpoint.model=other"),
+    )
+    assert fingerprint(here) == fingerprint(there)
+    assert len({fingerprint(lab_config()), fingerprint(here), fingerprint(other)}) == 3
+    assert replace(cell([1]), config=to_dict(other)).models["generator.endpoint.model"] == "other"
 
 
 @pytest.mark.parametrize(

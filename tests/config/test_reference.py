@@ -59,11 +59,12 @@ def test_every_key_has_a_sentence_and_every_section_too():
 def test_the_table_has_the_keys_of_a_configuration():
     rows = re.findall(r"^\| `([\w.]+)` \|", reference.table(), re.MULTILINE)
     assert len(set(rows)) == len(rows)
-    flat = set(_flat(schema.to_dict(load(CONFIGS / "lab.yaml", ["strategy={name: best_of_n}"]))))
+    given = ["strategy={name: best_of_n}", "generator.endpoint=http://host/v1"]
+    flat = set(_flat(schema.to_dict(load(CONFIGS / "lab.yaml", given))))
     strategy = {name for name in flat if name.startswith("strategy.")}
     free = {name for name in flat if re.match(r"\w+\.(engine|resources\.custom)\.", name)}
     ours = {name for name in rows if not name.startswith("sweep.")}
-    assert ours - flat == {"strategy", "generator.engine", "verifier.engine"}
+    assert ours - flat == {"strategy", "generator.endpoint", "generator.engine", "verifier.engine"}
     assert flat - ours == strategy | free
 
 

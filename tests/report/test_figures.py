@@ -58,6 +58,17 @@ def test_runs_whose_searches_were_not_timed_have_no_latency(evidence):
         pareto(replace(evidence, groups=[main]), 2.0)
 
 
+def test_runs_on_a_server_have_no_cost_that_is_known(evidence):
+    def at_a_server(cell):
+        generator = {**cell.config.get("generator", {}), "endpoint": {"url": "http://host/v1"}}
+        return replace(cell, config={**cell.config, "generator": generator})
+
+    first, *others = evidence.main.options
+    served = replace(first, cells=tuple(map(at_a_server, first.cells)))
+    with pytest.raises(Absent, match=r"generator\.endpoint holds"):
+        pareto(replace(evidence, groups=[replace(evidence.main, options=[served, *others])]), 2.0)
+
+
 def test_a_figure_without_its_data_is_left_out_by_name(evidence):
     main = replace(evidence.main, options=evidence.main.named("best_of_n"), bins=None)
     bare = replace(evidence, groups=[main], policy="there is no difficulty run", difficulty=None)
