@@ -7,8 +7,7 @@ async def until_two_agree(ops, *, limit: int = 16):
     while len(solutions) < limit:
         (solution,) = await ops.sample(ops.root, 1, until="end")
         solutions.append(solution)
-        written = solution.tokens[len(ops.prompt) :]  # token ids
-        seen[written] += 1
-        if seen[written] == 2:
+        seen[ops.text(solution)] += 1
+        if seen[ops.text(solution)] == 2:
             break
     return solutions

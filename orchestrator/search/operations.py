@@ -93,6 +93,10 @@ class Operations:
         """``finished`` with the finished nodes of a call that waits for funds."""
         return self._execution.solutions
 
+    def text(self, node: Node) -> str:
+        """Returns the text of a path after the prompt, as its answer is read: up to a stop text."""
+        return self._context.codec.solution(node.tokens[len(self.prompt) :])
+
     async def funds(self) -> int:
         """Returns the FLOPs that the search has for what it does next.
 
