@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from importlib.util import find_spec
 
 from actors.vllm_version import VLLM_VERSION
-from orchestrator.config.models import is_file
 from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.formats.function import is_function
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
             dict(section.resources.custom),
         )
         for role, section in sections
-        if section.model is not None and not is_file(section)
+        if section.model is not None and not is_function(section.model)
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.config.fingerprint import WEIGHTS
 from orchestrator.config.lengths import context
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.formats.function import is_function
 from orchestrator.problems.codec import load_tokenizer
 
 Section = GeneratorConfig | VerifierConfig | ReviserConfig
@@ -51,12 +52,11 @@ def sections(prepared: Prepared) -> list[tuple[str, Section]]:
     found: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
     if prepared.strategy.strategy.has_reviser:
         found.append(("reviser", config.reviser))
-    return [(role, section) for role, section in found if section.model is not None and not is_file(section)]
-
-
-def is_file(section: Section) -> bool:
-    """Tells whether a section names a Python function in place of a model."""
-    return section.model is not None and ".py:" in section.model
+    return [
+        (role, section)
+        for role, section in found
+        if section.model is not None and not is_function(section.model)
+    ]
 
 
 def model_facts(role: str, section: Section) -> ModelFacts:

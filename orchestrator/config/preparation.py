@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
-from orchestrator.budget.flops import CostModel
+from orchestrator.budget.flops import CostModel, read_config
 from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.adapter import with_adapter
 from orchestrator.config.checks import check_strategy
@@ -23,6 +23,7 @@ from orchestrator.config.lengths import fitting
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
 from orchestrator.errors import BadInput, one_of
+from orchestrator.formats.function import is_function
 from orchestrator.grading.checker import Checker
 from orchestrator.grading.registry import file_of
 from orchestrator.grading.registry import resolve as resolve_checker
@@ -101,6 +102,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     problems, prompts = (cache or PromptCache()).get(config, codec)
     checker = resolve_checker(config.problems.answers)
     _check_truths(checker, problems)
+    _check_dtypes(config)
     _check_writable(config)
     kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))
     if skipped:
@@ -239,6 +241,24 @@ def _check_role(key: str, model: str, costs: CostModel) -> None:
     if costs.reward:
         needed = "its architecture has no such head; allowed: a causal language model"
         raise BadInput(f"{key}.model", model, needed)
+
+
+def _check_dtypes(config: Config) -> None:
+    """A quantised model computes in half precision, and vLLM does not start it in another."""
+    pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
+    for name, pool in pools:
+        if pool.model is None or pool.dtype != "float32" or is_function(pool.model) or _at_a_server(pool):
+            continue
+        about = read_config(pool.model, f"{name}.model", pool.revision)
+        stored = about.get("quantization_config")
+        method = pool.engine.get("quantization") or (stored or {}).get("quant_method")
+        if method:
+            needed = f"{pool.model} is quantised ({method}); allowed: auto, bfloat16 or float16"
+            raise BadInput(f"{name}.dtype", pool.dtype, needed)
+
+
+def _at_a_server(pool: object) -> bool:
+    return getattr(pool, "endpoint", None) is not None
 
 
 def _check_writable(config: Config) -> None:

@@ -12,7 +12,7 @@ from orchestrator.config.lengths import context
 from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput
 from orchestrator.formats.definition import Format, FormatFacts
-from orchestrator.formats.function import FunctionFormat
+from orchestrator.formats.function import FunctionFormat, is_function
 from orchestrator.formats.registry import FUNCTION, OF_LANGUAGE_MODELS, STEPS, build, guessed, labels
 from orchestrator.problems.codec import Codec, load_tokenizer
 
@@ -48,7 +48,7 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
     section = config.verifier
     if section.model is None:
         return replace(config, verifier=replace(section, kind=section.kind or "prm")), None
-    if ".py:" in section.model:
+    if is_function(section.model):
         function = FunctionFormat(section.model, section.kind != "prm")
         function.check()
         kind = "orm" if function.whole else "prm"

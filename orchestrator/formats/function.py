@@ -18,6 +18,11 @@ from orchestrator.formats.definition import Input
 KEY = "verifier.model"
 
 
+def is_function(model: str | None) -> bool:
+    """Tells whether ``verifier.model`` names a Python function."""
+    return model is not None and ".py:" in model
+
+
 @dataclass(frozen=True)
 class FunctionFormat:
     """Shows a function the problem and the texts of the steps."""

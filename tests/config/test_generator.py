@@ -84,3 +84,14 @@ def test_delimiters_are_one_several_or_none(tmp_path):
         ";",
     )
     assert delimiters(prepared(tmp_path, "generator.step_delimiter=null").config.generator) == ()
+
+
+def test_a_quantised_model_in_float32_is_refused_before_vllm_does_in_many_lines(tmp_path, model):
+    config = json.loads((model / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match=r"generator\.dtype: 'float32'.*fp8.*allowed: auto"):
+        prepared(tmp_path, f"generator.model={model}")
+    assert prepared(tmp_path, f"generator.model={model}", "generator.dtype=auto").problems
+    with pytest.raises(BadInput, match=r"verifier\.dtype: 'float32'.*awq"):
+        prepared(tmp_path, "verifier.engine.quantization=awq")
