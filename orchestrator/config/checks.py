@@ -143,8 +143,10 @@ def _generator(config: Config) -> None:
             raise BadInput(f"generator.{key}", value, allowed)
     given = generator.step_delimiter
     texts = given if isinstance(given, list) else [given]
-    if given is not None and not (texts and all(isinstance(text, str) and text for text in texts)):
-        allowed = "allowed: one or more characters, a list of such texts, or null"
+    if isinstance(given, Mapping):
+        _pattern(generator)
+    elif given is not None and not (texts and all(isinstance(text, str) and text for text in texts)):
+        allowed = "allowed: one or more characters, a list of such texts, {regex: an expression}, or null"
         raise BadInput("generator.step_delimiter", given, allowed)
     if "" in generator.stop:
         raise BadInput("generator.stop", generator.stop, "allowed: texts of one or more characters")
@@ -153,6 +155,23 @@ def _generator(config: Config) -> None:
         raise BadInput("generator.end_of_thinking", "", "allowed: one or more characters, or null")
     at_least("generator.max_step_tokens", generator.max_step_tokens, 1)
     at_least("generator.max_tokens", generator.max_tokens, 1)
+
+
+def _pattern(generator: GeneratorConfig) -> None:
+    given = generator.step_delimiter
+    if given.keys() != {"regex"} or not isinstance(given["regex"], str):
+        raise BadInput("generator.step_delimiter", dict(given), "allowed: {regex: an expression}")
+    try:
+        expression = re.compile(given["regex"])
+    except re.error as error:
+        needed = f"the regular expression is not one ({error})"
+        raise BadInput("generator.step_delimiter.regex", given["regex"], needed) from error
+    if expression.search("") is not None:
+        needed = "it matches where there is nothing, so that no step would have a token"
+        raise BadInput("generator.step_delimiter.regex", given["regex"], needed)
+    if generator.endpoint is not None:
+        needed = "an endpoint stops at texts; allowed: a text, or a list of texts"
+        raise BadInput("generator.step_delimiter.regex", given["regex"], needed)
 
 
 def _conversation(generator: GeneratorConfig) -> None:

@@ -59,7 +59,19 @@ def sampling_of(section: GeneratorConfig) -> Sampling:
 def delimiters(section: GeneratorConfig) -> tuple[str, ...]:
     """Returns the texts that end a step."""
     given = section.step_delimiter
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+    return (
+        ()
+        if given is None or isinstance(given, Mapping)
+        else (given,)
+        if isinstance(given, str)
+        else tuple(given)
+    )
+
+
+def step_pattern(section: GeneratorConfig) -> str | None:
+    """Returns the regular expression that ends a step; None where texts do."""
+    given = section.step_delimiter
+    return str(given["regex"]) if isinstance(given, Mapping) else None
 
 
 def codec_of(section: GeneratorConfig) -> Codec:
@@ -68,6 +80,7 @@ def codec_of(section: GeneratorConfig) -> Codec:
         section.model,
         delimiters(section),
         section.end_of_thinking,
+        step_pattern=step_pattern(section),
         stop=section.stop,
         conversation=Conversation(
             section.chat,

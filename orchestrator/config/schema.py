@@ -121,7 +121,8 @@ class GeneratorConfig:
     frequency_penalty: float | None = None
     """The same for each time that they were sampled."""
     step_delimiter: Any = "\n\n"
-    """Text that ends a step, or a list of such; null ends steps by `max_step_tokens` alone."""
+    """Text that ends a step, a list of such, or `{regex: an expression}`, of which what is sampled beyond the
+    match (up to 31 tokens a step) is dropped; null ends steps by `max_step_tokens` alone."""
     stop: list[str] = field(default_factory=list)
     """Texts that end a solution; it is read up to them. A base model's few-shot answer needs one."""
     end_of_thinking: str | None = None

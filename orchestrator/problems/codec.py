@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,10 +22,12 @@ class Codec:
         step_delimiter: str | Sequence[str],
         end_of_thinking: str | None = None,
         *,
+        step_pattern: str | None = None,
         stop: Sequence[str] = (),
         conversation: Conversation | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.step_pattern = re.compile(step_pattern) if step_pattern is not None else None
         self.delimiters = (step_delimiter,) if isinstance(step_delimiter, str) else tuple(step_delimiter)
         self.end_of_thinking = end_of_thinking
         self.stop = tuple(stop)
@@ -46,6 +49,7 @@ class Codec:
         end_of_thinking: str | None = None,
         *,
         key: str = "generator.model",
+        step_pattern: str | None = None,
         stop: Sequence[str] = (),
         conversation: Conversation | None = None,
         revision: str | None = None,
@@ -53,7 +57,14 @@ class Codec:
     ) -> Codec:
         """Loads the tokenizer of a directory or hub id. Raises BadInput that names ``key``."""
         tokenizer = load_tokenizer(model, key=key, revision=revision, trust_remote_code=trust_remote_code)
-        return cls(tokenizer, step_delimiter, end_of_thinking, stop=stop, conversation=conversation)
+        return cls(
+            tokenizer,
+            step_delimiter,
+            end_of_thinking,
+            step_pattern=step_pattern,
+            stop=stop,
+            conversation=conversation,
+        )
 
     def encode(self, question: str) -> tuple[int, ...]:
         """Returns the token ids of the prompt that asks a question (``conversation``).
@@ -118,6 +129,8 @@ class Codec:
                 written += text
             for delimiter in self.delimiters:
                 text = text.removesuffix(delimiter)
+            if self.step_pattern is not None:
+                text = without_end(self.step_pattern, text)
             for stop in self.stop:
                 text = text.partition(stop)[0]
             texts.append(text.strip())
@@ -138,9 +151,13 @@ class Codec:
 
     def _delimited(self, tokens: Sequence[int]) -> bool:
         text = self._raw(tokens)
+        if self.step_pattern is not None:
+            return self.step_pattern.search(text) is not None
         return any(delimiter in text for delimiter in self.delimiters)
 
     def _may_complete(self, token: int) -> bool:
+        if self.step_pattern is not None:
+            return True
         known = self._pieces.get(token)
         if known is None:
             piece = self._raw((token,))
@@ -149,6 +166,12 @@ class Codec:
 
     def _raw(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
+
+
+def without_end(pattern: re.Pattern[str], text: str) -> str:
+    """Returns a text without the match that ends it; as it is where none does."""
+    ends = [match.start() for match in pattern.finditer(text) if match.end() == len(text)]
+    return text[: ends[-1]] if ends else text
 
 
 @lru_cache(maxsize=8)

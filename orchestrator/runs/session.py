@@ -18,7 +18,7 @@ from actors.spec import PoolSpec
 from actors.verifier import VerifierActor
 from orchestrator.config.adapter import rank
 from orchestrator.config.endpoint import chat_frame, secret
-from orchestrator.config.generator import delimiters, others
+from orchestrator.config.generator import delimiters, others, step_pattern
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
 from orchestrator.errors import BadInput
@@ -73,6 +73,8 @@ def pool_specs(prepared: Prepared) -> Pools:
         "stop": tuple(section.stop),
         "sampling": others(section),
     }
+    if (pattern := step_pattern(section)) is not None:
+        writing["step_pattern"] = pattern
     marker = {"end_of_thinking": section.end_of_thinking}
     generators = _pool_spec("generator", GeneratorActor, section, config.cluster, writing | marker)
     assert generators is not None

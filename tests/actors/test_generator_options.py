@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import ray
 
-from actors.generator import GeneratorActor
+from actors.generator import PIECE, GeneratorActor
 from actors.messages import SampleRequest
 from tests.support.in_one_process import OneAfterTheOther
 from tests.support.tiny_models import SYMBOLS, save_generator
@@ -57,6 +58,23 @@ def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(serve
     assert any(text(result.tokens).endswith("7") for result in ends)
     assert all("7" not in text(result.tokens)[:-1] for result in ends)
     assert "allowed: end, step" in bogus[0].error, "it fails as that request, and the replica lives"
+
+
+@pytest.mark.engine
+def test_a_step_ends_with_the_token_with_which_an_expression_first_matches(server: Any, model: str) -> None:
+    options = {"step_delimiter": (), "step_pattern": r"[0-4]\+|;;", "stop": ("=",)}
+    requests = [SampleRequest(f"{i}", PROMPT, i, 100, "step") for i in range(16)]
+    first, again = ray.get(server.answers.remote(GeneratorActor, model, options, [requests, requests]))
+    assert [result.tokens for result in first] == [result.tokens for result in again], "by the seed alone"
+    finishes = {result.finish for result in first}
+    assert "step" in finishes
+    for result in first:
+        found = text(result.tokens)
+        matches = [m.end() for m in re.finditer(r"[0-4]\+|;;", found)]
+        assert matches == ([len(found)] if result.finish == "step" else [])
+        if result.finish == "end":
+            assert found.endswith(("=", "<eos>"))
+    assert any(len(result.tokens) > PIECE for result in first), "some go over pieces"
 
 
 @pytest.mark.engine

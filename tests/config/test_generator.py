@@ -64,6 +64,12 @@ def test_a_model_without_such_a_file_has_nothing_on(tmp_path, model):
         ("generator.step_delimiter=[a, '']", r"generator\.step_delimiter"),
         ("generator.step_delimiter=3", r"generator\.step_delimiter: 3"),
         ("generator.stop=['']", r"generator\.stop"),
+        ("generator.step_delimiter={regex: '('}", r"generator\.step_delimiter\.regex.*is not one"),
+        (
+            "generator.step_delimiter={regex: 'a*'}",
+            r"generator\.step_delimiter\.regex.*where there is nothing",
+        ),
+        ("generator.step_delimiter={expression: a}", r"generator\.step_delimiter.*allowed: \{regex"),
         ("generator.system=Hello", r"generator\.system: 'Hello'.*generator\.chat=true"),
         ("generator.examples=[{user: a}]", r"generator\.examples"),
         ("generator.chat_options={enable_thinking: false}", r"generator\.chat_options"),

@@ -71,6 +71,14 @@ def test_a_solution_is_read_up_to_its_stop(tmp_path):
     assert put.step_texts(tokens, 0, (len(tokens),)) == ("so 42.",)
 
 
+def test_steps_end_where_an_expression_first_matches(tmp_path):
+    put = Codec(save_tokenizer(tmp_path), [], step_pattern=r"\n## Step \d+:")
+    tokens = put.continuation("First.\n## Step 2: second.\n## Step 3: third")
+    ends = put.step_ends(tokens, 0)
+    assert put.step_texts(tokens, 0, ends) == ("First.", "second.", "third")
+    assert put.separator == "\n\n"
+
+
 def test_steps_end_at_any_delimiter_or_at_none(tmp_path):
     tokenizer = save_tokenizer(tmp_path)
     several = Codec(tokenizer, ["\n", "; "])
