@@ -12,7 +12,7 @@ from actors.reading import Reading
 from orchestrator.errors import BadInput
 from orchestrator.formats.definition import FormatFacts, Input
 from orchestrator.formats.texts import chat, ids, one_token
-from orchestrator.problems.conversation import Turn
+from orchestrator.problems.conversation import Turn, begun
 
 STEP_TEMPLATE = (
     "Problem:\n{problem}\n\nSolution so far:\n{solution}\n\n"
@@ -46,6 +46,7 @@ class Judge:
                 raise BadInput("verifier.choices", word, needed)
             entries.append(entry)
         self.reading = Reading("expected", tuple(choices.values()), tuple(entries))
+        self._check_answer(next(iter(choices)))
         self.overhead = 0 if self.whole else self._words()
 
     def opening(self, question: str) -> tuple[int, ...]:
@@ -67,11 +68,24 @@ class Judge:
     def _chat(self, text: str, *, reply: bool) -> tuple[int, ...]:
         facts = self._facts
         if not getattr(facts.tokenizer, "chat_template", None):
-            return tuple(facts.tokenizer(text)["input_ids"])
-        turns: list[Turn] = [{"role": "system", "content": facts.system}] if facts.system else []
-        return chat(
-            facts.tokenizer, [*turns, {"role": "user", "content": text}], reply=reply, model=facts.model
-        )
+            return begun(facts.tokenizer, text)
+        return chat(facts.tokenizer, self._turns(text), reply=reply, model=facts.model)
+
+    def _turns(self, text: str) -> list[Turn]:
+        before: list[Turn] = [{"role": "system", "content": self._facts.system}] if self._facts.system else []
+        return [*before, {"role": "user", "content": text}]
+
+    def _check_answer(self, word: str) -> None:
+        """Raises BadInput where an answer does not begin where the template lets one begin."""
+        facts = self._facts
+        if not getattr(facts.tokenizer, "chat_template", None):
+            return
+        answered = [*self._turns("x"), {"role": "assistant", "content": word}]
+        whole = chat(facts.tokenizer, answered, reply=False, model=facts.model)
+        asked = self._chat("x", reply=True) + ids(facts.tokenizer, word)
+        if whole[: len(asked)] != asked:
+            needed = "its chat template does not show an answer where it lets one begin"
+            raise BadInput("verifier.model", facts.model, needed)
 
     def _words(self) -> int:
         """Tokens after the solution, at most, which each step's question has."""

@@ -13,6 +13,7 @@ from actors.reading import Reading
 from orchestrator.errors import BadInput
 from orchestrator.formats.definition import FormatFacts, Input
 from orchestrator.formats.texts import ids, one_token
+from orchestrator.problems.conversation import begun
 
 TAG = "ки"
 
@@ -35,7 +36,7 @@ class MathShepherd:
         self.reading = Reading("expected", (0.0, 1.0), (minus, plus))
 
     def opening(self, question: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer(f"{question} Step 1:")["input_ids"])
+        return begun(self._tokenizer, f"{question} Step 1:")
 
     def inputs(self, question: str, steps: Sequence[str], first: int) -> list[Input]:
         shown = [
@@ -43,7 +44,7 @@ class MathShepherd:
             for number, step in enumerate((step.replace(TAG, " ") for step in steps), start=1)
         ]
         text = f"{question.replace(TAG, ' ')} " + "\n".join(f"{step} {TAG}" for step in shown)
-        tokens = tuple(self._tokenizer(text)["input_ids"])
+        tokens = begun(self._tokenizer, text)
         ends = [position + 1 for position, token in enumerate(tokens) if token == self._tag]
         if len(ends) != len(steps):
             raise BadInput(

@@ -23,8 +23,9 @@ class Rlhflow:
     def __init__(self, facts: FormatFacts) -> None:
         self._facts = facts
         named = {"key": "verifier.model", "model": facts.model}
-        entries = [one_token(facts.tokenizer, sign, **named)[1] for sign in ("-", "+")]
-        self.reading = Reading("expected", (0.0, 1.0), tuple(entries))
+        (_, minus), (id, plus) = (one_token(facts.tokenizer, sign, **named) for sign in ("-", "+"))
+        self._plus = (id,)
+        self.reading = Reading("expected", (0.0, 1.0), (minus, plus))
         one, two = (self.inputs("x", ["x"] * count, 0)[0].tokens for count in (1, 2))
         self.overhead = len(two) - len(one)
 
@@ -39,11 +40,11 @@ class Rlhflow:
         whole = self._chat(turns, reply=False)
         reads = [len(self._chat(turns[: 2 * n + 1], reply=True)) for n in range(first, len(steps))]
         last = self._chat(turns[:-1], reply=True)
-        if whole[: len(last)] != last:
+        if whole[: len(last)] != last or any(whole[read : read + 1] != self._plus for read in reads):
             raise BadInput(
                 "verifier.model",
                 self._facts.model,
-                "its chat template does not begin an answer as it shows one, so the place of + is not known",
+                "its chat template does not show an answer where it lets one begin",
             )
         return [Input(last, tuple(reads))]
 

@@ -20,7 +20,9 @@ def chat(tokenizer: Any, turns: Sequence[Turn], *, reply: bool, model: str) -> t
 
     Raises BadInput where the tokenizer has no template, or one that refuses these turns.
     """
-    text = render_chat(tokenizer, turns, reply=reply, key="verifier.model", value=model)
+    # A verifier answers at once: where a template can leave thinking out, it is left out.
+    options = {"enable_thinking": False}
+    text = render_chat(tokenizer, turns, reply=reply, key="verifier.model", value=model, options=options)
     return begun(tokenizer, text)
 
 

@@ -73,7 +73,7 @@ class Codec:
         """
         put = self.conversation
         if not put.chat:
-            return tuple(self.tokenizer(question + put.reply)["input_ids"])
+            return begun(self.tokenizer, question + put.reply)
         text = render_chat(
             self.tokenizer,
             put.turns(question),
@@ -110,29 +110,31 @@ class Codec:
     def solution(self, tokens: Sequence[int]) -> str:
         """Returns the text of a solution's tokens: after what begins each answer, up to the stop text."""
         text = self.decode(tokens)
-        cut = min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))
-        return self.conversation.reply + text[:cut]
+        return self.conversation.reply + text[: self._cut(text)]
+
+    def _cut(self, text: str) -> int:
+        """Where the first stop of a text begins; its end where it has none."""
+        return min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))
 
     def step_texts(self, tokens: Sequence[int], start: int, ends: Sequence[int]) -> tuple[str, ...]:
         """Returns the text of each step of ``tokens[start:]``, without its delimiter and the space around it.
 
         ``ends`` are the exclusive end positions of the steps.
         """
-        texts, begin, written = [], start, ""
+        whole = self.decode(tokens[start : ends[-1]]) if ends else ""
+        cut = self._cut(whole)
+        texts, begin, written = [], start, 0
         for end in ends:
             text = self.decode(tokens[begin:end])
             if "\ufffd" in text:  # a character may begin in one step and end in the next
-                whole = self.decode(tokens[start:end])
-                text = whole[len(written) :] if whole.startswith(written) else text
-                written = whole
-            else:
-                written += text
+                text = self.decode(tokens[start:end]).rstrip("\ufffd")[written:]
+            written += len(text)
+            if written > cut:
+                text = text[: max(0, len(text) - (written - cut))]
             for delimiter in self.delimiters:
                 text = text.removesuffix(delimiter)
             if self.step_pattern is not None:
                 text = without_end(self.step_pattern, text)
-            for stop in self.stop:
-                text = text.partition(stop)[0]
             texts.append(text.strip())
             begin = end
         return tuple(texts)
@@ -161,7 +163,8 @@ class Codec:
         known = self._pieces.get(token)
         if known is None:
             piece = self._raw((token,))
-            known = self._pieces[token] = not self._characters.isdisjoint(piece)
+            # A token of a character's last bytes decodes to nothing readable by itself.
+            known = self._pieces[token] = not self._characters.isdisjoint(piece) or "\ufffd" in piece
         return known
 
     def _raw(self, tokens: Sequence[int]) -> str:

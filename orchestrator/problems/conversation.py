@@ -46,13 +46,17 @@ class Conversation:
 
 
 def begun(tokenizer: Any, text: str) -> tuple[int, ...]:
-    """Returns the token ids of a chat's text, with the begin-of-sequence token once.
+    """Returns the token ids of a text that begins a sequence, with the begin-of-sequence token once.
 
-    Most templates write it; where one does not, the tokenizer adds it as it does to any text.
+    Most chat templates write it; where a text has none, it is put there if the tokenizer does so to any text.
+    Nothing ends the sequence: it goes on, or is read where it stops.
     """
+    ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     begin = getattr(tokenizer, "bos_token", None)
-    written = not begin or text.startswith(begin)
-    return tuple(tokenizer(text, add_special_tokens=not written)["input_ids"])
+    if not begin or text.startswith(begin):
+        return ids
+    usual = tuple(tokenizer("x")["input_ids"])
+    return (tokenizer.bos_token_id, *ids) if usual[:1] == (tokenizer.bos_token_id,) else ids
 
 
 def render_chat(

@@ -153,6 +153,28 @@ def test_what_does_not_fit_is_named(
     assert all(word in str(refused.value) for word in words), refused.value
 
 
+PLAIN = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+THOUGHTS = PLAIN.replace(
+    "{{ m['content'] }}", "{% if loop.last %}<think></think>{% endif %}{{ m['content'] }}"
+)
+ASKED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+@pytest.mark.parametrize("template", [PLAIN, THOUGHTS + ASKED], ids=["no-prompt", "thoughts"])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("rlhflow", {}), ("qwen-prm", {}), ("judge", {"choices": {"N": 0.0, "Y": 1.0}})],
+    ids=["rlhflow", "qwen-prm", "judge"],
+)
+def test_a_template_that_lets_an_answer_begin_elsewhere_is_refused(
+    tmp_path: Path, template: str, name: str, changes: dict[str, Any]
+) -> None:
+    """Else a score is read where the model was never trained to be read, and nobody sees it."""
+    save_tokenizer(tmp_path, template=template)
+    with pytest.raises(BadInput, match=r"verifier\.model.*lets one begin"):
+        build(name, facts(tmp_path, **changes))
+
+
 def test_a_chat_without_a_template_is_refused(tmp_path: Path) -> None:
     save_tokenizer(tmp_path, template=None)
     with pytest.raises(BadInput, match=r"verifier\.model.*chat template"):

@@ -64,6 +64,42 @@ def _begins_with(token: str, id: int) -> object:
     return TemplateProcessing(single=f"{token} $A", special_tokens=[(token, id)])
 
 
+def test_nothing_ends_a_prompt_though_the_tokenizer_ends_texts(tmp_path):
+    tokenizer = save_tokenizer(tmp_path, bos=True)
+    from tokenizers.processors import TemplateProcessing
+
+    signs = [("<|endoftext|>", tokenizer.bos_token_id), ("<|im_end|>", tokenizer.eos_token_id)]
+    ending = TemplateProcessing(single="<|endoftext|> $A <|im_end|>", special_tokens=signs)
+    tokenizer.backend_tokenizer.post_processor = ending
+    for put in (Conversation(), Conversation(True, template="Q: {{ messages[-1]['content'] }} A:")):
+        ids = Codec(tokenizer, "\n", conversation=put).encode("1+1?")
+        assert ids[0] == tokenizer.bos_token_id
+        assert ids.count(tokenizer.bos_token_id) == 1
+        assert tokenizer.eos_token_id not in ids
+
+
+def test_a_character_that_two_steps_share_is_there_once(tmp_path):
+    put = Codec(save_tokenizer(tmp_path), "\n")
+    tokens = put.continuation("a 数学 b")
+    for cut in range(1, len(tokens)):
+        texts = put.step_texts(tokens, 0, (cut, len(tokens)))
+        assert "\ufffd" not in "".join(texts)
+        assert "".join(texts).replace(" ", "") == "a数学b"
+
+
+def test_a_delimiter_of_several_tokens_of_bytes_is_found(tmp_path):
+    put = Codec(save_tokenizer(tmp_path), "。")
+    tokens = put.continuation("一。二。三")
+    assert put.step_texts(tokens, 0, put.step_ends(tokens, 0)) == ("一", "二", "三")
+
+
+def test_a_stop_that_a_delimiter_cuts_hides_what_follows_it_from_a_verifier_too(tmp_path):
+    put = Codec(save_tokenizer(tmp_path), "\n\n", stop=("\n\nQuestion:",))
+    tokens = put.continuation("One.\n\nQuestion: next?\n\nTwo.")
+    assert put.solution(tokens) == "One."
+    assert put.step_texts(tokens, 0, put.step_ends(tokens, 0)) == ("One.", "", "")
+
+
 def test_a_solution_is_read_up_to_its_stop(tmp_path):
     put = Codec(save_tokenizer(tmp_path), "\n", stop=("\nQ:", "###"))
     tokens = put.continuation("so 42.\nQ: 1+1? ### A")
