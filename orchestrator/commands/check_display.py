@@ -17,6 +17,7 @@ from rich.text import Text
 from orchestrator.config.models import ModelFacts
 from orchestrator.config.preview import Preview
 from orchestrator.config.rendering import MARK
+from orchestrator.formats.registry import FUNCTION
 
 PROMPT_ROWS = (7, 4)
 """Rows of a long prompt that are shown: its first and its last ones."""
@@ -76,6 +77,8 @@ def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
             by = "" if facts.verifier.given else " (by its config.json)"
             format = f"format {facts.verifier.format}{by}"
             yield "", f"{format} scores {facts.verifier.scores}: {facts.verifier.reads}"
+    if facts.verifier is not None and facts.verifier.format == FUNCTION:
+        yield "verifier", f"function {facts.verifier.reads} scores {facts.verifier.scores}"
     yield from _problems(facts)
     yield from _cost(facts)
     yield "machines", "; ".join(_pools(facts))

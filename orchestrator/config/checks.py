@@ -16,6 +16,7 @@ from orchestrator.budget.units import UNITS
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, at_least, one_of
+from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
 from orchestrator.grading.registry import resolve as resolve_checker
 from orchestrator.problems.sources import SOURCES
@@ -224,7 +225,12 @@ def check_strategy(config: Config, bound: BoundStrategy) -> None:
         raise BadInput("generator.end_of_thinking", None, needed)
     kind = verifier.kind or "prm"
     if strategy.needs_verifier and kind != "prm":
-        raise BadInput("verifier.kind", kind, f"allowed: prm ({strategy.name} goes by steps)")
+        if verifier.format in (None, STEPS, "judge"):
+            raise BadInput("verifier.kind", kind, f"allowed: prm ({strategy.name} goes by steps)")
+        other = "verifier.kind=prm and a list of scores" if verifier.format == FUNCTION else "one of steps"
+        needed = f"it scores whole solutions, and {strategy.name} goes by steps"
+        needed = f"{needed}; needed: {other}, or a strategy such as best_of_n"
+        raise BadInput("verifier.model", verifier.model, needed)
     if strategy.has_reviser and config.reviser.format in JUDGING:
         scores = None if verifier.model is None else kind
         if scores != "prm":

@@ -31,6 +31,8 @@ from orchestrator.problems.codec import Codec, load_tokenizer
 from orchestrator.problems.problem import Problem, Wanted, filled
 from orchestrator.problems.sources import SOURCES
 from orchestrator.search.revision import FORMATS, RevisionPrompt
+from orchestrator.search.tree import Node
+from orchestrator.search.verifier_view import view_of
 from orchestrator.strategies.definition import BoundStrategy, RunFacts
 from orchestrator.strategies.registry import resolve
 
@@ -116,7 +118,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
             config.generator.max_tokens,
         )
     )
-    budget = _budget(config, prompts, generator, verifier)
+    budget = _budget(config, problems, prompts, codec, generator, verifier)
     cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
     if budget.flops < cheapest:
         raise BadInput(
@@ -144,7 +146,14 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
 def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
     """Returns the same run under another budget. Raises BadInput."""
     config = replace(prepared.config, budget=section)
-    budget = _budget(config, prepared.prompts, prepared.generator, prepared.verifier)
+    budget = _budget(
+        config,
+        prepared.problems,
+        prepared.prompts,
+        prepared.codec,
+        prepared.generator,
+        prepared.verifier,
+    )
     return replace(prepared, config=config, budget=budget)
 
 
@@ -272,12 +281,25 @@ def _check_writable(config: Config) -> None:
 
 def _budget(
     config: Config,
+    problems: Sequence[Problem],
     prompts: Sequence[tuple[int, ...]],
+    codec: Codec,
     generator: CostModel,
     verifier: PreparedVerifier | None,
 ) -> Budget:
     (unit,) = config.budget.units
     new = config.budget.solution_tokens or config.generator.max_tokens
-    costs, kind = (verifier.costs if verifier is not None else None), config.verifier.kind or "prm"
-    prices = [Price.of(len(prompt), new, generator, costs, kind) for prompt in prompts]
+
+    def price(problem: Problem, prompt: tuple[int, ...]) -> Price:
+        if verifier is None or verifier.format is None:
+            costs, kind = (verifier.costs if verifier is not None else None), config.verifier.kind or "prm"
+            return Price.of(len(prompt), new, generator, costs, kind)
+        # A text's tokens are not known before it is written: what is granted for it is its price.
+        ratio = config.verifier.token_ratio
+        view = view_of(problem, prompt, codec, verifier.costs, verifier.format, ratio=ratio)
+        written = Price.of(len(prompt), new, generator, None)
+        once = verifier.costs.prefill(view.opening)
+        return Price(written.prompt + once, written.solution + view.worst(Node("", prompt), new))
+
+    prices = [price(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
     return convert(unit, getattr(config.budget, unit), prices, new)

@@ -22,7 +22,7 @@ from orchestrator.config.truths import graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
 from orchestrator.errors import BadInput
 from orchestrator.formats.registry import FUNCTION, STEPS
-from orchestrator.grading.registry import resolve
+from orchestrator.grading.registry import file_of, resolve
 from orchestrator.problems.problem import Problem
 from orchestrator.search.tree import Node
 
@@ -127,7 +127,7 @@ def preview(config: Config) -> Preview:
     tokenizers = [prepared.codec.tokenizer]
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
     special = {text for tokenizer in tokenizers if tokenizer is not None for text in specials(tokenizer)}
-    section = prepared.config.generator
+    section, own = prepared.config.generator, file_of(prepared.config.problems.answers) is not None
     return Preview(
         config.name,
         prepared.strategy.section,
@@ -145,8 +145,8 @@ def preview(config: Config) -> Preview:
         _cost(prepared),
         pools,
         machine(prepared.config, pools),
-        tuple(doubts(prepared, steps)),
-        (*missing_weights(prepared), *_wrong_answers(problems)),
+        (*doubts(prepared, steps), *(_wrong_answers(problems, own=True) if own else ())),
+        (*missing_weights(prepared), *(() if own else _wrong_answers(problems, own=False))),
     )
 
 
@@ -240,11 +240,18 @@ def _wrong(answers: object, problems: Sequence[Problem]) -> tuple[tuple[str, str
     return tuple((problem.id, problem.answer) for problem in found)
 
 
-def _wrong_answers(problems: ProblemFacts) -> list[str]:
+def _wrong_answers(problems: ProblemFacts, own: bool) -> list[str]:
+    """What is said where the checker does not take the problems' own answers; a user's ``own`` checker may
+    want more of a text than an answer."""
     if not problems.wrong:
         return []
     named = "; ".join(f"{id} {answer!r}" for id, answer in problems.wrong[:SHOWN])
     more = f"; and {len(problems.wrong) - SHOWN} more" if len(problems.wrong) > SHOWN else ""
+    if own:
+        return [
+            f"problems.answers={problems.answers} takes a bare or boxed answer of its own from "
+            f"{problems.count - len(problems.wrong)} of {problems.count} problems, not from {named}{more}"
+        ]
     return [
         f"{len(problems.wrong)} of {problems.count} problems can never be answered right: "
         f"problems.answers={problems.answers} does not take their own answers: {named}{more}"

@@ -164,7 +164,8 @@ class VerifierConfig:
     system: str | None = None
     """System prompt of formats that are chats; null takes the format's own, `""` leaves it out."""
     separator: str | None = None
-    """Text between the steps that a format shows; null takes `generator.step_delimiter`."""
+    """Text between the steps that a format shows; null takes the white space that ends
+    `generator.step_delimiter`: what else a delimiter has is part of the step before it."""
     template: str | None = None
     """The judge's question, with `{problem}` and `{solution}`, and `{choices}` if you like; null takes one
     about the last step, or about the solution."""

@@ -79,7 +79,7 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
             about,
             None if section.kind is None else section.kind == "orm",
             section.system,
-            codec.separator if section.separator is None else section.separator,
+            codec.space if section.separator is None else section.separator,
             section.template,
             section.choices,
         )

@@ -66,7 +66,7 @@ class FormatFacts:
     system: str | None = None
     """The configuration's ``verifier.system``."""
     separator: str = "\n\n"
-    """The text that ends a step: ``verifier.separator``, or the generator's delimiter."""
+    """The text between two steps: ``verifier.separator``, or the white space of the generator's delimiter."""
     template: str | None = None
     """The configuration's ``verifier.template``."""
     choices: Mapping[str, float] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.reading import Reading
+from orchestrator.errors import BadInput
 from orchestrator.formats.definition import FormatFacts, Input
 from orchestrator.formats.texts import ids
 
@@ -21,6 +22,9 @@ class Token:
     def __init__(self, facts: FormatFacts) -> None:
         self._tokenizer = facts.tokenizer
         self._separator = ids(facts.tokenizer, facts.separator)
+        if not self._separator:
+            needed = "needed: the text after each step at which the model was trained to be read"
+            raise BadInput("verifier.separator", facts.separator, needed)
         self.reading = Reading("probability")
         self.overhead = len(self._separator)
 

@@ -41,6 +41,11 @@ class Codec:
         """The text between two steps: the first delimiter, or a blank line where steps end by length."""
         return self.delimiters[0] if self.delimiters else "\n\n"
 
+    @property
+    def space(self) -> str:
+        """The white space between the texts of two steps (``step_texts``): that of the separator."""
+        return self.separator[len(self.separator.rstrip()) :]
+
     @classmethod
     def from_pretrained(
         cls,
@@ -117,7 +122,7 @@ class Codec:
         return min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))
 
     def step_texts(self, tokens: Sequence[int], start: int, ends: Sequence[int]) -> tuple[str, ...]:
-        """Returns the text of each step of ``tokens[start:]``, without its delimiter and the space around it.
+        """Returns the text of each step of ``tokens[start:]`` without the space around it.
 
         ``ends`` are the exclusive end positions of the steps.
         """
@@ -131,12 +136,10 @@ class Codec:
             written += len(text)
             if written > cut:
                 text = text[: max(0, len(text) - (written - cut))]
-            for delimiter in self.delimiters:
-                text = text.removesuffix(delimiter)
-            if self.step_pattern is not None:
-                text = without_end(self.step_pattern, text)
             texts.append(text.strip())
             begin = end
+        if texts and self.conversation.reply:  # the first step goes on from it
+            texts[0] = (self.conversation.reply + self.decode(tokens[start : ends[0]])).strip()
         return tuple(texts)
 
     def step_ends(self, tokens: Sequence[int], start: int) -> tuple[int, ...]:
@@ -169,12 +172,6 @@ class Codec:
 
     def _raw(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
-
-
-def without_end(pattern: re.Pattern[str], text: str) -> str:
-    """Returns a text without the match that ends it; as it is where none does."""
-    ends = [match.start() for match in pattern.finditer(text) if match.end() == len(text)]
-    return text[: ends[-1]] if ends else text
 
 
 @lru_cache(maxsize=8)

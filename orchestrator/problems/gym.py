@@ -24,7 +24,7 @@ def read(wanted: Wanted) -> list[Problem]:
     try:
         from reasoning_gym.factory import DATASETS, create_dataset
     except ImportError as error:
-        needed = f"needed: its package (pip install ttc[reasoning_gym]; {in_one_line(error)})"
+        needed = f"needed: its package (pip install reasoning-gym; {in_one_line(error)})"
         raise BadInput("problems.source", "reasoning_gym", needed) from error
     family = str(wanted.path)
     if family not in DATASETS:

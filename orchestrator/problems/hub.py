@@ -24,7 +24,7 @@ SPLITS = {
     "validation": "valid|validation|val|dev",
 }
 """The words in a file's place that say its split; where no file has any, all are ``train``."""
-INSTALL = "needed: the package datasets (pip install ttc[datasets]), or a directory or file"
+INSTALL = "needed: the package datasets (pip install datasets), or a directory or file"
 
 
 def read(wanted: Wanted) -> list[Problem]:

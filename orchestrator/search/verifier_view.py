@@ -136,9 +136,12 @@ class TextView:
         return tuple(shown)
 
     def worst(self, parent: Node, new: int) -> int:
-        start = len(self._read_before(self._steps(parent), self._judged(parent)))
-        steps = ceil(new / LEAST_STEP)
-        more = ceil(self.ratio * new) + self.format.overhead * steps + SPARE_TOKENS
+        known = self._steps(parent)
+        more = ceil(self.ratio * new) + self.format.overhead * ceil(new / LEAST_STEP) + SPARE_TOKENS
+        if self.format.whole:  # it reads the question and all that is written
+            written = self.format.inputs(self.question, known or ("",), 0)[-1].tokens
+            return self.costs.score(0, len(written) + more)
+        start = len(self._read_before(known, self._judged(parent)))
         return self.costs.score(start, start + more)
 
     def scores(self, node: Node, found: tuple[float, ...]) -> tuple[float, ...]:

@@ -9,6 +9,8 @@ import pytest
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.errors import BadInput
+from orchestrator.search.tree import Node
+from orchestrator.search.verifier_view import view_of
 from tests.formats.families import math_shepherd, orm, qwen_prm, token
 from tests.support.paths import LAB_CONFIG
 
@@ -40,7 +42,9 @@ def test_a_reward_model_scores_whole_solutions(tmp_path):
     model = orm(tmp_path / "orm").directory
     run = prepared(tmp_path, f"verifier.model={model}", "strategy={name: best_of_n, n: 2}")
     assert (run.config.verifier.format, run.config.verifier.kind) == ("orm", "orm")
-    with pytest.raises(BadInput, match=r"verifier\.kind: 'orm'.*beam_search goes by steps"):
+    with pytest.raises(
+        BadInput, match=r"verifier\.model.*scores whole solutions, and beam_search goes by steps"
+    ):
         prepared(tmp_path, f"verifier.model={model}", "strategy={name: beam_search, n: 4, width: 2}")
     with pytest.raises(BadInput, match=r"verifier\.kind: 'prm'.*allowed: orm"):
         prepared(tmp_path, f"verifier.model={model}", "verifier.kind=prm", "strategy={name: best_of_n, n: 2}")
@@ -75,3 +79,21 @@ def test_what_does_not_fit_is_told_before_the_start(tmp_path, overrides, words):
 def test_a_generator_is_no_reward_model_and_a_reward_model_no_generator(tmp_path):
     with pytest.raises(BadInput, match=r"generator\.model.*allowed: a causal language model"):
         prepared(tmp_path, "generator.model=${lab:prm}")
+
+
+def test_generations_pay_for_best_of_n_with_what_is_granted_for_its_scores(tmp_path):
+    model = orm(tmp_path / "orm").directory
+    longer = ["generator.engine.max_model_len=null", "verifier.engine.max_model_len=null"]
+    overrides = [
+        f"verifier.model={model}",
+        "strategy={name: best_of_n, n: 4}",
+        "budget.generations=4",
+        *longer,
+    ]
+    run = prepared(tmp_path, *overrides)
+    view = view_of(
+        run.problems[0], run.prompts[0], run.codec, run.verifier.costs, run.verifier.format, ratio=2.0
+    )
+    new = run.config.generator.max_tokens
+    solution = run.generator.sample(len(run.prompts[0]), new) + view.worst(Node("", run.prompts[0]), new)
+    assert run.budget.shares[0] == run.generator.prefill(len(run.prompts[0])) + 4 * solution

@@ -27,7 +27,11 @@ def test_a_chat_has_its_system_prompt_its_examples_and_the_beginning_of_the_answ
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n"
         "<|im_start|>assistant\n4<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\nIt is"
     )
-    assert put.solution(put.continuation(" 2.")) == "It is 2."
+    answer = put.continuation(" 2.\n\nYes.")
+    assert put.solution(answer) == "It is 2.\n\nYes."
+    assert put.step_texts(answer, 0, put.step_ends(answer, 0)) == ("It is 2.", "Yes."), (
+        "a verifier reads it too"
+    )
 
 
 def test_options_reach_the_template_and_another_template_takes_its_place(tmp_path):
@@ -90,7 +94,8 @@ def test_a_character_that_two_steps_share_is_there_once(tmp_path):
 def test_a_delimiter_of_several_tokens_of_bytes_is_found(tmp_path):
     put = Codec(save_tokenizer(tmp_path), "。")
     tokens = put.continuation("一。二。三")
-    assert put.step_texts(tokens, 0, put.step_ends(tokens, 0)) == ("一", "二", "三")
+    assert put.step_texts(tokens, 0, put.step_ends(tokens, 0)) == ("一。", "二。", "三")
+    assert put.space == ""
 
 
 def test_a_stop_that_a_delimiter_cuts_hides_what_follows_it_from_a_verifier_too(tmp_path):
@@ -111,7 +116,7 @@ def test_steps_end_where_an_expression_first_matches(tmp_path):
     put = Codec(save_tokenizer(tmp_path), [], step_pattern=r"\n## Step \d+:")
     tokens = put.continuation("First.\n## Step 2: second.\n## Step 3: third")
     ends = put.step_ends(tokens, 0)
-    assert put.step_texts(tokens, 0, ends) == ("First.", "second.", "third")
+    assert put.step_texts(tokens, 0, ends) == ("First.\n## Step 2:", "second.\n## Step 3:", "third")
     assert put.separator == "\n\n"
 
 
@@ -120,5 +125,6 @@ def test_steps_end_at_any_delimiter_or_at_none(tmp_path):
     several = Codec(tokenizer, ["\n", "; "])
     tokens = several.continuation("one; two\nthree")
     ends = several.step_ends(tokens, 0)
-    assert several.step_texts(tokens, 0, ends) == ("one", "two", "three")
+    assert several.step_texts(tokens, 0, ends) == ("one;", "two", "three")
+    assert (several.space, Codec(tokenizer, ". ").space) == ("\n", " ")
     assert Codec(tokenizer, []).step_ends(tokens, 0) == (len(tokens),)

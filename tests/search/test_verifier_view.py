@@ -95,3 +95,12 @@ async def test_what_was_not_granted_can_be_paid_when_the_text_is_known():
     (scored,) = await ops.score([node])
     assert scored.scored
     assert len(scored.scores) == 1
+
+
+async def test_a_whole_solutions_grant_covers_the_question_however_long_it_is():
+    question = "x" * 400
+    engine = ScriptedEngine(letters(3))
+    ops = shown(Bytes(whole=True), engine, prompt=f"{question}?")
+    nodes = await ops.sample(ops.root, 2, until="end")
+    assert ops.usage.unscored == 0
+    assert all(node.scored for node in nodes)
