@@ -285,7 +285,7 @@ class ChatDialect(Dialect):
 def only_choice(answer: Any) -> Mapping[str, Any]:
     """Returns the choice of an answer to one prompt. Raises ValueError where that is not what it holds."""
     match answer:
-        case {"choices": [{**choice}]}:
+        case {"choices": [dict(choice)]}:
             return choice
     raise ValueError(f"no completion of one choice: {str(answer)[:200]}")
 

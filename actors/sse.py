@@ -37,7 +37,7 @@ async def read_completion(
         match chunk:
             case {"choices": None} | {"choices": []}:  # as of the piece that has the usage
                 pass
-            case {"choices": [{**choice}]} if isinstance(choice.get("text") or "", str):
+            case {"choices": [dict(choice)]} if isinstance(choice.get("text") or "", str):
                 text += choice.get("text") or ""
                 finish = choice.get("finish_reason") or finish
             case {**others} if "choices" not in others:
