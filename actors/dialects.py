@@ -17,6 +17,9 @@ from actors.stops import Stops
 MAX_SEED = (1 << 63) - 1
 """The largest seed that servers take."""
 
+MOST_TOKENS = 1 << 31
+"""A server that counts more of one request miscounts."""
+
 OFF: Mapping[str, float] = {
     "top_k": 0,
     "min_p": 0.0,
@@ -122,13 +125,12 @@ class Dialect(ABC):
     def result(self, request: SampleRequest, answer: Any) -> SampleResult:
         """Returns the result that an answer holds. Raises ValueError where it holds none."""
         try:
-            (choice,) = answer["choices"]
-            tokens, finish = self.read(request, choice)
-            computed = computed_tokens(request, len(tokens), answer.get("usage"))
+            tokens, finish = self.read(request, only_choice(answer))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"no completion ({type(error).__name__}: {error}): {str(answer)[:200]}"
             ) from error
+        computed = computed_tokens(request, len(tokens), answer.get("usage"))
         if not tokens:
             raise ValueError("the server wrote nothing")
         if len(tokens) > request.max_tokens:  # no more than that was granted
@@ -151,6 +153,10 @@ class TokenDialect(Dialect):
 
     path = "/completions"
 
+    def __init__(self, writer: Writer) -> None:
+        super().__init__(writer)
+        self._vocabulary = 1 + max(writer.tokenizer.get_vocab().values())
+
     def body(self, request: SampleRequest) -> dict[str, Any]:
         stop, room = self.writer.stops.at(request.until), self.writer.room(request)
         return {
@@ -166,10 +172,23 @@ class TokenDialect(Dialect):
         }
 
     def read(self, request: SampleRequest, choice: Mapping[str, Any]) -> tuple[tuple[int, ...], Finish]:
-        tokens = tuple(map(int, choice["token_ids"]))
+        tokens = self.sampled(choice)
         if ended(choice) == "length":
             return tokens, "length"
         return tokens, self.writer.stops.finish(request.until, choice.get("stop_reason"))
+
+    def sampled(self, choice: Mapping[str, Any]) -> tuple[int, ...]:
+        """Returns the token ids of a choice. Raises ValueError unless each is one of the vocabulary."""
+        tokens = choice["token_ids"]
+        if not isinstance(tokens, list):
+            raise ValueError(f"token_ids are no list: {str(tokens)[:80]}")
+        for token in tokens:
+            if type(token) is not int or not 0 <= token < self._vocabulary:
+                raise ValueError(
+                    f"the token id {str(token)[:40]} is none of the {self._vocabulary} of generator.model: "
+                    "is that the model that is served?"
+                )
+        return tuple(tokens)
 
 
 class TextDialect(Dialect):
@@ -204,7 +223,7 @@ class TextDialect(Dialect):
         }
 
     def read(self, request: SampleRequest, choice: Mapping[str, Any]) -> tuple[tuple[int, ...], Finish]:
-        writer, text = self.writer, choice["text"]
+        writer, text = self.writer, text_of(choice, "text")
         if (cut := first_end(text, self.cuts(request.until))) is not None:
             return writer.ids(text[:cut]), request.until
         return closed(writer, text, ended(choice))
@@ -252,8 +271,8 @@ class ChatDialect(Dialect):
 
     def read(self, request: SampleRequest, choice: Mapping[str, Any]) -> tuple[tuple[int, ...], Finish]:
         message = choice["message"]
-        text = message.get("content") or ""
-        if thought := message.get("reasoning_content") or message.get("reasoning"):
+        text = text_of(message, "content")
+        if thought := text_of(message, "reasoning_content") or text_of(message, "reasoning"):
             marker = self.writer.stops.texts.get("thought")
             if marker is None:
                 raise ValueError(
@@ -261,6 +280,22 @@ class ChatDialect(Dialect):
                 )
             text = f"{thought}{marker[0]}{text}" if text else thought
         return closed(self.writer, text, ended(choice))
+
+
+def only_choice(answer: Any) -> Mapping[str, Any]:
+    """Returns the choice of an answer to one prompt. Raises ValueError where that is not what it holds."""
+    match answer:
+        case {"choices": [dict(choice)]}:
+            return choice
+    raise ValueError(f"no completion of one choice: {str(answer)[:200]}")
+
+
+def text_of(held: Mapping[str, Any], name: str) -> str:
+    """Returns a text that may be null or absent, and is then empty. Raises ValueError for anything else."""
+    text = held.get(name)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"{name} is no text: {str(text)[:80]}")
+    return text or ""
 
 
 def ended(choice: Mapping[str, Any]) -> Finish:
@@ -295,15 +330,21 @@ def unbegun(tokenizer: Any, tokens: Sequence[int]) -> str:
     return tokenizer.decode(list(rest), skip_special_tokens=False)
 
 
-def computed_tokens(request: SampleRequest, new: int, usage: Mapping[str, Any] | None) -> int:
+def computed_tokens(request: SampleRequest, new: int, usage: Any) -> int:
     """Returns the tokens that the server ran: the prompt's that it did not have, and the new ones but the
     last. What it does not tell is taken to be what was sent and what came."""
-    usage = usage or {}
-    prompt = usage.get("prompt_tokens") or len(request.prompt)
-    written = usage.get("completion_tokens") or new
+    prompt = counted(usage, "prompt_tokens") or len(request.prompt)
+    written = counted(usage, "completion_tokens") or new
     return max(0, prompt - (cached_tokens(usage) or 0) + written - 1)
 
 
-def cached_tokens(usage: Mapping[str, Any] | None) -> int | None:
+def cached_tokens(usage: Any) -> int | None:
     """Returns the prompt's tokens that the server did not compute again; None where it does not tell."""
-    return ((usage or {}).get("prompt_tokens_details") or {}).get("cached_tokens")
+    details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
+    return counted(details, "cached_tokens")
+
+
+def counted(usage: Any, name: str) -> int | None:
+    """Returns a number of tokens that a server tells; None where it tells none, or what can be none."""
+    count = usage.get(name) if isinstance(usage, Mapping) else None
+    return count if type(count) is int and 0 <= count <= MOST_TOKENS else None

@@ -18,7 +18,7 @@ from actors.dialects import ChatFrame, Dialect, Writer
 from actors.greeting import Served, choose, models
 from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, Result, SampleRequest
 from actors.outbox import Outbox
-from actors.server import FIRST_WAIT, GaveUp, Secret, Server, ServerLost, ServerRefused, read_json
+from actors.server import FIRST_WAIT, GaveUp, Secret, Server, ServerLost, ServerRefused, read_json, said
 from actors.sse import read_completion
 from actors.stops import Stops, check_texts
 
@@ -173,20 +173,28 @@ class EndpointActor:
             self._lost = error
             self._outbox.put([Notice(str(error))])  # wakes the collector, which raises it
             return
-        except (ServerRefused, GaveUp, ValueError, TypeError) as error:
-            status = f"{self.url}: {error.status} " if isinstance(error, ServerRefused) else ""
-            line = " ".join(f"{status}{error}".split())
+        except Exception as error:  # whatever a server makes of an answer: the caller waits for it
+            line = " ".join(self._told(error).split())
             result = Failure(request.id, f"{self.name}, request {request.id}: {line}", self.name)
         if self._tasks.get(request.id) is asyncio.current_task():  # else it was aborted
             del self._tasks[request.id]
             self._outbox.put([result])
+
+    def _told(self, error: Exception) -> str:
+        """What went wrong with a request, with the server's URL."""
+        if isinstance(error, ServerRefused):
+            return f"{self.url}: {error.status} {error}"
+        if isinstance(error, GaveUp):
+            return str(error)
+        known = isinstance(error, ValueError | TypeError) and str(error)
+        return f"{self.url}: {error if known else said(error)}"
 
     async def _asked(self, server: Server, request: Request) -> Result:
         if not isinstance(request, SampleRequest):
             raise TypeError(f"an endpoint answers no {type(request).__name__}")
         dialect = self._dialect
         body, cuts = dialect.body(request), dialect.cuts(request.until)
-        read = partial(read_completion, cuts=cuts) if body.get("stream") else read_json
+        read = partial(read_completion, cuts=cuts, on_piece=server.heard) if body.get("stream") else read_json
         return dialect.result(request, await server.post(dialect.path, body, read))
 
 

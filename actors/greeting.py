@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors.dialects import ChatDialect, Dialect, TextDialect, TokenDialect, Writer, cached_tokens
+from actors.dialects import (
+    ChatDialect,
+    Dialect,
+    TextDialect,
+    TokenDialect,
+    Writer,
+    cached_tokens,
+    counted,
+    only_choice,
+    text_of,
+)
 from actors.messages import SampleRequest
 from actors.server import BASE, Server, ServerRefused
 
@@ -27,8 +37,8 @@ class Served:
 
 
 async def models(server: Server, name: str) -> Served:
-    """Returns what the server says of a model. Raises ValueError where it refuses the key, or serves others;
-    ServerLost where it does not answer.
+    """Returns what the server says of a model. Raises ValueError where it refuses the key, serves others, or
+    lists what are no models; ServerLost where it does not answer.
 
     A server that does not list its models is asked for none.
     """
@@ -40,21 +50,29 @@ async def models(server: Server, name: str) -> Served:
         if error.status in ABSENT:
             return Served()
         raise ValueError(f"{server.url}/models: {error.status} {error}") from error
-    cards = found.get("data") if isinstance(found, Mapping) else None
-    by_id = {card["id"]: card for card in cards or () if isinstance(card, Mapping) and "id" in card}
+    listed = found.get("data") if isinstance(found, Mapping) else None
+    cards = [] if listed is None else listed
+    if not isinstance(cards, list) or not all(_is_card(card) for card in cards):
+        raise ValueError(f"{server.url}/models answers with no list of models: {str(found)[:80]!r}; {BASE}")
+    by_id = {card["id"]: card for card in cards}
     if by_id and name not in by_id:
         several = ", ".join(list(by_id)[:20])
         raise ValueError(f"{server.url} serves no {name!r}; generator.endpoint.model can be: {several}")
     card = by_id.get(name, {})
-    base = by_id.get(card.get("parent"), card)  # an adapter's card does not tell
-    length = base.get("max_model_len")
-    return Served(length if isinstance(length, int) else None, card.get("owned_by") == "vllm")
+    parent = card.get("parent")
+    base = by_id.get(parent, card) if isinstance(parent, str) else card  # an adapter's card does not tell
+    return Served(counted(base, "max_model_len") or None, card.get("owned_by") == "vllm")
+
+
+def _is_card(card: Any) -> bool:
+    return isinstance(card, Mapping) and isinstance(card.get("id"), str)
 
 
 async def choose(server: Server, writer: Writer, *, vllm: bool) -> tuple[Dialect, list[str]]:
     """Returns the most exact dialect that a server speaks, and lines that say which, and what it costs.
 
-    Raises ValueError where it speaks none, or none that fits how the generator's prompts are put.
+    Raises ValueError where it speaks none, none that fits how the generator's prompts are put, or its answer
+    is no completion.
     """
     ids = writer.ids("1 + 1 =")[:8] or (0, 0)
     probe = SampleRequest("probe", ids, 0, 8, until="end", temperature=0.0)
@@ -75,19 +93,29 @@ async def choose(server: Server, writer: Writer, *, vllm: bool) -> tuple[Dialect
             if error.status in ABSENT:
                 break
             continue
-        held = answer if isinstance(answer, Mapping) else {}
-        choices, usage = held.get("choices"), held.get("usage")
-        if not isinstance(choices, list) or len(choices) != 1:  # each id was taken for a prompt
-            reasons.append(f"{len(choices or ())} choices to one prompt")
-            continue
-        if by_ids and usage and usage.get("prompt_tokens") not in (None, len(ids)):
-            reasons.append(f"{usage['prompt_tokens']} prompt tokens where {len(ids)} were sent")
+        match answer:
+            case {"error": error} if error and "choices" not in answer:
+                reasons.append(f"200 {str(error)[:200]}")
+                continue
+            case {"choices": [_, _, *_] as several}:  # each id was taken for a prompt
+                reasons.append(f"{len(several)} choices to one prompt")
+                continue
+        usage = answer.get("usage") if isinstance(answer, Mapping) else None
+        read = counted(usage, "prompt_tokens")
+        if by_ids and read not in (None, len(ids)):
+            reasons.append(f"{read} prompt tokens where {len(ids)} were sent")
             continue
         lines = []
-        if choices[0].get("token_ids") is None and isinstance(dialect, TokenDialect):
-            dialect = TextDialect(writer, ids=True, knows_specials=True)
-        elif isinstance(dialect, TokenDialect):
-            lines = differing(writer, choices[0])
+        try:
+            choice = only_choice(answer)
+            text = text_of(choice, "text")
+            if isinstance(dialect, TokenDialect):
+                if choice.get("token_ids") is None:
+                    dialect = TextDialect(writer, ids=True, knows_specials=True)
+                else:
+                    lines = differing(writer, dialect.sampled(choice), text)
+        except ValueError as error:
+            raise ValueError(f"{server.url}{dialect.path}: {error}") from error
         return dialect, [*lines, *said(writer, server.url, dialect, usage, vllm=vllm)]
     chat = await _chat(server, writer, reasons[0])
     return chat, said(writer, server.url, chat, None, vllm=vllm)
@@ -105,7 +133,7 @@ async def _chat(server: Server, writer: Writer, why: str) -> ChatDialect:
             unfit = error
             body = {"model": writer.served, "messages": [{"role": "user", "content": "1 + 1 = ?"}]}
         try:
-            await server.post(ChatDialect.path, body)
+            answer = await server.post(ChatDialect.path, body)
         except ServerRefused as error:
             if error.status in (401, 403):
                 raise refused_key(server, error) from error
@@ -116,6 +144,14 @@ async def _chat(server: Server, writer: Writer, why: str) -> ChatDialect:
             continue
         if unfit is not None:
             raise ValueError(f"{server.url}/completions: {why}; {unfit}")
+        try:
+            message = only_choice(answer).get("message")
+        except ValueError as error:
+            raise ValueError(f"{server.url}{ChatDialect.path}: {error}") from error
+        if not isinstance(message, Mapping):
+            raise ValueError(
+                f"{server.url}{ChatDialect.path}: a choice without a message: {str(answer)[:200]}"
+            )
         return chat
     raise ValueError(f"{server.url}/completions: {why}; {ChatDialect.path}: {refused}")
 
@@ -125,13 +161,13 @@ def refused_key(server: Server, error: ServerRefused) -> ValueError:
     return ValueError(f"{server.url} refuses the key, or the lack of one ({error.status} {error}); {KEY}")
 
 
-def differing(writer: Writer, choice: Mapping[str, Any]) -> list[str]:
-    """Returns a line where the server's token ids are other texts in the generator's tokenizer."""
+def differing(writer: Writer, tokens: Sequence[int], its: str) -> list[str]:
+    """Returns a line where the server's token ids are not the text ``its`` in the generator's tokenizer."""
 
     def plain(text: str) -> str:
         return "".join(text.replace("\ufffd", "").split())
 
-    ours, its = writer.text(choice["token_ids"]), choice.get("text") or ""
+    ours = writer.text(tokens)
     if plain(ours) == plain(its):
         return []
     return [
@@ -140,9 +176,7 @@ def differing(writer: Writer, choice: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def said(
-    writer: Writer, url: str, dialect: Dialect, usage: Mapping[str, Any] | None, *, vllm: bool
-) -> list[str]:
+def said(writer: Writer, url: str, dialect: Dialect, usage: Any, *, vllm: bool) -> list[str]:
     """Returns how the server is asked, and which of an engine's guarantees it does not give."""
     how = {
         TokenDialect: "token ids in and out, as of an engine",

@@ -63,7 +63,18 @@ Read = Callable[[aiohttp.ClientResponse], Awaitable[Any]]
 
 async def read_json(response: aiohttp.ClientResponse) -> Any:
     """Returns the JSON of a whole response. Raises json.JSONDecodeError."""
-    return json.loads(await response.read())
+    return parsed(await response.read())
+
+
+def parsed(data: bytes) -> Any:
+    """Returns what JSON says. Raises json.JSONDecodeError for all that cannot be read: also where it is no
+    UTF-8, is nested too deeply, or holds a number of thousands of digits."""
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError(str(error), data[:80].decode(errors="replace"), 0) from error
 
 
 class Server:
@@ -136,7 +147,7 @@ class Server:
                 answer = await self._call("POST", path, body, read, self._timeout)
             except _Failed as failed:
                 if failed.status not in AGAIN:
-                    self._is_back()
+                    self.heard()
                     raise ServerRefused(failed.status, failed.reason) from failed
                 reason, away, asked = f"{failed.status} {failed.reason}", failed.status in AWAY, failed.wait
             except aiohttp.InvalidURL as error:
@@ -145,7 +156,7 @@ class Server:
                 reason = said(error) if str(error) else f"no whole answer in {self._timeout:g} s"
                 away = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             else:
-                self._is_back()
+                self.heard()
                 return answer
             silent = time.monotonic() - max(began, self._answered)
             if silent >= self._timeout:
@@ -159,7 +170,8 @@ class Server:
             await asyncio.sleep(wait * random.uniform(0.5, 1) if asked is None else min(asked, self._timeout))
             wait = min(2 * wait, LONGEST_WAIT)
 
-    def _is_back(self) -> None:
+    def heard(self) -> None:
+        """Notes that the server has answered something, if only a piece of a stream."""
         self._answered = time.monotonic()
         if self._away:
             self._away = False
@@ -203,7 +215,7 @@ def explained(body: bytes) -> str:
     text = body.decode(errors="replace")
     try:
         found = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         found = text
     for key in ("error", "message", "detail"):
         if isinstance(found, Mapping) and found.get(key):
@@ -220,7 +232,7 @@ def retry_after(header: str | None) -> float | None:
     except ValueError:
         try:
             wait = parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return max(0.0, wait) if wait < float("inf") else None
 

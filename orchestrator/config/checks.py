@@ -19,6 +19,7 @@ from orchestrator.errors import BadInput, at_least, one_of
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
 from orchestrator.grading.registry import resolve as resolve_checker
+from orchestrator.problems.conversation import NOT_VARIABLES
 from orchestrator.problems.sources import SOURCES
 from orchestrator.search.revision import FORMATS, JUDGING
 from orchestrator.search.selection import AGGREGATIONS
@@ -183,6 +184,11 @@ def _conversation(generator: GeneratorConfig) -> None:
             and all(isinstance(text, str) for text in turn.values())
         ):
             raise BadInput("generator.examples", turn, "allowed: {user: a question, assistant: its answer}")
+    for name, value in generator.chat_options.items():
+        if not isinstance(name, str) or name in NOT_VARIABLES:
+            meant = "; set generator.chat_template" if name == "chat_template" else ""
+            allowed = f"allowed: variables that the chat template reads; this is the run's own{meant}"
+            raise BadInput(f"generator.chat_options.{name}", value, allowed)
     if not generator.chat:
         for key in ("system", "examples", "chat_template", "chat_options"):
             if value := getattr(generator, key):

@@ -119,6 +119,27 @@ def _delimiter(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
             yield f"generator.step_delimiter: the tokenizer does not give {delimiter!r} back as it is"
 
 
+def _stop(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
+    codec = prepared.codec
+    pattern = codec.step_pattern
+    for stop in codec.stop:
+        held = [delimiter for delimiter in codec.delimiters if delimiter in stop or stop in delimiter]
+        if pattern is not None and (match := pattern.search(stop)) is not None:
+            held.append(match[0])
+        if within := [delimiter for delimiter in held if stop in delimiter]:
+            yield (
+                f"generator.stop: {stop!r} is in what ends a step, {within[0]!r}: a solution may end at its "
+                "first step"
+            )
+        elif held:
+            yield (
+                f"generator.stop: {stop!r} holds what ends a step, {held[0]!r}: where steps are sampled, the "
+                "step ends first, and the solution goes on"
+            )
+        elif not stop.strip():
+            yield f"generator.stop: {stop!r} is white space alone: a solution ends at the first"
+
+
 def _lengths(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     section = prepared.config.generator
     longest, new = max(map(len, prepared.prompts)), section.max_tokens
@@ -194,6 +215,18 @@ def _skipped(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
 
 
 DOUBTS: tuple[Doubt, ...] = (
-    *(_chat, _prompts, _thinking, _delimiter, _lengths, _answers, _sampling, _budget, _dtype, _skipped),
+    *(
+        _chat,
+        _prompts,
+        _thinking,
+        _delimiter,
+        _stop,
+        _lengths,
+        _answers,
+        _sampling,
+        _budget,
+        _dtype,
+        _skipped,
+    ),
 )
 """A new one is a function and its name here."""

@@ -37,6 +37,11 @@ class Judge:
         for name in ("{problem}", "{solution}"):
             if name not in template:
                 raise BadInput("verifier.template", template, f"it must contain {name}")
+        if template.count("{solution}") > 1:
+            raise BadInput("verifier.template", template, "it must contain {solution} once")
+        if len({*choices.values()}) < 2:
+            needed = "needed: two words or more, not all of one value: else each score is the same"
+            raise BadInput("verifier.choices", dict(choices), needed)
         self._template = template.replace("{choices}", " or ".join(choices))
         entries: list[str] = []
         for word in choices:

@@ -83,8 +83,8 @@ class Codec:
             self.tokenizer,
             put.turns(question),
             reply=True,
-            key="generator.chat",
-            value=True,
+            key="generator.chat_template" if put.template else "generator.chat",
+            value=put.template[:60] if put.template else True,
             template=put.template,
             options=put.options,
         )

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.errors import BadInput, one_of
-from orchestrator.problems.multiple_choice import Choices, beside_each_other, of_list, shuffled
+from orchestrator.problems.multiple_choice import Choices, beside_each_other, looks_lettered, shuffled
 from orchestrator.problems.problem import LETTERS, Problem, Wanted
 
 Row = tuple[str, Mapping[str, Any]]
@@ -44,6 +44,8 @@ WRONG = "incorrect_answer_"
 """Beginning of the names of the columns of wrong answers: of them and the right one the choices are made."""
 ROLES = ("problem", "answer", "id", "difficulty", "choices", "wrong")
 """What ``problems.columns`` can name columns for."""
+SEVERAL = {"choices": 2, "wrong": 1}
+"""Roles that several columns may have together, and the fewest that they name."""
 LONGEST_ATTRIBUTE = 200
 """Characters of the longest text that is kept as an attribute: a longer one tells no group of problems."""
 MOST_DIFFICULT = 1e300
@@ -97,6 +99,9 @@ class Columns:
             if role not in ROLES:
                 raise BadInput(f"problems.columns.{role}", given[role], one_of(ROLES))
             several = given[role] if role in ("choices", "wrong") else None
+            if isinstance(several, list | tuple) and not SEVERAL[role] <= len(several) <= len(LETTERS):
+                allowed = f"allowed: a column's name, or {SEVERAL[role]} to {len(LETTERS)} of them, or null"
+                raise BadInput(f"problems.columns.{role}", list(several), allowed)
             for name in several if isinstance(several, list | tuple) else [given[role]]:
                 if name is not None:
                     _given(row, name, role, where)
@@ -120,7 +125,10 @@ class Columns:
         at = f"{where}: {self.answer_name}"
         also: tuple[str, ...] = ()
         if isinstance(choices, list):  # right ones come with wrong ones: nothing says in which order
-            shown, answer = shuffled(_text(truth, at), choices, id)
+            right = _written(truth, at)
+            if right.strip() in (wrong.strip() for wrong in choices):
+                raise BadInput(at, right[:60], "a wrong answer of this problem is the same")
+            shown, answer = shuffled(right, choices, id)
         elif choices is not None:
             shown, answer = choices.texts, choices.letter(truth, at)
         else:
@@ -163,28 +171,35 @@ class Columns:
             if len(values) == 1 and isinstance(values[0], list | tuple):
                 (values,) = values
             at = f"{where}: {', '.join(names)}"
-            texts = [_text(value, at) for value in values if value is not None]
+            texts = [_written(value, at) for value in values if value is not None]
             if not 1 <= len(texts) < len(LETTERS):
                 raise BadInput(at, len(texts), f"allowed: 1 to {len(LETTERS) - 1} wrong answers")
             return texts
         given = self.given.get("choices")
         if isinstance(given, Sequence) and not isinstance(given, str):
             used.update(given)
-            return of_list([_text(_cell(row, name, where), f"{where}: {name}") for name in given])
+            cells = [_cell(row, name, where) for name in given]
+            return Choices.listed(cells, f"{where}: {', '.join(given)}", _text)
         name = _optional(row, self.given, "choices", CHOICES)
         value = None if name is None else _value(row, name)
         if name is not None and ("choices" in self.given or _may_be_choices(value)):
             used.add(name)
             return Choices.of(value, f"{where}: {name}", _text)
-        if "choices" not in self.given and (lettered := beside_each_other(row)):
-            used.update(lettered)
-            return of_list([_text(row[letter], f"{where}: {letter}") for letter in lettered])
+        if "choices" not in self.given and (letters := beside_each_other(row)):
+            used.update(letters)
+            cells = [row[letter] for letter in letters]
+            return Choices.listed(cells, f"{where}: {', '.join(letters)}", _text)
         return None
 
 
 def _may_be_choices(value: Any) -> bool:
     """Tells whether a cell that is only called so holds choices: a column of options may be another thing."""
-    return isinstance(value, list | tuple | Mapping) or str(value).lstrip().startswith(("[", "{"))
+    text = str(value)
+    return (
+        isinstance(value, list | tuple | Mapping)
+        or text.lstrip().startswith(("[", "{"))
+        or looks_lettered(text)
+    )
 
 
 def attributes(row: Mapping[str, Any], used: Iterable[str] = ()) -> tuple[tuple[str, str | int | float], ...]:
@@ -228,7 +243,7 @@ def _answers(value: Any, name: str, at: str, *, chosen: bool) -> list[str]:
 
 
 def _answer(value: Any, name: str, at: str, chosen: bool) -> str:
-    text = _text(value, at)
+    text = _written(value, at)
     _, mark, after = text.rpartition("####")  # GSM8K: reasoning, then the answer
     if mark and after.strip() and "\n" not in after.strip():
         return after.strip()
@@ -277,6 +292,14 @@ def _text(value: Any, at: str) -> str:
     return value
 
 
+def _written(value: Any, at: str) -> str:
+    """A text or number that is no empty cell, which some tables write as NaN. Raises BadInput."""
+    text = _text(value, at)
+    if text.strip().lower() == "nan":
+        raise BadInput(at, value, "needed: a text or a number, and this is how tables write an empty cell")
+    return text
+
+
 def _prompt(value: Any, at: str) -> str:
     """The text of a problem, which may be a chat of one user's message."""
     if isinstance(value, list | tuple):
@@ -284,7 +307,7 @@ def _prompt(value: Any, at: str) -> str:
             case [{"role": "user", "content": str(text)}]:
                 return _text(text, at)
         raise BadInput(at, value, "allowed: a text, or a list with one user's message")
-    return _text(value, at)
+    return _written(value, at)
 
 
 def _clean(text: str, at: str) -> None:

@@ -7,11 +7,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from jinja2 import TemplateSyntaxError
+
 from orchestrator.errors import BadInput
 
 TODAY = datetime(2024, 7, 26)
 """The day that templates are told: some write it into the prompt, and a run would differ from itself on the
 next one."""
+
+NOT_VARIABLES = frozenset(
+    [
+        *("self", "conversation", "conversations", "messages", "add_generation_prompt", "chat_template"),
+        *("continue_final_message", "tokenize", "tokenizer_kwargs", "padding", "truncation", "max_length"),
+        *("return_tensors", "return_dict", "return_assistant_tokens_mask"),
+    ]
+)
+"""What ``apply_chat_template`` takes for itself, and is no variable that a user gives a template."""
 
 Turn = Mapping[str, str]
 """``role`` and ``content`` of a message."""
@@ -84,6 +95,11 @@ def render_chat(
             **({"chat_template": template} if template else {}),
             **variables,
         )
-    except Exception as error:  # Jinja's errors, and those that templates raise themselves
+    except TemplateSyntaxError as error:
+        reason = (
+            f"the chat template is not Jinja (line {error.lineno}: {' '.join(str(error.message).split())})"
+        )
+        raise BadInput(key, value, reason) from error
+    except Exception as error:  # others of Jinja's, and those that templates raise themselves
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(key, value, f"the chat template refuses this chat ({reason})") from error

@@ -18,7 +18,17 @@ from actors.server import Secret, ServerLost
 from actors.spec import PoolSpec
 from orchestrator.config.schema import LAB_MODELS
 from orchestrator.problems.codec import load_tokenizer
-from tests.support.openai_server import FakeServer, LocalReplicaHandle, digits, drop, hang, served, status
+from tests.support.openai_server import (
+    FakeServer,
+    LocalReplicaHandle,
+    digits,
+    drip,
+    drop,
+    hang,
+    says,
+    served,
+    status,
+)
 
 MODEL = str(LAB_MODELS / "generator-s")
 TOKENIZER = load_tokenizer(MODEL, key="model")
@@ -175,6 +185,104 @@ async def test_an_error_that_does_not_pass_fails_its_request_alone_in_one_line()
             assert "\n" not in failed.error
             (good,) = await answers(actor, [request("good")])
             assert good.finish == "step"
+        await actor.shutdown()
+
+
+NO_PIECES = ("[1]", "null", "5", '"x"', '{"choices":["a"]}', '{"choices":[null]}', '{"choices":{"0":1}}')
+NO_PIECES += ('{"choices":[{"text":5}]}', '{"choices":5}', "[" * 20_000)
+NO_ANSWERS = ("5", "null", "[]", "{}", '{"choices":[null]}', '{"choices":{"0":1}}', '{"choices":[{}]}')
+NO_IDS = ("1e999", "999999", "-1", "true", "1.7", "1" + 30 * "0", '"12"', "null", "[1]")
+
+
+def ids_as(token: str) -> str:
+    return f'{{"choices":[{{"token_ids":[{token}],"finish_reason":"stop","text":""}}]}}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        *(("text", says(piece, stream=True)) for piece in NO_PIECES),
+        *(("vllm", says(body)) for body in (*NO_ANSWERS, "[" * 200_000, *map(ids_as, NO_IDS))),
+        ("vllm", says('{"choices":[{"token_ids":5,"finish_reason":"stop"}]}')),
+        ("vllm", says('{"choices":[{"token_ids":[5],"finish_reason":["stop"]}]}')),
+        ("vllm", status(400, "[" * 200_000)),
+    ],
+)
+async def test_whatever_a_server_says_a_request_is_answered_in_one_line_that_names_it(kind: str, answer: Any):
+    server = FakeServer(TOKENIZER, kind)
+    async with served(server) as url:
+        actor = await made(url, retries=0)
+        server.faults = [answer]
+        (failed,) = await asyncio.wait_for(answers(actor, [request("bad")]), 20)
+        assert isinstance(failed, Failure), failed
+        assert failed.error.startswith(f"generator-0, request bad: {url}: ")
+        assert "\n" not in failed.error
+        assert len(failed.error) < 600
+        (good,) = await answers(actor, [request("good")])
+        assert good.finish == "step"
+        await actor.shutdown()
+
+
+async def test_an_error_that_nobody_foresaw_fails_its_request_and_hangs_nobody(monkeypatch):
+    async with served(FakeServer(TOKENIZER)) as url:
+        actor = await made(url)
+
+        def broken(*values: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(actor._dialect, "result", broken)
+        (failed,) = await asyncio.wait_for(answers(actor, [request("bad")]), 20)
+        assert failed.error == f"generator-0, request bad: {url}: ZeroDivisionError:"
+        await actor.shutdown()
+
+
+async def test_a_stream_that_takes_too_long_is_no_server_that_is_lost():
+    server = FakeServer(TOKENIZER, "text")
+    async with served(server) as url:
+        actor = await made(url, timeout=0.4, retries=1)
+        piece = '{"choices":[{"text":"1","finish_reason":null}]}'
+        server.faults = [drip(piece, 100, 0.05)] * 2
+        (failed,) = await asyncio.wait_for(answers(actor, [request("slow")]), 20)
+        assert "no whole answer in 0.4 s (tried 2 times)" in failed.error
+        assert await actor.ping() == 0.0
+        await actor.shutdown()
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [*('{"data":5}', '{"data":[{"id":["it"]}]}', '{"data":[{"id":5}]}', '{"data":["it"]}', '{"data":{}}')],
+)
+async def test_a_list_that_is_none_of_models_is_one_line_at_the_start(listed: str):
+    async with served(FakeServer(TOKENIZER, listed=listed)) as url:
+        with pytest.raises(ValueError, match="answers with no list of models") as raised:
+            await made(url)
+    assert str(raised.value).startswith(f"{url}/models ")
+
+
+@pytest.mark.parametrize(
+    "listed", ["[]", "{}", '{"data":[{"id":"it","parent":[],"max_model_len":true}]}', '{"data":null}']
+)
+async def test_a_list_that_tells_little_is_enough(listed: str):
+    async with served(FakeServer(TOKENIZER, listed=listed)) as url:
+        actor = await made(url)
+        assert (await actor.info()).max_model_len == 0
+        await actor.shutdown()
+
+
+@pytest.mark.parametrize("answer", [*("5", "[]", '{"choices":5}', '{"choices":["a"]}'), *map(ids_as, NO_IDS)])
+async def test_a_first_answer_that_is_no_completion_is_one_line_at_the_start(answer: str):
+    async with served(FakeServer(TOKENIZER, faults=[says(answer)])) as url:
+        with pytest.raises(ValueError, match=r"no completion of one choice|the token id") as raised:
+            await made(url)
+    assert str(raised.value).startswith(f"{url}/completions: ")
+
+
+async def test_a_usage_that_is_none_is_not_told():
+    answer = '{"choices":[{"token_ids":[5],"text":"","finish_reason":"stop"}],"usage":5}'
+    async with served(FakeServer(TOKENIZER, cached=True, faults=[says(answer)])) as url:
+        actor = await made(url)
+        said = "\n".join(each.line for each in await actor.collect() if isinstance(each, Notice))
+        assert "a measure of the reuse of prefixes" in said
         await actor.shutdown()
 
 

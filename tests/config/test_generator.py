@@ -73,6 +73,17 @@ def test_a_model_without_such_a_file_has_nothing_on(tmp_path, model):
         ("generator.system=Hello", r"generator\.system: 'Hello'.*generator\.chat=true"),
         ("generator.examples=[{user: a}]", r"generator\.examples"),
         ("generator.chat_options={enable_thinking: false}", r"generator\.chat_options"),
+        *(
+            (
+                f"generator.chat_options={{{name}: x}}",
+                rf"generator\.chat_options\.{name}: 'x'.*variables that",
+            )
+            for name in ("tokenize", "add_generation_prompt", "messages", "return_dict")
+        ),
+        (
+            "generator.chat_options={chat_template: x}",
+            r"chat_options\.chat_template: 'x'.*set generator\.chat_t",
+        ),
         ("generator.engine.override_generation_config={top_k: 1}", "it would change nothing"),
         ("generator.engine.enable_lora=true", "it would change nothing"),
         ("verifier.engine.trust_remote_code=true", r"set verifier\.trust_remote_code"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.problems.codec import Codec
-from orchestrator.problems.conversation import Conversation
+from orchestrator.problems.conversation import NOT_VARIABLES, Conversation
 from tests.support.public_models import CHATML, save_tokenizer
 
 
@@ -49,6 +50,33 @@ def test_a_template_that_refuses_a_chat_is_named(tmp_path):
     refusing = "{{ raise_exception('no system prompt here') }}"
     with pytest.raises(BadInput, match=r"generator\.chat.*no system prompt here"):
         codec(tmp_path, chat=True, template=refusing).encode("1+1?")
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for", "is not Jinja \\(line 1: "),
+        ("{{ raise_exception('never') }}", "refuses this chat \\(never"),
+    ],
+)
+def test_a_template_of_ones_own_that_fails_is_the_key(tmp_path, template, words):
+    put = codec(tmp_path, chat=True)
+    put.conversation = Conversation(True, template=template)
+    with pytest.raises(BadInput, match=rf"^generator\.chat_template: .*{words}"):
+        put.encode("1+1?")
+    assert "generator.chat: True" in told(codec(tmp_path, chat=True, template=template))
+
+
+def told(put: Codec) -> str:
+    with pytest.raises(BadInput) as raised:
+        put.encode("1+1?")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_what_transformers_takes_for_itself_is_no_variable_of_a_template(tmp_path):
+    own = set(inspect.signature(save_tokenizer(tmp_path).apply_chat_template).parameters)
+    assert own - {"tools", "documents", "kwargs"} <= NOT_VARIABLES, "those two are the template's"
 
 
 @pytest.mark.parametrize("written", [True, False])

@@ -37,12 +37,40 @@ def test_arc_has_labels_of_its_own():
     row = {"id": "a", "question": "?", "choices": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}}
     assert one(row | {"answerKey": "2"}).answer == "B"
     assert one(row | {"answerKey": "z"}).answer == "C"
+    assert one({"question": "?", "choices": {"text": ["x", "y"], "label": None}, "answer": "B"}).answer == "B"
     assert one({"question": "?", "options": {"A": "x", "B": "y"}, "answer": "B"}).choices == ("x", "y")
 
 
 def test_aqua_writes_its_letters_into_the_choices():
     row = {"question": "?", "options": ["A)21", "B)21.5", "C)22"], "rationale": "r", "correct": "B"}
     assert (one(row).answer, one(row).choices) == ("B", ("21", "21.5", "22"))
+
+
+def test_a_number_that_is_a_choice_and_no_place_is_that_choice():
+    assert one({"question": "?", "choices": [0, 20, 10, 7], "answer": 10}).answer == "C"
+    assert one({"question": "?", "choices": [0, 20, 10, 7], "answer": 0}).answer == "A"
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("A) x B) y", ("x", "y")),
+        ("(A) red, white (B) blue\n(C) Vitamin C. (D) none", ("red, white", "blue", "Vitamin C.", "none")),
+        ("A. 1, B. 2, C. 3", ("1", "2", "3")),
+        ("A)1;B)2", ("1", "2")),
+    ],
+)
+def test_choices_in_one_text_after_their_letters(text, choices):
+    problem = one({"question": "?", "options": text, "answer": "B"})
+    assert (problem.choices, problem.answer, problem.attributes) == (choices, "B", ())
+
+
+def test_a_wrong_answer_that_is_the_right_one_is_refused():
+    row = {"question": "?", "Correct Answer": "yes", "Incorrect Answer 1": " yes", "Incorrect Answer 2": "no"}
+    with pytest.raises(BadInput, match=r"Correct Answer: 'yes'.*a wrong answer of this problem is the same"):
+        one(row)
+    with pytest.raises(BadInput, match="'NaN' is not usable"):
+        one(row | {"Incorrect Answer 1": "NaN"})
 
 
 def test_choices_as_json_text_and_as_columns():
@@ -99,6 +127,17 @@ def test_a_shuffle_has_the_right_one_where_its_letter_says_and_goes_by_the_id(wr
         (FOUR, None, "needed: one choice"),
         (["B", "A", "C"], "B", "it may mean (A) B and (B) A"),
         (["3", "4", "1"], "1", "it may mean (B) 4 and (C) 1"),
+        ([10, 20, 3, 2], 3, "it may mean (C) 3 and (D) 2"),
+        ([10, 20, 3, 2], 3.0, "it may mean (C) 3 and (D) 2"),
+        ({"text": [3, 4], "label": [4, 5]}, 4, "it may mean (A) 3 and (B) 4"),
+        (["B) x", "A) y"], "A", "begin with letters that are not in order"),
+        ("A) x C) y", "A", "letters of its choices are not A, B, …"),
+        ("A) x B) y A) z", "A", "letters of its choices are not A, B, …"),
+        ({"text": None, "label": None}, "A", "allowed: a list of choices"),
+        ({"text": "ab", "label": "AB"}, "A", "allowed: a list of choices"),
+        ({"text": ["a", "b"], "label": [None, "B"]}, "A", "needed: a text"),
+        ({"text": ["a", "b"], "label": ["A", "a"]}, "A", "labels that are all different"),
+        ("[" * 100_000, "A", "allowed: a list of choices, as JSON"),
         (["only"], "A", "allowed: 2 to 26 choices"),
         (["a", None], "A", "needed: a text"),
         ({"text": ["a", "b"], "label": ["A"]}, "A", "allowed: a list of choices"),

@@ -42,6 +42,31 @@ def status(code: int, message: str = "busy", **headers: str) -> Fault:
     return answer
 
 
+def says(body: str, *, stream: bool = False) -> Fault:
+    """Answers with a text, as it is, or as the only piece of a stream."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if stream:
+            return web.Response(text=f"data: {body}\n\n", content_type="text/event-stream")
+        return web.Response(text=body, content_type="application/json")
+
+    return answer
+
+
+def drip(piece: str, count: int, seconds: float) -> Fault:
+    """Streams a piece again and again, with a wait before each."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(count):
+            await asyncio.sleep(seconds)
+            await response.write(f"data: {piece}\n\n".encode())
+        return response
+
+    return answer
+
+
 def hang(seconds: float = 60.0) -> Fault:
     """Answers late."""
 
@@ -80,6 +105,8 @@ class FakeServer:
     key: str | None = None
     max_model_len: int | None = None
     cached: bool = False
+    listed: str | None = None
+    """The JSON of its models, in place of what it has."""
     faults: list[Fault] = field(default_factory=list)
     """What the next completions meet, in this order; the greeting's too."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -95,6 +122,8 @@ class FakeServer:
     async def models(self, request: web.Request) -> web.Response:
         if self._unknown(request):
             return web.json_response({"error": {"message": "bad key"}}, status=401)
+        if self.listed is not None:
+            return web.Response(text=self.listed, content_type="application/json")
         card = {"id": self.name, "object": "model", "owned_by": "vllm" if self.kind == "vllm" else "me"}
         length = {"max_model_len": self.max_model_len} if self.max_model_len else {}
         return web.json_response({"object": "list", "data": [card | length]})
