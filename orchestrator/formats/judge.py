@@ -39,6 +39,9 @@ class Judge:
                 raise BadInput("verifier.template", template, f"it must contain {name}")
         if template.count("{solution}") > 1:
             raise BadInput("verifier.template", template, "it must contain {solution} once")
+        if not self.whole and "{problem}" in template.partition("{solution}")[2]:
+            needed = "where each step is judged, {problem} comes before {solution}: it is then read once"
+            raise BadInput("verifier.template", template, needed)
         if len({*choices.values()}) < 2:
             needed = "needed: two words or more, not all of one value: else each score is the same"
             raise BadInput("verifier.choices", dict(choices), needed)

@@ -141,6 +141,7 @@ def facts(path: Path, **changes: Any) -> FormatFacts:
         ("judges", {}, ["verifier.format", "judges", "qwen-prm"]),
         ("judge", {"choices": {"Possibly": 0.0, "Never": 1.0}}, ["verifier.choices", "Possibly"]),
         ("judge", {"template": "Is {solution} right?"}, ["verifier.template", "{problem}"]),
+        ("judge", {"template": "{solution} of {problem}"}, ["verifier.template", "comes before"]),
         ("judge", {"template": "{problem} {solution} {solution}"}, ["verifier.template", "{solution} once"]),
         ("judge", {"choices": {"+": 1.0}}, ["verifier.choices: {'+': 1.0}", "not all of one value"]),
         ("judge", {"choices": {"+": 0.5, "-": 0.5}}, ["verifier.choices: {'+'", "not all of one value"]),
