@@ -27,6 +27,7 @@ from orchestrator.grading.relations import (
     signs_between,
     union_of,
 )
+from orchestrator.grading.units import multiplied
 from orchestrator.grading.wording import PERCENT, braces_end, tidy, unwrapped, without_unit
 
 LONGEST = 1000
@@ -241,6 +242,8 @@ def _expression(text: str) -> str | None:
         return None
     if bare != text and (again := _one(bare)) is not None and not percent:
         return again
+    if (times := multiplied(unwrapped(bare))) is not None:
+        return values.number(Fraction(times[0].replace(",", "")) * times[1])
     try:
         tree = read(unwrapped(digits(bare) or bare))
         return values.value_key(("div", tree, ("num", Fraction(100))) if percent else tree)

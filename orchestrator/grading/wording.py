@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.grading.units import MULTIPLY, is_unit
+
 UNICODE = {
     **{"−": "-", "–": "-", "﹣": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div "},
     **{
@@ -46,24 +48,14 @@ _EMPTY = re.compile(r"\\(?:varnothing|emptyset)(?![A-Za-z])|\\\{\s*\\\}|^\{\s*\}
 
 PERCENT = re.compile(r"\s*(?:\\%|%|(?:\bper ?cent(?:age)?|\bpct)\b\.?)\s*$", re.IGNORECASE)
 CURRENCY = r"(?:\\\$|\$|€|£|¥|₹|\\pounds|\\euro|USD|US\\\$|Rs\.?)"
-_CURRENCY_BEFORE = re.compile(rf"^(-?)\s*{CURRENCY}\s*(?=[-\d.\\(])")
+_CURRENCY_BEFORE = re.compile(rf"^(-?)\s*({CURRENCY})\s*(?=[-\d.\\(])")
 _CURRENCY_AFTER = re.compile(rf"(?<=[\d}})])\s*{CURRENCY}$")
 
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
-_UNITS = """
-mm cm dm km m ft in yd mi nm mg kg g lb lbs oz ml mL L l s sec secs ms h hr hrs min mins mph kmh kph
-Hz kHz MHz N J kJ W kW V A K C F mol rad deg sq cu am pm a.m. p.m. AM PM
-"""
-UNITS = _UNITS.split()
-"""Short names of units. Longer words after a number are taken for one whatever they are."""
-_SHORT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
-_LONG = r"[A-Za-z]{3,}"
-# mm, cm: two letters or more are a unit where they follow a number at once; one letter may be a symbol.
-_GLUED = "|".join(sorted((re.escape(unit) for unit in UNITS if len(unit) > 1), key=len, reverse=True))
-_WORD = rf"(?:{_LONG}|{_GLUED}|of|a|an|the|to|in|on|at|by|[A-Za-z])"
-_RATE = rf"(?:(?:{_SHORT}|{_LONG})\s*/\s*(?:{_SHORT}|{_LONG}){_POWER})"
+_UNIT_WORD = rf"[A-Za-z]+(?:\.[A-Za-z]\.?)?{_POWER}"
 _UNIT_AFTER = re.compile(
-    rf"(?<=[\d}})!%.])\s*(?:{_RATE}|(?:(?:{_LONG}|{_GLUED}){_POWER})(?:[ -]+{_WORD}{_POWER})*+)\s*\.?$"
+    rf"(?<=[\d}})!%.])(?P<times>\s*(?:{'|'.join(MULTIPLY)})s?(?=\s))?"
+    rf"(?P<unit>\s*(?:per\s+)?{_UNIT_WORD}(?:(?:\s*/\s*|[ -]+){_UNIT_WORD})*+)\s*\.?$"
 )
 _BRACED_UNIT = re.compile(rf"\s*\{{\s*([^{{}}]*)\}}{_POWER}\s*\.?$")
 _DEGREES = re.compile(r"\s*(?:\^?\s*\{?\s*\\circ\s*\}?\s*[CFK]|\\degrees?\s*[CFK]?)\s*$")
@@ -151,22 +143,24 @@ def without_unit(text: str) -> tuple[str, str]:
     for _ in range(4):
         before = text
         if (found := _CURRENCY_BEFORE.match(text)) is not None:
-            text, taken = found.group(1) + text[found.end() :], taken or "$"
-        text = _CURRENCY_AFTER.sub("", text)
+            text, taken = found.group(1) + text[found.end() :], f"{found.group(2)} {taken}"
+        if (paid := _CURRENCY_AFTER.search(text)) is not None:
+            text, taken = text[: paid.start()], f"{paid.group()} {taken}"
         text, unit = _without_text(text)
-        taken = unit or taken
-        if (after := _UNIT_AFTER.search(text)) is not None and not _mathematics(after.group()):
-            text, taken = text[: after.start()], after.group().strip() or taken
+        taken = f"{unit} {taken}".strip()
+        after = _UNIT_AFTER.search(text)
+        if after is not None and not _mathematics(after["unit"]) and is_unit(after["unit"]):
+            text, taken = text[: after.start("unit")], f"{after['unit'].strip()} {taken}"
         if r"\circ" in text or r"\degree" in text:
             text = _DEGREES.sub("", text)
         text = text.strip()
         if text == before:
             break
-    return text, taken.lower().strip()
+    return text, taken.strip()
 
 
 def _mathematics(words: str) -> bool:
-    first = re.match(r"\s*([A-Za-z]+)", words)
+    first = re.match(r"\s*(?!min\.?$)([A-Za-z]+)", words)
     return bool(first and (FUNCTIONS.match(first.group(1)) or re.search(r"\bor\b|\band\b", words)))
 
 
@@ -187,4 +181,6 @@ def _without_text(text: str) -> tuple[str, str]:
         or re.match(r"\(?base\b", word)
     ):
         return text, ""
-    return before, word
+    if not is_unit(word, marked=True):
+        return text, ""
+    return before, text[found.end() :].strip(" {}.").replace("}", "")

@@ -22,8 +22,8 @@ def rows(*names: str) -> list[dict]:
     return [json.loads(line) for name in names for line in (HERE / name).read_text().splitlines()]
 
 
-PAIRS = rows("pairs.jsonl", "more_pairs.jsonl")
-VOTES = rows("votes.jsonl", "more_votes.jsonl")
+PAIRS = rows("pairs.jsonl", "more_pairs.jsonl", "found_pairs.jsonl")
+VOTES = rows("votes.jsonl", "more_votes.jsonl", "found_votes.jsonl")
 TRUTHS = sorted({row["truth"] for row in PAIRS})
 
 
