@@ -45,6 +45,9 @@ _NUMBER = re.compile(
 _SENTENCE = re.compile(r"(?<!\bvs)(?<![ap]\.m)[.!?](?=\s|$|[*\"')\]]+(?:\s|$))|\n")
 _AROUND = '\\s*_`"✅✔️☑🎯👉🔹📌💡🏁🟢'
 _STARS = re.compile(rf"^(?:[{_AROUND}>:–—#]|-(?=[\s-]))+(?=\S)|[{_AROUND}]+$")
+_MINUS = re.compile(r"[*_`: \t]*(?:[-−–]|\b(?:negative|minus)\b)[ \t]*(?=\$|\\[(\[A-Za-z]|\(?\d|\.\d)")
+"""A sign before what is announced, on the same line: on a line of its own "- 5" is a point of a list."""
+_SIGN_OF_BOX = re.compile(r"(?:=|\$|\\[(\[]|:|\bis|\\approx)\s*[-−]\s*$")
 _REASON = re.compile(r",?\s+(?:because|since|which|where|as|so|for)\b")
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?![A-Za-z}])")
 _LETTER = re.compile(r"\(?\b([A-J])\b\)?")
@@ -74,6 +77,8 @@ def boxed(text: str) -> str | None:
             content, stop = bare.group(), start + bare.end()
         if boxes and found.start() < boxes[-1][2]:
             continue  # within the box before, which is unwrapped below
+        if _SIGN_OF_BOX.search(text[max(0, found.start() - BETWEEN) : found.start()]):
+            content = _negative(content) or ""
         boxes.append((content, found.start(), stop))
     boxes = [(inner, start, stop) for content, start, stop in boxes if (inner := _unboxed(content))]
     if not boxes:
@@ -123,10 +128,21 @@ def stated(text: str) -> str | None:
         rest = text[found.end() : found.end() + SENTENCE].lstrip(" \t")
         if not rest.strip("*_ \n\t:"):
             continue
-        answer = _of_sentence(_STARS.sub("", rest.lstrip("*_ \n\t:")) if rest else rest)
+        said = found.group()
+        on_one_line = "\n" not in said[len(said.rstrip()) :]
+        if on_one_line and (minus := _MINUS.match(rest)) is not None:
+            answer = _negative(_of_sentence(rest[minus.end() :]))
+        else:
+            answer = _of_sentence(_STARS.sub("", rest.lstrip("*_ \n\t:")) if rest else rest)
         if answer:
             return answer
     return None
+
+
+def _negative(answer: str | None) -> str | None:
+    if answer is None or not re.search(r"(?<!^)[-+]", answer):
+        return answer and f"-{answer}"
+    return f"-({answer})"
 
 
 def _phrases(text: str) -> list[re.Match[str]]:

@@ -183,6 +183,8 @@ def _related(text: str) -> str | None:
     signs = signs_between(text, sides)
     if "" in sides:
         return None
+    if signs == ["="] and re.fullmatch(r"-\s*[A-Za-z]", sides[0]):
+        return _one(f"-({sides[1]})")
     if all(sign in ("=", r"\approx") for sign in signs):
         return equation_key(sides)
     return interval(sides, signs, _one) or inequality(sides, signs)

@@ -140,7 +140,12 @@ def equation(text: str) -> str | None:
 def only_symbols_left(text: str) -> str | None:
     """Returns the right side of a tidied answer whose left side is made of symbols alone: m + n = 5."""
     sides = parts(text, RELATION)
-    if len(sides) == 2 and signs_between(text, sides) == ["="] and _ONLY_SYMBOLS.fullmatch(sides[0]):
+    if (
+        len(sides) == 2
+        and signs_between(text, sides) == ["="]
+        and _ONLY_SYMBOLS.fullmatch(sides[0])
+        and sides[0][0] != "-"
+    ):
         return sides[1]
     return None
 

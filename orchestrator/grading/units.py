@@ -36,9 +36,20 @@ _NEVER = frozenset([*MULTIPLY, *(f"{word}s" for word in MULTIPLY), *_PARTS.split
     *_MATHEMATICS.split(),
 }
 """Words that say something of the value."""
-_COUNTED = frozenset(
-    "people men women children feet mice geese teeth left total altogether each apiece".split()
-)  # noqa: SIM905
+_COUNTED = (
+    "people",
+    "men",
+    "women",
+    "children",
+    "feet",
+    "mice",
+    "geese",
+    "teeth",
+    "left",
+    "total",
+    "each",
+    "apiece",
+)
 _FILLERS = frozenset(("square", "sq", "sq.", "cubic", "cu", "cu.", "squared", "cubed", "of", "a", "an"))
 _WORD = re.compile(r"[A-Za-z.$¢€£¥₹]+|/|\^\s*\{?\s*(-?\d)\s*\}?")
 
@@ -53,8 +64,9 @@ def _one_name(word: str) -> str | None:
 
 
 def is_unit(words: str, *, marked: bool = False) -> bool:
-    r"""Tells whether words after a number only say what it counts. Those that are ``marked`` stand in
-    ``\text`` or ``\mathrm``, where one thing and a letter are one too: ``1 \text{ apple}``, ``5 \mathrm{m}``."""
+    r"""Tells whether words after a number only say what it counts.
+
+    Those that are ``marked`` stand in ``\text`` or ``\mathrm``, where one thing and a letter are a unit too: ``1 \text{ apple}``, ``5 \mathrm{m}``."""
     found = [word for word in re.findall(r"[A-Za-z.]+", words) if word != "."]
     if not found:
         return False
@@ -68,7 +80,7 @@ def is_unit(words: str, *, marked: bool = False) -> bool:
     ):
         return False
     return marked or any(
-        name or word.lower() in _COUNTED or re.search(r"(?<![su'i])s$", word) and len(word) > 3
+        name or word.lower() in _COUNTED or (re.search(r"(?<![su'i])s$", word) and len(word) > 3)
         for name, word in zip(known, found, strict=True)
     )
 
@@ -105,7 +117,7 @@ def _power_of(unit: str) -> str | None:
 
 
 def contradict(unit: str, other: str) -> bool:
-    """Tells whether two units are known and are not the same. What one of the two lacks contradicts nothing."""
+    """Tells whether two units are known and are not the same. What one lacks contradicts nothing."""
     return any(
         one is not None and two is not None and one != two
         for one, two in zip(_over_under(unit), _over_under(other), strict=True)

@@ -64,6 +64,11 @@ FUNCTIONS = re.compile(
 )
 
 
+_MINUS = re.compile(
+    r"^(?:\\text\{\s*(?:negative|minus)\s*\}|(?:negative|minus)\b)\s*(?=[\d.\\$])", re.IGNORECASE
+)
+
+
 def tidy(text: str) -> str:
     """Returns the text without delimiters of mathematics, sizes, spacing, styles and a full stop."""
     text = text.strip()
@@ -83,6 +88,7 @@ def tidy(text: str) -> str:
         text = text.replace(r"\dots", r"\ldots").replace(r"\cdots", r"\ldots")
     elif "{,}" in text:
         text = _THOUSANDS.sub("", text)
+    text = _MINUS.sub("-", text)
     text = _EMPTY.sub(r"\\emptyset ", text)
     text = text.replace("<=", r"\le ").replace(">=", r"\ge ").replace("!=", r"\ne ")
     return re.sub(r"\s+", " ", text).strip().rstrip(".;,:").strip()
