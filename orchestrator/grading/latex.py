@@ -6,6 +6,7 @@ A tree is a tuple of an operation and its operands: ``("num", Fraction)``, ``("s
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 from typing import Any
@@ -85,6 +86,10 @@ class _Reader:
         self.tokens = _tokens(text)
         self.at = 0
         self.depth = 0
+        texts = [token for _, token in self.tokens]
+        called = any(a[0] in "fF" and b == "(" for a, b in itertools.pairwise(texts))
+        self.called = "fFgGh" if called else ""
+        """Letters that are functions where a parenthesis follows: g(f(x)), while g(h - 1) is a product."""
         self.bars = 0
         """Bars of absolute values that are open, so that a bar there ends one."""
 
@@ -282,6 +287,8 @@ class _Reader:
                 return self.series(name)
             if token in CONSTANTS and not (token in ("e", "i") and self.next == "_"):
                 return ("const", CONSTANTS[token])
+            if kind == "letter" and name[0] in self.called and self.next == "(":
+                return ("call", name, *self.arguments())
             if kind == "letter" or name in GREEK:
                 return ("sym", name + self.subscript())
             if token in (r"\overline", r"\bar", r"\vec", r"\hat", r"\mathbf", r"\boldsymbol", r"\mathcal"):

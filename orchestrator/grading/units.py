@@ -66,7 +66,9 @@ def _one_name(word: str) -> str | None:
 def is_unit(words: str, *, marked: bool = False) -> bool:
     r"""Tells whether words after a number only say what it counts.
 
-    Those that are ``marked`` stand in ``\text`` or ``\mathrm``, where one thing and a letter are a unit too: ``1 \text{ apple}``, ``5 \mathrm{m}``."""
+    Those that are ``marked`` stand in ``\text`` or ``\mathrm``, where one thing and a letter are a unit too:
+    ``1 \text{ apple}``, ``5 \mathrm{m}``.
+    """
     found = [word for word in re.findall(r"[A-Za-z.]+", words) if word != "."]
     if not found:
         return False

@@ -64,6 +64,7 @@ FUNCTIONS = re.compile(
 )
 
 
+_VECTOR = re.compile(r"\\langle(?![A-Za-z])([^\\]*(?:\\(?!rangle|langle)[^\\]*)*+)\\rangle(?![A-Za-z])")
 _MINUS = re.compile(
     r"^(?:\\text\{\s*(?:negative|minus)\s*\}|(?:negative|minus)\b)\s*(?=[\d.\\$])", re.IGNORECASE
 )
@@ -84,7 +85,8 @@ def tidy(text: str) -> str:
         text = _MATHBF.sub("", text)
         text = _RELATION.sub(lambda found: _RELATIONS.get(found.group(), found.group()), text)
         text = text.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}").replace(r"\lt", "<")
-        text = text.replace(r"\gt", ">").replace(r"\land", r"\text{and}").replace(r"\lor", r"\text{or}")
+        text = text.replace(r"\gt", ">").replace(r"\land", r"\wedge").replace(r"\lor", r"\vee")
+        text = _VECTOR.sub(r"(\1)", text)
         text = text.replace(r"\dots", r"\ldots").replace(r"\cdots", r"\ldots")
     elif "{,}" in text:
         text = _THOUSANDS.sub("", text)

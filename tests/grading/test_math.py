@@ -157,11 +157,11 @@ def test_hostile_answers_are_keyed_at_once():
         r"\pm 1" * 100,
     ]
     for answer in hostile:
-        began = time.perf_counter()
+        began = time.process_time()
         assert MATH.key(answer) != MATH.key("42")
         assert not MATH.accepts("42", answer)
         assert MATH.accepts(answer, answer)
-        assert time.perf_counter() - began < 2.0, answer[:60]
+        assert time.process_time() - began < 2.0, answer[:60]
 
 
 def test_long_texts_are_read_in_milliseconds():
