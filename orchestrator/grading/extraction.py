@@ -30,10 +30,12 @@ _BETWEEN = re.compile(
 _NAMED = re.compile(r"([A-Za-z](?:_\{?\w\}?)?\s*=\s*)$")
 _PHRASE = re.compile(
     r"####\s*"
-    r"|(?:答案|答え)\s*(?:是|为|為|は|[:：])+\s*|\b(?:ответ|respuesta|r[ée]ponse|antwort|risposta|resposta)\s*[:：]\s*"
-    r"|\b(?:(?:final|correct|right|best|required|desired|only|the|my|our)\s+)*"
-    r"(?:answers?|option|choice|solutions?)\b(?:\s+(?:to|of|for)\s+[^.:\n]{1,60}?)?\s*(?:[*_`\"]*\s*(?:(?:is|are)\b(?:\s*[:=])?|[:=])[*_`]*\s*)"
-    r"(?:\s*(?:therefore|thus|hence|then|indeed|now|simply|just|exactly|approximately|about|roughly|around|equal to|given by|option|choice)\b[\s:,]*)*",
+    r"|(?:答案|答え)\s*(?:是|为|為|は|[:：])+\s*"
+    r"|\b(?:ответ|respuesta|r[ée]ponse|antwort|risposta|resposta)\s*[:：]\s*"
+    r"|\b(?:answers?|option|choice|solutions?)\b(?:\s+(?:to|of|for)\s+[^.:\n]{1,60}?)?\s*"
+    r"(?:[*_`\"]*\s*(?:(?:is|are)\b(?:\s*[:=])?|[:=])[*_`]*\s*)"
+    r"(?:\s*+(?:therefore|thus|hence|then|indeed|now|simply|just|exactly|approximately|about|roughly|around"
+    r"|equal to|given by|option|choice)\b[\s:,]*+)*+",
     re.IGNORECASE,
 )
 _DISPLAY = re.compile(
@@ -76,9 +78,14 @@ _ON = re.compile(
 )
 """What follows a box in its formula and is a factor of it."""
 _APART = re.compile(r"=|\\(?:to|quad|text|le|ge|approx)(?![A-Za-z])|[<>,;]|\b(?:and|or)\b")
+_FURTHER = re.compile(r"\(?\b([A-J])\b\)?")
+_FURTHERS = re.compile(
+    r"(?:[\s$)]*(?:,\s*(?:and\b|or\b)?|;|&|and\b|or\b)\s*\(?[A-J]\)?(?![A-Za-z'’])"
+    r"(?=\s*(?:[.,;)$\\*&]|and\b|or\b|$)))*"
+)
+_FULLWIDTH = {0xFF21 + i: 0x41 + i for i in range(26)}
 _REASON = re.compile(r",?\s+(?:because|since|which|where|as|so|for)\b")
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?![A-Za-z}])")
-_LETTER = re.compile(r"\(?\b([A-J])\b\)?")
 
 
 def extract(text: str) -> str | None:
@@ -143,12 +150,13 @@ def boxed(text: str) -> str | None:
 
 
 def _formula_of(text: str, boxes: list[tuple[str, int, int]]) -> str | None:
-    r"""The formula whose parts boxes are: $y = \boxed{3}x + \boxed{4}$, $\boxed{3}\pi$; None where the last box
-    is all of its formula, or a place in an equation."""
+    r"""The formula whose parts boxes are: $y = \boxed{3}x + \boxed{4}$, $\boxed{3}\pi$.
+
+    None where the last box fills its formula, or is a place in an equation.
+    """
     last = boxes[-1]
-    begin = max(
-        (text.rfind(mark, 0, last[1]) + len(mark) for mark in ("$", "\\(", "\\[") if mark in text), default=0
-    )
+    opened = [mark for mark in ("$", "\\(", "\\[") if mark in text]
+    begin = max((text.rfind(mark, 0, last[1]) + len(mark) for mark in opened), default=0)
     ends = [at for mark in ("$", "\\)", "\\]", "\n\n") if (at := text.find(mark, last[2])) >= 0]
     if not begin or not ends or min(ends) - begin > SENTENCE:
         return None
@@ -306,7 +314,7 @@ def _number(text: str) -> str | None:
 def letter(text: str) -> str | None:
     """Returns the letter of the choice that a text makes: in a box, in a phrase that announces an answer, or
     in parentheses."""
-    text = _prepared(text)
+    text = _prepared(text.translate(_FULLWIDTH))
     found = boxed(text)
     if found is not None and (choice := _choice(found)) is not None:
         return choice
@@ -314,9 +322,15 @@ def letter(text: str) -> str | None:
         rest = _STARS.sub("", text[phrase.end() : phrase.end() + 200].lstrip("*_ \n\t:$"))
         if (choice := _choice(rest.split("\n")[0])) is not None:
             return choice
-    marked = re.findall(r"\(([A-J])\)|\*\*\(?([A-J])\)?\.?\*\*", text)
+    marked = list(re.finditer(r"\(([A-J])\)|\*\*\(?([A-J])\)?\.?\*\*", text))
+    letters = [mark.group(1) or mark.group(2) for mark in marked]
+    if marked and re.search(r"\b(?:options|choices)\b", text[: marked[0].start()], re.IGNORECASE):
+        while letters and letters[0] == "ABCDEFGHIJ"[min(len(marked) - len(letters), 9)]:
+            letters.pop(0)  # the choices that there are
+    if letters:
+        return letters[-1]
     if marked:
-        return next(group for group in marked[-1] if group)
+        return None
     alone = re.fullmatch(r"\W*([A-J])\W*", text)
     return alone.group(1) if alone else None
 
@@ -324,11 +338,12 @@ def letter(text: str) -> str | None:
 def _choice(text: str) -> str | None:
     plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf|textrm)\s*", "", text).replace("{", "").replace("}", "")
     found = re.match(
-        r"[\s*_`$\\(\[]*(?:option|choice)?\s*\(?([A-Ja-j])\)?(?![A-Za-z'’]|\s*[=<>+^/])(?=[\s).,:;*_`$\\\]]|$)",
+        r"[\s*_`$\\(\[]*(?:option|choice)?\s*\(?([A-Ja-j])\)?(?![A-Za-z'’]|\s*[=<>+^/])(?=[\s).,:;*_`$\\\]。，]|$)",
         plain,
     )
     if found is None or (found.group(1).islower() and len(plain.strip(" ().*$")) > 1):
         return None
-    if found.group(1) == "A" and re.match(r"\s*A\s+[a-z]", plain):
+    if found.group(1) == "A" and re.match(r"\s*A\s+(?!and\b|or\b)[a-z]", plain):
         return None  # the article
-    return found.group(1).upper()
+    letters = [found.group(1).upper(), *_FURTHER.findall(_FURTHERS.match(plain, found.end()).group())]
+    return ", ".join(sorted(set(letters)))

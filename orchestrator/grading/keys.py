@@ -293,7 +293,7 @@ def _expression(text: str) -> str | None:
     bare, _ = without_unit(bare)
     if percent == 0:
         bare, percent = PERCENT.subn("", bare)
-    if not bare:
+    if not bare or (percent and PERCENT.search(bare)):
         return None
     if bare != text and (again := _one(bare)) is not None and not percent:
         return again

@@ -15,6 +15,8 @@ Tree = tuple[Any, ...]
 
 DEPTH = 60
 """The most groups within each other."""
+EXPONENT = 5000
+"""The largest power of ten in which a number is written: 1e5000."""
 TOKENS = 1500
 """The most tokens of an expression."""
 
@@ -232,7 +234,8 @@ class _Reader:
                 self.tokens[self.at] = ("num", token[1:])
                 # What precedes is no number that this one could be a fraction beside.
                 return ("num", Fraction(token[0]))
-            return ("num", Fraction(token))
+            self.at -= 1
+            return self.number()
         return self.atom()
 
     def group(self) -> Tree:
@@ -245,6 +248,9 @@ class _Reader:
 
     def number(self) -> Tree:
         token = self.take()
+        power = token.lower().partition("e")[2].lstrip("+-").lstrip("0")
+        if len(power) > 4 or int(power or "0") > EXPONENT:
+            raise Unreadable(token)
         value = Fraction(token + "0" if token.endswith(".") else token)
         if self.next in (r"\overline", r"\bar", r"\dot"):  # 0.1\overline{6}
             self.take()

@@ -31,6 +31,17 @@ CHOICE, CODE = Choice(), Code(seconds=3.0)
         ("A cat sat on the mat.", None),
         ("Final answer: **(D) 12 m**", "D"),
         ("The best choice is: C", "C"),
+        (r"\boxed{A, B}", "A, B"),
+        (r"\boxed{A}, \boxed{B}", "A, B"),
+        (r"\boxed{\text{A and C}}", "A, C"),
+        ("The answer is B, A", "A, B"),
+        ("The answer is (A) or (C).", "A, C"),
+        ("The answer is A, B is wrong", "A"),
+        ("The answer isn't A but B", "B"),
+        ("Options: (A) 1 (B) 2. I cannot decide.", None),
+        ("Options: (A) 1 (B) 2. I choose (A).", "A"),
+        ("答案：B", "B"),
+        ("答案是Ｄ。", "D"),
     ],
 )
 def test_the_letter_of_a_choice(text, letter):
