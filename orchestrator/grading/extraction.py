@@ -345,5 +345,6 @@ def _choice(text: str) -> str | None:
         return None
     if found.group(1) == "A" and re.match(r"\s*A\s+(?!and\b|or\b)[a-z]", plain):
         return None  # the article
-    letters = [found.group(1).upper(), *_FURTHER.findall(_FURTHERS.match(plain, found.end()).group())]
+    further = _FURTHERS.match(plain, found.end())
+    letters = [found.group(1).upper(), *_FURTHER.findall(further.group() if further else "")]
     return ", ".join(sorted(set(letters)))
