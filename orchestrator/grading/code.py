@@ -134,8 +134,8 @@ def _same(given: Any, expected: Any) -> bool:
 
 
 def tests(truth: str) -> Cases | str:
-    """Returns the cases, or the statements, that test an answer. Raises ValueError that says what is wrong with
-    a truth."""
+    """Returns the cases, or the statements, that test an answer. Raises ValueError that says what is wrong
+    with a truth."""
     try:
         given = json.loads(truth)
     except ValueError as error:
