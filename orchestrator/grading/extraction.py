@@ -70,6 +70,8 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 _LIST = re.compile(r"\s*(?:,?\s*(?:and|or)\b|,|;)\s*")
+_CLAUSE = re.compile(r"\s+(?:is|are|was|were|has|have|must|can|will|we|satisf\w+|holds?)\b")
+"""What follows a formula that begins another statement: and $x$ is positive."""
 _OPERATOR = re.compile(r"\s*[-+*/]\s*(?=\$|\\\()")
 _ASIDE = re.compile(r"\s*\((?:not|and not|rather than)\b[^()]*\)$")
 _WRONG = re.compile(r"[\s$.)\]\\]*(?:is|was)\s+(?:wrong|incorrect|not (?:right|correct|the answer))\b")
@@ -96,7 +98,9 @@ def extract(text: str) -> str | None:
 
 def _prepared(text: str) -> str:
     """The end of a text, without what it says is not the answer and without emphasis of HTML."""
-    text = _NOT.sub(lambda found: "answer is " if found.group().endswith("but") else "", text[-TAIL:])
+    text = text[-TAIL:]
+    if "is not" in text or "isn" in text:
+        text = _NOT.sub(lambda found: "answer is " if found.group().endswith("but") else "", text)
     return _HTML.sub(r"\2", text) if "</" in text else text
 
 
@@ -106,7 +110,7 @@ def _tagged(text: str) -> str | None:
     start = text.rfind("<answer>", 0, end) if end >= 0 else -1
     if start >= 0 and (inner := text[start + len("<answer>") : end].strip()):
         return stated(inner) or _of_sentence(inner)
-    named = _JSON.findall(text)
+    named = _JSON.findall(text) if 'nswer"' in text else []
     return (named[-1][0] or named[-1][1]).strip() or None if named else None
 
 
@@ -264,7 +268,9 @@ def _with_next(text: str, formula: re.Match[str]) -> str:
         at = formula.end()
         joined = _OPERATOR.match(text, at) or _LIST.match(text, at)
         following = _DISPLAY.match(text, joined.end()) if joined is not None else None
-        if joined is None or following is None or _money(following.group()):
+        if following is not None and (_money(following.group()) or _CLAUSE.match(text, following.end())):
+            following = None
+        if joined is None or following is None:
             symbol = re.match(r"[A-Za-z](?![A-Za-z])", text[at : at + 2])
             return f"{answer}{symbol.group()}" if symbol is not None else answer
         sign = joined.group().strip()

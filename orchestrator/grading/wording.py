@@ -54,7 +54,7 @@ _CURRENCY_AFTER = re.compile(rf"(?<=[\d}})])\s*{CURRENCY}$")
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 _UNIT_WORD = rf"[A-Za-z]+(?:\.[A-Za-z]\.?)?{_POWER}"
 _UNIT_AFTER = re.compile(
-    rf"(?<=[\d}})!%.])(?P<times>\s*(?:{'|'.join(MULTIPLY)})s?(?=\s))?"
+    rf"(?:(?<=[\d}})!%.])|(?<=\\pi)(?=\s))(?P<times>\s*(?:{'|'.join(MULTIPLY)})s?(?=\s))?"
     rf"(?P<unit>\s*(?:per\s+)?{_UNIT_WORD}(?:(?:\s*/\s*|[ -]+){_UNIT_WORD})*+)\s*\.?$"
 )
 _BRACED_UNIT = re.compile(rf"\s*\{{\s*([^{{}}]*)\}}{_POWER}\s*\.?$")
@@ -157,7 +157,11 @@ def without_unit(text: str) -> tuple[str, str]:
         text, unit = _without_text(text)
         taken = f"{unit} {taken}".strip()
         after = _UNIT_AFTER.search(text)
-        if after is not None and not _mathematics(after["unit"]) and is_unit(after["unit"]):
+        if (
+            after is not None
+            and not _mathematics(after["unit"])
+            and is_unit(after["unit"], marked=text[: after.start()] == "1" and after["unit"][0] == " ")
+        ):
             text, taken = text[: after.start("unit")], f"{after['unit'].strip()} {taken}"
         if r"\circ" in text or r"\degree" in text:
             text = _DEGREES.sub("", text)
