@@ -21,6 +21,7 @@ from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
 from orchestrator.config.lengths import fitting
 from orchestrator.config.schema import BudgetConfig, Config
+from orchestrator.config.truths import check_truths
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
 from orchestrator.errors import BadInput, one_of
 from orchestrator.formats.function import is_function
@@ -103,7 +104,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         reviser = _reviser(config, codec) or generator
     problems, prompts = (cache or PromptCache()).get(config, codec)
     checker = resolve_checker(config.problems.answers)
-    _check_truths(checker, problems)
+    check_truths(checker, problems)
     _check_dtypes(config)
     _check_writable(config)
     kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))
@@ -207,19 +208,6 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
     elif strategy.name == COMPUTE_OPTIMAL:
         sha.update(Path(strategy.params["policy"]).read_bytes())
     return sha.hexdigest()
-
-
-def _check_truths(checker: Checker, problems: Sequence[Problem]) -> None:
-    """Where a checker knows what it can judge by, each problem has that."""
-    check = getattr(checker, "check_truth", None)
-    if check is None:
-        return
-    for problem in problems:
-        for truth in (problem.answer, *problem.also):
-            try:
-                check(truth)
-            except ValueError as error:
-                raise BadInput(f"the answer of problem {problem.id}", truth[:60], str(error)) from error
 
 
 def _reviser(config: Config, codec: Codec) -> CostModel | None:

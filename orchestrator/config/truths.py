@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.errors import BadInput
 from orchestrator.grading.checker import Checker
 from orchestrator.grading.choice import Choice
 from orchestrator.grading.code import Code
@@ -39,6 +40,19 @@ WRITTEN: Mapping[type, Callable[[str], list[str]]] = {
 may want it in a box or not."""
 TESTED = (Code,)
 """Checkers whose truth tells how an answer is tried, and not what it is; ``check_truth`` looks at that."""
+
+
+def check_truths(checker: Checker, problems: Sequence[Problem]) -> None:
+    """Raises BadInput for the first answer of a problem that a checker cannot judge by, where it knows."""
+    check = getattr(checker, "check_truth", None)
+    if check is None:
+        return
+    for problem in problems:
+        for truth in (problem.answer, *problem.also):
+            try:
+                check(truth)
+            except ValueError as error:
+                raise BadInput(f"the answer of problem {problem.id}", truth[:60], str(error)) from error
 
 
 def graded_against_itself(checker: Checker, problems: Sequence[Problem]) -> list[Problem]:

@@ -10,7 +10,8 @@ from orchestrator.grading import extraction
 
 @dataclass(frozen=True)
 class Choice:
-    """Compares the letters A to J. A formula in a box is no choice where a letter is announced beside it."""
+    """Compares the letters A to J. A formula in a box is no choice where a letter is announced beside it.
+    Several letters are another answer than one of them."""
 
     slow = False
 

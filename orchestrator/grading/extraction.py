@@ -6,6 +6,7 @@ like; the last formula; the last number. A text with none of them has no answer.
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from orchestrator.grading.wording import CURRENCY, braces_end
@@ -29,9 +30,12 @@ _BETWEEN = re.compile(
 _NAMED = re.compile(r"([A-Za-z](?:_\{?\w\}?)?\s*=\s*)$")
 _PHRASE = re.compile(
     r"####\s*"
-    r"|\b(?:(?:final|correct|right|best|required|desired|only|the|my|our)\s+)*"
-    r"(?:answer|option|choice|solution)\b(?:\s+(?:to|of|for)\s+[^.:\n]{1,60}?)?\s*(?:[*_`\"]*\s*(?:(?:is|are)\b(?:\s*[:=])?|[:=])[*_`]*\s*)"
-    r"(?:\s*(?:therefore|thus|hence|then|indeed|now|simply|just|equal to|given by|option|choice)\b[\s:,]*)*",
+    r"|(?:答案|答え)\s*(?:是|为|為|は|[:：])+\s*"
+    r"|\b(?:ответ|respuesta|r[ée]ponse|antwort|risposta|resposta)\s*[:：]\s*"
+    r"|\b(?:answers?|option|choice|solutions?)\b(?:\s+(?:to|of|for)\s+[^.:\n]{1,60}?)?\s*"
+    r"(?:[*_`\"]*\s*(?:(?:is|are)\b(?:\s*[:=])?|[:=])[*_`]*\s*)"
+    r"(?:\s*+(?:therefore|thus|hence|then|indeed|now|simply|just|exactly|approximately|about|roughly|around"
+    r"|equal to|given by|option|choice)\b[\s:,]*+)*+",
     re.IGNORECASE,
 )
 _DISPLAY = re.compile(
@@ -42,18 +46,72 @@ _NUMBER = re.compile(
     rf"(?:{CURRENCY}\s*)?(?<![\w.])[-−+]?(?:\d+\s+\d+/\d+|\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?|\.\d+)"
     r"(?:[eE][+-]?\d+\b)?(?:\s*(?:\\%|%|percent\b))?"
 )
-_SENTENCE = re.compile(r"(?<!\bvs)(?<![ap]\.m)[.!?](?=\s|$|[*\"')\]]+(?:\s|$))|\n")
+_SENTENCE = re.compile(r"(?<!\bvs)(?<![ap]\.m)[.!?](?=\s|$|[*\"')\]]+(?:\s|$))|[。！？\n]")
 _AROUND = '\\s*_`"✅✔️☑🎯👉🔹📌💡🏁🟢'
 _STARS = re.compile(rf"^(?:[{_AROUND}>:–—#]|-(?=[\s-]))+(?=\S)|[{_AROUND}]+$")
+_MINUS = re.compile(r"[*_`: \t]*(?:[-−–]|\b(?:negative|minus)\b)[ \t]*(?=\$|\\[(\[A-Za-z]|\(?\d|\.\d)")
+"""A sign before what is announced, on the same line: on a line of its own "- 5" is a point of a list."""
+_SIGN_OF_BOX = re.compile(r"(?:=|\$|\\[(\[]|:|\bis|\\approx)\s*[-−]\s*$")
+_NOT = re.compile(
+    r"\b(?:answer|solution|option|choice)\s+(?:is\s+not|isn['’]t)\s[^\n]{0,80}?(?:,?\s+but\b|[.,;!?](?=\s|$)|(?=\n|$))",
+    re.IGNORECASE,
+)
+_HTML = re.compile(r"<(b|i|u|em|strong|mark|code)>([^<>]{0,300})</\1>", re.IGNORECASE)
+_JSON = re.compile(
+    r'"(?:final_?)?answer"\s*:\s*(?:"((?:[^"\\]|\\.){1,2000}+)"|(-?\d[\d.eE+-]*+))\s*[,}]', re.IGNORECASE
+)
+_VERDICT = frozenset(
+    ("correct", "right", "wrong", "incorrect", "verified", "clear", "complete", "as follows")
+)
+"""What is said of an answer and is one only where nothing else is."""
+_BOUND = re.compile(
+    r"\b(?:at least|at most|(?:less|fewer|greater|more|larger|smaller) than|between|not|above|below|up to)"
+    r"(?: or equal to)?\s*$",
+    re.IGNORECASE,
+)
+_LIST = re.compile(r"\s*(?:,?\s*(?:and|or)\b|,|;)\s*")
+_CLAUSE = re.compile(r"\s+(?:is|are|was|were|has|have|must|can|will|we|satisf\w+|holds?)\b")
+"""What follows a formula that begins another statement: and $x$ is positive."""
+_OPERATOR = re.compile(r"\s*[-+*/]\s*(?=\$|\\\()")
+_ASIDE = re.compile(r"\s*\((?:not|and not|rather than)\b[^()]*\)$")
+_WRONG = re.compile(r"[\s$.)\]\\]*(?:is|was)\s+(?:wrong|incorrect|not (?:right|correct|the answer))\b")
+_ON = re.compile(
+    r"\s*(?:\\(?:pi|sqrt|frac|cdot|times|ln|log|theta|alpha|beta)(?![A-Za-z])|[a-zA-Z](?<![mgshlLNJWVAKCF])(?![A-Za-z])|[!%(]|\\%|\^\{?[-\dA-Za-z])"
+)
+"""What follows a box in its formula and is a factor of it."""
+_APART = re.compile(r"=|\\(?:to|quad|text|le|ge|approx)(?![A-Za-z])|[<>,;]|\b(?:and|or)\b")
+_FURTHER = re.compile(r"\(?\b([A-J])\b\)?")
+_FURTHERS = re.compile(
+    r"(?:[\s$)]*(?:,\s*(?:and\b|or\b)?|;|&|and\b|or\b)\s*\(?[A-J]\)?(?![A-Za-z'’])"
+    r"(?=\s*(?:[.,;)$\\*&]|and\b|or\b|$)))*"
+)
+_FULLWIDTH = {0xFF21 + i: 0x41 + i for i in range(26)}
 _REASON = re.compile(r",?\s+(?:because|since|which|where|as|so|for)\b")
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?![A-Za-z}])")
-_LETTER = re.compile(r"\(?\b([A-J])\b\)?")
 
 
 def extract(text: str) -> str | None:
     """Returns the answer of a text, trimmed; None if there is none."""
+    text = _prepared(text)
+    return boxed(text) or _tagged(text) or stated(text) or _formula(text) or _number(text)
+
+
+def _prepared(text: str) -> str:
+    """The end of a text, without what it says is not the answer and without emphasis of HTML."""
     text = text[-TAIL:]
-    return boxed(text) or stated(text) or _formula(text) or _number(text)
+    if "is not" in text or "isn" in text:
+        text = _NOT.sub(lambda found: "answer is " if found.group().endswith("but") else "", text)
+    return _HTML.sub(r"\2", text) if "</" in text else text
+
+
+def _tagged(text: str) -> str | None:
+    """The answer between the last ``<answer>`` and its end, or that a JSON object names."""
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
+    if start >= 0 and (inner := text[start + len("<answer>") : end].strip()):
+        return stated(inner) or _of_sentence(inner)
+    named = _JSON.findall(text) if 'nswer"' in text else []
+    return (named[-1][0] or named[-1][1]).strip() or None if named else None
 
 
 def boxed(text: str) -> str | None:
@@ -74,10 +132,16 @@ def boxed(text: str) -> str | None:
             content, stop = bare.group(), start + bare.end()
         if boxes and found.start() < boxes[-1][2]:
             continue  # within the box before, which is unwrapped below
+        if _WRONG.match(text, stop):
+            continue
+        if _SIGN_OF_BOX.search(text[max(0, found.start() - BETWEEN) : found.start()]):
+            content = _negative(content) or ""
         boxes.append((content, found.start(), stop))
     boxes = [(inner, start, stop) for content, start, stop in boxes if (inner := _unboxed(content))]
     if not boxes:
         return None
+    if (whole := _formula_of(text, boxes)) is not None:
+        return whole
     answer, start, _ = boxes.pop()
     joined = [answer]
     while boxes and (between := _joining(text[boxes[-1][2] : start])) is not None:
@@ -87,6 +151,35 @@ def boxed(text: str) -> str | None:
     if len(joined) > 1 and (name := _NAMED.search(text[:start])) and "=" in joined[1]:
         joined[0] = name.group(1) + joined[0]
     return ", ".join(dict.fromkeys(joined))
+
+
+def _formula_of(text: str, boxes: list[tuple[str, int, int]]) -> str | None:
+    r"""The formula whose parts boxes are: $y = \boxed{3}x + \boxed{4}$, $\boxed{3}\pi$.
+
+    None where the last box fills its formula, or is a place in an equation.
+    """
+    last = boxes[-1]
+    opened = [mark for mark in ("$", "\\(", "\\[") if mark in text]
+    begin = max((text.rfind(mark, 0, last[1]) + len(mark) for mark in opened), default=0)
+    ends = [at for mark in ("$", "\\)", "\\]", "\n\n") if (at := text.find(mark, last[2])) >= 0]
+    if not begin or not ends or min(ends) - begin > SENTENCE:
+        return None
+    inside = [box for box in boxes if box[1] >= begin]
+    after = text[last[2] : min(ends)]
+    between = [text[one[2] : two[1]] for one, two in itertools.pairwise(inside)]
+    if any(_PROSE.search(part) or _APART.search(part) for part in (*between, after)):
+        return None
+    if not between and not _ON.match(after):
+        return None
+    answer, at = "", inside[0][1]
+    if before := re.search(r"=\s*([^=]*)$", text[begin:at]):
+        answer = before.group(1)
+    elif re.search(r"\\[A-Za-z]", text[begin:at]) is None:
+        answer = text[begin:at]
+    for content, start, stop in inside:
+        answer += text[at:start] + content
+        at = stop
+    return (answer + after).strip().rstrip(".,;").strip()
 
 
 def _joining(between: str) -> re.Match[str] | None:
@@ -119,14 +212,28 @@ def _unboxed(content: str) -> str:
 
 def stated(text: str) -> str | None:
     """Returns what follows the last phrase that announces an answer, to the end of its sentence or line."""
+    verdict = None
     for found in _phrases(text):
         rest = text[found.end() : found.end() + SENTENCE].lstrip(" \t")
         if not rest.strip("*_ \n\t:"):
             continue
-        answer = _of_sentence(_STARS.sub("", rest.lstrip("*_ \n\t:")) if rest else rest)
-        if answer:
+        said = found.group()
+        on_one_line = "\n" not in said[len(said.rstrip()) :]
+        if on_one_line and (minus := _MINUS.match(rest)) is not None:
+            answer = _negative(_of_sentence(rest[minus.end() :]))
+        else:
+            answer = _of_sentence(_STARS.sub("", rest.lstrip("*_ \n\t:")) if rest else rest)
+        if answer and answer.lower() in _VERDICT:
+            verdict = verdict or answer
+        elif answer:
             return answer
-    return None
+    return verdict
+
+
+def _negative(answer: str | None) -> str | None:
+    if answer is None or not re.search(r"(?<!^)[-+]", answer):
+        return answer and f"-{answer}"
+    return f"-({answer})"
 
 
 def _phrases(text: str) -> list[re.Match[str]]:
@@ -138,18 +245,39 @@ def _of_sentence(rest: str) -> str | None:
     """The answer at the beginning of a text: its formula, or its words up to the end of the sentence."""
     display = _DISPLAY.match(rest)
     if display is not None and not _money(display.group()):
-        return _inner(display)
+        return _with_next(rest, display)
     end = _SENTENCE.search(rest)
     sentence = rest if end is None else rest[: end.start()]
     first = _DISPLAY.search(sentence)
     if first is not None and not _money(first.group()):
-        return _inner(first)
+        bound = _BOUND.search(sentence[: first.start()])
+        return trimmed(sentence) if bound is not None else _with_next(sentence, first)
     sentence = trimmed(_REASON.split(sentence)[0]) or trimmed(sentence)
+    sentence = _ASIDE.sub("", sentence)
     if not sentence:
         return None
     if len(_PROSE.findall(sentence)) > 6:
         return _number(sentence)
     return sentence
+
+
+def _with_next(text: str, formula: re.Match[str]) -> str:
+    """The formula and those which a comma, "and", "or" or a sign joins to it."""
+    answer = _inner(formula)
+    while True:
+        at = formula.end()
+        joined = _OPERATOR.match(text, at) or _LIST.match(text, at)
+        following = _DISPLAY.match(text, joined.end()) if joined is not None else None
+        if following is not None and (_money(following.group()) or _CLAUSE.match(text, following.end())):
+            following = None
+        if joined is None or following is None:
+            symbol = re.match(r"[A-Za-z](?![A-Za-z])", text[at : at + 2])
+            return f"{answer}{symbol.group()}" if symbol is not None else answer
+        sign = joined.group().strip()
+        answer = (
+            f"{answer} {sign} {_inner(following)}" if sign in "+-*/" else f"{answer}, {_inner(following)}"
+        )
+        formula = following
 
 
 def trimmed(text: str) -> str:
@@ -192,7 +320,7 @@ def _number(text: str) -> str | None:
 def letter(text: str) -> str | None:
     """Returns the letter of the choice that a text makes: in a box, in a phrase that announces an answer, or
     in parentheses."""
-    text = text[-TAIL:]
+    text = _prepared(text.translate(_FULLWIDTH))
     found = boxed(text)
     if found is not None and (choice := _choice(found)) is not None:
         return choice
@@ -200,9 +328,15 @@ def letter(text: str) -> str | None:
         rest = _STARS.sub("", text[phrase.end() : phrase.end() + 200].lstrip("*_ \n\t:$"))
         if (choice := _choice(rest.split("\n")[0])) is not None:
             return choice
-    marked = re.findall(r"\(([A-J])\)|\*\*\(?([A-J])\)?\.?\*\*", text)
+    marked = list(re.finditer(r"\(([A-J])\)|\*\*\(?([A-J])\)?\.?\*\*", text))
+    letters = [mark.group(1) or mark.group(2) for mark in marked]
+    if marked and re.search(r"\b(?:options|choices)\b", text[: marked[0].start()], re.IGNORECASE):
+        while letters and letters[0] == "ABCDEFGHIJ"[min(len(marked) - len(letters), 9)]:
+            letters.pop(0)  # the choices that there are
+    if letters:
+        return letters[-1]
     if marked:
-        return next(group for group in marked[-1] if group)
+        return None
     alone = re.fullmatch(r"\W*([A-J])\W*", text)
     return alone.group(1) if alone else None
 
@@ -210,11 +344,13 @@ def letter(text: str) -> str | None:
 def _choice(text: str) -> str | None:
     plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf|textrm)\s*", "", text).replace("{", "").replace("}", "")
     found = re.match(
-        r"[\s*_`$\\(\[]*(?:option|choice)?\s*\(?([A-Ja-j])\)?(?![A-Za-z'’]|\s*[=<>+^/])(?=[\s).,:;*_`$\\\]]|$)",
+        r"[\s*_`$\\(\[]*(?:option|choice)?\s*\(?([A-Ja-j])\)?(?![A-Za-z'’]|\s*[=<>+^/])(?=[\s).,:;*_`$\\\]。，]|$)",
         plain,
     )
     if found is None or (found.group(1).islower() and len(plain.strip(" ().*$")) > 1):
         return None
-    if found.group(1) == "A" and re.match(r"\s*A\s+[a-z]", plain):
+    if found.group(1) == "A" and re.match(r"\s*A\s+(?!and\b|or\b)[a-z]", plain):
         return None  # the article
-    return found.group(1).upper()
+    further = _FURTHERS.match(plain, found.end())
+    letters = [found.group(1).upper(), *_FURTHER.findall(further.group() if further else "")]
+    return ", ".join(sorted(set(letters)))

@@ -7,12 +7,13 @@ of keys, it is reflexive, symmetric and transitive.
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 from functools import lru_cache
 
 from orchestrator.grading import values
-from orchestrator.grading.latex import Unreadable, read
+from orchestrator.grading.latex import Tree, Unreadable, read
 from orchestrator.grading.notation import based, chosen, counted, digits, modulo, without_thousands, words
 from orchestrator.grading.relations import (
     RELATION,
@@ -27,14 +28,24 @@ from orchestrator.grading.relations import (
     signs_between,
     union_of,
 )
+from orchestrator.grading.units import multiplied
 from orchestrator.grading.wording import PERCENT, braces_end, tidy, unwrapped, without_unit
 
+ALL_REAL = "(-inf, +inf)"
+"""The key of the interval of all real numbers."""
+SIGNS = 4
+"""The most signs of ± that have their own values each."""
+DETERMINANT = 5
+"""The most rows of a determinant that is computed."""
 LONGEST = 1000
 """Characters of the longest answer that is read as mathematics."""
 
 _INTEGER = re.compile(r"[+-]?\d{1,15}")
 _DECIMAL = re.compile(r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})")
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
+_LOGIC = re.compile(r"\\(?:wedge|vee)(?![A-Za-z])")
+_REALS = re.compile(r"\\(?:mathbb|mathbf)\s*\{?\s*R\s*\}?|\\Reals|\\R")
+_ANY_REAL = re.compile(rf"[A-Za-z](?:\s*\\in\s*(?:{_REALS.pattern}|R))?")
 _MATRIX = re.compile(r"\\begin\{([bpvV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _SET_OF = re.compile(r"\s*(?:\\mid(?![A-Za-z])|\||(?<!:):(?!=))\s*")
 
@@ -89,8 +100,19 @@ def _special(text: str) -> str | None:
     return counted(text)
 
 
+def _logical(text: str) -> str | None:
+    """The key of statements that signs of logic join, where those are no equations or values."""
+    if not _LOGIC.search(text) or RELATION.search(text) or re.search(r"\d", text):
+        return None
+    pieces = sorted(map(_plain, parts(text, _LOGIC)))
+    kinds = set(_LOGIC.findall(text))
+    return f" {kinds.pop()} ".join(pieces) if len(kinds) == 1 else _plain(text)
+
+
 def _listed(text: str) -> str | None:
     """A list is a set; ``x = 1, y = 2`` is a tuple in the order of its names."""
+    if (statement := _logical(text)) is not None:
+        return statement
     said = re.split(r"[,;]|\band\b|\bor\b|&", unwrapped(text))
     choices = [chosen(name.strip()) for name in said if name.strip()]
     if len(choices) > 1 and all(choice is not None and not choice[1] for choice in choices):
@@ -137,9 +159,13 @@ def _sequence(items: list[str], left: str, right: str) -> str | None:
 
 
 def _signs(text: str) -> list[str]:
-    r"""Both values of ± at once."""
+    """Both values of ± at once; of several without a ∓, which have their own signs, all values."""
     if r"\pm" not in text and r"\mp" not in text:
         return [text]
+    pieces = re.split(r"\\pm(?![A-Za-z])", text)
+    if r"\mp" not in text and 2 < len(pieces) <= SIGNS + 1:
+        choices = itertools.product("+-", repeat=len(pieces) - 1)
+        return ["".join(map("".join, zip(pieces, [*signs, ""], strict=True))) for signs in choices]
     plus = re.sub(r"\\pm(?![A-Za-z])", "+", re.sub(r"\\mp(?![A-Za-z])", "-", text))
     minus = re.sub(r"\\pm(?![A-Za-z])", "-", re.sub(r"\\mp(?![A-Za-z])", "+", text))
     return [plus, minus]
@@ -152,6 +178,8 @@ def _item(text: str) -> str | None:
         return None
     written = words(text)
     if written is not None:
+        if written in ("all real numbers", "all reals", "real numbers"):
+            return ALL_REAL
         return f"'{written}'" if written else None
     if r"\pm" in text or r"\mp" in text:
         return _set_of([text])
@@ -168,7 +196,11 @@ def _one(text: str) -> str | None:
     if (special := _special(text)) is not None:
         return special
     pieces = parts(text, _CUP)
+    if _REALS.fullmatch(text):
+        return ALL_REAL
     if len(pieces) > 1:
+        if any(chosen(piece) for piece in pieces):
+            return None  # sets that letters name
         return union_of([_one(piece) for piece in pieces])
     return _grouped(text) or _matrix(text) or _expression(text)
 
@@ -182,6 +214,8 @@ def _related(text: str) -> str | None:
     signs = signs_between(text, sides)
     if "" in sides:
         return None
+    if signs == ["="] and re.fullmatch(r"-\s*[A-Za-z]", sides[0]):
+        return _one(f"-({sides[1]})")
     if all(sign in ("=", r"\approx") for sign in signs):
         return equation_key(sides)
     return interval(sides, signs, _one) or inequality(sides, signs)
@@ -193,7 +227,7 @@ def _grouped(text: str) -> str | None:
         inner = text[2:-2]
         condition = parts(inner, _SET_OF)
         if len(condition) == 2:
-            return _item(condition[1])
+            return _item(condition[1]) if _ANY_REAL.fullmatch(condition[0].strip()) else None
         items = parts(inner, SEPARATOR)
         return _set_of([item for item in items if item]) if any(items) else None
     if text == r"\emptyset":
@@ -221,6 +255,8 @@ def _matrix(text: str) -> str | None:
     if found is None:
         return None
     rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-z])", found.group(2)) if row.strip()]
+    if found.group(1) == "vmatrix" and len(rows) <= DETERMINANT:
+        return _determinant([[cell.strip() for cell in row.split("&")] for row in rows])
     written = []
     for row in rows:
         cells = [_item(cell) for cell in row.replace(r"\hline", "").split("&")]
@@ -231,16 +267,38 @@ def _matrix(text: str) -> str | None:
     return kind + " / ".join(written)
 
 
+def _determinant(rows: list[list[str]]) -> str | None:
+    if any(len(row) != len(rows) for row in rows):
+        return None
+
+    def value(trees: list[list[Tree]]) -> Tree:
+        if len(trees) == 1:
+            return trees[0][0]
+        terms: list[Tree] = []
+        for column, cell in enumerate(trees[0]):
+            minor = [row[:column] + row[column + 1 :] for row in trees[1:]]
+            term = ("mul", cell, value(minor))
+            terms.append(("neg", term) if column % 2 else term)
+        return ("add", *terms)
+
+    try:
+        return values.value_key(value([[read(unwrapped(cell)) for cell in row] for row in rows]))
+    except (Unreadable, values.TooLarge, values.Undefined):
+        return None
+
+
 def _expression(text: str) -> str | None:
     """A number or an expression, in percent or with a unit."""
     bare, percent = PERCENT.subn("", unwrapped(text) if re.search(r"per ?cent|pct", text) else text)
     bare, _ = without_unit(bare)
     if percent == 0:
         bare, percent = PERCENT.subn("", bare)
-    if not bare:
+    if not bare or (percent and PERCENT.search(bare)):
         return None
     if bare != text and (again := _one(bare)) is not None and not percent:
         return again
+    if (times := multiplied(unwrapped(bare))) is not None:
+        return values.number(Fraction(times[0].replace(",", "")) * times[1])
     try:
         tree = read(unwrapped(digits(bare) or bare))
         return values.value_key(("div", tree, ("num", Fraction(100))) if percent else tree)
@@ -252,4 +310,4 @@ def _plain(text: str) -> str:
     """The text itself, for what is no mathematics that is known here."""
     plain = re.sub(r"\s+", "", unwrapped(text))
     plain = re.sub(r"\{([A-Za-z0-9])\}", r"\1", plain)
-    return plain.lower() if re.search(r"(?<!\\)[A-Za-z]{3,}", plain) else plain
+    return plain.lower() if "\\" not in plain and re.search(r"[A-Za-z]{3,}", plain) else plain

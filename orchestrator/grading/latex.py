@@ -6,6 +6,7 @@ A tree is a tuple of an operation and its operands: ``("num", Fraction)``, ``("s
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 from typing import Any
@@ -14,6 +15,8 @@ Tree = tuple[Any, ...]
 
 DEPTH = 60
 """The most groups within each other."""
+EXPONENT = 5000
+"""The largest power of ten in which a number is written: 1e5000."""
 TOKENS = 1500
 """The most tokens of an expression."""
 
@@ -85,6 +88,10 @@ class _Reader:
         self.tokens = _tokens(text)
         self.at = 0
         self.depth = 0
+        texts = [token for _, token in self.tokens]
+        called = any(a[0] in "fF" and b == "(" for a, b in itertools.pairwise(texts))
+        self.called = "fFgGh" if called else ""
+        """Letters that are functions where a parenthesis follows: g(f(x)), while g(h - 1) is a product."""
         self.bars = 0
         """Bars of absolute values that are open, so that a bar there ends one."""
 
@@ -227,7 +234,8 @@ class _Reader:
                 self.tokens[self.at] = ("num", token[1:])
                 # What precedes is no number that this one could be a fraction beside.
                 return ("num", Fraction(token[0]))
-            return ("num", Fraction(token))
+            self.at -= 1
+            return self.number()
         return self.atom()
 
     def group(self) -> Tree:
@@ -240,6 +248,9 @@ class _Reader:
 
     def number(self) -> Tree:
         token = self.take()
+        power = token.lower().partition("e")[2].lstrip("+-").lstrip("0")
+        if len(power) > 4 or int(power or "0") > EXPONENT:
+            raise Unreadable(token)
         value = Fraction(token + "0" if token.endswith(".") else token)
         if self.next in (r"\overline", r"\bar", r"\dot"):  # 0.1\overline{6}
             self.take()
@@ -282,6 +293,8 @@ class _Reader:
                 return self.series(name)
             if token in CONSTANTS and not (token in ("e", "i") and self.next == "_"):
                 return ("const", CONSTANTS[token])
+            if kind == "letter" and name[0] in self.called and self.next == "(":
+                return ("call", name, *self.arguments())
             if kind == "letter" or name in GREEK:
                 return ("sym", name + self.subscript())
             if token in (r"\overline", r"\bar", r"\vec", r"\hat", r"\mathbf", r"\boldsymbol", r"\mathcal"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from orchestrator.grading import extraction, keys, notation, relations
+from orchestrator.grading import extraction, keys, notation, relations, units
 from orchestrator.grading.wording import PERCENT, tidy, unwrapped, without_unit
+
+_CENTS = re.compile(r"(?i)cents?|¢|\\cents?")
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,32 @@ class Math:
     def accepts(self, truth: str, answer: str) -> bool:
         """Tells whether the keys are equal, or are once what may be left out is left out of one of the two:
         a sign of percent, a unit, a base or modulus, a name on the left, a choice's letter or its text."""
+        if contradict(truth, answer):
+            return False
         right, given = keys.key(truth), keys.key(answer)
         if right == given or given in loose(truth, answer) or right in loose(answer, truth):
             return True
         left, other = relations.equation(tidy(truth)), relations.equation(tidy(answer))
         return left is not None and left == other
+
+
+def contradict(truth: str, answer: str) -> bool:
+    """Tells whether an answer says another unit than the truth, or names another symbol: 5 hours for 5
+    minutes, y = 2 for x = 2. Cents and dollars are the same at their rate."""
+    if max(len(truth), len(answer)) > keys.LONGEST:
+        return False
+    texts = tidy(truth), tidy(answer)
+    names = [relations.symbol_of(text) for text in texts]
+    if None not in names and names[0] != names[1]:
+        return True
+    (one, unit), (two, other) = (without_unit(relations.named(text)[1]) for text in texts)
+    if not unit or not other or not units.contradict(unit, other):
+        return False
+    if _CENTS.fullmatch(unit) and units.dollars(other):
+        return keys.key(rf"\frac{{{one}}}{{100}}") != keys.key(two)
+    if _CENTS.fullmatch(other) and units.dollars(unit):
+        return keys.key(rf"\frac{{{two}}}{{100}}") != keys.key(one)
+    return True
 
 
 def loose(text: str, other: str) -> set[str]:
@@ -42,7 +65,7 @@ def loose(text: str, other: str) -> set[str]:
     if percent and not PERCENT.search(unwrapped(other)):
         less.append(bare)
     rest, unit = without_unit(text)
-    if re.fullmatch(r"cents?|¢|\\cents?", unit):
+    if _CENTS.fullmatch(unit):
         less.append(rf"\frac{{{rest}}}{{100}}")
     if unit and rest:
         less.append(rest)

@@ -10,7 +10,9 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _GROUPS_OF_THREE = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _SPACED = re.compile(r"[+-]?\d{1,3}(?: \d{3})+")
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)|([A-Z])")
-_CHOSEN = re.compile(r"\(\s*([A-Z])\s*\)\s*[.:]?\s*(?=[^\s=<>+\-*/^_(,&|])(.+)|([A-Z])[.):]\s+(?=\S)(.+)")
+_CHOSEN = re.compile(
+    r"\(\s*([A-Z])\s*\)\s*[.:]?\s*(?=[^\s=<>+\-*/^_(,&|])(?!\\(?:cup|cap|setminus|subset|cdot|times|to|le|ge|ne|in|pm|wedge|vee)(?![A-Za-z]))(.+)|([A-Z])[.):]\s+(?=\S)(.+)"
+)
 _BASE = re.compile(
     r"([0-9A-Fa-f][0-9A-Fa-f ]*)\s*(?:_\s*\{?\s*\(?([0-9]{1,2}|[a-z]{3,9})\)?\s*\}?|\(?\s*base\s+(\w+)\s*\)?)"
 )

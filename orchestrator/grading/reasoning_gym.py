@@ -21,6 +21,10 @@ WHOLE = 1 - 1e-9
 class ReasoningGym:
     """Reads answers, and scores them by the family's own scorer."""
 
+    def check_truth(self, truth: str) -> None:
+        """Raises ValueError for an answer that is no entry."""
+        _read(truth)
+
     def extract(self, text: str) -> str | None:
         """Returns the answer as it is written; None where there is none."""
         said = text.rpartition(END_OF_THINKING)[2]
@@ -52,12 +56,20 @@ class ReasoningGym:
         return _whole(scorer, answer, entry)
 
 
+def _read(truth: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(truth)
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict) or not {"family", "options", "index", "answer", "question"} <= set(entry):
+        raise ValueError(f"needed: an entry of reasoning_gym as JSON, not {truth[:60]!r}")
+    return entry
+
+
 @lru_cache(maxsize=1024)
 def _entry(truth: str) -> tuple[Any, dict[str, Any]]:
     """The family, and the entry that an answer is scored against."""
-    entry = json.loads(truth)
-    if not isinstance(entry, dict) or not {"family", "options", "index", "answer", "question"} <= set(entry):
-        raise ValueError(f"needed: an entry of reasoning_gym as JSON, not {truth[:60]!r}")
+    entry = _read(truth)
     scorer = _family(entry["family"], json.dumps(entry["options"]))
     if entry["answer"] is not None and not _whole(scorer, entry["answer"], entry):
         # What JSON does not keep, such as a tuple, matters to this family: it makes the entry again.

@@ -92,6 +92,19 @@ def signs_between(text: str, sides: list[str]) -> list[str]:
     return found
 
 
+def symbol_of(text: str) -> str | None:
+    """Returns the single symbol that a tidied answer gives a number or bounds; None where it does not."""
+    sides = parts(text, RELATION)
+    signs = signs_between(text, sides) if len(sides) in (2, 3) else []
+    if not signs or any(sign not in ("=", "<", ">", r"\le", r"\ge", r"\ne") for sign in signs):
+        return None
+    found = [side for side in sides if _SYMBOL.fullmatch(side)]
+    trees = [_tree(side) for side in sides if not _SYMBOL.fullmatch(side)]
+    if len(found) != 1 or any(tree is None or values.symbols(tree) for tree in trees):
+        return None
+    return found[0].replace("{", "").replace("}", "")
+
+
 def equation_key(sides: list[str]) -> str | None:
     """Two sides that are values say what the last one is: 2 + 3 = 5."""
     trees = [_tree(side) for side in sides]
@@ -127,7 +140,12 @@ def equation(text: str) -> str | None:
 def only_symbols_left(text: str) -> str | None:
     """Returns the right side of a tidied answer whose left side is made of symbols alone: m + n = 5."""
     sides = parts(text, RELATION)
-    if len(sides) == 2 and signs_between(text, sides) == ["="] and _ONLY_SYMBOLS.fullmatch(sides[0]):
+    if (
+        len(sides) == 2
+        and signs_between(text, sides) == ["="]
+        and _ONLY_SYMBOLS.fullmatch(sides[0])
+        and sides[0][0] != "-"
+    ):
         return sides[1]
     return None
 

@@ -58,11 +58,20 @@ class UserChecker:
 
     def extract(self, text: str) -> str | None:
         made = self._own()
-        return (text.strip() or None) if made is None else made.extract(text)
+        if made is None:
+            return text.strip() or None
+        answer = made.extract(text)
+        return None if answer is None else self._string("extract", answer)
 
     def key(self, answer: str) -> str:
         made = self._own()
-        return answer if made is None else made.key(answer)
+        return answer if made is None else self._string("key", made.key(answer))
+
+    def _string(self, method: str, value: object) -> str:
+        if not isinstance(value, str):
+            needed = "a string or None" if method == "extract" else "a string"
+            raise TypeError(f"{method} of {self.name} returned {value!r:.60}; needed: {needed}")
+        return value
 
     def accepts(self, truth: str, answer: str) -> bool:
         """Raises what the user's code raises, and TypeError where it returns neither a truth value nor a

@@ -1,13 +1,13 @@
 """Computes expressions within bounds, and writes values so that equal ones are written alike.
 
 Rational numbers stay exact. Others have ``DIGITS`` digits, of which ``SHOWN`` are written. An expression with
-symbols is known by its values at fixed points, where some symbols are negative (there |x| is not x).
+symbols is known by its values at fixed points, near zero and far from it, where some symbols are negative
+(there |x| is not x).
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -27,6 +27,8 @@ TERMS = 1000
 """The most terms of a sum or product, and of a factorial."""
 OPERATIONS = 20_000
 """The most operations of one value."""
+REAL = 3
+"""The fewest points at which an expression has real values and is known by them."""
 SYMBOLS = 12
 """The most symbols of an expression."""
 
@@ -55,9 +57,11 @@ def value_key(tree: Tree) -> str:
         return number(evaluate(tree, {}))
     if len(names) > SYMBOLS:
         raise TooLarge(f"{len(names)} symbols")
-    written = [number(evaluate(tree, point)) for point in points(names)]
+    found = [None if value is None else number(value) for value in _at_points(tree, names)]
     # What depends on none of its symbols (x - x + 3) is a number.
-    return written[0] if len(set(written)) == 1 else "f(" + ";".join(w[:40] for w in written) + ")"
+    if len(set(found)) == 1 and found[0] is not None:
+        return found[0]
+    return "f(" + ";".join("-" if one is None else one[:40] for one in found) + ")"
 
 
 def equation_key(tree: Tree, *, signed: bool = False) -> str:
@@ -66,12 +70,33 @@ def equation_key(tree: Tree, *, signed: bool = False) -> str:
     names = sorted(symbols(tree))
     if len(names) > SYMBOLS:
         raise TooLarge(f"{len(names)} symbols")
-    values = [_float(evaluate(tree, point)) for point in points(names)]
-    scale = next((value for value in values if value != 0), None)
+    values = [None if value is None else _float(value) for value in _at_points(tree, names)]
+    scale = next((value for value in values if value is not None and value != 0), None)
     if scale is None:
         return "0=0"
-    written = [number(value / (abs(scale) if signed else scale)) for value in values]
-    return ";".join(written)
+    scale = abs(scale) if signed else scale
+    return ";".join("-" if value is None else number(value / scale) for value in values)
+
+
+def _at_points(tree: Tree, names: list[str]) -> list[Value]:
+    """The real values at the points, None where there is none: of what has hardly any, the complex values.
+
+    So \\ln(x/y) is \\ln x - \\ln y though the two take another branch where a symbol is negative.
+    """
+    real = [_value_at(tree, point, real=True) for point, _ in points(names)]
+    if sum(value is not None for value in real) >= REAL:
+        return real
+    return [evaluate(tree, point) if near else _value_at(tree, point) for point, near in points(names)]
+
+
+def _value_at(tree: Tree, point: Mapping[str, Value], *, real: bool = False) -> Value:
+    """The value at a point; None where there is none, or it is above a bound."""
+    try:
+        value = evaluate(tree, point, real=real)
+        number(value)
+        return value
+    except (Undefined, TooLarge):
+        return None
 
 
 def symbols(tree: Tree, bound: frozenset[str] = frozenset()) -> set[str]:
@@ -90,16 +115,24 @@ def symbols(tree: Tree, bound: frozenset[str] = frozenset()) -> set[str]:
     return found
 
 
-def points(names: list[str]) -> Iterator[Mapping[str, Value]]:
-    """Yields points that depend on the names alone: three where all symbols are positive, then one for each
-    symbol in which it is negative."""
-    for turn, negative in itertools.chain([(0, ""), (1, ""), (2, "")], enumerate(names, start=3)):
-        point = {}
-        for name in names:
-            digest = hashlib.sha256(f"{turn} {name}".encode()).digest()
-            size = Fraction(int.from_bytes(digest[:6]), 1 << 47) + Fraction(1, 3)
-            point[name] = _float(-size if name == negative else size)
-        yield point
+def points(names: list[str]) -> Iterator[tuple[Mapping[str, Value], bool]]:
+    """Yields points that depend on the names alone, and whether they are near zero: three where all symbols
+    are positive, then one for each symbol in which it is negative; then the same far from zero, where
+    |x - 5| is not 5 - x, in tens and in thousands."""
+    turn = 0
+    for signs, (least, unit) in (
+        (("", "", "", *names), (Fraction(1, 3), 1 << 47)),  # up to 2.33
+        (("", *names), (Fraction(10), 1 << 42)),  # up to 74
+        (("", *names), (Fraction(1000), 1 << 38)),  # up to 2,024
+    ):
+        for negative in signs:
+            point = {}
+            for name in names:
+                digest = hashlib.sha256(f"{turn} {name}".encode()).digest()
+                size = Fraction(int.from_bytes(digest[:6]), unit) + least
+                point[name] = _float(-size if name == negative else size)
+            turn += 1
+            yield point, least < 1
 
 
 def number(value: Value) -> str:
@@ -126,10 +159,11 @@ def _float(value: Value) -> Value:
     return _mp.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
 
 
-def evaluate(tree: Tree, point: Mapping[str, Value]) -> Value:
-    """Returns the value of an expression at a point. Raises TooLarge and Undefined."""
+def evaluate(tree: Tree, point: Mapping[str, Value], *, real: bool = False) -> Value:
+    """Returns the value of an expression at a point; with ``real``, roots and logarithms of negative numbers
+    have none. Raises TooLarge and Undefined."""
     try:
-        return _Evaluator(point).value(tree)
+        return _Evaluator(point, real).value(tree)
     except (ZeroDivisionError, ValueError, TypeError) as error:
         raise Undefined from error
     except (OverflowError, MemoryError, RecursionError) as error:
@@ -137,8 +171,9 @@ def evaluate(tree: Tree, point: Mapping[str, Value]) -> Value:
 
 
 class _Evaluator:
-    def __init__(self, point: Mapping[str, Value]) -> None:
+    def __init__(self, point: Mapping[str, Value], real: bool) -> None:
         self.point = point
+        self.real = real
         self.operations = 0
 
     def value(self, tree: Tree) -> Value:
@@ -188,14 +223,24 @@ class _Evaluator:
 
     def _pow(self, base: Tree, exponent: Tree) -> Value:
         # A real number with a fraction of odd denominator as its exponent has a real power.
-        return _power(self.value(base), self.value(exponent))
+        of, power = self.value(base), self.value(exponent)
+        self._refuse_unreal(of, power)
+        return _power(of, power)
+
+    def _refuse_unreal(self, base: Value, exponent: Value) -> None:
+        """Raises Undefined for a power of a negative number that is not real, where only real ones count."""
+        odd = isinstance(exponent, Fraction) and exponent.denominator % 2
+        if self.real and not odd and _is_negative(base):
+            raise Undefined
 
     def _root(self, of: Tree, degree: Tree) -> Value:
         index = self.value(degree)
         if index == 0:
             raise Undefined
         inverse = 1 / index if isinstance(index, Fraction) else 1 / _float(index)
-        return _power(self.value(of), inverse)
+        base = self.value(of)
+        self._refuse_unreal(base, inverse)
+        return _power(base, inverse)
 
     def _sum(self, index: str, low: Tree, high: Tree, body: Tree) -> Value:
         return self._series(index, low, high, body, Fraction(0), _added)
@@ -217,7 +262,20 @@ class _Evaluator:
     def _fn(self, name: str, *arguments: Tree) -> Value:
         if name in _ANGLES:
             arguments = tuple(_radians(argument) for argument in arguments)
-        return _bounded(_FUNCTIONS[name](*(self.value(argument) for argument in arguments)))
+        values = [self.value(argument) for argument in arguments]
+        if self.real and _FUNCTIONS[name] is _log and any(map(_is_negative, values)):
+            raise Undefined
+        return _bounded(_FUNCTIONS[name](*values))
+
+    def _call(self, name: str, *arguments: Tree) -> Value:
+        """A function of which only the name is known: some number for each of its arguments."""
+        written = ",".join(number(self.value(argument)) for argument in arguments)
+        digest = hashlib.sha256(f"{name} {written}".encode()).digest()
+        return Fraction(int.from_bytes(digest[:6]), 1 << 47) + Fraction(1, 3)
+
+
+def _is_negative(value: Value) -> bool:
+    return not isinstance(value, _mp.mpc) and value < 0
 
 
 def _radians(tree: Tree) -> Tree:

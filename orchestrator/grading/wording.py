@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.grading.units import MULTIPLY, is_unit
+
 UNICODE = {
     **{"−": "-", "–": "-", "﹣": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div "},
     **{
@@ -46,29 +48,25 @@ _EMPTY = re.compile(r"\\(?:varnothing|emptyset)(?![A-Za-z])|\\\{\s*\\\}|^\{\s*\}
 
 PERCENT = re.compile(r"\s*(?:\\%|%|(?:\bper ?cent(?:age)?|\bpct)\b\.?)\s*$", re.IGNORECASE)
 CURRENCY = r"(?:\\\$|\$|€|£|¥|₹|\\pounds|\\euro|USD|US\\\$|Rs\.?)"
-_CURRENCY_BEFORE = re.compile(rf"^(-?)\s*{CURRENCY}\s*(?=[-\d.\\(])")
+_CURRENCY_BEFORE = re.compile(rf"^(-?)\s*({CURRENCY})\s*(?=[-\d.\\(])")
 _CURRENCY_AFTER = re.compile(rf"(?<=[\d}})])\s*{CURRENCY}$")
 
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
-_UNITS = """
-mm cm dm km m ft in yd mi nm mg kg g lb lbs oz ml mL L l s sec secs ms h hr hrs min mins mph kmh kph
-Hz kHz MHz N J kJ W kW V A K C F mol rad deg sq cu am pm a.m. p.m. AM PM
-"""
-UNITS = _UNITS.split()
-"""Short names of units. Longer words after a number are taken for one whatever they are."""
-_SHORT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
-_LONG = r"[A-Za-z]{3,}"
-# mm, cm: two letters or more are a unit where they follow a number at once; one letter may be a symbol.
-_GLUED = "|".join(sorted((re.escape(unit) for unit in UNITS if len(unit) > 1), key=len, reverse=True))
-_WORD = rf"(?:{_LONG}|{_GLUED}|of|a|an|the|to|in|on|at|by|[A-Za-z])"
-_RATE = rf"(?:(?:{_SHORT}|{_LONG})\s*/\s*(?:{_SHORT}|{_LONG}){_POWER})"
+_UNIT_WORD = rf"[A-Za-z]+(?:\.[A-Za-z]\.?)?{_POWER}"
 _UNIT_AFTER = re.compile(
-    rf"(?<=[\d}})!%.])\s*(?:{_RATE}|(?:(?:{_LONG}|{_GLUED}){_POWER})(?:[ -]+{_WORD}{_POWER})*+)\s*\.?$"
+    rf"(?:(?<=[\d}})!%.])|(?<=\\pi)(?=\s))(?P<times>\s*(?:{'|'.join(MULTIPLY)})s?(?=\s))?"
+    rf"(?P<unit>\s*(?:per\s+)?{_UNIT_WORD}(?:(?:\s*/\s*|[ -]+){_UNIT_WORD})*+)\s*\.?$"
 )
 _BRACED_UNIT = re.compile(rf"\s*\{{\s*([^{{}}]*)\}}{_POWER}\s*\.?$")
 _DEGREES = re.compile(r"\s*(?:\^?\s*\{?\s*\\circ\s*\}?\s*[CFK]|\\degrees?\s*[CFK]?)\s*$")
 FUNCTIONS = re.compile(
     r"(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infinity|inf|max|min|gcd|lcm|abs|arc\w+|and|or|mod|base)$"
+)
+
+
+_VECTOR = re.compile(r"\\langle(?![A-Za-z])([^\\]*(?:\\(?!rangle|langle)[^\\]*)*+)\\rangle(?![A-Za-z])")
+_MINUS = re.compile(
+    r"^(?:\\text\{\s*(?:negative|minus)\s*\}|(?:negative|minus)\b)\s*(?=[\d.\\$])", re.IGNORECASE
 )
 
 
@@ -87,10 +85,12 @@ def tidy(text: str) -> str:
         text = _MATHBF.sub("", text)
         text = _RELATION.sub(lambda found: _RELATIONS.get(found.group(), found.group()), text)
         text = text.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}").replace(r"\lt", "<")
-        text = text.replace(r"\gt", ">").replace(r"\land", r"\text{and}").replace(r"\lor", r"\text{or}")
+        text = text.replace(r"\gt", ">").replace(r"\land", r"\wedge").replace(r"\lor", r"\vee")
+        text = _VECTOR.sub(r"(\1)", text)
         text = text.replace(r"\dots", r"\ldots").replace(r"\cdots", r"\ldots")
     elif "{,}" in text:
         text = _THOUSANDS.sub("", text)
+    text = _MINUS.sub("-", text)
     text = _EMPTY.sub(r"\\emptyset ", text)
     text = text.replace("<=", r"\le ").replace(">=", r"\ge ").replace("!=", r"\ne ")
     return re.sub(r"\s+", " ", text).strip().rstrip(".;,:").strip()
@@ -151,22 +151,28 @@ def without_unit(text: str) -> tuple[str, str]:
     for _ in range(4):
         before = text
         if (found := _CURRENCY_BEFORE.match(text)) is not None:
-            text, taken = found.group(1) + text[found.end() :], taken or "$"
-        text = _CURRENCY_AFTER.sub("", text)
+            text, taken = found.group(1) + text[found.end() :], f"{found.group(2)} {taken}"
+        if (paid := _CURRENCY_AFTER.search(text)) is not None:
+            text, taken = text[: paid.start()], f"{paid.group()} {taken}"
         text, unit = _without_text(text)
-        taken = unit or taken
-        if (after := _UNIT_AFTER.search(text)) is not None and not _mathematics(after.group()):
-            text, taken = text[: after.start()], after.group().strip() or taken
+        taken = f"{unit} {taken}".strip()
+        after = _UNIT_AFTER.search(text)
+        if (
+            after is not None
+            and not _mathematics(after["unit"])
+            and is_unit(after["unit"], marked=text[: after.start()] == "1" and after["unit"][0] == " ")
+        ):
+            text, taken = text[: after.start("unit")], f"{after['unit'].strip()} {taken}"
         if r"\circ" in text or r"\degree" in text:
             text = _DEGREES.sub("", text)
         text = text.strip()
         if text == before:
             break
-    return text, taken.lower().strip()
+    return text, taken.strip()
 
 
 def _mathematics(words: str) -> bool:
-    first = re.match(r"\s*([A-Za-z]+)", words)
+    first = re.match(r"\s*(?!min\.?$)([A-Za-z]+)", words)
     return bool(first and (FUNCTIONS.match(first.group(1)) or re.search(r"\bor\b|\band\b", words)))
 
 
@@ -187,4 +193,6 @@ def _without_text(text: str) -> tuple[str, str]:
         or re.match(r"\(?base\b", word)
     ):
         return text, ""
-    return before, word
+    if not is_unit(word, marked=True):
+        return text, ""
+    return before, text[found.end() :].strip(" {}.").replace("}", "")

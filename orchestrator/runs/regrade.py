@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.schema import Config, to_yaml
+from orchestrator.config.truths import check_truths, graded_against_itself
 from orchestrator.durability.files import write_atomically
 from orchestrator.errors import BadInput, in_one_line
+from orchestrator.grading.checker import Checker
 from orchestrator.grading.grader import NOTHING, Grader
 from orchestrator.grading.registry import resolve
+from orchestrator.grading.user import UserChecker
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.results import grades
@@ -31,14 +34,23 @@ AT_ONCE = 32
 RULES = {**USUAL, "hierarchical": hierarchical}
 
 
+IN_SUMMARY = ("problems", "answered", "accuracy", "coverage", "distinct_answers")
+IN_ROW = ("problem", "prompt", "answer", "difficulty", "solutions", "exhausted", "error")
+IN_SOLUTION = ("path", "text", "tokens", "score", "step_scores", "finish")
+"""What is needed of a summary, of a row and of a solution in it."""
+
+
 async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Grades a run's solutions by ``config``, and replaces its table, its summary and its configuration; the
     files as the run left them are kept beside them. Returns the summaries before and after.
 
-    Raises BadInput where the run is not finished or its table cannot be read, and AnswersFailed.
+    Raises BadInput where the run is not finished, its table cannot be read, or the checker cannot judge by
+    its answers; and AnswersFailed.
     """
     table, rows, before = _read(directory)
-    grader = Grader(resolve(config.problems.answers), end_of_thinking=config.generator.end_of_thinking)
+    checker = resolve(config.problems.answers)
+    _check(checker, [_problem(row) for row in rows], config)
+    grader = Grader(checker, end_of_thinking=config.generator.end_of_thinking)
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(row: Mapping[str, Any]) -> SearchResult:
@@ -57,26 +69,56 @@ def _read(directory: Path) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
     import pyarrow.parquet as pq
 
     path = directory / RESULTS
+    for name in (SUMMARY, RESULTS):
+        if not (directory / name).is_file():
+            raise BadInput("run_id", directory.name, f"needed: a finished run; it has no {name}")
     try:
         summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
         table = pq.read_table(path)
         rows = table.to_pylist()
-    except FileNotFoundError as error:
-        raise BadInput(
-            "run_id", directory.name, f"needed: a finished run; it has no {Path(error.filename).name}"
-        ) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(
             "run_id", directory.name, f"its results cannot be read ({in_one_line(error)})"
         ) from error
     if not rows:
         raise BadInput("run_id", directory.name, "its table of results is empty")
+    lacking = [name for name in IN_SUMMARY if not isinstance(summary, dict) or name not in summary]
+    if lacking:
+        raise BadInput("run_id", directory.name, f"its {SUMMARY} has no {', '.join(lacking)}")
+    _check_columns(directory, rows)
     return table, rows, summary
 
 
-async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
+def _check_columns(directory: Path, rows: list[dict[str, Any]]) -> None:
+    """Raises BadInput for a table that lacks what grading needs, or has a rule that is not known."""
+    kept = [one for row in rows for one in row.get("solutions") or ()][:1]
+    lacking = [name for name in IN_ROW if name not in rows[0]]
+    lacking += [f"solutions.{name}" for one in kept for name in IN_SOLUTION if name not in one]
+    if lacking:
+        raise BadInput("run_id", directory.name, f"its {RESULTS} has no column {', '.join(lacking)}")
+    for name in rows[0]:
+        if name.startswith("selected_") and name.removeprefix("selected_") not in RULES:
+            known = ", ".join(f"selected_{rule}" for rule in RULES)
+            raise BadInput("run_id", directory.name, f"its {RESULTS} has the column {name}; allowed: {known}")
+
+
+def _check(checker: Checker, problems: list[Problem], config: Config) -> None:
+    """Raises BadInput where a checker cannot judge by the problems' answers, or takes none of them."""
+    check_truths(checker, problems)
+    if isinstance(checker, UserChecker):  # it may want an answer in a form that only its author knows
+        return
+    if len(graded_against_itself(checker, problems)) == len(problems):
+        needed = f"it takes none of the run's answers for themselves, such as {problems[0].answer[:60]!r}"
+        raise BadInput("problems.answers", config.problems.answers, needed)
+
+
+def _problem(row: Mapping[str, Any]) -> Problem:
     also = tuple(row.get("also") or ())
-    problem = Problem(row["problem"], row["prompt"], row["answer"], row["difficulty"], also=also)
+    return Problem(row["problem"], row["prompt"], row["answer"], row["difficulty"], also=also)
+
+
+async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
+    problem = _problem(row)
     kept = row["solutions"] or []
     whole = [i for i, one in enumerate(kept) if one["finish"] == "end"]
     read = await grader.read([kept[i]["text"] for i in whole])

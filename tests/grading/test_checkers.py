@@ -31,6 +31,17 @@ CHOICE, CODE = Choice(), Code(seconds=3.0)
         ("A cat sat on the mat.", None),
         ("Final answer: **(D) 12 m**", "D"),
         ("The best choice is: C", "C"),
+        (r"\boxed{A, B}", "A, B"),
+        (r"\boxed{A}, \boxed{B}", "A, B"),
+        (r"\boxed{\text{A and C}}", "A, C"),
+        ("The answer is B, A", "A, B"),
+        ("The answer is (A) or (C).", "A, C"),
+        ("The answer is A, B is wrong", "A"),
+        ("The answer isn't A but B", "B"),
+        ("Options: (A) 1 (B) 2. I cannot decide.", None),
+        ("Options: (A) 1 (B) 2. I choose (A).", "A"),
+        ("答案：B", "B"),
+        ("答案是Ｄ。", "D"),
     ],
 )
 def test_the_letter_of_a_choice(text, letter):
@@ -98,11 +109,42 @@ def test_a_program_is_the_last_block_of_code():
         ("open('/tmp/of-an-answer', 'w'); return a + b", False),
         ("open('mine', 'w').write('1'); return a + b", True),
         ("import ctypes; ctypes.CDLL(None); return a + b", False),
+        ("import sys; sys._getframe(1).f_locals['token']; return a + b", False),
+        ("import builtins; builtins.all = lambda _: True; return None", False),
+        ("import os; os.link('/etc/passwd', 'x'); return a + b", False),
+        ("import os; os.symlink('/etc', 'x'); return a + b", False),
+        ("import os; os.mkfifo('x'); return a + b", False),
+        ("import os; open('x', 'w'); os.rename('x', '/tmp/of-an-answer'); return a + b", False),
+        ("import os; open('x', 'w'); os.rename('x', 'y'); return a + b", True),
+        ("import os; os.utime('/tmp'); return a + b", False),
+        ("import os; os.setpriority(os.PRIO_PROCESS, os.getppid(), 19); return a + b", False),
+        ("import resource, os; resource.prlimit(os.getppid(), resource.RLIMIT_CPU); return a + b", False),
+        ("import sqlite3; sqlite3.connect('/tmp/of-an-answer'); return a + b", False),
+        ("print('x' * 10**6); return a + b", True),
+        ("import os; os.write(1, b'[3, [1, 2], 4]'); return None", False),
+        ("class Same:\n        def __eq__(self, other): return True\n    return Same()", False),
         ("import collections, itertools, functools, heapq, re; return a + b", True),
     ],
 )
 def test_a_program_passes_or_not_and_can_do_no_harm(body, right):
     assert CODE.accepts(ADD, program(body)) is right
+
+
+def test_a_block_with_its_language_is_the_program_and_a_fence_in_a_string_is_no_end():
+    assert CODE.extract("```python\nprint(1)\n```\nprints\n```\n1\n```") == "print(1)"
+    assert CODE.extract("```\nprint(1)\n```") == "print(1)"
+    assert CODE.extract("```python\nx = '```'\nprint(x)\n```") == "x = '```'\nprint(x)"
+
+
+def test_a_program_that_writes_without_end_takes_no_memory_of_ours():
+    import resource
+
+    was = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    asserts = json.dumps(["assert add(1, 2) == 3"])
+    for body in ("while 1: print('x' * 2**20)", "import os\n    while 1: os.write(3, b'x' * 2**20)"):
+        assert not Code(seconds=1).accepts(ADD, program(body))
+        assert not Code(seconds=1).accepts(asserts, program(body))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - was < 200 * 1024
 
 
 def test_assert_statements_are_cases_too():

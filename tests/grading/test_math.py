@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.grading.choice import Choice
 from orchestrator.grading.keys import LONGEST
 from orchestrator.grading.math import Math
 from orchestrator.grading.thinking import without_thinking
@@ -22,8 +23,8 @@ def rows(*names: str) -> list[dict]:
     return [json.loads(line) for name in names for line in (HERE / name).read_text().splitlines()]
 
 
-PAIRS = rows("pairs.jsonl", "more_pairs.jsonl")
-VOTES = rows("votes.jsonl", "more_votes.jsonl")
+PAIRS = rows("pairs.jsonl", "more_pairs.jsonl", "found_pairs.jsonl")
+VOTES = rows("votes.jsonl", "more_votes.jsonl", "found_votes.jsonl")
 TRUTHS = sorted({row["truth"] for row in PAIRS})
 
 
@@ -147,6 +148,10 @@ def test_hostile_answers_are_keyed_at_once():
         r"\frac{1}{" * 80 + "2" + "}" * 80,
         "1" * 999,
         r"\prod_{k=1}^{999} (k^{999})",
+        "1e9999999",
+        "1e-9999999",
+        r"\frac1{1e9999999}",
+        "%" * 990,
         "((((x+1)^{99})^{99})^{99})^{99}",
         "{" * 900,
         "-" * 900,
@@ -157,11 +162,11 @@ def test_hostile_answers_are_keyed_at_once():
         r"\pm 1" * 100,
     ]
     for answer in hostile:
-        began = time.perf_counter()
+        began = time.process_time()
         assert MATH.key(answer) != MATH.key("42")
         assert not MATH.accepts("42", answer)
         assert MATH.accepts(answer, answer)
-        assert time.perf_counter() - began < 2.0, answer[:60]
+        assert time.process_time() - began < 2.0, answer[:60]
 
 
 def test_long_texts_are_read_in_milliseconds():
@@ -179,7 +184,22 @@ def test_long_texts_are_read_in_milliseconds():
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\boxed{", "\\boxed{1}   ", "\\(", "\\[", "####", "the answer is ", "x=", "$", "\\text{a} "]
+    "piece",
+    [
+        "\\boxed{",
+        "\\boxed{1}   ",
+        "\\(",
+        "\\[",
+        "####",
+        "the answer is ",
+        "x=",
+        "$",
+        "\\text{a} ",
+        "the ",
+        "only ",
+        "final ",
+        "%",
+    ],
 )
 def test_a_piece_that_is_written_again_and_again_is_read_in_time(piece):
     import time
@@ -187,6 +207,28 @@ def test_a_piece_that_is_written_again_and_again_is_read_in_time(piece):
     for text in (piece * 20000, piece * 20000 + "!"):
         began = time.process_time()
         MATH.extract(text)
+        Choice().extract(text)
         MATH.key(text[:990])
         MATH.accepts("5", text[:990] + "!")
         assert time.process_time() - began < 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<THINK>\\boxed{1}</THINK>2", "2"),
+        ("<think >\\boxed{1}</think >2", "2"),
+        ("\\boxed{1}</think>2", "2"),
+        ("<Thinking>\\boxed{1}", ""),
+        (
+            "<|channel|>analysis<|message|>\\boxed{1}<|end|><|start|>assistant"
+            "<|channel|>final<|message|>2<|return|>",
+            "2",
+        ),
+        ("<|channel|>analysis<|message|>\\boxed{1}", ""),
+        ("analysis: \\boxed{1}assistantfinal2", "2"),
+        ("analysis of this is 2", "analysis of this is 2"),
+    ],
+)
+def test_the_thinking_of_any_model_is_cut_off(text, left):
+    assert without_thinking(text) == left

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
@@ -156,3 +157,55 @@ def test_the_runs_numbers_in_mlflow_are_the_new_ones(run, capsys):
 def tracked_in(run) -> str:
     client = MlflowClient(local_uri(run.parent))
     return client.get_experiment_by_name("lab").experiment_id
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [("choice", "a letter from A to J"), ("code", "JSON"), ("reasoning_gym", "an entry of reasoning_gym")],
+)
+def test_a_checker_that_cannot_judge_by_the_answers_is_refused_and_nothing_changes(
+    run, capsys, answers, said
+):
+    was = {path.name: path.read_bytes() for path in run.iterdir() if path.suffix in (".parquet", ".json")}
+    command = ["regrade", "r", "--runs", str(run.parent), f"problems.answers={answers}"]
+    assert run_command(command) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert was == {path.name: path.read_bytes() for path in run.iterdir() if path.name in was}
+
+
+@pytest.mark.parametrize("summary", ["[]", "null", "{}", "{"])
+def test_a_summary_that_is_none_is_told_in_a_line(run, capsys, summary):
+    (run / "summary.json").write_text(summary)
+    assert run_command(["regrade", "r", "--runs", str(run.parent)]) == 2
+    assert "run_id" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["problem", "difficulty", "solutions", "selected_mine", "path", ""])
+def test_a_table_that_is_not_a_runs_is_told_in_a_line(run, capsys, column):
+    path = run / "results.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        if column == "selected_mine":
+            row[column] = "1"
+        elif column == "path":
+            row["solutions"] = [{k: v for k, v in one.items() if k != "path"} for one in row["solutions"]]
+        elif column:
+            del row[column]
+    path.unlink()
+    if column:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    assert run_command(["regrade", "r", "--runs", str(run.parent)]) == 2
+    assert (column or "results.parquet") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["extract", "key"])
+def test_a_users_class_that_returns_no_string_is_counted_as_failed(run, capsys, tmp_path, method):
+    body = {"extract": "text", "key": "answer"} | {method: "12"}
+    (tmp_path / "own.py").write_text(
+        "class Own:\n"
+        f"    def extract(self, text): return {body['extract']}\n"
+        f"    def key(self, answer): return {body['key']}\n"
+        "    def accepts(self, truth, answer): return True\n"
+    )
+    found = regraded(run, capsys, f"problems.answers={tmp_path}/own.py:Own")
+    assert found["after"]["ungraded"]["failed"] > 0
