@@ -66,7 +66,7 @@ def test_what_is_no_family_or_no_option_is_one_line(package):
 def test_without_the_package_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     monkeypatch.setitem(sys.modules, "reasoning_gym.factory", None)
-    assert "pip install ttc[reasoning_gym]" in refused(path="sums")
+    assert "pip install reasoning-gym" in refused(path="sums")
 
 
 def test_the_package_itself():

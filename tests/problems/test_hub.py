@@ -98,7 +98,7 @@ def test_what_is_neither_there_nor_a_name_of_the_hub(tmp_path):
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "pip install ttc[datasets]" in refused("owner/name")
+    assert "pip install datasets" in refused("owner/name")
 
 
 @pytest.fixture
