@@ -58,7 +58,7 @@ def merged(stack: Sequence[DictConfig]) -> DictConfig:
     try:
         for layer in stack:
             result = _over(result, layer)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, TypeError) as error:  # a mapping over a list is a TypeError
         raise explained(error, result) from error
     return result
 
@@ -120,6 +120,8 @@ def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
     checker = OmegaConf.select(layer, "problems.answers.name", throw_on_resolution_failure=False)
     if checker is not None and checker != OmegaConf.select(below, "problems.answers.name"):
         below.problems.answers = None
+    if OmegaConf.select(layer, "generator.step_delimiter") is not None:
+        below.generator.step_delimiter = None  # a text, a list and an expression do not merge
     if any(OmegaConf.select(layer, f"budget.{unit}") is not None for unit in UNITS):
         below.budget = OmegaConf.merge(below.budget, dict.fromkeys(UNITS))
     return OmegaConf.merge(below, layer)  # type: ignore[return-value]

@@ -112,3 +112,14 @@ def test_a_quantised_model_in_float32_is_refused_before_vllm_does_in_many_lines(
     assert prepared(tmp_path, f"generator.model={model}", "generator.dtype=auto").problems
     with pytest.raises(BadInput, match=r"verifier\.dtype: 'float32'.*awq"):
         prepared(tmp_path, "verifier.engine.quantization=awq")
+
+
+def test_a_delimiter_of_any_kind_takes_the_place_of_another(tmp_path):
+    kinds = [r'"\n"', r'["\n", ";"]', "{regex: 'a+b'}", "null"]
+    for below in kinds[:3]:
+        for over in kinds:
+            both = [f"generator.step_delimiter={below}", f"generator.step_delimiter={over}"]
+            alone = load(LAB_CONFIG, both[1:]).generator.step_delimiter
+            assert over == "null" or load(LAB_CONFIG, both).generator.step_delimiter == alone
+    with pytest.raises(BadInput):
+        load(LAB_CONFIG, ["generator.stop=[a]", "generator.stop={a: 1}"])
