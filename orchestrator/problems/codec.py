@@ -128,7 +128,8 @@ class Codec:
         """
         whole = self.decode(tokens[start : ends[-1]]) if ends else ""
         cut = self._cut(whole)
-        texts, begin, written = [], start, 0
+        texts: list[str] = []
+        begin, written = start, 0
         for end in ends:
             text = self.decode(tokens[begin:end])
             if "\ufffd" in text:  # a character may begin in one step and end in the next
@@ -136,10 +137,10 @@ class Codec:
             written += len(text)
             if written > cut:
                 text = text[: max(0, len(text) - (written - cut))]
+            if not texts:  # the first step goes on from what begins each answer
+                text = self.conversation.reply + text
             texts.append(text.strip())
             begin = end
-        if texts and self.conversation.reply:  # the first step goes on from it
-            texts[0] = (self.conversation.reply + self.decode(tokens[start : ends[0]])).strip()
         return tuple(texts)
 
     def step_ends(self, tokens: Sequence[int], start: int) -> tuple[int, ...]:

@@ -140,6 +140,12 @@ def test_a_solution_is_read_up_to_its_stop(tmp_path):
     assert put.step_texts(tokens, 0, (len(tokens),)) == ("so 42.",)
 
 
+def test_a_first_step_has_the_reply_and_no_stop(tmp_path):
+    put = Codec(save_tokenizer(tmp_path), "\n\n", stop=("###",), conversation=Conversation(reply="So"))
+    tokens = put.continuation(" 42. ### Q")
+    assert put.step_texts(tokens, 0, put.step_ends(tokens, 0)) == ("So 42.",)
+
+
 def test_steps_end_where_an_expression_first_matches(tmp_path):
     put = Codec(save_tokenizer(tmp_path), [], step_pattern=r"\n## Step \d+:")
     tokens = put.continuation("First.\n## Step 2: second.\n## Step 3: third")
