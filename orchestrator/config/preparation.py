@@ -197,8 +197,9 @@ def fingerprint(prepared: Prepared, instead: str = "") -> str:
         sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
         if problem.also:
             sha.update(f"\0{problem.also}".encode())
-    if prepared.verifier is not None and (function := prepared.verifier.function) is not None:
-        sha.update(Path(function.name.rpartition(":")[0]).read_bytes())
+    for name in (prepared.config.verifier.model, prepared.config.verifier.format):
+        if name is not None and is_function(name):  # a user's function, or format
+            sha.update(Path(name.rpartition(":")[0]).read_bytes())
     if (own := file_of(prepared.config.problems.answers)) is not None:
         sha.update(Path(own).read_bytes())
     strategy = prepared.strategy

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.loading import load
-from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.config.preparation import Prepared, fingerprint, prepare
 from orchestrator.errors import BadInput
 from orchestrator.search.tree import Node
 from orchestrator.search.verifier_view import view_of
 from tests.formats.families import math_shepherd, orm, qwen_prm, token
+from tests.formats.test_formats import OWN
 from tests.support.paths import LAB_CONFIG
 
 
@@ -97,3 +98,13 @@ def test_generations_pay_for_best_of_n_with_what_is_granted_for_its_scores(tmp_p
     new = run.config.generator.max_tokens
     solution = run.generator.sample(len(run.prompts[0]), new) + view.worst(Node("", run.prompts[0]), new)
     assert run.budget.shares[0] == run.generator.prefill(len(run.prompts[0])) + 4 * solution
+
+
+def test_a_run_whose_own_format_has_changed_is_another(tmp_path):
+    file, model = tmp_path / "own.py", qwen_prm(tmp_path / "prm").directory
+    file.write_text(OWN)
+    overrides = [f"verifier.model={model}", f"verifier.format={file}:Own"]
+    before = fingerprint(prepared(tmp_path, *overrides))
+    assert fingerprint(prepared(tmp_path, *overrides)) == before
+    file.write_text(OWN.replace("!", "?"))
+    assert fingerprint(prepared(tmp_path, *overrides)) != before
