@@ -101,7 +101,7 @@ class Dialect(ABC):
     """Makes the bodies of requests, and reads the answers to them."""
 
     path: str
-    """Of the base URL."""
+    """Path of its calls, after the base URL."""
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """The families that are counted in closed form: dense, grouped-query attention, a gated MLP."""
-_PROCESS_LABELS = {"Qwen2ForProcessRewardModel": 2, "Qwen2ForRewardModel": 1}
+FIXED_LABELS = {"Qwen2ForProcessRewardModel": 2, "Qwen2ForRewardModel": 1}
+"""Labels of the heads that do not follow their configuration."""
 _LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _DIRECT_HEADS = ("ForTokenClassification", "ForSequenceClassification")
 
@@ -105,7 +106,7 @@ class CostModel:
             window=body.window,
             n_parameters=body.parameters + head_parameters,
             non_embedding_parameters=body.parameters - body.embedding_parameters,
-            reward=not _predicts(c["architectures"][0]),
+            reward=not predicts(c["architectures"][0]),
         )
 
     @classmethod
@@ -141,7 +142,7 @@ class CostModel:
             window=window,
             n_parameters=vocab * d + body + head_parameters,
             non_embedding_parameters=body,
-            reward=not _predicts(c["architectures"][0]),
+            reward=not predicts(c["architectures"][0]),
         )
 
     @classmethod
@@ -185,15 +186,15 @@ def _keys(n: int, window: int) -> int:
     return m * (m + 1) // 2 + (n - m) * window
 
 
-def _predicts(architecture: str) -> bool:
-    """Tells whether the head predicts tokens."""
+def predicts(architecture: str) -> bool:
+    """Tells whether an architecture's head predicts tokens."""
     return architecture.endswith(_LANGUAGE_HEADS)
 
 
 def _of_choices(config: dict[str, Any], choices: int, model: str, key: str) -> dict[str, Any]:
     """The configuration of a language model whose head has only the rows of `choices` tokens."""
     (name, *_) = config.get("architectures") or [""]
-    if not _predicts(name):
+    if not predicts(name):
         needed = f"needed: a causal language model, whose next token is read ({model} is {name or 'none'})"
         raise BadInput(key, model, needed)
     family = next(name.removesuffix(head) for head in _LANGUAGE_HEADS if name.endswith(head))
@@ -205,10 +206,10 @@ def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
     """Returns (weights that one position multiplies, parameters beyond the embedding) of the head."""
     named = c.get("architectures")
     name = str(named[0]) if isinstance(named, list | tuple) and named else None
-    if name and _predicts(name):
+    if name and predicts(name):
         return d * vocab, 0 if c.get("tie_word_embeddings") else d * vocab
-    if name in _PROCESS_LABELS:  # Linear(d, d), ReLU, Linear(d, labels), both with a bias
-        labels = _PROCESS_LABELS[name]
+    if name in FIXED_LABELS:  # Linear(d, d), ReLU, Linear(d, labels), both with a bias
+        labels = FIXED_LABELS[name]
         return d * d + d * labels, d * d + d + d * labels + labels
     if name and name.endswith(_DIRECT_HEADS):
         labels = len(c["id2label"]) if c.get("id2label") else _size(c, "num_labels", 2)
@@ -216,7 +217,7 @@ def _head(c: Mapping[str, Any], d: int, vocab: int) -> tuple[int, int]:
     heads = [
         *("*" + head for head in _LANGUAGE_HEADS),
         *("*" + head for head in _DIRECT_HEADS),
-        *_PROCESS_LABELS,
+        *FIXED_LABELS,
     ]
     raise BadInput("architectures", named, one_of(heads))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.budget.flops import FIXED_LABELS, predicts
 from orchestrator.errors import BadInput, one_of
 from orchestrator.extensions.user_file import load_attribute
 from orchestrator.formats.definition import Format, FormatFacts
@@ -38,8 +39,6 @@ OF_LANGUAGE_MODELS = ("math-shepherd", "rlhflow", "judge")
 
 MARK = "ttc_verifier_format"
 """The key by which a model that ``ttc verifier`` wrote names its format in its config.json."""
-FIXED_LABELS = {"Qwen2ForProcessRewardModel": 2, "Qwen2ForRewardModel": 1}
-"""Labels of the heads that do not follow their configuration."""
 VALUE_HEADS = ("Qwen2ForPrmModel", "LlamaForPrmModel")
 
 
@@ -61,7 +60,7 @@ def guessed(model: str, config: Mapping[str, Any]) -> str:
     if architecture in VALUE_HEADS:
         needed = f"vLLM has no value head ({architecture}); convert it once: ttc verifier convert {model} OUT"
         raise BadInput("verifier.model", model, needed)
-    if architecture.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")):
+    if predicts(architecture):
         needed = f"a language model can be a verifier in several ways; {one_of(OF_LANGUAGE_MODELS)}"
         raise BadInput("verifier.format", None, f"{needed} ({model} is {architecture})")
     raise BadInput("verifier.format", None, f"{architecture} of {model} tells none; {one_of(NAMES)}")

@@ -20,7 +20,7 @@ class Problem:
     """Stable across runs: it seeds the sampling and is the problem's key in the journal."""
     prompt: str
     answer: str
-    """Of multiple choice, the letter."""
+    """The right answer; the letter where it is one of ``choices``."""
     difficulty: float | None = None
     """The source's own measure, where it has one (the lab: the number of blanks)."""
     also: tuple[str, ...] = ()

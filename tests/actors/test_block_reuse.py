@@ -12,7 +12,8 @@ import ray
 import torch
 
 from actors.messages import SampleRequest, SampleResult
-from tests.support.calls import answers, sample, score, shared_length
+from orchestrator.formats.texts import shared_length
+from tests.support.calls import answers, sample, score
 from tests.support.shared_engines import BLOCK
 from tests.support.tiny_models import NEWLINE
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.prefixes import Prefixes
-from tests.support.calls import shared_length
+from orchestrator.formats.texts import shared_length
 
 texts = st.lists(st.integers(1, 3), max_size=6)
 blocks = st.integers(1, 5)

@@ -23,11 +23,6 @@ def score(tokens: tuple[int, ...], *step_ends: int) -> ScoreRequest:
     return ScoreRequest(f"score-{next(_ids)}", tokens, step_ends)
 
 
-def shared_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many first tokens are the same."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
 def collect(replica: Any, count: int) -> list[Any]:
     """The next ``count`` results, in the order in which they came."""
     results: list[Any] = []
