@@ -66,6 +66,8 @@ class Strategy:
     needs_reviser: bool = False
     needs_thinking: bool = False
     """The generator's thinking must end with a known marker."""
+    whole: bool = False
+    """It begins with whole solutions, and not with steps."""
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By parameter: the words that it takes beside values of its default's type."""
     within: Callable[..., Sequence[str]] | None = None
@@ -161,6 +163,7 @@ def strategy(
     needs_verifier: bool = False,
     needs_reviser: bool = False,
     needs_thinking: bool = False,
+    whole: bool = False,
     words: Mapping[str, Sequence[str]] | None = None,
     within: Callable[..., Sequence[str]] | None = None,
 ) -> Callable[[Search], Strategy]:
@@ -173,6 +176,7 @@ def strategy(
         needs_verifier=needs_verifier,
         needs_reviser=needs_reviser,
         needs_thinking=needs_thinking,
+        whole=whole,
         words=words or {},
         within=within,
     )
