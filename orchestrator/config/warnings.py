@@ -24,8 +24,8 @@ def _shares(prepared: Prepared) -> Iterator[str]:
         fewer = f"problems.limit={bought} or " if 0 < bought < len(whole) else ""
         yield (
             f"budget.{budget.unit}: an equal share buys no longest solution of {len(poor):,} of "
-            f"{len(whole):,} problems, with its prompt ({max(poor):.3g} FLOPs); {fewer}allocation.name=adaptive "
-            "buys whole solutions for some"
+            f"{len(whole):,} problems, with its prompt ({max(poor):.3g} FLOPs); "
+            f"{fewer}allocation.name=adaptive buys whole solutions for some"
         )
 
 
