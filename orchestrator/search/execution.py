@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, TypeVar
 from actors.messages import PoolFailed, Request, Result, SampleResult
 from orchestrator.budget.ledger import BudgetExhausted, Lease, Reservation
 from orchestrator.durability.journal import Journal, JournalFailed
+from orchestrator.extensions.contained import contained
 from orchestrator.search.context import Usage
 from orchestrator.search.prompts import Prompts, Reader
 from orchestrator.search.tree import Node
@@ -68,7 +69,8 @@ class Execution:
         self._journal = journal
         self._prompts = prompts
         self._recorded = journal.results(problem) if journal is not None else {}
-        self._made: set[Node] = set()
+        self._made: dict[Node, int] = {}  # the finished nodes, and the number of the call that returned each
+        self._calls = 0
         # The tasks of calls that have not returned, and whether their nodes may be answers.
         self._running: dict[asyncio.Task[Node], bool] = {}
 
@@ -99,6 +101,7 @@ class Execution:
         call = Call(batches, self._prompts, partial(self._start, perform, keep != "never"))
         if call.amount() is None:
             return []
+        number = self._calls = self._calls + 1
         self._lease.request_all(call)
         try:
             await call.over
@@ -116,10 +119,10 @@ class Execution:
         done = [task.result() for task, error in zip(call.tasks, errors, strict=True) if error is None]
         failed = next((error for error in errors if error is not None), None)
         finished = [node for node in done if node.finished]
-        self._made.update(finished)
+        self._made.update(dict.fromkeys(finished, number))
         cut = failed is not None or call.refused is not None
         if keep == "always" or (keep == "cut" and cut):
-            self.finished += finished
+            self._keep(finished, number)
         if failed is not None:
             raise failed
         if call.refused is not None:
@@ -148,10 +151,17 @@ class Execution:
             self._journal.record(self._problem, key, result, flops)
         return done
 
+    def _keep(self, finished: list[Node], number: int) -> None:
+        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier."""
+        at = len(self.finished)
+        while at and self._made.get(self.finished[at - 1], 0) > number:
+            at -= 1
+        self.finished[at:at] = finished
+
     def _start(
         self, perform: Perform[O], answers: bool, operation: O, reservation: Reservation
     ) -> asyncio.Task[Node]:
-        task = asyncio.create_task(perform(operation, reservation))
+        task = asyncio.create_task(contained(perform(operation, reservation)))
         self._running[task] = answers
         return task
 

@@ -19,7 +19,6 @@ from actors.messages import (
 )
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Reservation
-from orchestrator.extensions.contained import contained
 from orchestrator.search.charges import Charges, computed
 from orchestrator.search.draft import Draft
 from orchestrator.search.execution import Execution
@@ -83,7 +82,7 @@ class Performer:
             return self._given(node, kept, tokens, reservation)
 
         draft = Draft(operation.start, self._context.codec, grow, give)
-        await contained(operation.author(draft))
+        await operation.author(draft)
         return await self.score(draft.node, reservation) if operation.scored else draft.node
 
     def _given(self, node: Node, kept: int, tokens: tuple[int, ...], reservation: Reservation) -> Node:

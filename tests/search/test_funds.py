@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tracemalloc
 
 import pytest
@@ -57,3 +58,15 @@ async def test_children_that_were_refused_keep_their_numbers():
         await ops.sample(ops.root, 50, until="end")
     (step,) = await ops.sample(ops.root, 1)
     assert step.key == "50"
+
+
+@pytest.mark.parametrize("jitter", range(6))
+async def test_what_calls_at_once_have_finished_is_in_the_order_of_the_calls_whichever_ends_first(jitter):
+    ops = operations(ScriptedEngine(letters(2), jitter=random.Random(jitter)))
+    first = await ops.sample(ops.root, 1, until="end")
+    calls = [ops.sample(ops.root, n, until="end") for n in (3, 1, 2)]
+    found = await asyncio.gather(*calls)
+    assert ops.finished == [*first, *(node for nodes in found for node in nodes)]
+    ops.finished = ops.finished[:2]
+    (last,) = await ops.sample(ops.root, 1, until="end")
+    assert [node.key for node in ops.finished] == ["0", "1", last.key]
