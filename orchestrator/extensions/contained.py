@@ -25,7 +25,12 @@ async def contained(work: Awaitable[T]) -> T:
     try:
         return await work
     except SystemExit as error:
-        raise Exited(f"SystemExit: {error.code}").with_traceback(error.__traceback__) from None
+        raise exited(error) from None
+
+
+def exited(error: SystemExit) -> Exited:
+    """Returns the error that takes the place of an exit, with its traceback."""
+    return Exited(f"SystemExit: {error.code}").with_traceback(error.__traceback__)
 
 
 def _contained_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:

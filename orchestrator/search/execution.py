@@ -19,7 +19,6 @@ from typing import Any, Generic, Literal, TypeVar
 from actors.messages import PoolFailed, Request, Result, SampleResult
 from orchestrator.budget.ledger import BudgetExhausted, Lease, Reservation
 from orchestrator.durability.journal import Journal, JournalFailed
-from orchestrator.extensions.contained import contained
 from orchestrator.search.context import Usage
 from orchestrator.search.prompts import Prompts, Reader
 from orchestrator.search.tree import Node
@@ -161,7 +160,7 @@ class Execution:
     def _start(
         self, perform: Perform[O], answers: bool, operation: O, reservation: Reservation
     ) -> asyncio.Task[Node]:
-        task = asyncio.create_task(contained(perform(operation, reservation)))
+        task = asyncio.create_task(perform(operation, reservation))
         self._running[task] = answers
         return task
 

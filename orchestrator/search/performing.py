@@ -19,6 +19,7 @@ from actors.messages import (
 )
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Reservation
+from orchestrator.extensions.contained import contained, exited
 from orchestrator.search.charges import Charges, computed
 from orchestrator.search.draft import Draft
 from orchestrator.search.execution import Execution
@@ -82,7 +83,7 @@ class Performer:
             return self._given(node, kept, tokens, reservation)
 
         draft = Draft(operation.start, self._context.codec, grow, give)
-        await operation.author(draft)
+        await contained(operation.author(draft))
         return await self.score(draft.node, reservation) if operation.scored else draft.node
 
     def _given(self, node: Node, kept: int, tokens: tuple[int, ...], reservation: Reservation) -> Node:
@@ -112,7 +113,10 @@ class Performer:
         ``shown`` is what the verifier's view shows of the node, where that is known.
         """
         view = self._charges.verifier
-        shown = view.shown(node) if shown is None else shown
+        try:
+            shown = view.shown(node) if shown is None else shown
+        except SystemExit as error:  # of a format of a user's own
+            raise exited(error) from None
         granted = sum(each.flops for each in shown) <= reservation.left
         if not granted or not view.fits(shown):
             new = sum(each.new for each in shown)
@@ -122,9 +126,9 @@ class Performer:
         asked = (self._ask(*each, reservation) for each in zip(requests, shown, strict=True))
         found = await asyncio.gather(*asked, return_exceptions=True)
         failed = [each for each in found if isinstance(each, BaseException)]
-        for error in failed:
-            if not isinstance(error, RequestFailed):
-                raise error
+        for failure in failed:
+            if not isinstance(failure, RequestFailed):
+                raise failure
         if failed:
             self.score_error = self.score_error or failed[0]
             return self._unscored(node, str(failed[0]))

@@ -7,6 +7,7 @@ import math
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -223,3 +224,21 @@ async def test_what_a_strategy_puts_into_finished_is_checked_where_the_budget_en
         assert "the strategy has put into ops.finished an object of type NoneType" in result.error
         assert result.exhausted
         assert paths(result) == ["0"]
+
+
+async def test_a_format_that_exits_while_a_path_is_scored_fails_that_search():
+    class Exits:
+        whole, overhead = False, 0
+
+        def opening(self, question: str) -> tuple[int, ...]:
+            return ()
+
+        def inputs(self, question: str, steps: Sequence[str], first: int) -> list:
+            return sys.exit(4) if steps else []
+
+    format = Exits()
+    changed = replace(setting(ScriptedEngine(letters(2))), verifier_format=format)
+    control = Controller(changed, grader("exact"), Lease(10**9))
+    results = await control.run(PROBLEMS, PROMPTS, returns(lambda ops, s: s))
+    assert ["SystemExit: 4" in result.error for result in results] == [True] * 3
+    assert control.budget.reserved == 0
