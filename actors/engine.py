@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
+from actors.faults import described
 from actors.load_meter import LoadMeter
 from actors.messages import Load
 from actors.vllm_version import VLLM_VERSION
@@ -364,8 +365,13 @@ class EngineThread:
                 lora_request=self._lora,
                 priority=job.priority,
             )
-        except (VLLMClientError, ValueError, TypeError) as error:  # any other exception: a broken engine
+        except (VLLMClientError, ValueError, TypeError) as error:
             return " ".join(str(error).split())
+        except Exception as error:  # nothing has run yet: it is this request's alone
+            log.exception("job %s cannot be added", job.key)
+            with suppress(Exception):  # what vLLM may have kept of it
+                engine.abort_request([job.key])
+            return described(error)
         self._jobs[job.key] = job
         self._scheduler_ids[job.key], self._scheduled_tokens[id] = id, 0
         return None
@@ -393,19 +399,22 @@ class EngineThread:
         for output in stepped:
             if (popped := self._pop(output.request_id)) is None:
                 continue
-            job, ran = popped
-            if hasattr(output.outputs, "data"):
-                # vLLM 0.32: num_cached_tokens is the number of the prompt's tokens without a row in data.
-                outcomes.append(Pooled(job, output.outputs.data, output.num_cached_tokens or 0, ran))
-            else:
-                sample = output.outputs[0]
-                outcomes.append(
-                    Generated(
-                        job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, ran
-                    )
-                )
+            outcomes.append(_outcome(output, *popped))
         if outcomes:
             self._on_outcomes(outcomes)
+
+
+def _outcome(output: Any, job: Job, ran: int) -> JobOutcome:
+    """The outcome of a job that an engine step has finished. What cannot be read fails this job alone."""
+    try:
+        if hasattr(output.outputs, "data"):
+            # vLLM 0.32: num_cached_tokens is the number of the prompt's tokens without a row in data.
+            return Pooled(job, output.outputs.data, output.num_cached_tokens or 0, ran)
+        sample = output.outputs[0]
+        return Generated(job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, ran)
+    except Exception as error:
+        log.exception("the output of job %s cannot be read", job.key)
+        return Refused(job, described(error))
 
 
 def _scheduler(engine: LLMEngine) -> Any:

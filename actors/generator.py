@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from actors.engine import MAX_SEED, sampling_params
@@ -91,7 +92,8 @@ class GeneratorActor(Replica):
         for sample in outcomes:
             if not isinstance(sample, Generated):
                 continue
-            result = self._result(sample) if not self._in_pieces(sample.job.request) else self._step(sample)
+            read = self._step if self._in_pieces(sample.job.request) else self._result
+            result = self.guarded(sample.job, partial(read, sample))
             if isinstance(result, Job):
                 again.append(result)
             else:

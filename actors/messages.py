@@ -21,6 +21,10 @@ Finish = Literal["step", "thought", "end", "length"]
 """Sampling was stopped by the step delimiter, the marker, the end-of-sequence token, or ``max_tokens``."""
 
 
+MAX_TEMPERATURE = 2.0
+"""The highest temperature that vLLM, and servers of its kind, sample at."""
+
+
 class SampleRequest(msgspec.Struct, frozen=True, gc=False):
     """Asks a generator to continue ``prompt`` by at most ``max_tokens`` tokens."""
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import operator
 import os
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import ray
 
 from actors.engine import EngineThread, engine_options
 from actors.engine_jobs import Job, JobOutcome, Refused
+from actors.faults import described
 from actors.messages import Failure, Load, ReplicaInfo, Request, Result
 from actors.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Replica(ABC):
@@ -120,6 +126,9 @@ class Replica(ABC):
                 job = self.job(key, request)
             except (ValueError, TypeError) as error:
                 known.append(self.failure(request, error))
+            except Exception as error:  # whatever it is, it is no other request's
+                log.exception("request %s cannot be answered", request.id)
+                known.append(self.failure(request, described(error)))
             else:
                 if job is None or isinstance(job, Job):
                     self._live[request.id] = key
@@ -199,6 +208,15 @@ class Replica(ABC):
             bad = next(token for token in prompt if not 0 <= token < size)
             raise ValueError(f"token id {bad} is outside the vocabulary of {size} tokens")
         return prompt
+
+    def guarded(self, job: Job, read: Callable[[], T]) -> T | Failure:
+        """Returns what ``read`` does with an outcome of the job; a ``Failure`` where it raises an exception,
+        which in the engine's thread would end the process, and every other request with it."""
+        try:
+            return read()
+        except Exception as error:
+            log.exception("request %s cannot be answered", job.request.id)
+            return self.failure(job.request, described(error))
 
     def failure(self, request: Request, error: object) -> Failure:
         """Returns a one-line ``Failure`` that names the replica, its model and the request."""

@@ -7,6 +7,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from actors.engine import token_classify_params
@@ -114,8 +115,9 @@ class VerifierActor(Replica):
         if (first := self._scoring.get(path)) is not None:
             self._waiting[first][1].append((key, request.id))
             return None
+        job = Job(key, tokens, token_classify_params(read_cache=True), request, request.priority)
         self._scoring[path], self._waiting[key] = key, (path, [])
-        return Job(key, tokens, token_classify_params(read_cache=True), request, request.priority)
+        return job
 
     def shared(self, key: str, result: Result | Failure) -> list[tuple[str, Result | Failure]]:
         return [(other, _again(result, id)) for other, id in self._ended(key)]
@@ -144,7 +146,7 @@ class VerifierActor(Replica):
     def results(self, outcomes: list[JobOutcome]) -> list[tuple[str, Result | Failure]]:
         pooled = [outcome for outcome in outcomes if isinstance(outcome, Pooled)]
         # All are read before any is completed: a path may need scores that another of the batch computed.
-        fresh = [self._read(outcome) for outcome in pooled]
+        fresh = [self.guarded(outcome.job, partial(self._read, outcome)) for outcome in pooled]
         done: list[tuple[str, Result | Failure]] = []
         again: list[Job] = []
         for outcome, scores in zip(pooled, fresh, strict=True):

@@ -16,6 +16,8 @@ Ints = npt.NDArray[np.int64]
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 """Number of bootstrap resamples; enough for two stable digits of a percentile."""
+MANY = 5000
+"""Problems from which a mean is so nearly normal that resamples, which take memory for each, tell no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def wilson(successes: int, total: int, confidence: float = CONFIDENCE) -> Estima
 
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Returns the unbiased estimate 1 − C(n−c, k)/C(n, k) that one of ``k`` samples is correct, where ``c``
-    of ``n`` are (Chen et al. 2021, section 2.1), in a numerically stable form.
+    of ``n`` are (Chen et al. 2021, section 2.1), by the logarithms of the binomials.
 
     Raises ValueError unless 0 ≤ c ≤ n and 1 ≤ k ≤ n.
     """
@@ -53,18 +55,24 @@ def pass_at_k(n: int, c: int, k: int) -> float:
         raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
     if n - c < k:
         return 1.0
-    return 1.0 - math.prod(1.0 - k / j for j in range(n - c + 1, n + 1))
+    if k == 1:
+        return c / n
+    # Without a correct sample, both differences are exactly 0.
+    few = math.lgamma(n - c + 1) - math.lgamma(n + 1)
+    none = math.lgamma(n - k + 1) - math.lgamma(n - c - k + 1)
+    return -math.expm1(few + none)
 
 
 def coverage_curve(n: int, correct: npt.ArrayLike) -> tuple[list[int], Floats]:
     """Returns k = 1, 2, 4, … ≤ ``n`` and each problem's pass@k, ``float64[problems, len(k)]``.
 
-    ``correct`` (``int[problems]``) counts the correct ones of a problem's ``n`` independent samples.
+    ``correct`` (``int[problems]``) counts the correct ones of a problem's ``n`` independent samples. The time
+    it takes grows with the number of different counts, and not with ``n``.
     """
     ks = powers_of_two(n)
-    counts = np.asarray(correct, dtype=int)
-    table = np.array([[pass_at_k(n, c, k) for k in ks] for c in range(n + 1)]).reshape(n + 1, len(ks))
-    return ks, table[counts]
+    counts, problems = np.unique(np.asarray(correct, dtype=int), return_inverse=True)
+    table = np.array([[pass_at_k(n, int(c), k) for k in ks] for c in counts], dtype=float)
+    return ks, table.reshape(len(counts), len(ks))[problems]
 
 
 def powers_of_two(most: int) -> list[int]:
@@ -106,8 +114,13 @@ def interval(samples: Floats, confidence: float = CONFIDENCE) -> tuple[float, fl
 
 
 def mean_over_problems(values: npt.ArrayLike, seed: int = 0) -> Estimate:
-    """Returns the mean of one value per problem, with the interval of a seeded bootstrap over problems."""
+    """Returns the mean of one value per problem, with the interval of a seeded bootstrap over problems; with
+    the normal interval from ``MANY`` problems on."""
     array = np.asarray(values, dtype=float)
+    if len(array) >= MANY:
+        mean = float(array.mean())
+        half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * float(array.std()) / math.sqrt(len(array))
+        return Estimate(mean, max(mean - half, float(array.min())), min(mean + half, float(array.max())))
     return Estimate(float(array.mean()), *interval(resamples(len(array), seed) @ array))
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 
 class BudgetExhausted(Exception):
@@ -63,15 +63,42 @@ class Reservation:
 Decide = Callable[["Reservation | None"], None]
 
 
+class Requests(Protocol):
+    """Requests that keep one place in a lease's order, and are decided one after the other."""
+
+    def amount(self) -> int | None:
+        """Returns the FLOPs of the next request; None where there is none, or the place is given up."""
+
+    def granted(self, reservation: Reservation) -> None:
+        """Is told that the next request is granted."""
+
+    def refuse(self) -> None:
+        """Is told that the next request does not fit, and never will."""
+
+
+class _Single:
+    """One request. ``decide`` is called once, with the reservation, or with None if it is refused."""
+
+    __slots__ = ("_amount", "_decide", "_withdrawn")
+
+    def __init__(self, amount: int, decide: Decide, withdrawn: Callable[[], bool]) -> None:
+        self._amount: int | None = amount
+        self._decide = decide
+        self._withdrawn = withdrawn
+
+    def amount(self) -> int | None:
+        return None if self._withdrawn() else self._amount
+
+    def granted(self, reservation: Reservation | None) -> None:
+        self._amount = None
+        self._decide(reservation)
+
+    def refuse(self) -> None:
+        self.granted(None)
+
+
 def _never() -> bool:
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    amount: int
-    decide: Decide
-    withdrawn: Callable[[], bool]
 
 
 class Lease:
@@ -104,7 +131,8 @@ class Lease:
         self.closed = False
         self._on_dry = on_dry
         self._held = _held
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[Requests] = deque()
+        self._advancing = False
         self._last: asyncio.Future[int] | None = None
 
     @property
@@ -125,56 +153,27 @@ class Lease:
     @property
     def needed(self) -> int:
         """FLOPs by which the limit must rise to pay for the next request that waits; 0 if none waits."""
-        self._drop_withdrawn()
-        return max(0, self._waiting[0].amount - self.left) if self._waiting else 0
-
-    def grant(self, amount: int) -> Reservation | None:
-        """Reserves ``amount`` FLOPs at once. Returns None if they do not fit now, or another request
-        waits."""
-        if self.closed or amount < 0 or not self._fits(amount):
-            return None
-        self.reserved += amount
-        return Reservation(self, amount)
+        amount = self._next()
+        return 0 if amount is None else max(0, amount - self.left)
 
     def request(self, amount: int, decide: Decide, withdrawn: Callable[[], bool] = _never) -> None:
         """Asks for ``amount`` FLOPs. ``decide`` is called once, now or later, with the reservation, or with
         None if it is refused; it may not be called at all once ``withdrawn()`` is true."""
-        if self.closed:
-            raise RuntimeError(f"{self.name}: the lease is closed")
         if amount < 0:
             raise ValueError(f"{self.name}: cannot reserve a negative amount ({amount:,} FLOPs)")
-        self._waiting.append(_Request(amount, decide, withdrawn))
+        self.request_all(_Single(amount, decide, withdrawn))
+
+    def request_all(self, requests: Requests) -> None:
+        """Takes a place in the order for several requests. Each is decided, now or later, when those before
+        it are; only the next one of them waits. Raises RuntimeError if the lease is closed."""
+        if self.closed:
+            raise RuntimeError(f"{self.name}: the lease is closed")
+        self._waiting.append(requests)
         self._advance()
 
-    def ask(self, amount: int) -> asyncio.Future[Reservation | None]:
-        """Takes a place in the order now and returns the decision as a future; None means refused. Cancel the
-        future to give the place up."""
-        decision: asyncio.Future[Reservation | None] = asyncio.get_running_loop().create_future()
-
-        def decide(reservation: Reservation | None) -> None:
-            if not decision.cancelled():
-                decision.set_result(reservation)
-            elif reservation is not None:
-                reservation.close()
-
-        self.request(amount, decide, decision.cancelled)
-        return decision
-
-    async def reserve(self, amount: int) -> Reservation:
-        """Waits for ``amount`` FLOPs. Raises BudgetExhausted if they can never be had."""
-        reservation = self.grant(amount)
-        if reservation is None:
-            decision = self.ask(amount)
-            try:
-                reservation = await decision
-            except asyncio.CancelledError:
-                # It may have been granted in the very turn in which the caller was cancelled.
-                if not decision.cancelled() and (granted := decision.result()) is not None:
-                    granted.close()
-                raise
-        if reservation is None:
-            raise BudgetExhausted(self.name, amount, self.limit - self.settled)
-        return reservation
+    def forgo(self) -> None:
+        """Looks who is next, after a place in the order was given up."""
+        self._advance()
 
     def lease(self, limit: int, name: str, *, on_dry: Callable[[], None] | None = None) -> Lease:
         """Cuts a lease of ``limit`` FLOPs out of this one. Raises BudgetExhausted if it does not fit now."""
@@ -220,8 +219,7 @@ class Lease:
     def close(self) -> None:
         """Settles with the lease that this one was cut from, and gives back the rest. Raises RuntimeError
         while funds are reserved or a request waits."""
-        self._drop_withdrawn()
-        if self.reserved or self._waiting:
+        if self.reserved or self._next() is not None:
             raise RuntimeError(f"{self.name}: closed while {self.reserved:,} FLOPs are still reserved")
         self.closed = True
         if self._held is not None:
@@ -230,13 +228,9 @@ class Lease:
             held.close()
 
     def _cut(self, amount: int) -> None:
-        if not self._fits(amount):
+        if amount > self.left or self._next() is not None:
             raise BudgetExhausted(self.name, amount, self.left)
         self.reserved += amount
-
-    def _fits(self, amount: int) -> bool:
-        """True if ``amount`` can be had now without overtaking another request."""
-        return not self._waiting and amount <= self.left
 
     def _spend(self, amount: int) -> None:
         lease: Lease | None = self
@@ -255,28 +249,41 @@ class Lease:
         if self._waiting or self._on_dry is not None:
             self._advance()
 
-    def _drop_withdrawn(self) -> None:
-        while self._waiting and self._waiting[0].withdrawn():
+    def _next(self) -> int | None:
+        """The FLOPs of the next request; None where none waits."""
+        while self._waiting:
+            if (amount := self._waiting[0].amount()) is not None:
+                return amount
             self._waiting.popleft()
+        return None
 
     def _advance(self) -> None:
-        while True:
-            self._drop_withdrawn()
-            if not self._waiting:
-                if self._on_dry is not None and self._awaits_last and not self.reserved:
-                    self._on_dry()
-                return
-            first = self._waiting[0]
-            if first.amount <= self.left:
-                self._waiting.popleft()
-                self.reserved += first.amount
-                first.decide(Reservation(self, first.amount))
-            elif first.amount <= self.limit - self.settled:
-                return
-            elif self._on_dry is None:
-                self._waiting.popleft()
-                first.decide(None)
-            else:
-                if not self.reserved:
-                    self._on_dry()
-                return
+        """Decides what can be decided. What is told of a decision may settle or ask: that waits its turn."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._decide_next():
+                pass
+        finally:
+            self._advancing = False
+
+    def _decide_next(self) -> bool:
+        """Decides the next request. Returns False where it has to wait, or there is none."""
+        amount = self._next()
+        if amount is None:
+            if self._on_dry is not None and self._awaits_last and not self.reserved:
+                self._on_dry()
+            return False
+        if amount <= self.left:
+            self.reserved += amount
+            self._waiting[0].granted(Reservation(self, amount))
+            return True
+        if amount <= self.limit - self.settled:
+            return False
+        if self._on_dry is None:
+            self._waiting[0].refuse()
+            return True
+        if not self.reserved:
+            self._on_dry()
+        return False

@@ -74,14 +74,19 @@ class Budget:
         }
 
 
+def check_amount(unit: str, amount: float) -> None:
+    """Raises BadInput unless the amount is a positive number."""
+    if not 0 < amount < float("inf"):  # written so that NaN is refused too
+        raise BadInput(f"budget.{unit}", amount, f"allowed: a positive number of {UNITS[unit]}")
+
+
 def convert(unit: str, amount: float, prices: Sequence[Price], solution_tokens: int) -> Budget:
     """Converts ``amount`` of ``unit``; ``prices`` are of the problems, with solutions of ``solution_tokens``.
 
     FLOPs and tokens are for the whole run, generations for each problem. Raises BadInput if the amount is not
     positive, or buys less than a token a problem.
     """
-    if not 0 < amount < float("inf"):
-        raise BadInput(f"budget.{unit}", amount, f"allowed: a positive number of {UNITS[unit]}")
+    check_amount(unit, amount)
     problems = len(prices)
     if unit == "flops":
         shares = [int(amount) // problems] * problems

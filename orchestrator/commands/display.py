@@ -210,7 +210,12 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         why = "by max_step_tokens and not with generator.step_delimiter; does the model write it?"
         rows.append(("warning: steps", f"{percent(s.cut_steps)} ended {why}"))
     if s.unscored:
-        rows.append(("not scored", f"{s.unscored:,} paths, whose text is longer than was granted (run.log)"))
+        rows.append(
+            (
+                "not scored",
+                f"{s.unscored:,} paths: their text is too long, or the verifier had no score (run.log)",
+            )
+        )
     if s.blind:
         low, high = s.scores or (0.0, 0.0)
         same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"

@@ -43,6 +43,7 @@ def run(
     """
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
+    from orchestrator.config.warnings import warnings_of
     from orchestrator.runs.results import Summary
     from orchestrator.runs.run import Run, new_run_id, unfinished
     from orchestrator.runs.session import pool_specs, session
@@ -60,6 +61,8 @@ def run(
         count = len(prepared.skipped)
         say(errors, f"{count} problems skipped: too long for a model; {len(prepared.problems)} are searched")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
+    for line in warnings_of(prepared):
+        say(errors, f"warning: {line}", "yellow")
     if prepared.taken:
         taken = ", ".join(f"{key} {value:g}" for key, value in prepared.taken.items())
         say(errors, f"sampling by the model's own generation_config.json: {taken}")

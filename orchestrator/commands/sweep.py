@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections import Counter
 
 from rich.console import Console
 
@@ -30,12 +31,15 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     """Runs all cells of a sweep that are not finished yet. Returns its exit status, 1 where any cell
     failed."""
     from orchestrator.commands import sweep_display
+    from orchestrator.config.warnings import warnings_of
     from orchestrator.runs import grid
     from orchestrator.runs.sweep import Sweep
 
     whole = Sweep(grid.read(path, overrides))
     name = whole.grid.config.name
     say(errors, f"sweep {name}")
+    for line, times in Counter(line for cell in whole.todo for line in warnings_of(cell.prepared)).items():
+        say(errors, f"warning: {line}" + (f" (in {times} cells)" if times > 1 else ""), "yellow")
     kept = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
     with sweep_display.SweepDisplay(errors) as display:
         status, outcomes = until_interrupted(whole.run(display), errors, kept, whole.grid.directory)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from actors.messages import MAX_TEMPERATURE
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
-from orchestrator.budget.units import UNITS
+from orchestrator.budget.units import UNITS, check_amount
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.errors import BadInput, at_least, one_of
@@ -37,9 +38,9 @@ ALLOCATIONS = ("uniform", COMPUTE_OPTIMAL, "adaptive")
 RAYS_OWN = ("CPU", "GPU", "memory", "object_store_memory")
 """Resources that have keys of their own, or that Ray keeps for itself."""
 SAMPLING: Mapping[str, tuple[Callable[[float], bool], str]] = {
-    "temperature": (lambda x: 0 <= x < math.inf, "allowed: 0 or more"),
+    "temperature": (lambda x: 0 <= x <= MAX_TEMPERATURE, f"allowed: 0 to {MAX_TEMPERATURE:g}"),
     "top_p": (lambda x: 0 < x <= 1, "allowed: above 0, up to 1"),
-    "top_k": (lambda x: x >= 0, "allowed: 0 or more"),
+    "top_k": (lambda x: isinstance(x, int) and x >= 0, "allowed: whole numbers, 0 or more"),
     "min_p": (lambda x: 0 <= x <= 1, "allowed: 0 to 1"),
     "repetition_penalty": (lambda x: 0 < x < math.inf, "allowed: above 0"),
     "presence_penalty": (lambda x: -2 <= x <= 2, "allowed: -2 to 2"),
@@ -139,10 +140,9 @@ def _generator(config: Config) -> None:
     generator = config.generator
     if generator.endpoint is not None:
         check_endpoint(generator.endpoint)
-    for key, (fits, allowed) in SAMPLING.items():
-        value = getattr(generator, key)
-        if value is not None and not fits(value):
-            raise BadInput(f"generator.{key}", value, allowed)
+    for key in SAMPLING:
+        if (value := getattr(generator, key)) is not None:
+            check_sampling(key, value)
     given = generator.step_delimiter
     texts = given if isinstance(given, list) else [given]
     if isinstance(given, Mapping):
@@ -157,6 +157,13 @@ def _generator(config: Config) -> None:
         raise BadInput("generator.end_of_thinking", "", "allowed: one or more characters, or null")
     at_least("generator.max_step_tokens", generator.max_step_tokens, 1)
     at_least("generator.max_tokens", generator.max_tokens, 1)
+
+
+def check_sampling(key: str, value: object, source: str = "") -> None:
+    """Raises BadInput unless an engine takes the sampling value; ``source`` says where it is from."""
+    fits, allowed = SAMPLING[key]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not fits(value):
+        raise BadInput(f"generator.{key}", value, source + allowed)
 
 
 def _pattern(generator: GeneratorConfig) -> None:
@@ -210,6 +217,8 @@ def _allocation(config: Config) -> None:
 def _budget(config: Config) -> None:
     if len(config.budget.units) != 1:
         raise BadInput("budget", config.budget.units, f"exactly one is needed; {one_of(UNITS)}")
+    (unit,) = config.budget.units
+    check_amount(unit, getattr(config.budget, unit))
     if config.budget.solution_tokens is not None:
         at_least("budget.solution_tokens", config.budget.solution_tokens, 1)
 

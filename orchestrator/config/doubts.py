@@ -11,6 +11,7 @@ from orchestrator.config.generator import generation_config
 from orchestrator.config.lengths import context
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.rendering import decoded, keeps
+from orchestrator.config.warnings import warnings_of
 from orchestrator.grading.exact import Exact
 from orchestrator.grading.math import Math
 from orchestrator.grading.registry import resolve
@@ -29,7 +30,7 @@ Doubt = Callable[[Prepared, tuple[str, str]], Iterator[str]]
 
 def doubts(prepared: Prepared, steps: tuple[str, str]) -> list[str]:
     """Returns the doubts about a run; ``steps`` are two steps of an answer to its first problem."""
-    return [line for doubt in DOUBTS for line in doubt(prepared, steps)]
+    return [*warnings_of(prepared), *(line for doubt in DOUBTS for line in doubt(prepared, steps))]
 
 
 def _chat(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
@@ -182,18 +183,12 @@ def _answers(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
         )
 
 
-def _sampling(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
-    n = prepared.strategy.params.get("n")
-    if prepared.config.generator.temperature == 0 and isinstance(n, int) and n > 1:
-        yield f"generator.temperature is 0: the {n} samples of strategy.n are all the same"
-
-
 def _budget(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     strategy, bought = prepared.strategy, prepared.budget.generations
     if strategy.name != "best_of_n" or prepared.config.allocation.name != "uniform":
         return
     n = strategy.params["n"]
-    if bought < n - 1e-9:
+    if 1 <= bought < n - 1e-9:
         yield (
             f"strategy.n is {n}, and the budget pays for {bought:.3g} solutions a problem at full length: "
             "where solutions are long, fewer are sampled"
@@ -223,7 +218,6 @@ DOUBTS: tuple[Doubt, ...] = (
         _stop,
         _lengths,
         _answers,
-        _sampling,
         _budget,
         _dtype,
         _skipped,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.budget.flops import optional_file
+from orchestrator.config.checks import check_sampling
 from orchestrator.config.schema import Config, GeneratorConfig
 from orchestrator.errors import BadInput
 from orchestrator.problems.codec import Codec
@@ -32,7 +33,8 @@ OTHERS = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency
 def with_sampling(config: Config) -> tuple[Config, dict[str, float]]:
     """Returns the configuration with every sampling value named, and those that are the model's own.
 
-    Raises BadInput where the model's generation_config.json cannot be read.
+    Raises BadInput where the model's generation_config.json cannot be read, or has a value that no engine
+    takes.
     """
     section = config.generator
     own = generation_config(section)
@@ -40,6 +42,10 @@ def with_sampling(config: Config) -> tuple[Config, dict[str, float]]:
     taken = {key: own[key] for key in missing if own.get(key) is not None and own[key] != OFF[key]}
     if own.get("do_sample") is False and "temperature" in missing:
         taken["temperature"] = 0.0
+    if taken.get("top_k") == -1:  # off, as vLLM had it before
+        del taken["top_k"]
+    for key, value in taken.items():
+        check_sampling(key, value, f"it is of generation_config.json of {section.model}; ")
     values = {key: taken.get(key, OFF[key]) for key in missing}
     return replace(config, generator=replace(section, **values)), taken
 

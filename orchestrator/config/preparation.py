@@ -13,8 +13,9 @@ from pathlib import Path
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.flops import CostModel, read_config
-from orchestrator.budget.units import Budget, Price, convert
+from orchestrator.budget.units import Budget, convert
 from orchestrator.config.adapter import with_adapter
+from orchestrator.config.affordable import check_affordable, prices
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.endpoint import with_endpoint
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
@@ -32,9 +33,7 @@ from orchestrator.problems.codec import Codec, load_tokenizer
 from orchestrator.problems.problem import Problem, Wanted, filled
 from orchestrator.problems.sources import SOURCES
 from orchestrator.search.revision import FORMATS, RevisionPrompt
-from orchestrator.search.tree import Node
-from orchestrator.search.verifier_view import view_of
-from orchestrator.strategies.definition import BoundStrategy, RunFacts
+from orchestrator.strategies.definition import BoundStrategy, RunFacts, Strategy
 from orchestrator.strategies.registry import resolve
 
 
@@ -61,6 +60,8 @@ class Prepared:
     """Keys, each with its value, that the server of ``generator.endpoint`` decides."""
     skipped: tuple[str, ...] = ()
     """Ids of the problems that are left out, since they are too long for a model."""
+    whole: tuple[int, ...] = ()
+    """What each problem's prompt and its longest solution cost, in FLOPs."""
 
 
 class PromptCache:
@@ -77,6 +78,12 @@ class PromptCache:
             problems = read_problems(config)
             template = config.problems.template
             prompts = [codec.encode(filled(template, problem)) for problem in problems]
+            for problem, prompt in zip(problems, prompts, strict=True):
+                if not prompt:
+                    needed = (
+                        f"the prompt of problem {problem.id} has no token; allowed: a text before {{problem}}"
+                    )
+                    raise BadInput("problems.template", template, needed)
             self._held[key] = problems, prompts
         return self._held[key]
 
@@ -119,14 +126,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
             config.generator.max_tokens,
         )
     )
-    budget = _budget(config, problems, prompts, codec, generator, verifier)
-    cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
-    if budget.flops < cheapest:
-        raise BadInput(
-            f"budget.{budget.unit}",
-            budget.amount,
-            f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more",
-        )
+    budget, whole = _bought(config, strategy.strategy, problems, prompts, codec, generator, reviser, verifier)
     return Prepared(
         config,
         strategy,
@@ -141,21 +141,24 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         taken,
         unheeded,
         skipped,
+        whole,
     )
 
 
 def with_budget(prepared: Prepared, section: BudgetConfig) -> Prepared:
     """Returns the same run under another budget. Raises BadInput."""
     config = replace(prepared.config, budget=section)
-    budget = _budget(
+    budget, whole = _bought(
         config,
+        prepared.strategy.strategy,
         prepared.problems,
         prepared.prompts,
         prepared.codec,
         prepared.generator,
+        prepared.reviser,
         prepared.verifier,
     )
-    return replace(prepared, config=config, budget=budget)
+    return replace(prepared, config=config, budget=budget, whole=whole)
 
 
 def read_problems(config: Config) -> list[Problem]:
@@ -268,27 +271,26 @@ def _check_writable(config: Config) -> None:
         ) from error
 
 
-def _budget(
+def _bought(
     config: Config,
+    strategy: Strategy,
     problems: Sequence[Problem],
     prompts: Sequence[tuple[int, ...]],
     codec: Codec,
     generator: CostModel,
+    reviser: CostModel | None,
     verifier: PreparedVerifier | None,
-) -> Budget:
+) -> tuple[Budget, tuple[int, ...]]:
+    """The budget, and what each problem's prompt and longest solution cost. Raises BadInput where it buys
+    nothing."""
     (unit,) = config.budget.units
-    new = config.budget.solution_tokens or config.generator.max_tokens
-
-    def price(problem: Problem, prompt: tuple[int, ...]) -> Price:
-        if verifier is None or verifier.format is None:
-            costs, kind = (verifier.costs if verifier is not None else None), config.verifier.kind or "prm"
-            return Price.of(len(prompt), new, generator, costs, kind)
-        # A text's tokens are not known before it is written: what is granted for it is its price.
-        ratio = config.verifier.token_ratio
-        view = view_of(problem, prompt, codec, verifier.costs, verifier.format, ratio=ratio)
-        written = Price.of(len(prompt), new, generator, None)
-        once = verifier.costs.prefill(view.opening)
-        return Price(written.prompt + once, written.solution + view.worst(Node("", prompt), new))
-
-    prices = [price(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
-    return convert(unit, getattr(config.budget, unit), prices, new)
+    longest = config.generator.max_tokens
+    new = config.budget.solution_tokens or longest
+    asked = prices(config, problems, prompts, codec, generator, verifier, new)
+    budget = convert(unit, getattr(config.budget, unit), asked, new)
+    writer = (strategy.needs_reviser and reviser) or generator
+    if (writer, longest) != (generator, new):
+        asked = prices(config, problems, prompts, codec, writer, verifier, longest)
+    whole = tuple(price.prompt + price.solution for price in asked)
+    check_affordable(config, strategy, budget, whole, writer, prompts)
+    return budget, whole

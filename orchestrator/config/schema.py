@@ -106,7 +106,7 @@ class GeneratorConfig:
     trust_remote_code: bool = False
     """Whether Python code that comes with the model is run."""
     temperature: float | None = None
-    """Sampling temperature, 0 or more; 0 is greedy. Here and up to `frequency_penalty`, null takes what the
+    """Sampling temperature, 0 to 2; 0 is greedy. Here and up to `frequency_penalty`, null takes what the
     model's generation_config.json says, else leaves it off (1 for a temperature)."""
     top_p: float | None = None
     """Nucleus sampling: the tokens of this much probability, above 0, up to 1."""

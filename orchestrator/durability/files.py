@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WITHOUT_LOCKS = frozenset([errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP])
@@ -24,15 +26,26 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces a file's content (text as UTF-8): after a crash the file has the old content or the new.
-    Raises OSError, with the old content in place, if the disk does not take it."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields the path of a new file, which takes the place of ``path`` at the end: after a crash, or an
+    error, the file has the old content or the new. Raises OSError, with the old content in place, if the disk
+    does not take it."""
     writing = path.with_name(f"{path.name}.part")
     try:
-        with writing.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
+        yield writing
+        with writing.open("rb+") as file:
             os.fsync(file.fileno())  # else the name may reach the disk before what it names
         writing.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error  # Python's own names no file
+    except BaseException as error:
+        with suppress(OSError):
+            writing.unlink()
+        if isinstance(error, OSError):  # Python's own names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces a file's content (text as UTF-8), as ``replacing`` does."""
+    with replacing(path) as writing:
+        writing.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -99,7 +99,7 @@ _Item = tuple[str, bytes] | threading.Event | None
 
 
 class JournalFailed(sqlite3.OperationalError):
-    """Results can no longer be committed: a full disk, or whatever else ended the writer (``__cause__``)."""
+    """Results can no longer be committed, or read: a full disk, or whatever else it was (``__cause__``)."""
 
 
 class JournalMismatch(Exception):
@@ -239,8 +239,13 @@ class Journal:
         )
 
     def results(self, problem: str) -> dict[str, tuple[Result, int]]:
-        """Returns all committed results of a problem: key → (result, FLOPs charged)."""
-        rows = self._reader.execute("SELECT operations FROM commits WHERE problem = ?", (problem,))
+        """Returns all committed results of a problem: key → (result, FLOPs charged). Raises JournalFailed
+        where they cannot be read."""
+        query = "SELECT operations FROM commits WHERE problem = ?"
+        try:
+            rows = self._reader.execute(query, (problem,)).fetchall()
+        except sqlite3.Error as error:
+            raise JournalFailed(f"{self.path}: {error}") from error
         return {
             key: (msgspec.json.decode(result, type=RESULT_TYPES[kind]), flops)
             for (operations,) in rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +36,18 @@ def load_attribute(key: str, name: str) -> Any:
     if file not in _loaded or _loaded[file][0] != changed:
         _loaded[file] = changed, _run(key, name, file)
     return getattr(_loaded[file][1], attribute, None)
+
+
+@contextmanager
+def own_code(key: str, name: str, failed: str) -> Iterator[None]:
+    """Turns an error of a user's own code, an exit too, into bad input: ``key`` and ``name`` say what it was
+    asked for, ``failed`` what has failed. The line names the place where it arose."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadInput(key, name, f"{failed}: {in_one_line(error, frame=True)}") from error
 
 
 def _run(key: str, name: str, file: Path) -> ModuleType:

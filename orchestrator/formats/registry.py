@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.budget.flops import FIXED_LABELS, predicts
 from orchestrator.errors import BadInput, one_of
-from orchestrator.extensions.user_file import load_attribute
+from orchestrator.extensions.user_file import load_attribute, own_code
 from orchestrator.formats.definition import Format, FormatFacts
 from orchestrator.formats.judge import Judge
 from orchestrator.formats.math_shepherd import MathShepherd
@@ -84,9 +84,12 @@ def build(name: str, facts: FormatFacts) -> Format:
         made = load_attribute("verifier.format", name)
         if not isinstance(made, type):
             raise BadInput("verifier.format", name, "needed: a class of that name in the file")
-        format: Format = made(facts)
+        with own_code("verifier.format", name, "it cannot be made"):
+            format: Format = made(facts)
+            _try(name, format)
     elif name in FORMATS:
         format = FORMATS[name](facts)
+        _try(name, format)
     else:
         raise BadInput("verifier.format", name, f"{one_of(NAMES)}; or path/to/file.py:Class")
     if facts.whole is not None and facts.whole != format.whole:
@@ -94,7 +97,6 @@ def build(name: str, facts: FormatFacts) -> Format:
         given = "orm" if facts.whole else "prm"
         what = "a whole solution" if format.whole else "each step"
         raise BadInput("verifier.kind", given, f"allowed: {kind} (format {name} scores {what})")
-    _try(name, format)
     return format
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import BadInput, in_one_line
-from orchestrator.extensions.user_file import load_attribute
+from orchestrator.errors import BadInput
+from orchestrator.extensions.user_file import load_attribute, own_code
 
 KEY = "problems.answers"
 RIGHT = 0.5
@@ -91,7 +91,5 @@ class UserChecker:
         return self._made(found) if inspect.isclass(found) else None
 
     def _made(self, found: Any) -> Any:
-        try:
+        with own_code(KEY, self.name, "it cannot be made"):
             return found(**self.options)
-        except Exception as error:
-            raise BadInput(KEY, self.name, f"it cannot be made: {in_one_line(error, frame=True)}") from error

@@ -12,22 +12,21 @@ import asyncio
 import gc
 import logging
 import math
-import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from actors.messages import PoolFailed
 from orchestrator.allocation.rounds import Allocator, Rounds
-from orchestrator.budget.ledger import BudgetExhausted, Lease
+from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import Price
 from orchestrator.errors import in_one_line
+from orchestrator.extensions.contained import contained_tasks
 from orchestrator.grading.grader import NOTHING, Grader
-from orchestrator.grading.pool import AnswersFailed
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.found import FATAL, Found, Search, found_by
 from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.operations import Operations
 from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate, Rule
@@ -35,17 +34,11 @@ from orchestrator.search.tree import Node
 
 log = logging.getLogger(__name__)
 
-FATAL = (sqlite3.Error, PoolFailed, AnswersFailed)
-"""Errors that end the run and not only a search: nothing could be kept, computed or judged."""
-
 COLLECTIONS = (1_000_000, 1000, 1000)
 """The thresholds of Python's cycle collector while searches run: it starts when there are a million objects
 more than at its last run. A search leaves no cycles, but a user's own strategy may. At the usual thresholds
 the collector looks through all live nodes again and again, and stops the searches meanwhile; at thousands
 too, since it counts what is new less what is gone, and looks at far more than it counts."""
-
-Search = Callable[[Operations], Awaitable[Sequence[Node]]]
-"""A strategy with its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +74,7 @@ class SearchResult:
     exhausted: bool = False
     """True where the lease ended the search early."""
     error: str | None = None
-    """The error that broke the search, in one line; then nothing is found."""
+    """The error that broke the search, in one line. The solutions are what it had found and paid for."""
     seconds: float = math.nan
     """Seconds from the search's start to its answer, beside the other searches."""
 
@@ -122,11 +115,11 @@ class Controller:
         """Searches every problem under its lease of the budget; once in the life of a controller.
 
         ``prompts`` are the problems' token ids. Returns the results in the order of the problems. Raises the
-        first of the errors that end a run (``FATAL``).
+        first of the errors that end a run (``found.FATAL``).
         """
         run = self._equally if self.allocator is None else self._in_rounds
         try:
-            with rare_collections(), self._decoding:
+            with rare_collections(), contained_tasks(), self._decoding:
                 return await run(problems, prompts, search)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -198,31 +191,21 @@ class Controller:
 
     async def _searched(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
         try:
+            found = await found_by(search, ops)
+            if found.error is not None:
+                log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
             try:
-                nodes, exhausted = _solutions(await search(ops)), False
-            except* BudgetExhausted:  # on its own, or of tasks of the strategy's
-                await ops.drain()
-                nodes, exhausted = ops.finished, True
-            return await self._judged(ops, reader, nodes, exhausted=exhausted)
-        except BaseException as raised:
-            error = _first(raised)
-            if isinstance(error, (*FATAL, asyncio.CancelledError, KeyboardInterrupt)):
-                raise error from None
-            log.error("the search of problem %s failed", ops.problem.id, exc_info=raised)
-            return await self._judged(ops, reader, (), error=in_one_line(error, frame=True))
+                return await self._judged(ops, reader, found)
+            except FATAL:
+                raise
+            except Exception as error:  # no answer can be read
+                log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
+                return await self._judged(ops, reader, Found((), found.exhausted, error))
         finally:
             await ops.drain()
 
-    async def _judged(
-        self,
-        ops: Operations,
-        reader: _Reader,
-        nodes: Sequence[Node],
-        *,
-        exhausted: bool = False,
-        error: str | None = None,
-    ) -> SearchResult:
-        problem = ops.problem
+    async def _judged(self, ops: Operations, reader: _Reader, found: Found) -> SearchResult:
+        problem, nodes = ops.problem, found.solutions
         read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
@@ -244,27 +227,8 @@ class Controller:
             for node, (text, candidate), correct in zip(nodes, read, right[: len(nodes)], strict=True)
         )
         correct = dict(zip(selected, right[len(nodes) :], strict=True))
-        return SearchResult(problem, solutions, selected, correct, ops.usage, exhausted, error)
-
-
-def _solutions(found: object) -> Sequence[Node]:
-    """The nodes that a strategy returned. Raises TypeError where it returned anything else."""
-    if not isinstance(found, Sequence) or isinstance(found, str):
-        raise TypeError(f"the strategy returned {type(found).__name__}, not a list of nodes")
-    for node in found:
-        if not isinstance(node, Node):
-            raise TypeError(f"the strategy returned a list with {type(node).__name__} in it, not only nodes")
-        if not node.key:
-            raise TypeError("the strategy returned the root, which is no solution")
-    return found
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first error of a group that ends a run, or the group's first one; else the error itself."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    fatal = error.subgroup(FATAL)
-    return _first((fatal or error).exceptions[0])
+        error = None if found.error is None else in_one_line(found.error, frame=True)
+        return SearchResult(problem, solutions, selected, correct, ops.usage, found.exhausted, error)
 
 
 class _Reader:

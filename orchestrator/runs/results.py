@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
 from orchestrator.budget.units import Budget
+from orchestrator.durability.files import replacing
 from orchestrator.problems.problem import filled
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.context import Usage
@@ -116,8 +119,8 @@ class Summary:
     all were."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain containers."""
-        return asdict(self)
+        """Returns plain containers for JSON, with None for a number that is not finite."""
+        return _finite(asdict(self))
 
 
 def summarise(
@@ -151,7 +154,7 @@ def summarise(
             computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
         ),
         tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
-        tokens_per_second=usage.fresh_tokens / seconds,
+        tokens_per_second=usage.fresh_tokens / seconds if seconds else 0.0,
         seconds=seconds,
         startup_seconds=startup_seconds,
         latency={f"p{q}": float(np.percentile([r.seconds for r in results], q)) for q in (50, 95)},
@@ -241,23 +244,21 @@ def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
     of chains of revisions (a later attempt depends on those before it and is left out). Where a solution
     has a parent that is none itself, a search has chosen among partial paths: what it returns is no
     sample of anything, and the result is empty. Of each problem the first m attempts count, m the least
-    that any problem has, so that what stopped a search early cannot bias what it is measured on. A
-    problem whose search failed counts as wrong.
+    that any problem has, so that what stopped a search early cannot bias what it is measured on. What a
+    search that failed did not come to counts as wrong.
     """
     attempts = []
     for result in results:
-        paths = {solution.path for solution in result.solutions}
-        if any("." in path and path.rpartition(".")[0] not in paths for path in paths):
+        found = {solution.path: solution for solution in result.solutions}
+        if any("." in path and path.rpartition(".")[0] not in found for path in found):
             return {}
-        if result.error is None:
-            first = [solution for solution in result.solutions if "." not in solution.path]
-            attempts.append(sorted(first, key=lambda solution: int(solution.path)))
-    most = min(map(len, attempts), default=0)
+        first = sorted((path for path in found if "." not in path), key=int)
+        attempts.append([found[path] for path in first])
+    ended = [first for first, result in zip(attempts, results, strict=True) if result.error is None]
+    most = min(map(len, ended), default=0)
     if most == 0:
         return {}
-    counted = [sum(solution.correct for solution in first[:most]) for first in attempts]
-    failed = len(results) - len(attempts)
-    ks, values = coverage_curve(most, counted + [0] * failed)
+    ks, values = coverage_curve(most, [sum(one.correct for one in first[:most]) for first in attempts])
     return {k: mean_over_problems(values[:, i]) for i, k in enumerate(ks)}
 
 
@@ -292,8 +293,8 @@ class ResultsFile:
 
     def add(self, result: SearchResult) -> None:
         """Appends one result."""
-        with self._lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_row(result), ensure_ascii=False) + "\n")
+        with self._lines.open("ab") as file:
+            file.write(msgspec.json.encode(_row(result), enc_hook=float) + b"\n")
 
     def close(self, results: Sequence[SearchResult]) -> Path:
         """Writes all results to the Parquet file, in this order, in the place of the lines. Returns its
@@ -303,8 +304,13 @@ class ResultsFile:
         return self._parquet
 
 
+COUNTED = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
+"""Counters of a search that the table has."""
+
+
 def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
-    """Writes one row a problem, with its solutions nested in it."""
+    """Writes one row a problem, with its solutions nested in it. A column of counters of which one has more
+    than 63 bits has floating-point numbers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -322,6 +328,10 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("key", pa.string()),
         ]
     )
+    rows = [_row(result) for result in results]
+    large = {name for name in COUNTED if any(row[name] >> 63 for row in rows)}
+    for row in rows:
+        row.update((name, float(row[name])) for name in large)
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("problem", "prompt", "answer")),
@@ -333,21 +343,13 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("covered", pa.bool_()),
             ("exhausted", pa.bool_()),
             ("error", pa.string()),
-            *(
-                (name, pa.int64())
-                for name in (
-                    "flops",
-                    "generator_flops",
-                    "verifier_flops",
-                    "generator_tokens",
-                    "verifier_tokens",
-                )
-            ),
+            *((name, pa.float64() if name in large else pa.int64()) for name in COUNTED),
             ("seconds", pa.float64()),
             ("solutions", pa.list_(solution)),
         ]
     )
-    pq.write_table(pa.Table.from_pylist([_row(result) for result in results], schema=schema), path)
+    with replacing(path) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
 
 
 def _row(result: SearchResult) -> dict[str, Any]:
@@ -358,16 +360,33 @@ def _row(result: SearchResult) -> dict[str, Any]:
         "also": list(result.problem.also),
         "difficulty": result.problem.difficulty,
         "attributes": json.dumps(dict(result.problem.attributes), ensure_ascii=False),
-        **{f"selected_{rule}": answer for rule, answer in result.selected.items()},
+        **{f"selected_{rule}": _written(answer) for rule, answer in result.selected.items()},
         **{f"correct_{rule}": right for rule, right in result.correct.items()},
         "covered": result.covered,
         "exhausted": result.exhausted,
         "error": result.error,
-        "flops": result.usage.flops,
-        "generator_flops": result.usage.generator_flops,
-        "verifier_flops": result.usage.verifier_flops,
-        "generator_tokens": result.usage.generator_tokens,
-        "verifier_tokens": result.usage.verifier_tokens,
+        **{name: getattr(result.usage, name) for name in COUNTED},
         "seconds": result.seconds,
-        "solutions": [{**asdict(s), "key": s.key or s.answer} for s in result.solutions],
+        "solutions": [
+            {
+                **asdict(s),
+                "text": _written(s.text),
+                "answer": _written(s.answer),
+                "key": _written(s.key or s.answer),
+            }
+            for s in result.solutions
+        ],
     }
+
+
+def _written(text: str | None) -> str | None:
+    """A text that a file can hold, whatever a user's own checker has made of it."""
+    return None if text is None else text.encode(errors="backslashreplace").decode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return type(value)(map(_finite, value)) if isinstance(value, list | tuple) else value

@@ -31,6 +31,7 @@ from orchestrator.config.preparation import Prepared, fingerprint, revision_prom
 from orchestrator.config.schema import Config, to_dict, to_yaml
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, fingerprint_in
+from orchestrator.errors import in_one_line
 from orchestrator.grading.grader import Grader
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.function_verifier import FunctionVerifier
@@ -49,6 +50,10 @@ SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
 DISK_SECONDS = 5.0
 """Seconds that a run which a full disk has ended waits for the tracking store."""
+
+
+class NoSummary(RuntimeError):
+    """The results of a run are written, and no summary can be made of them."""
 
 
 class RunObserver(Protocol):
@@ -150,7 +155,7 @@ class Run:
             self._tracker.artifact(self.directory / LOG)
             # A full disk is the local store's too.
             patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else None
-            self.untracked = self._tracker.close(status_of(error), patience)
+            self.untracked = self._tracker.close(status_of(error), patience) or self.untracked
 
     async def search(self, session: Session, observer: RunObserver, search: Search | None = None) -> Summary:
         """Searches all problems by the configured strategy, or by ``search`` in its place."""
@@ -162,8 +167,11 @@ class Run:
 
         def on_result(result: SearchResult) -> None:
             results_file.add(result)
-            curve.add(result)
-            observer.result(result)
+            try:
+                curve.add(result)
+                observer.result(result)
+            except Exception:  # what is shown of a result is worth no other
+                log.exception("problem %s is not shown", result.problem.id)
 
         controller.on_result = on_result
         await session.deployment.forget()  # what a run takes must not depend on the run before it
@@ -172,29 +180,45 @@ class Run:
         started = time.monotonic()
         results = await controller.run(prepared.problems, prepared.prompts, search or prepared.strategy)
         seconds = time.monotonic() - started
-        self._tracker.artifact(results_file.close(results))
-        summary = summarise(
-            self.run_id,
-            results,
-            controller.usage,
-            budget=prepared.budget,
-            seconds=seconds,
-            startup_seconds=session.startup_seconds,
-            utilisation={
-                pool.spec.name: min(1.0, (pool.busy_seconds - before) / (seconds * pool.spec.replicas))
-                for pool, before in zip(pools, busy, strict=True)
-            },
-            allocation=controller.rounds.to_dict() if controller.rounds else None,
-            role=self._role,
-            skipped=len(prepared.skipped),
-            by=prepared.config.problems.by,
-            ungraded=controller.grader.counts,
-        )
-        self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+        table = results_file.close(results)  # before all that is only about them
+        self._tracker.artifact(table)
+        try:
+            summary = summarise(
+                self.run_id,
+                results,
+                controller.usage,
+                budget=prepared.budget,
+                seconds=seconds,
+                startup_seconds=session.startup_seconds,
+                utilisation={
+                    pool.spec.name: min(
+                        1.0, (pool.busy_seconds - before) / max(1e-9, seconds * pool.spec.replicas)
+                    )
+                    for pool, before in zip(pools, busy, strict=True)
+                },
+                allocation=controller.rounds.to_dict() if controller.rounds else None,
+                role=self._role,
+                skipped=len(prepared.skipped),
+                by=prepared.config.problems.by,
+                ungraded=controller.grader.counts,
+            )
+        except Exception as error:
+            raise NoSummary(
+                f"{table} is whole, and has no summary: {in_one_line(error, frame=True)}"
+            ) from error
         await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
         self._finish(summary)
-        await asyncio.to_thread(self._trace, results[: prepared.config.tracking.traces])
+        await asyncio.to_thread(self._track, summary, results[: prepared.config.tracking.traces])
         return summary
+
+    def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:
+        """Logs the summary, and the first searches. A fault in that costs the run nothing else."""
+        try:
+            self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+            self._trace(results)
+        except Exception as error:
+            log.exception("the run is not tracked whole")
+            self.untracked = f"tracking: {in_one_line(error, frame=True)}"
 
     def _trace(self, results: Sequence[SearchResult]) -> None:
         for result in results:
@@ -204,7 +228,7 @@ class Run:
 
     def _finish(self, summary: Summary) -> None:
         path = self.directory / SUMMARY
-        write_atomically(path, json.dumps(summary.to_dict(), indent=2) + "\n")
+        write_atomically(path, json.dumps(summary.to_dict(), indent=2, allow_nan=False) + "\n")
         self._tracker.artifact(path)
         log.info("finished: %d of %d problems failed", summary.failed, summary.problems)
 
@@ -310,8 +334,13 @@ def _allocator(prepared: Prepared) -> Allocator | None:
     )
 
 
+POINTS = 200
+"""The most points of a curve."""
+
+
 class AnytimeCurve:
-    """Logs accuracy over all problems against FLOPs spent, a point each time a search ends.
+    """Logs accuracy over all problems against FLOPs spent, at most ``POINTS`` times as searches end: evenly
+    over them, and when the last one has ended.
 
     MLflow's steps are integers: a step is 10⁶ FLOPs. A problem that is not done counts as wrong.
     """
@@ -320,14 +349,20 @@ class AnytimeCurve:
         self._problems = problems
         self._budget = budget
         self._log = log
+        self._done = 0
         self._correct: dict[str, int] = {}
         self._covered = 0
 
     def add(self, result: SearchResult) -> None:
-        """Logs the point after one more result."""
-        step = self._budget.spent // 1_000_000
+        """Counts one more result, and logs the point after it if it is one of the curve's."""
+        points = min(POINTS, self._problems)
+        reached = self._done * points // self._problems
+        self._done += 1
         for rule, right in result.correct.items():
             self._correct[rule] = self._correct.get(rule, 0) + right
         self._covered += result.covered
-        points = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
-        self._log([*points, ("anytime/coverage", self._covered / self._problems, step)])
+        if self._done * points // self._problems == reached:
+            return
+        step = self._budget.spent // 1_000_000
+        shares = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
+        self._log([*shares, ("anytime/coverage", self._covered / self._problems, step)])

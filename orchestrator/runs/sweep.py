@@ -20,7 +20,7 @@ from orchestrator.config.schema import ClusterConfig
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import fingerprint_in, hold
 from orchestrator.errors import BadInput, in_one_line
-from orchestrator.runs.controller import FATAL
+from orchestrator.runs.found import FATAL
 from orchestrator.runs.grid import Grid, GridCell
 from orchestrator.runs.log import logged
 from orchestrator.runs.run import SUMMARY, Run, RunObserver

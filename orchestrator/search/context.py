@@ -106,7 +106,8 @@ class Usage:
     cut_steps: int = 0
     """Those of them that ``max_step_tokens`` ended, and no delimiter."""
     unscored: int = 0
-    """Paths whose text takes more of the verifier's tokens than were granted, or than it can read."""
+    """Paths without a score: their text takes more of the verifier's tokens than were granted, or than it can
+    read, or the verifier had none for them (NaN, for one)."""
     operations: int = 0
     replayed: int = 0
 

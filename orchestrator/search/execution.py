@@ -3,41 +3,52 @@
 The identity of an operation is its kind and node path. Its result is journaled once, and its charge is
 settled with the lease whether it ran or was replayed from the journal.
 
-A call reserves funds for everything it asks for before anything runs, in the strategy's own order, and a
-lease decides in that order. So what a budget buys does not depend on which request is the fastest.
+A call keeps one place in the order of its lease for all that it asks for, and the lease decides in that
+order. So what a budget buys does not depend on which request is the fastest. An operation is made when its
+funds are granted: what a budget does not buy costs nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
 
-from actors.messages import Request, Result, SampleResult
+from actors.messages import PoolFailed, Request, Result, SampleResult
 from orchestrator.budget.ledger import BudgetExhausted, Lease, Reservation
-from orchestrator.durability.journal import Journal
+from orchestrator.durability.journal import Journal, JournalFailed
 from orchestrator.search.context import Usage
+from orchestrator.search.prompts import Prompts, Reader
 from orchestrator.search.tree import Node
 
 Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Result)
+O = TypeVar("O")  # noqa: E741
 
 Keep = Literal["always", "cut", "never"]
-"""When a finished node counts as an answer: as soon as it is found; only in a search that the budget cuts
-short during this call; or never, because the strategy says itself which nodes are answers."""
+"""When a finished node counts as an answer: as soon as it is found; only in a search that the budget or an
+error cuts short during this call; or never, because the strategy says itself which nodes are answers."""
 
+ENDS_ALL = (PoolFailed, JournalFailed)
+"""Errors after which no operation can end well."""
 
-class Operation(Protocol):
-    """An operation that has not been paid for."""
-
-    @property
-    def worst(self) -> int:
-        """The most FLOPs that it can cost."""
-
-
-O = TypeVar("O", bound=Operation)  # noqa: E741
-Perform = Callable[[O, Reservation], Awaitable[Node]]
+Perform = Callable[[O, Reservation], Coroutine[Any, Any, Node]]
 """Carries out an operation whose funds are granted, and settles its charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[O]):
+    """Operations of one cost, each made as its funds are granted."""
+
+    worst: int
+    """The most FLOPs that one of them can cost, beside the prompt."""
+    count: int
+    make: Callable[[int], O]
+    """Makes the operation of that number; the first is 0."""
+    readers: tuple[Reader, ...]
+    """The models that must have read the problem's prompt before."""
 
 
 class Execution:
@@ -47,59 +58,74 @@ class Execution:
     short. A strategy that drops some of them keeps this list itself.
     """
 
-    def __init__(self, problem: str, lease: Lease, journal: Journal | None) -> None:
-        self.usage = Usage()
+    def __init__(
+        self, problem: str, lease: Lease, journal: Journal | None, usage: Usage, prompts: Prompts
+    ) -> None:
+        self.usage = usage
         self.finished: list[Node] = []
         self._problem = problem
         self._lease = lease
         self._journal = journal
+        self._prompts = prompts
         self._recorded = journal.results(problem) if journal is not None else {}
+        self._made: dict[Node, int] = {}  # the finished nodes, and the number of the call that returned each
+        self._calls = 0
         # The tasks of calls that have not returned, and whether their nodes may be answers.
-        self._running: dict[asyncio.Task[Node | None], bool] = {}
+        self._running: dict[asyncio.Task[Node], bool] = {}
 
     @property
-    def solutions(self) -> list[Node]:
-        """The finished nodes so far, in the strategy's order, with those of a call that waits for funds."""
+    def running(self) -> list[Node]:
+        """The finished nodes of calls that have not returned, in the strategy's order."""
         done = [task for task, keep in self._running.items() if keep and task.done()]
-        nodes = [task.result() for task in done if not task.cancelled() and task.exception() is None]
-        return [*self.finished, *(node for node in nodes if node is not None and node.finished)]
+        nodes = [task.result() for task in done if error_of(task) is None]
+        return [node for node in nodes if node.finished]
+
+    def made(self, node: Node) -> bool:
+        """Tells whether a call has returned this very node, and it is finished."""
+        return node in self._made
 
     async def drain(self) -> None:
         """Waits for the operations that a strategy left running, so that the lease can be closed."""
         while self._running:
             await asyncio.wait(self._running)
 
-    async def run(self, operations: Sequence[O], perform: Perform[O], keep: Keep = "always") -> list[Node]:
-        """Asks for the funds of every operation, in order, then performs those that are granted.
+    async def run(
+        self, batches: Sequence[Batch[O]], perform: Perform[O], keep: Keep = "always"
+    ) -> list[Node]:
+        """Asks for the funds of every operation, in order, and performs those that are granted.
 
-        Returns the nodes in the order of the operations. Raises BudgetExhausted, once the granted ones are
-        done, where some were refused.
+        Returns the nodes in the order of the operations, once all are done. Then raises the error of the
+        first one that has failed, or BudgetExhausted where some were refused.
         """
-        lease = self._lease
-        decisions = [lease.grant(operation.worst) or lease.ask(operation.worst) for operation in operations]
-        tasks = [
-            asyncio.create_task(_performed(operation, decision, perform))
-            for operation, decision in zip(operations, decisions, strict=True)
-        ]
-        self._running |= dict.fromkeys(tasks, keep != "never")
+        call = Call(batches, self._prompts, partial(self._start, perform, keep != "never"))
+        if call.amount() is None:
+            return []
+        number = self._calls = self._calls + 1
+        self._lease.request_all(call)
         try:
-            nodes = await asyncio.gather(*tasks)
+            await call.over
         except BaseException:
-            for task in tasks:
+            call.withdraw()
+            self._lease.forgo()
+            for task in call.tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*call.tasks, return_exceptions=True)
             raise
         finally:
-            for task in tasks:
+            for task in call.tasks:
                 del self._running[task]
-            _give_back(decisions)
-        done = [node for node in nodes if node is not None]
-        cut = len(done) < len(operations)
+        errors = [error_of(task) for task in call.tasks]
+        done = [task.result() for task, error in zip(call.tasks, errors, strict=True) if error is None]
+        failed = next((error for error in errors if error is not None), None)
+        finished = [node for node in done if node.finished]
+        self._made.update(dict.fromkeys(finished, number))
+        cut = failed is not None or call.refused is not None
         if keep == "always" or (keep == "cut" and cut):
-            self.finished += [node for node in done if node.finished]
-        if cut:
-            refused = operations[nodes.index(None)].worst
-            raise BudgetExhausted(lease.name, refused, lease.left)
+            self._keep(finished, number)
+        if failed is not None:
+            raise failed
+        if call.refused is not None:
+            raise BudgetExhausted(self._lease.name, call.refused, self._lease.left)
         return done
 
     async def once(
@@ -124,35 +150,92 @@ class Execution:
             self._journal.record(self._problem, key, result, flops)
         return done
 
-    async def pay(self, flops: int) -> None:
-        """Charges ``flops`` at once. Raises BudgetExhausted where the lease cannot pay them."""
-        reservation = await self._lease.reserve(flops)
-        reservation.settle(flops)
-        reservation.close()
+    def _keep(self, finished: list[Node], number: int) -> None:
+        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier."""
+        at = len(self.finished)
+        while at and self._made.get(self.finished[at - 1], 0) > number:
+            at -= 1
+        self.finished[at:at] = finished
+
+    def _start(
+        self, perform: Perform[O], answers: bool, operation: O, reservation: Reservation
+    ) -> asyncio.Task[Node]:
+        task = asyncio.create_task(perform(operation, reservation))
+        self._running[task] = answers
+        return task
 
 
-Decision = Reservation | asyncio.Future[Reservation | None]
-"""The answer to a request for funds: granted at once, or a future that holds it later (None: refused)."""
+class Call(Generic[O]):
+    """The operations of one call while they are asked for and performed: ``ledger.Requests``.
+
+    ``tasks`` perform those that are granted, in order. ``over`` is done when every operation is refused or
+    has ended, or one has failed by an error of ``ENDS_ALL``. ``refused`` is the worst cost, in FLOPs, of the
+    first one that is refused.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[Batch[O]],
+        prompts: Prompts,
+        start: Callable[[O, Reservation], asyncio.Task[Node]],
+    ) -> None:
+        self.tasks: list[asyncio.Task[Node]] = []
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.refused: int | None = None
+        self._prompts = prompts
+        self._start = start
+        self._batches: Iterator[Batch[O]] = iter(batches)
+        self._running = 0
+        self._next_batch()
+
+    def amount(self) -> int | None:
+        """Returns the FLOPs of the next operation, with what it owes for the prompt."""
+        batch = self._batch
+        return None if batch is None else batch.worst + self._prompts.owed(batch.readers)
+
+    def granted(self, reservation: Reservation) -> None:
+        """Makes the next operation, and starts it."""
+        batch = self._batch
+        assert batch is not None
+        self._prompts.pay(batch.readers, reservation)
+        task = self._start(batch.make(self._granted), reservation)
+        self.tasks.append(task)
+        self._running += 1
+        task.add_done_callback(partial(self._ended, reservation))
+        self._granted += 1
+        if self._granted == batch.count:
+            self._next_batch()
+
+    def refuse(self) -> None:
+        """Gives up the next operation, and with it all that cost as much."""
+        if self.refused is None:
+            self.refused = self.amount()
+        self._next_batch()
+        self._end_if_over()
+
+    def withdraw(self) -> None:
+        """Asks for nothing more."""
+        self._batches = iter(())
+        self._next_batch()
+
+    def _next_batch(self) -> None:
+        self._batch = next((batch for batch in self._batches if batch.count), None)
+        self._granted = 0
+
+    def _ended(self, reservation: Reservation, task: asyncio.Task[Node]) -> None:
+        error = error_of(task)
+        if isinstance(error, ENDS_ALL) and not self.over.done():
+            self.withdraw()
+            self.over.set_exception(error)
+        reservation.close()  # by which the next may be granted
+        self._running -= 1
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self._batch is None and not self._running and not self.over.done():
+            self.over.set_result(None)
 
 
-async def _performed(operation: O, decision: Decision, perform: Perform[O]) -> Node | None:
-    """Performs the operation once its funds are granted. Returns None if they are refused."""
-    reservation = decision if isinstance(decision, Reservation) else await decision
-    if reservation is None:
-        return None
-    node = await perform(operation, reservation)
-    reservation.close()
-    return node
-
-
-def _give_back(decisions: Sequence[Decision]) -> None:
-    """Withdraws the requests that are not decided, then releases the funds that were not settled: in this
-    order, so that a call that has failed asks for no more funds as it ends."""
-    for decision in decisions:
-        if isinstance(decision, asyncio.Future):
-            decision.cancel()
-    for decision in decisions:
-        if isinstance(decision, Reservation):
-            decision.close()
-        elif not decision.cancelled() and (granted := decision.result()) is not None:
-            granted.close()
+def error_of(task: asyncio.Task[Node]) -> BaseException | None:
+    """Returns the error that a task has ended by; None where it has a result."""
+    return asyncio.CancelledError() if task.cancelled() else task.exception()

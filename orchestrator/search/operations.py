@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import groupby
 from random import Random
-from typing import Literal
+from typing import get_args
 
 from actors.messages import Until
-from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Lease
+from orchestrator.errors import BadInput
 from orchestrator.problems.problem import Problem
+from orchestrator.search.arguments import check_among, count_of, counts_of, nodes_of
 from orchestrator.search.charges import Charges
 from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.draft import Author
 from orchestrator.search.execution import Execution, Keep
 from orchestrator.search.performing import Performer
 from orchestrator.search.planning import Planner, seed_of
+from orchestrator.search.prompts import Prompts
 from orchestrator.search.selection import AGGREGATIONS
 from orchestrator.search.tree import Node
 
@@ -41,13 +44,12 @@ class Operations:
         self.prompt = prompt
         self._lease = lease
         self._context = context
-        charges = self._charges = Charges(context, problem, prompt)
-        self._execution = Execution(problem.id, lease, context.journal)
-        self._planner = Planner(problem, charges, priority)
+        charges, usage = Charges(context, problem, prompt), Usage()
+        prompts = Prompts(charges, usage)
+        self._execution = Execution(problem.id, lease, context.journal, usage, prompts)
+        self._planner = Planner(problem, charges, prompts, priority)
         self._performer = Performer(charges, self._planner, self._execution)
         self.root = self._planner.root
-        self._prompt_paid: set[str] = set()
-        self._prompt_lock = asyncio.Lock()
         self._score_lock = asyncio.Lock()
         self._scored: dict[str, Node] = {}
 
@@ -86,12 +88,28 @@ class Operations:
 
     @finished.setter
     def finished(self, nodes: list[Node]) -> None:
+        if not isinstance(nodes, list):
+            raise BadInput("ops.finished", nodes, "allowed: a list of nodes")
         self._execution.finished = nodes
 
     @property
     def solutions(self) -> list[Node]:
-        """``finished`` with the finished nodes of a call that waits for funds."""
-        return self._execution.solutions
+        """The solutions of ``finished``, with the finished nodes of a call that waits for funds."""
+        return [*filter(self.is_solution, self.finished), *self._execution.running]
+
+    @property
+    def paths(self) -> int:
+        """The number of paths that were asked for so far."""
+        return self._planner.paths
+
+    @property
+    def score_error(self) -> BaseException | None:
+        """Why the verifier has no score for a path; None where it had one for all."""
+        return self._performer.score_error
+
+    def is_solution(self, found: object) -> bool:
+        """Tells whether ``found`` is a finished node of this problem, as an operation has returned it."""
+        return isinstance(found, Node) and self._execution.made(found)
 
     def text(self, node: Node) -> str:
         """Returns the text of a path after the prompt, as its answer is read: up to a stop text."""
@@ -128,21 +146,19 @@ class Operations:
 
         Each child goes to the verifier the moment it is sampled. Returns the children, parent by parent.
         Finished children are added to ``finished`` as ``keep`` says. Raises BudgetExhausted if the lease
-        could not pay for all, once those that it could pay for are done.
+        could not pay for all, once those that it could pay for are done; the error of the first that fails,
+        once the others are done; and BadInput for what no engine takes.
         """
-        nodes = [parents] if isinstance(parents, Node) else list(parents)
-        counts = [n] * len(nodes) if isinstance(n, int) else list(n)
-        scored = score and self._context.verifier is not None
-        operations = [
-            operation
+        nodes = nodes_of("parents", parents)
+        counts = counts_of(n, len(nodes))
+        check_among("keep", keep, get_args(Keep))
+        scored = bool(score) and self._context.verifier is not None
+        batches = [
+            self._planner.continuations(parent, count, until, temperature, scored)
             for parent, count in zip(nodes, counts, strict=True)
             if count
-            for operation in self._planner.continuations(parent, count, until, temperature, scored)
         ]
-        await self._pay_prompt("generator")
-        if scored:
-            await self._pay_verifiers_prompt()
-        return await self._execution.run(operations, self._performer.sample, keep)
+        return await self._execution.run(batches, self._performer.sample, keep)
 
     async def write(self, n: int, author: Author, *, suppressed: int = 0) -> list[Node]:
         """Writes ``n`` paths from the root: ``author`` samples and gives pieces in turn, each path is scored
@@ -153,11 +169,9 @@ class Operations:
         piece must be a sampled one. Returns the last nodes of the drafts. Raises as ``sample`` does.
         """
         scored = self._context.verifier is not None
-        operations = [self._planner.draft(author, suppressed, scored) for _ in range(n)]
-        await self._pay_prompt("generator")
-        if scored:
-            await self._pay_verifiers_prompt()
-        return await self._execution.run(operations, self._performer.write)
+        count, dropped = count_of("n", n), count_of("suppressed", suppressed)
+        drafts = self._planner.drafts(author, count, dropped, scored)
+        return await self._execution.run([drafts], self._performer.write)
 
     async def revise(self, chains: Sequence[Sequence[Node]]) -> list[Node]:
         """Writes one new attempt for each chain of finished attempts (oldest first), by the reviser, and
@@ -168,19 +182,20 @@ class Operations:
         Raises as ``sample`` does.
         """
         scored = self._context.verifier is not None
-        operations = [self._planner.revision(chain, scored) for chain in chains]
-        if not all(chains):
-            await self._pay_prompt("reviser")
-        if scored:
-            await self._pay_verifiers_prompt()
-        return await self._execution.run(operations, self._performer.sample)
+        batches = []
+        for begun, alike in groupby((nodes_of("chains", chain) for chain in chains), key=bool):
+            if begun:
+                batches += [self._planner.revisions(chain, 1, scored) for chain in alike]
+            else:  # first attempts, however many, cost the same
+                batches.append(self._planner.revisions((), sum(1 for _ in alike), scored))
+        return await self._execution.run(batches, self._performer.sample)
 
     async def score(self, nodes: Sequence[Node]) -> list[Node]:
-        """Returns the nodes with every step scored; one that is scored already comes back as it is. Raises as
-        ``sample`` does."""
+        """Returns the nodes with every step scored; one that is scored already comes back as it is, and one
+        that the verifier cannot score without scores (``Usage.unscored``). Raises as ``sample`` does."""
+        nodes = nodes_of("nodes", nodes)
         async with self._score_lock:  # two calls for one node: the second finds what the first has paid for
             unscored = {node.key: node for node in nodes if not node.scored and node.key not in self._scored}
-            await self._pay_verifiers_prompt()
             scored = await self._execution.run(
                 [self._planner.score(node) for node in unscored.values()],
                 lambda operation, reservation: self._performer.score(
@@ -193,36 +208,3 @@ class Operations:
     async def drain(self) -> None:
         """Waits for the operations that a strategy left running, so that the lease can be closed."""
         await self._execution.drain()
-
-    # -- prompts -----------------------------------------------------------------------------------
-
-    async def _pay_verifiers_prompt(self) -> None:
-        """Charges what begins all inputs of the verifier, once a problem. An ORM reads it again with each
-        attempt and is charged so."""
-        if self._charges.verifier.opening:
-            await self._pay_prompt("verifier")
-
-    async def _pay_prompt(self, model: Literal["generator", "verifier", "reviser"]) -> None:
-        """Charges the prompt once a problem to a model that reads it: once where the generators revise.
-
-        A second call waits until the first one's charge is granted. Raises BudgetExhausted where the lease
-        cannot pay, and then a later call asks again.
-        """
-        if model == "reviser" and self._context.reviser is self._context.generator:
-            model = "generator"
-        reader: CostModel | None = getattr(self._context, model)
-        if reader is None or model in self._prompt_paid:
-            return
-        async with self._prompt_lock:
-            if model in self._prompt_paid:
-                return
-            length = self._charges.verifier.opening if model == "verifier" else len(self.prompt)
-            flops = reader.prefill(length)
-            await self._execution.pay(flops)
-            self._prompt_paid.add(model)
-        if model == "verifier":
-            self.usage.verifier_flops += flops
-            self.usage.verifier_tokens += length
-        else:
-            self.usage.generator_flops += flops
-            self.usage.generator_tokens += length

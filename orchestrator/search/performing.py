@@ -8,9 +8,18 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult, Until, check_scores
+from actors.messages import (
+    RequestFailed,
+    SampleRequest,
+    SampleResult,
+    ScoreRequest,
+    ScoreResult,
+    Until,
+    check_scores,
+)
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Reservation
+from orchestrator.extensions.contained import contained, exited
 from orchestrator.search.charges import Charges, computed
 from orchestrator.search.draft import Draft
 from orchestrator.search.execution import Execution
@@ -31,6 +40,8 @@ class Performer:
         self._execution = execution
         self._usage = execution.usage
         self._begin = len(charges.prompt)
+        self.score_error: BaseException | None = None
+        """Why the verifier has no score for the first path that it could not score; None where it had all."""
 
     async def sample(self, operation: SampleOperation, reservation: Reservation) -> Node:
         """Samples the node, then scores it."""
@@ -65,14 +76,14 @@ class Performer:
         """Lets the author write, then scores what is written."""
 
         async def grow(node: Node, until: Until, limit: int | None) -> Node:
-            (piece,) = self._planner.continuations(node, 1, until, None, False, limit)
+            piece = self._planner.continuations(node, 1, until, None, False, limit).make(0)
             return await self.sample(piece, reservation)
 
         def give(node: Node, kept: int, tokens: tuple[int, ...]) -> Node:
             return self._given(node, kept, tokens, reservation)
 
         draft = Draft(operation.start, self._context.codec, grow, give)
-        await operation.author(draft)
+        await contained(operation.author(draft))
         return await self.score(draft.node, reservation) if operation.scored else draft.node
 
     def _given(self, node: Node, kept: int, tokens: tuple[int, ...], reservation: Reservation) -> Node:
@@ -96,29 +107,37 @@ class Performer:
         )
 
     async def score(self, node: Node, reservation: Reservation, shown: Sequence[Shown] | None = None) -> Node:
-        """Returns the node with its scores; without them where its text takes more than was granted for it,
-        or than the verifier can read.
+        """Returns the node with its scores; without them, which is counted and logged, where its text takes
+        more than was granted for it, or than the verifier can read, or where that has no score for it.
 
         ``shown`` is what the verifier's view shows of the node, where that is known.
         """
         view = self._charges.verifier
-        shown = view.shown(node) if shown is None else shown
+        try:
+            shown = view.shown(node) if shown is None else shown
+        except SystemExit as error:  # of a format of a user's own
+            raise exited(error) from None
         granted = sum(each.flops for each in shown) <= reservation.left
-        if granted and view.fits(shown):
-            requests = self._planner.score_requests(node, shown)
-            found = await asyncio.gather(
-                *(self._ask(*asked, reservation) for asked in zip(requests, shown, strict=True))
-            )
-            scores = view.scores(node, tuple(score for some in found for score in some))
-            return replace(node, scores=scores, judged=len(node.tokens))
+        if not granted or not view.fits(shown):
+            new = sum(each.new for each in shown)
+            limit = "more than it can read" if granted else "more than verifier.token_ratio grants"
+            return self._unscored(node, f"its text has {new} new tokens for the verifier, {limit}")
+        requests = self._planner.score_requests(node, shown)
+        asked = (self._ask(*each, reservation) for each in zip(requests, shown, strict=True))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        failed = [each for each in found if isinstance(each, BaseException)]
+        for failure in failed:
+            if not isinstance(failure, RequestFailed):
+                raise failure
+        if failed:
+            self.score_error = self.score_error or failed[0]
+            return self._unscored(node, str(failed[0]))
+        scores = tuple(score for some in found if not isinstance(some, BaseException) for score in some)
+        return replace(node, scores=view.scores(node, scores), judged=len(node.tokens))
+
+    def _unscored(self, node: Node, why: str) -> Node:
         self._usage.unscored += 1
-        log.warning(
-            "problem %s, path %s is not scored: its text has %d new tokens for the verifier, %s",
-            self._charges.problem.id,
-            node.key,
-            sum(each.new for each in shown),
-            "more than it can read" if granted else "more than verifier.token_ratio grants",
-        )
+        log.warning("problem %s, path %s is not scored: %s", self._charges.problem.id, node.key, why)
         return node
 
     async def _ask(self, request: ScoreRequest, shown: Shown, reservation: Reservation) -> tuple[float, ...]:

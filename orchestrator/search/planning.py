@@ -15,9 +15,12 @@ from msgspec.structs import replace
 
 from actors.messages import SampleRequest, ScoreRequest, Until
 from orchestrator.problems.problem import Problem
+from orchestrator.search.arguments import check_temperature, check_until
 from orchestrator.search.charges import Charges
 from orchestrator.search.context import SearchContext
 from orchestrator.search.draft import Author
+from orchestrator.search.execution import Batch
+from orchestrator.search.prompts import Prompts
 from orchestrator.search.revision import Attempt
 from orchestrator.search.tree import Node
 from orchestrator.search.verifier_view import Shown
@@ -35,8 +38,6 @@ class SampleOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
     There is one for each operation in flight, so it is small.
     """
 
-    worst: int
-    """The most FLOPs that it can cost, score included."""
     request: SampleRequest
     parent: Node
     key: str
@@ -50,33 +51,40 @@ class SampleOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class ScoreOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Scores the steps of ``node`` by what is ``shown``. ``worst`` is its cost in FLOPs."""
+    """Scores the steps of ``node`` by what is ``shown``."""
 
-    worst: int
     node: Node
     shown: tuple[Shown, ...]
 
 
 class DraftOperation(msgspec.Struct, frozen=True, eq=False):
-    """Lets ``author`` write a draft after ``start``. ``worst`` is the most FLOPs that it can cost."""
+    """Lets ``author`` write a draft after ``start``."""
 
-    worst: int
     start: Node
     author: Author
     scored: bool
 
 
 class Planner:
-    """Makes the operations of one problem, and names their nodes by the order in which they are asked for."""
+    """Plans the operations of one problem, and names their nodes by the order in which they are asked for.
 
-    def __init__(self, problem: Problem, charges: Charges, priority: int) -> None:
+    What it returns are batches: an operation is made, with its request, when its funds are granted.
+    """
+
+    def __init__(self, problem: Problem, charges: Charges, prompts: Prompts, priority: int) -> None:
         self.root = Node("", charges.prompt)
         self._problem = problem
         self._prompt = charges.prompt
         self._context: SearchContext = charges.context
         self._charges = charges
+        self._prompts = prompts
         self._priority = priority
         self._children: dict[str, int] = {}
+
+    @property
+    def paths(self) -> int:
+        """The number of nodes that were asked for so far."""
+        return sum(self._children.values())
 
     def continuations(
         self,
@@ -86,12 +94,15 @@ class Planner:
         temperature: float | None,
         scored: bool,
         limit: int | None = None,
-    ) -> list[SampleOperation]:
-        """Returns the operations for the next ``count`` children of ``parent``.
+    ) -> Batch[SampleOperation]:
+        """Plans the next ``count`` children of ``parent``.
 
-        Sampling ends at most ``limit`` tokens after the prompt. Raises ValueError where ``parent`` cannot be
-        continued.
+        Sampling ends at most ``limit`` tokens after the prompt. Raises BadInput for a value that no engine
+        takes, and ValueError where ``parent`` cannot be continued.
         """
+        check_until(until, self._context.codec.end_of_thinking)
+        check_temperature(temperature)
+        self.check_here(parent)
         sampling, generator = self._context.sampling, self._context.generator
         written = len(parent.tokens) - len(self._prompt)
         room = sampling.max_tokens - written
@@ -103,39 +114,56 @@ class Planner:
         worst = generator.sample(len(parent.tokens), most)
         if scored:
             worst += self._charges.verifier.worst(parent, most)
-        operations = []
-        for _ in range(count):
-            key = self.next_key(parent)
-            request = self._request("sample", key, parent.tokens, most, until, temperature)
-            operations.append(SampleOperation(worst, request, parent, key, 0, room, False, scored))
-        return operations
+        first = self._take_keys(parent, count)
 
-    def revision(self, chain: Sequence[Node], scored: bool) -> SampleOperation:
-        """Returns the operation for a new attempt after ``chain``. Raises ValueError without a reviser."""
+        def make(number: int) -> SampleOperation:
+            key = _child(parent, first + number)
+            request = self._request("sample", key, parent.tokens, most, until, temperature)
+            return SampleOperation(request, parent, key, 0, room, False, scored)
+
+        return Batch(worst, count, make, self._prompts.readers("generator", scored=scored))
+
+    def revisions(self, chain: Sequence[Node], count: int, scored: bool) -> Batch[SampleOperation]:
+        """Plans ``count`` new attempts after ``chain``. Raises ValueError without a reviser."""
         reviser, prompt_of = self._context.reviser, self._context.revision_prompt
         if reviser is None or prompt_of is None:
             raise ValueError("this run has no reviser")
+        for node in chain:
+            self.check_here(node)
         context = prompt_of(self._problem, [self._shown(node) for node in chain])
         room = self._context.sampling.max_tokens
-        key = self.next_key(chain[-1] if chain else self.root)
+        parent = chain[-1] if chain else self.root
+        first = self._take_keys(parent, count)
         owed = reviser.prefill(len(context)) if chain else 0
-        request = self._request("revise", key, context, room, "end", None)
         start = replace(self.root, context=context)
         worst = owed + reviser.sample(len(context), room)
         if scored:
             worst += self._charges.verifier.worst(start, room)
-        return SampleOperation(worst, request, start, key, owed, room, True, scored)
 
-    def draft(self, author: Author, suppressed: int, scored: bool) -> DraftOperation:
-        """Returns the operation for a path that ``author`` writes, with ``suppressed`` endings dropped."""
-        start = replace(self.root, key=self.next_key(self.root))
-        worst = self._charges.draft(start, suppressed, scored=scored)
-        return DraftOperation(worst, start, author, scored)
+        def make(number: int) -> SampleOperation:
+            key = _child(parent, first + number)
+            request = self._request("revise", key, context, room, "end", None)
+            return SampleOperation(request, start, key, owed, room, True, scored)
 
-    def score(self, node: Node) -> ScoreOperation:
-        """Returns the operation that scores the steps of ``node``."""
+        return Batch(worst, count, make, self._prompts.readers(None if chain else "reviser", scored=scored))
+
+    def drafts(self, author: Author, count: int, suppressed: int, scored: bool) -> Batch[DraftOperation]:
+        """Plans ``count`` paths that ``author`` writes, each with ``suppressed`` endings dropped."""
+        first = self._take_keys(self.root, count)
+
+        def make(number: int) -> DraftOperation:
+            return DraftOperation(replace(self.root, key=_child(self.root, first + number)), author, scored)
+
+        worst = self._charges.draft(self.root, suppressed, scored=scored)
+        return Batch(worst, count, make, self._prompts.readers("generator", scored=scored))
+
+    def score(self, node: Node) -> Batch[ScoreOperation]:
+        """Plans the scores of the steps of ``node``."""
+        self.check_here(node)
         shown = self._charges.verifier.shown(node)
-        return ScoreOperation(sum(each.flops for each in shown), node, shown)
+        worst = sum(each.flops for each in shown)
+        readers = self._prompts.readers(None, scored=True)
+        return Batch(worst, 1, lambda number: ScoreOperation(node, shown), readers)
 
     def score_requests(self, node: Node, shown: Sequence[Shown]) -> list[ScoreRequest]:
         """Returns what the verifier is asked about ``node``, a request for each input."""
@@ -155,8 +183,22 @@ class Planner:
 
     def next_key(self, parent: Node) -> str:
         """Returns the key of the next child of ``parent``."""
-        child = self._children[parent.key] = self._children.get(parent.key, -1) + 1
-        return f"{parent.key}.{child}" if parent.key else str(child)
+        return _child(parent, self._take_keys(parent, 1))
+
+    def check_here(self, node: Node) -> None:
+        """Raises ValueError unless ``node`` is in this problem's tree."""
+        above, _, child = node.key.rpartition(".")
+        if node is self.root:
+            return
+        known = child.isdecimal() and int(child) < self._children.get(above, 0)
+        if not known or node.tokens[: len(self._prompt)] != self._prompt:
+            raise ValueError(f"{self._problem.id}: path {node.key!r} is no node of this problem's tree")
+
+    def _take_keys(self, parent: Node, count: int) -> int:
+        """Names the next ``count`` children of ``parent``. Returns the number of the first."""
+        first = self._children.get(parent.key, 0)
+        self._children[parent.key] = first + count
+        return first
 
     def _shown(self, node: Node) -> Attempt:
         """A finished attempt as the reviser is shown it."""
@@ -188,3 +230,7 @@ class Planner:
 
     def _id(self, kind: str, key: str) -> str:
         return f"{self._problem.id}/{kind}/{key}"
+
+
+def _child(parent: Node, number: int) -> str:
+    return f"{parent.key}.{number}" if parent.key else str(number)

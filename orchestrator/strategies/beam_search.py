@@ -69,7 +69,7 @@ async def search(ops: Operations, n: int, width: int, max_rounds: int, evaluate:
         best = top(live, await evaluate(live), max(1, beam // width))
         frontier = await ops.sample(best, share(beam, len(best)))
     else:
-        solutions += frontier
+        solutions += [node for node in frontier if node.finished]
     return solutions
 
 

@@ -6,12 +6,12 @@ The parameters are the arguments after the operations. Their types are those of 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import BadInput, in_one_line
+from orchestrator.errors import BadInput
+from orchestrator.extensions.user_file import own_code
 from orchestrator.problems.codec import Codec
 from orchestrator.search.tree import Node
 
@@ -24,19 +24,6 @@ Search = Callable[..., Awaitable[Sequence[Node]]]
 
 PLAIN = (bool, int, float, str, list, dict, type(None))
 """The types of values that a configuration can hold."""
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Turns an error of a strategy's own check into bad input, with the place where it arose."""
-    try:
-        yield
-    except BadInput:
-        raise
-    except Exception as error:
-        raise BadInput(
-            "strategy.name", name, f"its own check failed: {in_one_line(error, frame=True)}"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +53,8 @@ class Strategy:
     needs_reviser: bool = False
     needs_thinking: bool = False
     """The generator's thinking must end with a known marker."""
+    whole: bool = False
+    """It begins with whole solutions, and not with steps."""
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By parameter: the words that it takes beside values of its default's type."""
     within: Callable[..., Sequence[str]] | None = None
@@ -102,7 +91,7 @@ class Strategy:
                 raise BadInput(f"strategy.{name}", value, f"allowed: {allowed}")
         params = known | dict(given)
         if self.check is not None:
-            with _told(self.name):
+            with own_code("strategy.name", self.name, "its own check failed"):
                 self.check(**params)
         return params
 
@@ -150,7 +139,7 @@ class BoundStrategy:
     def check_run(self, facts: RunFacts) -> None:
         """Raises BadInput where the parameters do not fit the run."""
         if self.strategy.check_run is not None:
-            with _told(self.name):
+            with own_code("strategy.name", self.name, "its own check failed"):
                 self.strategy.check_run(facts, **self.params)
 
 
@@ -161,6 +150,7 @@ def strategy(
     needs_verifier: bool = False,
     needs_reviser: bool = False,
     needs_thinking: bool = False,
+    whole: bool = False,
     words: Mapping[str, Sequence[str]] | None = None,
     within: Callable[..., Sequence[str]] | None = None,
 ) -> Callable[[Search], Strategy]:
@@ -173,6 +163,7 @@ def strategy(
         needs_verifier=needs_verifier,
         needs_reviser=needs_reviser,
         needs_thinking=needs_thinking,
+        whole=whole,
         words=words or {},
         within=within,
     )

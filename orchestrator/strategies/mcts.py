@@ -68,8 +68,8 @@ async def mcts(
             branch = max(
                 (child for child in branch.children if not child.closed), key=lambda c: c.ucb(exploration)
             )
-        solutions.append(branch.node)
         if branch.node.finished:
+            solutions.append(branch.node)
             ops.finished.append(branch.node)
         branch.back_up(ops.value(branch.node))
         branch.close()

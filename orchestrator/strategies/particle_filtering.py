@@ -35,7 +35,7 @@ async def particle_filtering(
         extended = [particles[i] for i in live]
         for i, child in zip(live, await ops.sample(extended, 1, keep="cut"), strict=True):
             particles[i] = child
-    return particles
+    return [particle for particle in particles if particle.finished]
 
 
 def resample(

@@ -36,7 +36,7 @@ async def rebase(
         children = balance([ops.value(node) for node in live], n - len(solutions), temperature)
         frontier = await ops.sample(live, children)
     else:
-        solutions += frontier
+        solutions += [node for node in frontier if node.finished]
     return solutions
 
 

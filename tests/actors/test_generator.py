@@ -9,7 +9,7 @@ import ray
 import torch
 from transformers import Qwen2ForCausalLM
 
-from actors.messages import Failure, Load, Request, SampleResult
+from actors.messages import MAX_TEMPERATURE, Failure, Load, Request, SampleResult
 from tests.support.calls import answers, collect, sample, score
 from tests.support.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
 
@@ -115,9 +115,12 @@ def test_bad_requests_fail_in_one_line_and_the_replica_lives(generator: Any) -> 
         sample((1,), max_tokens=0),
         sample((1,), temperature=float("nan")),
         sample((1,), top_p=0.0),
+        sample((1,), temperature=2.01),
+        sample((1,), until="typo"),  # type: ignore[arg-type]
+        sample((1,), temperature="hot"),  # type: ignore[arg-type]
         score((1, 2), 2),
     ]
-    good = sample(PROMPTS[0])
+    good = sample(PROMPTS[0], temperature=MAX_TEMPERATURE)
     *failures, result = answers(generator, [*bad, good])
     assert isinstance(result, SampleResult)
     for request, failure in zip(bad, failures, strict=True):

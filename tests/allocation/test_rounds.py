@@ -23,6 +23,7 @@ from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.results import digest
 from orchestrator.strategies.registry import find
+from tests.support.asked import ask
 from tests.support.scripted import CODEC, ScriptedEngine, letters, setting
 
 PROBLEMS = [Problem(f"p{i}", f"{i}+1?", "aaa\nbbb\nccc") for i in range(6)]
@@ -139,10 +140,10 @@ async def test_a_resumed_run_makes_the_same_grants_from_the_journal(tmp_path: Pa
 
 async def test_a_search_that_fails_stalls_no_round():
     class Refusing(ScriptedEngine):
-        async def score(self, request):
+        async def sample(self, request):
             if request.affinity == "p2" and request.id.endswith("/3"):
-                raise RequestFailed("verifier-0, request p2: the score of step 1 is nan")
-            return await super().score(request)
+                raise RequestFailed("generator-0, request p2: it cannot be answered")
+            return await super().sample(request)
 
     engines = [Refusing(letters(3), jitter=random.Random(seed)) for seed in range(4)]
     runs = [(await run(engine))[1] for engine in engines]
@@ -160,7 +161,7 @@ class Held:
         self.loop, self.threads = asyncio.get_running_loop(), set[int]()
         self.rounds = Rounds(Lease(10_000), self.allocate, self.candidates)
         self.leases = [self.rounds.open(name, Price(0, 10)) for name in "ab"]
-        self.requests = [lease.ask(10) for lease in self.leases]
+        self.requests = [ask(lease, 10) for lease in self.leases]
 
     def candidates(self, index: int) -> Callable[[], list]:
         self.threads.add(threading.get_ident())
@@ -213,7 +214,7 @@ async def test_a_round_grants_what_is_asked_for_when_it_decides():
 
     def change() -> None:
         held.requests[0].cancel()
-        held.requests[0] = held.leases[0].ask(500)
+        held.requests[0] = ask(held.leases[0], 500)
 
     await held.changed_meanwhile(change)
     assert [one.first for one in held.asked[0]] == [500, 10]

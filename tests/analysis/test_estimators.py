@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.analysis.estimators import (
+    MANY,
     coverage_curve,
     mean_over_problems,
     pass_at_k,
@@ -76,3 +77,24 @@ def test_an_interval_repeats_itself_from_a_seed():
     values = np.sqrt(np.arange(20.0))
     assert mean_over_problems(values) == mean_over_problems(values)
     assert mean_over_problems(values) != mean_over_problems(values, seed=1)
+
+
+def test_pass_at_k_takes_no_longer_for_many_samples_and_is_as_exact():
+    n, counts = 100_000, [0, 1, 50_000, 99_999, 100_000] * 20_000
+    ks, values = coverage_curve(n, counts)
+    assert ks[-1] == 65_536
+    assert values.shape == (len(counts), 17)
+    for c, found in zip(counts[:5], values[:5], strict=True):
+        exact = [1 - math.comb(n - c, k) / math.comb(n, k) for k in ks[:8]]
+        assert found[:8] == pytest.approx(exact, abs=1e-9)
+    assert values[0].tolist() == [0.0] * 17
+    assert values[4].tolist() == [1.0] * 17
+
+
+def test_the_interval_of_the_mean_of_very_many_problems_is_the_normal_one_and_agrees_with_the_bootstrap():
+    values = np.random.default_rng(1).random(2 * MANY) < 0.3
+    many, few = mean_over_problems(values), mean_over_problems(values[: MANY // 5])
+    assert many.value == values.mean()
+    assert (many.high - many.low) * math.sqrt(10) == pytest.approx(few.high - few.low, rel=0.1)
+    whole = mean_over_problems(np.zeros(10**6))
+    assert (whole.value, whole.low, whole.high) == (0, 0, 0)

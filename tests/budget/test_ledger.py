@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orchestrator.budget.ledger import BudgetExhausted, Lease, Reservation
+from tests.support.asked import ask
 
 amounts = st.integers(0, 60)
 
@@ -28,11 +29,6 @@ class Interleavings(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), amount=amounts)
     def ask(self, which: int, amount: int) -> None:
         self.leases[which].request(amount, lambda granted: granted and self.held.append(granted))
-
-    @rule(which=st.integers(0, 1), amount=amounts)
-    def ask_at_once(self, which: int, amount: int) -> None:
-        if granted := self.leases[which].grant(amount):
-            self.held.append(granted)
 
     @rule(data=st.data())
     def settle_part(self, data: st.DataObject) -> None:
@@ -243,45 +239,91 @@ def test_a_lease_that_does_not_fit_is_refused_and_a_closed_one_gives_back_the_re
     assert (run.settled, run.reserved, run.left) == (20, 0, 80)
 
 
-async def test_reserve_waits_for_a_release_and_fails_only_when_it_can_never_fit():
+async def test_a_request_waits_for_a_release_and_is_refused_only_when_it_can_never_fit():
     lease = Lease(10)
-    held = await lease.reserve(8)
-    waiting = asyncio.ensure_future(lease.reserve(5))
-    await asyncio.sleep(0)
+    held = await ask(lease, 8)
+    waiting = ask(lease, 5)
     assert not waiting.done()
     held.settle(3)
     held.close()
     second = await waiting
     second.settle(5)
-    with pytest.raises(BudgetExhausted):
-        await lease.reserve(3)
+    assert await ask(lease, 3) is None
 
 
 async def test_a_cancelled_request_holds_nothing_back():
     lease = Lease(10)
-    held = await lease.reserve(10)
-    gone, next_ = lease.ask(10), lease.ask(4)
+    held = await ask(lease, 10)
+    gone, next_ = ask(lease, 10), ask(lease, 4)
     gone.cancel()
     held.close()
     assert (await next_) is not None
     assert lease.reserved == 4
 
 
-async def test_what_is_granted_at_once_fits_and_comes_before_nothing_that_waits():
+async def test_a_request_comes_before_none_that_waits_and_none_is_negative():
     lease = Lease(10)
-    assert lease.grant(11) is None
-    held = lease.grant(8)
-    assert held is not None
-    assert (lease.reserved, lease.grant(3)) == (8, None)
-    waiting = lease.ask(5)
-    assert lease.grant(1) is None  # it would fit, but another asked first
+    held = await ask(lease, 8)
+    waiting, behind = ask(lease, 5), ask(lease, 1)
+    assert not behind.done()  # it would fit, but another asked first
     held.close()
-    assert await waiting is not None
-    rest = lease.grant(5)
-    assert rest is not None
-    assert lease.left == 0
+    assert (await waiting, await behind) != (None, None)
+    assert lease.left == 4
     with pytest.raises(ValueError, match="negative"):
-        lease.grant(-1) or lease.ask(-1)
+        ask(lease, -1)
+
+
+class Several:
+    """The i-th request is for ``amounts[i]``; a refusal gives up those after it of the same amount."""
+
+    def __init__(self, amounts: list[int], decide) -> None:
+        self.amounts, self.decide, self.next = amounts, decide, 0
+
+    def amount(self) -> int | None:
+        return self.amounts[self.next] if self.next < len(self.amounts) else None
+
+    def granted(self, reservation: Reservation) -> None:
+        self.next += 1
+        self.decide(self.next - 1, reservation)
+
+    def refuse(self) -> None:
+        amount = self.amount()
+        while self.amount() == amount:
+            self.next += 1
+            self.decide(self.next - 1, None)
+
+
+@settings(max_examples=300)
+@given(
+    calls=st.lists(works, max_size=4),
+    limit=st.integers(0, 120),
+    together=st.booleans(),
+    finishing=st.randoms(use_true_random=False),
+)
+def test_requests_of_one_place_in_the_order_are_decided_as_if_each_had_its_own(
+    calls, limit, together, finishing
+):
+    works_ = [work for call in calls for work in call]
+    left, expected = limit, []
+    for work in works_:
+        expected.append(work.worst <= left)
+        left -= work.actual if expected[-1] else 0
+    lease, decided, begin = Lease(limit), {}, 0
+    for call in calls:
+
+        def decide(index: int, reservation: Reservation | None, begin: int = begin) -> None:
+            decided[begin + index] = reservation
+            if reservation is not None and together:  # settled within the call that grants it
+                reservation.settle(works_[begin + index].actual)
+                reservation.close()
+
+        lease.request_all(Several([work.worst for work in call], decide))
+        begin += len(call)
+    while not together and (held := [i for i, each in decided.items() if each is not None and each.left]):
+        index = held[finishing.randrange(len(held))]
+        decided[index].settle(works_[index].actual)
+        decided[index].close()
+    assert [decided[i] is not None for i in range(len(works_))] == expected
 
 
 async def test_the_last_growth_is_waited_for_by_one_call():

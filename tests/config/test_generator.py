@@ -123,3 +123,27 @@ def test_a_delimiter_of_any_kind_takes_the_place_of_another(tmp_path):
             assert over == "null" or load(LAB_CONFIG, both).generator.step_delimiter == alone
     with pytest.raises(BadInput):
         load(LAB_CONFIG, ["generator.stop=[a]", "generator.stop={a: 1}"])
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (
+            {"temperature": 2.5},
+            r"generator\.temperature: 2\.5 .*generation_config\.json of .*allowed: 0 to 2",
+        ),
+        ({"temperature": "hot"}, r"generator\.temperature: 'hot'"),
+        ({"top_k": 20.5}, r"generator\.top_k: 20\.5"),
+        ({"repetition_penalty": 0}, r"generator\.repetition_penalty: 0"),
+    ],
+)
+def test_a_models_own_value_that_no_engine_takes_is_refused(tmp_path, model, own, words):
+    (model / "generation_config.json").write_text(json.dumps(own))
+    with pytest.raises(BadInput, match=words):
+        prepared(tmp_path, f"generator.model={model}", "generator.temperature=null")
+
+
+def test_a_models_own_top_k_of_minus_one_is_off(tmp_path, model):
+    (model / "generation_config.json").write_text('{"top_k": -1}')
+    run = prepared(tmp_path, f"generator.model={model}")
+    assert (run.taken, run.config.generator.top_k) == ({}, 0)

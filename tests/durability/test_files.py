@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.durability.files import write_atomically
+from orchestrator.durability.files import replacing, write_atomically
 
 
 def test_what_cannot_be_written_leaves_what_was_there_and_is_said_of_the_file(tmp_path: Path):
@@ -25,3 +25,12 @@ def test_text_is_written_as_utf_8_and_bytes_as_they_are(tmp_path: Path):
     for content in ("½\n", b"\xff\r\n"):
         write_atomically(tmp_path / "file", content)
         assert (tmp_path / "file").read_bytes() == (content.encode() if isinstance(content, str) else content)
+
+
+def test_a_new_file_that_is_not_finished_leaves_the_old_one_and_nothing_else(tmp_path: Path):
+    file = tmp_path / "results.parquet"
+    write_atomically(file, "old")
+    with pytest.raises(ValueError, match="half"), replacing(file) as part:  # noqa: PT012
+        part.write_text("ne")
+        raise ValueError("half")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("results.parquet", "old")]

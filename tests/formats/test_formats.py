@@ -217,3 +217,15 @@ def test_a_users_own_format_is_a_class_in_a_file(language_model: Path, tmp_path:
     file.write_text(OWN.replace("ends[first:]", "ends[:1]"))
     with pytest.raises(BadInput, match="reads 1 scores of two steps"):
         build(f"{file}:Own", facts(language_model))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("import sys; sys.exit(0)", "SystemExit: 0"), ("raise KeyError('x')", "KeyError: 'x'")],
+)
+def test_a_format_of_a_users_own_that_cannot_be_made_is_told_with_its_line(tmp_path, body, words):
+    (tmp_path / "own.py").write_text(f"class Own:\n    def __init__(self, facts):\n        {body}\n")
+    with pytest.raises(
+        BadInput, match=rf"verifier\.format.*cannot be made: {words} \(\S*own\.py:3 in __init__\)"
+    ):
+        build(f"{tmp_path}/own.py:Own", FormatFacts("m", None, {}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import random
-import sqlite3
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import pytest
 
 from actors.messages import PoolFailed, RequestFailed
 from orchestrator.budget.ledger import Lease
+from orchestrator.durability.journal import JournalFailed
 from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import COLLECTIONS, Controller
@@ -158,7 +158,7 @@ async def test_searches_at_once_are_bounded_and_earlier_problems_go_first():
     assert engine.priorities == {f"p{i}": i for i in range(6)}
 
 
-async def test_a_search_that_fails_costs_the_others_nothing():
+async def test_a_search_without_any_score_fails_and_costs_the_others_nothing():
     class Refusing(ScriptedEngine):
         async def score(self, request):
             if request.affinity == "p2":
@@ -168,12 +168,30 @@ async def test_a_search_that_fails_costs_the_others_nothing():
     results = await run(Refusing(letters(3)))
     assert [result.error is not None for result in results] == [i == 2 for i in range(6)]
     assert "nan" in results[2].error
+    assert results[2].usage.unscored > 0
     others = await run(ScriptedEngine(letters(3)))
     assert digest([r for r in results if not r.error]) == digest([r for r in others if r.problem.id != "p2"])
 
 
+async def test_a_score_that_is_none_costs_one_path_and_is_counted():
+    class Refusing(ScriptedEngine):
+        async def score(self, request):
+            if request.id == "p2/score/1":
+                raise RequestFailed("verifier-0, request p2/score/1: the score of step 1 is nan")
+            return await super().score(request)
+
+    best = partial(find("best_of_n").search, n=4)
+    found = await controller(Refusing(letters(3))).run(PROBLEMS, PROMPTS, best)
+    expected = await controller(ScriptedEngine(letters(3))).run(PROBLEMS, PROMPTS, best)
+    assert digest(found) == digest(expected)
+    assert [result.error for result in found] == [None] * 6
+    assert [result.usage.unscored for result in found] == [0, 0, 1, 0, 0, 0]
+    assert [solution.score is None for solution in found[2].solutions] == [False, True, False, False]
+    assert found[2].selected["weighted"] is not None
+
+
 @pytest.mark.parametrize(
-    "error", [PoolFailed("no replica is left"), sqlite3.OperationalError("disk is full")]
+    "error", [PoolFailed("no replica is left"), JournalFailed("journal.sqlite: disk is full")]
 )
 async def test_an_error_after_which_nothing_can_be_kept_or_computed_ends_the_run(error):
     class Broken(ScriptedEngine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,9 +95,10 @@ async def test_each_step_has_one_as_a_path_grows(file):
 )
 async def test_what_a_function_does_wrong_is_told_with_its_name(file, function, words):
     _, ops = searched(file, function, whole=function == "outside")
-    with pytest.raises(Exception, match=words) as failed:
-        await ops.sample(ops.root, 1, until="end")
-    assert "p/score/0" in str(failed.value)
+    (node,) = await ops.sample(ops.root, 1, until="end")
+    assert (node.scored, ops.usage.unscored) == (False, 1)
+    assert re.search(words, str(ops.score_error))
+    assert "p/score/0" in str(ops.score_error)
 
 
 def test_it_is_checked_before_the_start_and_needs_no_engine(file, tmp_path):

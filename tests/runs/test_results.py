@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +16,7 @@ from orchestrator.commands.display import summary_table
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.results import ResultsFile, groups, pass_at_k, summarise
-from orchestrator.runs.run import metrics
+from orchestrator.runs.run import AnytimeCurve, metrics
 from orchestrator.search.context import Usage
 from tests.support.scripted import flops_budget
 
@@ -178,3 +180,69 @@ def test_results_have_the_attributes_and_the_choices(tmp_path):
     assert json.loads(table[0]["attributes"]) == {"level": 3, "subject": "Ä"}
     assert table[0]["prompt"] == "1?\n\n(A) x\n(B) y"
     assert (table[1]["attributes"], table[1]["prompt"]) == ("{}", "")
+
+
+def test_what_a_failed_search_has_found_counts_and_what_it_did_not_come_to_is_wrong():
+    failed = replace(samples(True), error="ValueError: no")
+    estimates = pass_at_k([samples(False, True, False, False), failed])
+    assert {k: e.value for k, e in estimates.items()} == {
+        k: (unbiased(4, 1, k) + unbiased(4, 1, k)) / 2 for k in (1, 2, 4)
+    }
+
+
+def test_a_path_that_is_returned_again_is_no_further_attempt():
+    twice = result(*[solution("0", True)] * 3, solution("1", False))
+    assert {k: e.value for k, e in pass_at_k([twice]).items()} == {1: 0.5, 2: 1.0}
+
+
+def test_a_summary_is_made_fast_for_very_many_samples_or_problems():
+    many = [samples(*[i == 0 for i in range(20_000)])]
+    assert pass_at_k(many)[16_384].value == pytest.approx(0.8192)
+    assert pass_at_k([samples(True, False)] * 20_000)[1].value == 0.5
+
+
+def test_numbers_that_no_file_can_hold_do_not_keep_results_from_it(tmp_path):
+    found = samples(True)
+    odd = replace(found.solutions[0], score=math.nan, step_scores=(math.nan,), answer="\ud800", text="\ud800")
+    usage = Usage(generator_flops=2**64, generator_tokens=7)
+    row = replace(found, solutions=(odd,), usage=usage, selected={"majority": "\ud800"}, seconds=math.nan)
+    file = ResultsFile(tmp_path)
+    file.add(row)
+    (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
+    read = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (read["flops"], read["seconds"], read["solutions"][0]["score"]) == (2**64, None, None)
+    (table,) = pq.read_table(file.close([row])).to_pylist()
+    assert (table["flops"], table["generator_tokens"]) == (float(2**64), 7)
+    assert table["solutions"][0]["answer"] == table["selected_majority"] == r"\ud800"
+
+
+def test_a_table_that_cannot_be_written_leaves_the_lines_and_no_part_of_itself(tmp_path):
+    file = ResultsFile(tmp_path)
+    file.add(samples(True))
+    with pytest.raises(Exception, match="boolean"):
+        file.close([replace(samples(True), exhausted="no")])
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+
+
+def test_a_summary_is_json_whatever_its_numbers_are():
+    found = summary([replace(samples(True), seconds=math.nan)])
+    assert found.to_dict()["latency"] == {"p50": None, "p95": None}
+    json.dumps(found.to_dict(), allow_nan=False)
+    at_once = summarise(
+        "r", [samples(True)], Usage(), budget=flops_budget(1), seconds=0.0, startup_seconds=0, utilisation={}
+    )
+    assert at_once.tokens_per_second == 0
+
+
+@pytest.mark.parametrize("problems", [1, 7, 200, 201, 100_000])
+def test_a_curve_has_a_bounded_number_of_points_and_its_last_is_exact(problems):
+    logged: list = []
+    curve = AnytimeCurve(problems, SimpleNamespace(spent=5_000_000), logged.append)
+    right, wrong = samples(True), samples(False)
+    for i in range(problems):
+        curve.add(right if i % 3 == 0 else wrong)
+    assert len(logged) == min(problems, 200)
+    last = {name: value for name, value, _ in logged[-1]}
+    assert last["anytime/coverage"] == len(range(0, problems, 3)) / problems
+    values = [point[0][1] for point in logged]
+    assert values == sorted(values)

@@ -42,14 +42,18 @@ class LabEngine:
 
     pools: tuple = ()
 
-    def __init__(self, requests: list[SampleRequest], fail: list[BaseException]) -> None:
-        self._requests, self._fail = requests, fail
+    def __init__(self, engines: Engines) -> None:
+        self._engines, self._requests, self._fail = engines, engines.requests, engines.fail
         self.forgotten = 0
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         await asyncio.sleep(0)
         if self._fail and len(self._requests) % 20 == 19:
-            raise self._fail.pop(0)
+            if isinstance(failure := self._fail.pop(0), asyncio.CancelledError):
+                assert self._engines.sweep is not None
+                self._engines.sweep.cancel()  # as Ctrl-C does
+                await asyncio.sleep(0)
+            raise failure
         self._requests.append(request)
         return sampled(request)
 
@@ -71,6 +75,8 @@ class Engines:
     requests: list[SampleRequest] = field(default_factory=list)
     engines: list[LabEngine] = field(default_factory=list)
     open: int = 0
+    sweep: asyncio.Task | None = None
+    """What a CancelledError of ``fail`` interrupts."""
 
     @asynccontextmanager
     async def __call__(self, pools, cluster, observer) -> AsyncIterator[Session]:
@@ -79,7 +85,7 @@ class Engines:
         if self.refuse:
             raise self.refuse.pop(0)
         self.open += 1
-        self.engines.append(LabEngine(self.requests, self.fail))
+        self.engines.append(LabEngine(self))
         try:
             yield Session(self.engines[-1], 0.5)  # type: ignore[arg-type]
         finally:
@@ -97,7 +103,8 @@ async def run(cells: grid.Grid, engines: Engines):
         if cells.config.tracking.uri is not None:  # OFFLINE: it need not be waited for
             patch.setattr(tracking, "CLOSE_SECONDS", 0.0)
         sweep = Sweep(cells, engines=engines)
-        return await sweep.run(display)
+        engines.sweep = asyncio.create_task(sweep.run(display))
+        return await engines.sweep
 
 
 def digests(outcomes) -> dict[str, str]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from actors.messages import RequestFailed, ScoreResult
+from actors.messages import PoolFailed, RequestFailed, ScoreResult
 from orchestrator.budget.ledger import BudgetExhausted, Lease
 from orchestrator.durability.journal import Journal
 from orchestrator.problems.problem import Problem
@@ -300,21 +300,55 @@ async def test_a_search_cut_anywhere_and_resumed_finds_the_same_and_runs_nothing
     assert len(resumed.samples) + len(resumed.scores) == 64 - done
 
 
-async def test_a_request_that_fails_cancels_its_siblings_and_frees_their_funds():
-    class Refusing(ScriptedEngine):
-        async def score(self, request):
-            raise RequestFailed("verifier-0: the score of step 0 is nan")
+class Refusing(ScriptedEngine):
+    """Refuses to sample the paths ``refused``."""
 
-    ops = operations(Refusing(letters(3)))
-    with pytest.raises(RequestFailed, match="nan"):
-        await ops.sample(ops.root, 8)
+    refused = ("1", "3")
+
+    async def sample(self, request):
+        if request.id.rpartition("/")[2] in self.refused:
+            raise RequestFailed(f"generator-0, request {request.id}: no")
+        return await super().sample(request)
+
+
+@pytest.mark.parametrize("jitter", range(5))
+async def test_a_request_that_fails_leaves_its_siblings_to_end_whichever_is_first(jitter):
+    ops = operations(Refusing(letters(3), jitter=random.Random(jitter)))
+    with pytest.raises(RequestFailed, match="request p/sample/1: no"):
+        await ops.sample(ops.root, 8, until="end")
+    assert [node.key for node in ops.finished] == ["0", "2", "4", "5", "6", "7"]
+    assert ops._lease.reserved == 0
+    assert ops._lease.settled == ops.usage.flops
+
+
+async def test_a_request_that_fails_does_not_keep_the_funds_that_others_wait_for():
+    prompts = GENERATOR.prefill(PROMPT) + VERIFIER.prefill(PROMPT)
+    worst = GENERATOR.sample(PROMPT, 32) + VERIFIER.score(PROMPT, PROMPT + 32)
+    ops = operations(Refusing(letters(8)), budget=prompts + 2 * worst)
+    with pytest.raises(RequestFailed):
+        await ops.sample(ops.root, 3, until="end")
+    assert [node.key for node in ops.finished] == ["0", "2"]
+
+
+async def test_an_error_after_which_nothing_can_end_well_ends_the_call_at_once():
+    class Broken(ScriptedEngine):
+        async def sample(self, request):
+            if request.id.endswith("/2"):
+                raise PoolFailed("no replica is left")
+            await asyncio.Event().wait()
+
+    ops = operations(Broken())
+    with pytest.raises(PoolFailed):
+        await asyncio.wait_for(ops.sample(ops.root, 8), 5)
     assert ops._lease.reserved == 0
 
 
 @pytest.mark.parametrize(
     "scores", [(), (0.5,), (0.5, 0.5, 0.5), (0.5, math.nan), (math.inf, 0.5), (0.5, -0.1), (0.5, 1.1)]
 )
-async def test_a_verifier_that_gives_other_than_a_score_a_step_is_refused_and_not_recorded(tmp_path, scores):
+async def test_a_path_with_other_than_a_score_a_step_is_unscored_and_its_scores_are_not_recorded(
+    tmp_path, scores
+):
     class Judge(ScriptedEngine):
         async def score(self, request):
             result = await super().score(request)
@@ -325,8 +359,9 @@ async def test_a_verifier_that_gives_other_than_a_score_a_step_is_refused_and_no
     with closing(Journal(tmp_path / "j")) as journal:
         ops = operations(Judge(letters(3)), journal=journal)
         (node,) = await ops.sample(ops.root, 1)
-        with pytest.raises(RequestFailed, match=r"request p/score/0\.0: the scores of 2 steps are"):
-            await ops.sample(node, 1)
+        (child,) = await ops.sample(node, 1)
+        assert (child.scored, ops.usage.unscored) == (False, 1)
+        assert "request p/score/0.0: the scores of 2 steps are" in str(ops.score_error)
         assert ops._lease.reserved == 0
         journal.flush()
         assert [key for key in journal.results("p") if "score" in key] == ["p/score/0"]

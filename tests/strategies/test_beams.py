@@ -59,11 +59,12 @@ async def test_finished_paths_leave_the_beam_and_take_their_place_with_them():
     assert len({node.path for node in nodes}) == len(nodes)
 
 
-async def test_beam_search_stops_after_its_rounds():
+@pytest.mark.parametrize("name", ["beam_search", "rebase", "particle_filtering"])
+async def test_a_search_stops_after_its_rounds_and_what_is_not_finished_is_no_solution(name):
     engine = ScriptedEngine(letters(99))
-    nodes = await find("beam_search")(operations(engine), n=4, width=2, max_rounds=3)
-    assert [len(node.path) for node in nodes] == [3] * 4
-    assert len(engine.samples) == 12
+    assert await find(name)(operations(engine), n=4, max_rounds=3) == []
+    depths = [request.id.count(".") for request in engine.samples]
+    assert depths == [0] * 4 + [1] * 4 + [2] * 4
 
 
 @given(st.integers(0, 99), st.integers(1, 20))
@@ -93,7 +94,7 @@ async def test_lookahead_is_charged_n_times_k_plus_1_a_round_and_looks_ahead_gre
 ):
     n, engine = width * beams, ScriptedEngine(letters(99), jitter=jitter)
     ops = operations(engine)
-    nodes = await find("lookahead")(ops, n=n, width=width, k=k, max_rounds=rounds)
+    assert await find("lookahead")(ops, n=n, width=width, k=k, max_rounds=rounds) == []
     greedy = [request for request in engine.samples if request.temperature == 0]
     # The last round has nobody left to choose among, so nobody looks ahead.
     steps = n * (k + 1) * (rounds - 1) + n
@@ -103,7 +104,7 @@ async def test_lookahead_is_charged_n_times_k_plus_1_a_round_and_looks_ahead_gre
     starts = [len(request.prompt) for request in engine.samples]
     assert ops.usage.generator_flops == GENERATOR.prefill(4) + sum(GENERATOR.sample(s, 4) for s in starts)
     assert ops.usage.verifier_flops == VERIFIER.prefill(4) + sum(VERIFIER.score(s, s + 4) for s in starts)
-    assert [len(node.path) for node in nodes] == [rounds] * n
+    assert [request.id.count(".") for request in engine.samples][-n:] == [rounds - 1] * n
 
 
 async def test_lookahead_keeps_the_step_that_leads_somewhere_good():

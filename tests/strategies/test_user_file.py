@@ -84,6 +84,12 @@ def test_a_file_that_does_not_run_is_said_with_its_line(tmp_path, text, place, p
             "its own check failed: ZeroDivisionError: division by zero",
         ),
         (
+            "import sys\nfrom orchestrator.strategies.definition import strategy\n"
+            "def check(n): sys.exit(0)\n"
+            "@strategy(check=check)\nasync def f(ops, *, n=1): ...\n",
+            "its own check failed: SystemExit: 0",
+        ),
+        (
             "from orchestrator.strategies.definition import strategy\n@strategy()\ndef f(ops): ...\n",
             "no coroutine function",
         ),

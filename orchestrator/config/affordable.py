@@ -1,0 +1,94 @@
+"""What a budget buys: the price of a solution, and whether any search can begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.budget.flops import CostModel
+from orchestrator.budget.units import Budget, Price
+from orchestrator.config.schema import Config
+from orchestrator.config.verifier import PreparedVerifier
+from orchestrator.errors import BadInput
+from orchestrator.problems.codec import Codec
+from orchestrator.problems.problem import Problem
+from orchestrator.search.tree import Node
+from orchestrator.search.verifier_view import view_of
+from orchestrator.strategies.definition import Strategy
+
+
+def prices(
+    config: Config,
+    problems: Sequence[Problem],
+    prompts: Sequence[tuple[int, ...]],
+    codec: Codec,
+    generator: CostModel,
+    verifier: PreparedVerifier | None,
+    new: int,
+) -> list[Price]:
+    """Returns the price of each problem, with solutions of ``new`` tokens."""
+
+    def price(problem: Problem, prompt: tuple[int, ...]) -> Price:
+        if verifier is None or verifier.format is None:
+            costs, kind = (verifier.costs if verifier is not None else None), config.verifier.kind or "prm"
+            return Price.of(len(prompt), new, generator, costs, kind)
+        # A text's tokens are not known before it is written: what is granted for it is its price.
+        ratio = config.verifier.token_ratio
+        view = view_of(problem, prompt, codec, verifier.costs, verifier.format, ratio=ratio)
+        written = Price.of(len(prompt), new, generator, None)
+        once = verifier.costs.prefill(view.opening)
+        return Price(written.prompt + once, written.solution + view.worst(Node("", prompt), new))
+
+    return [price(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
+
+
+def check_affordable(
+    config: Config,
+    strategy: Strategy,
+    budget: Budget,
+    whole: Sequence[int],
+    generator: CostModel,
+    prompts: Sequence[tuple[int, ...]],
+) -> None:
+    """Raises BadInput where no search can begin: none can pay its prompt with a first solution, or a first
+    step.
+
+    ``whole`` is what a problem's prompt and its longest solution cost, in FLOPs.
+    """
+    step = min(config.generator.max_step_tokens, config.generator.max_tokens)
+    cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
+    key = f"budget.{budget.unit}"
+    if budget.flops < cheapest:
+        needed = f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more"
+        raise BadInput(key, budget.amount, needed)
+    if config.allocation.name != "uniform":
+        if budget.flops < min(whole):
+            needed = f"the cheapest longest solution costs {min(whole):.3g} FLOPs; allowed: that or more"
+            raise BadInput(key, budget.amount, needed)
+        return
+    begins = (
+        whole
+        if strategy.whole
+        else [generator.prefill(len(p)) + generator.sample(len(p), step) for p in prompts]
+    )
+    if all(share < cost for share, cost in zip(budget.shares, begins, strict=True)):
+        what = "a longest solution" if strategy.whole else "a longest step"
+        bought = affordable(budget.flops, begins)
+        fewer = f", problems.limit={bought} or less" if bought else ""
+        raise BadInput(
+            key,
+            budget.amount,
+            f"of {len(begins):,} equal shares ({max(budget.shares):.3g} FLOPs) none buys {what} with its "
+            f"prompt ({min(begins):.3g} or more); allowed: {len(begins) * min(begins):.3g} FLOPs{fewer}, or "
+            "allocation.name=adaptive",
+        )
+
+
+def affordable(flops: int, costs: Sequence[int]) -> int:
+    """Returns how many of the first problems can have an equal share that pays what each costs."""
+    count = most = 0
+    for number, cost in enumerate(costs, start=1):
+        most = max(most, cost)
+        if number * most > flops:
+            break
+        count = number
+    return count

@@ -1,0 +1,59 @@
+"""Finds what a run may do and can gain little by: each warning is a sentence that names the key to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from orchestrator.config.affordable import affordable
+from orchestrator.config.preparation import Prepared
+from orchestrator.grading.exact import Exact
+
+
+def warnings_of(prepared: Prepared) -> list[str]:
+    """Returns the warnings of a run, which is started all the same."""
+    return [line for warning in WARNINGS for line in warning(prepared)]
+
+
+def _shares(prepared: Prepared) -> Iterator[str]:
+    budget, whole = prepared.budget, prepared.whole
+    if prepared.config.allocation.name != "uniform":
+        return
+    poor = [cost for share, cost in zip(budget.shares, whole, strict=True) if share < cost]
+    if poor:
+        bought = affordable(budget.flops, whole)
+        fewer = f"problems.limit={bought} or " if 0 < bought < len(whole) else ""
+        yield (
+            f"budget.{budget.unit}: an equal share buys no longest solution of {len(poor):,} of "
+            f"{len(whole):,} problems, with its prompt ({max(poor):.3g} FLOPs); "
+            f"{fewer}allocation.name=adaptive buys whole solutions for some"
+        )
+
+
+def _limit(prepared: Prepared) -> Iterator[str]:
+    limit, there = prepared.config.problems.limit, len(prepared.problems) + len(prepared.skipped)
+    if limit is not None and limit > there:
+        yield f"problems.limit is {limit:,}, and there are {there:,} problems"
+
+
+def _greedy(prepared: Prepared) -> Iterator[str]:
+    n = prepared.strategy.params.get("n")
+    if prepared.config.generator.temperature == 0 and isinstance(n, int) and n > 1:
+        yield f"generator.temperature is 0: the {n} samples of strategy.n are all the same"
+
+
+def _rounds(prepared: Prepared) -> Iterator[str]:
+    rounds = prepared.strategy.params.get("max_rounds")
+    if not isinstance(rounds, int):
+        return
+    answer = min((problem.answer for problem in prepared.problems), key=len)
+    steps = 1
+    if isinstance(prepared.checker, Exact):  # the answer is the whole solution
+        steps = len(prepared.codec.step_ends(prepared.codec.continuation(answer), 0))
+    if rounds < steps:
+        yield f"strategy.max_rounds is {rounds}, and the shortest answer has {steps} steps: none is reached"
+    elif rounds == 1:
+        yield "strategy.max_rounds is 1: only a solution of one step is reached"
+
+
+WARNINGS: tuple[Callable[[Prepared], Iterator[str]], ...] = (_shares, _limit, _greedy, _rounds)
+"""A new one is a function and its name here."""
