@@ -263,6 +263,10 @@ def _engine(name: str, engine: Mapping[str, Any]) -> None:
             close = get_close_matches(option, known)
             meant = f", as {' or '.join(close)}" if close else ""
             raise BadInput(key, value, f"allowed: vLLM's engine arguments{meant}")
+    overrides = engine.get("hf_overrides")
+    if overrides is not None and not isinstance(overrides, Mapping):
+        allowed = "allowed: a mapping of keys of the model's config.json to values"
+        raise BadInput(f"{name}.engine.hf_overrides", overrides, allowed)
     longest = engine.get("max_model_len")
     if longest is not None and (not isinstance(longest, int) or isinstance(longest, bool) or longest < 1):
         raise BadInput(f"{name}.engine.max_model_len", longest, "allowed: a whole number, 1 or more, or null")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
-from orchestrator.budget.flops import CostModel, read_config
+from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price, convert
 from orchestrator.config.adapter import with_adapter
 from orchestrator.config.checks import check_strategy
@@ -20,6 +20,7 @@ from orchestrator.config.endpoint import with_endpoint
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
 from orchestrator.config.lengths import fitting
+from orchestrator.config.model_config import config_of, costs_of
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.truths import check_truths
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
@@ -89,11 +90,9 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     """
     strategy = resolve(config.strategy)
     config = replace(config, strategy=strategy.section)
-    generator = CostModel.from_pretrained(
-        config.generator.model, key="generator.model", revision=config.generator.revision
-    )
-    _check_role("generator", config.generator.model, generator)
     config, unheeded = with_endpoint(config)
+    generator = costs_of("generator", config.generator)
+    _check_role("generator", config.generator.model, generator)
     generator = with_adapter(generator, config.generator.adapter, "generator.adapter")
     config, taken = with_sampling(config)
     codec = codec_of(config.generator)
@@ -217,7 +216,7 @@ def _reviser(config: Config, codec: Codec) -> CostModel | None:
     if model is None:
         return None
     section = config.reviser
-    costs = CostModel.from_pretrained(model, key="reviser.model", revision=section.revision)
+    costs = costs_of("reviser", section)
     _check_role("reviser", model, costs)
     tokenizer = load_tokenizer(
         model,
@@ -247,7 +246,7 @@ def _check_dtypes(config: Config) -> None:
     for name, pool in pools:
         if pool.model is None or pool.dtype != "float32" or is_function(pool.model) or _at_a_server(pool):
             continue
-        about = read_config(pool.model, f"{name}.model", pool.revision)
+        about = config_of(name, pool)
         stored = about.get("quantization_config")
         method = pool.engine.get("quantization") or (stored or {}).get("quant_method")
         if method:
