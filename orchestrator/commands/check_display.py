@@ -80,6 +80,9 @@ def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
     if facts.verifier is not None and facts.verifier.format == FUNCTION:
         yield "verifier", f"function {facts.verifier.reads} scores {facts.verifier.scores}"
     yield from _problems(facts)
+    for trial in facts.trials:
+        if trial.returned is not None:
+            yield trial.key.partition(".")[0], f"{Path(trial.name).name} {trial.returned}"
     yield from _cost(facts)
     yield "machines", "; ".join(_pools(facts))
     here = f"{facts.machine.cpus} CPUs, {facts.machine.gpus or 'no'} GPUs"

@@ -9,15 +9,16 @@ from statistics import median_low
 from typing import Any
 
 from actors.reading import Reading
-from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Price, described
 from orchestrator.config.doubts import doubts
 from orchestrator.config.generator import OFF, codec_of, with_sampling
 from orchestrator.config.machine import MachineFacts, PoolFacts, machine, pools_of
+from orchestrator.config.model_config import costs_of
 from orchestrator.config.models import ModelFacts, missing_weights, model_facts, sections
 from orchestrator.config.preparation import Prepared, prepare, read_problems
 from orchestrator.config.rendering import example_steps, prepared_view, specials, verifier_inputs, visible
 from orchestrator.config.schema import Config
+from orchestrator.config.trials import Trial, tried
 from orchestrator.config.truths import graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
 from orchestrator.errors import BadInput
@@ -104,6 +105,8 @@ class Preview:
     cost: CostFacts
     pools: tuple[PoolFacts, ...]
     machine: MachineFacts
+    trials: tuple[Trial, ...]
+    """Calls of the user's own functions."""
     doubts: tuple[str, ...]
     """What is allowed and is often a mistake."""
     failures: tuple[str, ...]
@@ -127,6 +130,7 @@ def preview(config: Config) -> Preview:
     tokenizers = [prepared.codec.tokenizer]
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
     special = {text for tokenizer in tokenizers if tokenizer is not None for text in specials(tokenizer)}
+    trials = tried(prepared, steps)
     section, own = prepared.config.generator, file_of(prepared.config.problems.answers) is not None
     return Preview(
         config.name,
@@ -145,8 +149,13 @@ def preview(config: Config) -> Preview:
         _cost(prepared),
         pools,
         machine(prepared.config, pools),
+        trials,
         (*doubts(prepared, steps), *(_wrong_answers(problems, own=True) if own else ())),
-        (*missing_weights(prepared), *(() if own else _wrong_answers(problems, own=False))),
+        (
+            *missing_weights(prepared),
+            *(() if own else _wrong_answers(problems, own=False)),
+            *(trial.failure for trial in trials if trial.failure is not None),
+        ),
     )
 
 
@@ -155,9 +164,7 @@ def faults(config: Config, first: BadInput) -> list[BadInput]:
     faulty."""
 
     def models() -> None:
-        CostModel.from_pretrained(
-            config.generator.model, key="generator.model", revision=config.generator.revision
-        )
+        costs_of("generator", config.generator)
         prepare_verifier(config, codec_of(with_sampling(config)[0].generator))
 
     found = [first]
