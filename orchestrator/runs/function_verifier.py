@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Awaitable
 
-from actors.messages import RequestFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from orchestrator.formats.function import FunctionFormat, scores_of
 from orchestrator.grading.pool import shared
 from orchestrator.search.context import Transport
+
+log = logging.getLogger(__name__)
 
 
 class FunctionVerifier:
@@ -25,12 +29,17 @@ class FunctionVerifier:
         return self._engines.revise(request)
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
-        """Calls the function within a time limit. Raises RequestFailed where it fails or hangs; the message
-        names the function and the request."""
-        format = self._format
+        """Calls the function within a time limit.
+
+        Where it fails or hangs each score is NaN, which is none: that is said in the log and by the result's
+        ``replica``, and costs this path its score and no other.
+        """
+        format, count = self._format, len(request.step_ends)
         question, *steps = request.texts
-        call = (format.name, format.whole, len(request.step_ends), question, tuple(steps))
+        call = (format.name, format.whole, count, question, tuple(steps))
         (outcome,) = await asyncio.wrap_future(shared().submit(scores_of, [call]))
-        if outcome.failure is not None:
-            raise RequestFailed(f"verifier.model {format.name}, request {request.id}: {outcome.failure}")
-        return ScoreResult(request.id, outcome.value, 0, "function")
+        judge = f"verifier.model {format.name}"
+        if outcome.failure is None:
+            return ScoreResult(request.id, outcome.value, 0, judge)
+        log.warning("%s, request %s: %s", judge, request.id, outcome.failure)
+        return ScoreResult(request.id, (math.nan,) * count, 0, f"{judge}: {outcome.failure}")

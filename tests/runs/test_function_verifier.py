@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from actors.messages import RequestFailed, ScoreRequest, check_scores
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.loading import load
@@ -36,7 +38,10 @@ def broken(problem, steps):
     raise ValueError("no idea")
 
 def outside(problem, steps):
-    return 7.0
+    return [7.0] * len(steps)
+
+def nothing(problem, steps):
+    return [float("nan")] * len(steps)
 
 def alone(problem):
     return 1.0
@@ -89,14 +94,21 @@ async def test_each_step_has_one_as_a_path_grows(file):
     [
         ("few", "few returned 1 scores; needed: a list of 3 numbers"),
         ("broken", "no idea"),
-        ("outside", r"needed: as many, each from 0 to 1"),
+        ("outside", "needed: as many, each from 0 to 1"),
+        ("nothing", "nan"),
     ],
 )
-async def test_what_a_function_does_wrong_is_told_with_its_name(file, function, words):
-    _, ops = searched(file, function, whole=function == "outside")
-    with pytest.raises(Exception, match=words) as failed:
-        await ops.sample(ops.root, 1, until="end")
-    assert "p/score/0" in str(failed.value)
+async def test_what_a_function_does_wrong_is_no_score_and_names_it(file, function, words, caplog):
+    verifier = FunctionVerifier(ScriptedEngine(letters(3)), FunctionFormat(f"{file}:{function}", False))
+    request = ScoreRequest("p/score/0", (), (1, 2, 3), texts=("1+1?", "a", "b", "c"))
+    result = await verifier.score(request)
+    with pytest.raises(RequestFailed, match=words) as told:
+        check_scores(result, request)
+    assert str(told.value).startswith(f"verifier.model {file}:{function}")
+    assert "request p/score/0" in str(told.value)
+    if function in ("few", "broken"):
+        assert all(map(math.isnan, result.scores))
+        assert words in caplog.text
 
 
 def test_it_is_checked_before_the_start_and_needs_no_engine(file, tmp_path):
@@ -110,7 +122,7 @@ def test_it_is_checked_before_the_start_and_needs_no_engine(file, tmp_path):
     before = fingerprint(prepared)
     file.write_text(FILE + "\n# another\n")
     assert fingerprint(run("share")) != before
-    for function, words in (("alone", "a function of"), ("nothing", "a function of")):
+    for function, words in (("alone", "a function of"), ("none", "a function of")):
         with pytest.raises(BadInput, match=rf"verifier\.model.*{words}"):
             run(function)
     with pytest.raises(BadInput, match=r"verifier\.model.*file\.py:function"):
