@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
-from orchestrator.config.schema import Config
+from orchestrator.config.schema import SETS, Config
 from orchestrator.errors import BadInput, one_of
 
 SWEEP = "sweep"
@@ -79,7 +79,12 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     if path.resolve() in seen:
         raise BadInput("base", str(path), "a configuration cannot inherit from itself")
     if not path.is_file():
-        raise BadInput("config" if not seen else "base", str(path), "allowed: an existing YAML file")
+        allowed = "allowed: an existing YAML file"
+        if path.parent == SETS:
+            allowed = one_of(
+                [f"${{sets:{file.stem}}}" for file in sorted(SETS.glob("*.yaml"))] or ["none here"]
+            )
+        raise BadInput("base" if seen else "config", str(path), allowed)
     try:
         layer = OmegaConf.load(path)
     except UnicodeDecodeError as error:

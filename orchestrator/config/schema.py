@@ -341,6 +341,10 @@ LAB_MODELS = Path(__file__).parent.parent / "lab" / "checkpoints"
 OmegaConf.register_resolver("lab", lambda name: str(LAB_MODELS / name), replace=True)
 """``${lab:generator-s}``: a lab model, wherever the project is installed."""
 
+SETS = Path(__file__).parents[2] / "configs" / "sets"
+OmegaConf.register_resolver("sets", lambda name: str(SETS / f"{name}.yaml"), replace=True)
+"""``${sets:gsm8k}``: a ready problem set, for ``base``."""
+
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain containers, with interpolations resolved."""
