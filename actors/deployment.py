@@ -119,20 +119,26 @@ class Deployment:
         generator: the pool of generators.
         verifier: the pool of verifiers; None if nothing is scored.
         reviser: the pool of revisers; the generators' pool if they revise.
+        judges: the pool of judges of answers; None if no model judges.
     """
 
     def __init__(
-        self, generator: PoolSpec, verifier: PoolSpec | None = None, reviser: PoolSpec | None = None
+        self,
+        generator: PoolSpec,
+        verifier: PoolSpec | None = None,
+        reviser: PoolSpec | None = None,
+        judge: PoolSpec | None = None,
     ) -> None:
         self.generator: Pool[SampleResult] = Pool(generator)
         self.verifier: Pool[ScoreResult] | None = Pool(verifier) if verifier is not None else None
         self.reviser: Pool[SampleResult] = Pool(reviser) if reviser is not None else self.generator
+        self.judges: Pool[ScoreResult] | None = Pool(judge) if judge is not None else None
 
     @property
     def pools(self) -> list[Pool]:
         """The pools, each once."""
         apart = self.reviser if self.reviser is not self.generator else None
-        return [pool for pool in (self.generator, self.verifier, apart) if pool is not None]
+        return [pool for pool in (self.generator, self.verifier, apart, self.judges) if pool is not None]
 
     async def start(
         self,
@@ -170,6 +176,11 @@ class Deployment:
         """Returns the result of the verifiers; see ``Pool.run``."""
         assert self.verifier is not None, "this deployment has no verifier"
         return self.verifier.run(request)
+
+    def judge(self, request: ScoreRequest) -> Awaitable[ScoreResult]:
+        """Returns the result of the judges; see ``Pool.run``."""
+        assert self.judges is not None, "this deployment has no judge"
+        return self.judges.run(request)
 
     async def forget(self) -> None:
         """Empties the caches of all engines."""

@@ -15,6 +15,7 @@ from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
+from orchestrator.config.judge import check_judge
 from orchestrator.errors import BadInput, at_least, one_of
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
@@ -73,6 +74,7 @@ def check(config: Config) -> None:
     _problems(config)
     _pools(config)
     _generator(config)
+    check_judge(config)
     _allocation(config)
     _budget(config)
     _cluster(config)
@@ -104,7 +106,10 @@ def _problems(config: Config) -> None:
 
 
 def _pools(config: Config) -> None:
-    pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
+    pools = (
+        *(("generator", config.generator), ("verifier", config.verifier)),
+        *(("reviser", config.reviser), ("judge", config.judge)),
+    )
     for name, pool in pools:
         at_least(f"{name}.replicas", pool.replicas, 1)
         for resource, held in pool.resources.custom.items():
@@ -128,9 +133,10 @@ def _pools(config: Config) -> None:
     _choice("reviser.format", config.reviser.format, tuple(FORMATS))
     if config.verifier.kind is not None:
         _choice("verifier.kind", config.verifier.kind, VERIFIER_KINDS)
-    for word, score in config.verifier.choices.items():
-        if not 0 <= score <= 1:
-            raise BadInput(f"verifier.choices.{word}", score, "allowed: 0 to 1")
+    for name, choices in (("verifier", config.verifier.choices), ("judge", config.judge.choices)):
+        for word, score in choices.items():
+            if not 0 <= score <= 1:
+                raise BadInput(f"{name}.choices.{word}", score, "allowed: 0 to 1")
     at_least("verifier.token_ratio", config.verifier.token_ratio, 1)
     _choice("verifier.aggregation", config.verifier.aggregation, tuple(AGGREGATIONS))
 

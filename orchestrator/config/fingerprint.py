@@ -122,7 +122,9 @@ def fingerprint(config: Config) -> str:
     if (endpoint := keys["generator"]["endpoint"]) is not None:  # which server has the model is only where
         name = endpoint["model"] or config.generator.model
         keys["generator"]["endpoint"] = {"model": None if name == config.generator.model else name}
-    for pool in ("generator", "verifier", "reviser"):
+    if keys["judge"]["model"] is None:
+        keys.pop("judge")
+    for pool in ("generator", "verifier", "reviser", *(["judge"] if "judge" in keys else [])):
         for key in ("replicas", "min_replicas", "resources"):
             keys[pool].pop(key)
         engine = keys[pool]["engine"]

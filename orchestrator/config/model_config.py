@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.budget.flops import CostModel, read_config
-from orchestrator.config.schema import GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.config.schema import GeneratorConfig, JudgeConfig, ReviserConfig, VerifierConfig
 
-Section = GeneratorConfig | VerifierConfig | ReviserConfig
+Section = GeneratorConfig | VerifierConfig | ReviserConfig | JudgeConfig
 
 
 def config_of(role: str, section: Section) -> dict[str, Any]:

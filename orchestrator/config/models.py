@@ -24,7 +24,7 @@ class ModelFacts:
     """One model."""
 
     role: str
-    """``generator``, ``verifier`` or ``reviser``."""
+    """``generator``, ``verifier``, ``reviser`` or ``judge``."""
     model: str
     revision: str | None
     architecture: str
@@ -50,6 +50,7 @@ def sections(prepared: Prepared) -> list[tuple[str, Section]]:
     found: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
     if prepared.strategy.strategy.has_reviser:
         found.append(("reviser", config.reviser))
+    found.append(("judge", config.judge))
     return [
         (role, section)
         for role, section in found

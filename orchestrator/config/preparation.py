@@ -19,6 +19,7 @@ from orchestrator.config.checks import check_strategy
 from orchestrator.config.endpoint import with_endpoint
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
+from orchestrator.config.judge import PreparedJudge, prepare_judge
 from orchestrator.config.lengths import fitting
 from orchestrator.config.model_config import config_of, costs_of
 from orchestrator.config.schema import BudgetConfig, Config
@@ -60,6 +61,8 @@ class Prepared:
     """Sampling values that the configuration leaves to the model, by key, where they are on."""
     unheeded: tuple[str, ...] = ()
     """Keys, each with its value, that the server of ``generator.endpoint`` decides."""
+    judge: PreparedJudge | None = None
+    """None where no model judges answers."""
     skipped: tuple[str, ...] = ()
     """Ids of the problems that are left out, since they are too long for a model."""
 
@@ -104,6 +107,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     problems, prompts = (cache or PromptCache()).get(config, codec)
     checker = resolve_checker(config.problems.answers)
     check_truths(checker, problems)
+    judge = prepare_judge(config)
     _check_dtypes(config)
     _check_writable(config)
     kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))
@@ -139,6 +143,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         budget,
         taken,
         unheeded,
+        judge,
         skipped,
     )
 
@@ -242,7 +247,10 @@ def _check_role(key: str, model: str, costs: CostModel) -> None:
 
 def _check_dtypes(config: Config) -> None:
     """A quantised model computes in half precision, and vLLM does not start it in another."""
-    pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
+    pools = (
+        *(("generator", config.generator), ("verifier", config.verifier)),
+        *(("reviser", config.reviser), ("judge", config.judge)),
+    )
     for name, pool in pools:
         if pool.model is None or pool.dtype != "float32" or is_function(pool.model) or _at_a_server(pool):
             continue

@@ -25,7 +25,7 @@ from orchestrator.allocation.rounds import Allocator, Rounds
 from orchestrator.budget.ledger import BudgetExhausted, Lease
 from orchestrator.budget.units import Price
 from orchestrator.errors import in_one_line
-from orchestrator.grading.grader import NOTHING, Grader
+from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.grading.pool import AnswersFailed
 from orchestrator.problems.problem import Problem
 from orchestrator.search.context import SearchContext, Usage
@@ -226,9 +226,8 @@ class Controller:
         read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
-        truths = (problem.answer, *problem.also)
-        answers = [*(candidate.answer for candidate in candidates), *selected.values()]
-        right = await self.grader.right(truths, answers)
+        readings = [Reading(candidate.answer, candidate.key) for candidate in candidates]
+        right = await self.grader.solved(problem, readings, [text for text, _ in read])
         solutions = tuple(
             Solution(
                 node.key,
@@ -241,9 +240,10 @@ class Controller:
                 node.finish or "",
                 candidate.key,
             )
-            for node, (text, candidate), correct in zip(nodes, read, right[: len(nodes)], strict=True)
+            for node, (text, candidate), correct in zip(nodes, read, right, strict=True)
         )
-        correct = dict(zip(selected, right[len(nodes) :], strict=True))
+        known = {reading.answer: good for reading, good in zip(readings, right, strict=True)}
+        correct = {name: known.get(answer, False) for name, answer in selected.items()}
         return SearchResult(problem, solutions, selected, correct, ops.usage, exhausted, error)
 
 

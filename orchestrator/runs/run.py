@@ -34,6 +34,7 @@ from orchestrator.durability.journal import Journal, fingerprint_in
 from orchestrator.grading.grader import Grader
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.function_verifier import FunctionVerifier
+from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
 from orchestrator.runs.results import ResultsFile, Summary, summarise
@@ -156,7 +157,8 @@ class Run:
         """Searches all problems by the configured strategy, or by ``search`` in its place."""
         prepared, pools = self.prepared, session.pools_of(self.prepared)
         check_context(prepared, session.deployment)
-        controller = controller_of(prepared, session.deployment, self._journal)
+        judge = judge_of(prepared, session.deployment, self._journal)
+        controller = controller_of(prepared, session.deployment, self._journal, judge)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
         results_file = ResultsFile(self.directory)
 
@@ -189,6 +191,7 @@ class Run:
             skipped=len(prepared.skipped),
             by=prepared.config.problems.by,
             ungraded=controller.grader.counts,
+            judge_flops=judge.budget.spent if judge is not None else 0,
         )
         self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
         await asyncio.to_thread(self._journal.flush)  # a run whose record is not whole is not finished
@@ -262,7 +265,16 @@ def _named(text: str) -> str:
     return re.sub(r"[^\w .-]", "_", text)
 
 
-def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:
+def judge_of(prepared: Prepared, deployment: Deployment, journal: Journal) -> ModelJudge | None:
+    """Returns what asks the run's judge; None where no model judges answers."""
+    if prepared.judge is None:
+        return None
+    return ModelJudge(prepared.judge, deployment.judge, journal, len(prepared.problems))
+
+
+def controller_of(
+    prepared: Prepared, engine: Transport, journal: Journal, judge: ModelJudge | None = None
+) -> Controller:
     """Returns what runs a configuration's searches on these engines."""
     config, verifier = prepared.config, prepared.verifier
     if verifier is not None and verifier.function is not None:
@@ -285,7 +297,7 @@ def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Co
     )
     return Controller(
         context,
-        Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking),
+        Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking, judge=judge),
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
         allocator=_allocator(prepared),

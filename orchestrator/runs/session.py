@@ -19,8 +19,9 @@ from actors.verifier import VerifierActor
 from orchestrator.config.adapter import rank
 from orchestrator.config.endpoint import chat_frame, secret
 from orchestrator.config.generator import delimiters, others, step_pattern
+from orchestrator.config.model_config import Section
 from orchestrator.config.preparation import Prepared
-from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.config.schema import ClusterConfig
 from orchestrator.errors import BadInput
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -49,12 +50,13 @@ class Pools(NamedTuple):
     generator: PoolSpec
     verifier: PoolSpec | None
     reviser: PoolSpec | None
+    judge: PoolSpec | None = None
 
     @property
     def started(self) -> list[PoolSpec]:
         """Every pool once."""
         reviser = None if self.reviser == self.generator else self.reviser
-        return [spec for spec in (self.generator, self.verifier, reviser) if spec is not None]
+        return [spec for spec in (self.generator, self.verifier, reviser, self.judge) if spec is not None]
 
     def together_with(self, other: Pools) -> Pools | None:
         """Returns pools that serve the runs of both; None where one pool cannot be what both ask for."""
@@ -90,7 +92,11 @@ def pool_specs(prepared: Prepared) -> Pools:
     if prepared.strategy.strategy.has_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, writing)
         revisers = revisers or generators
-    return Pools(generators, verifiers, revisers)
+    judges = None
+    if prepared.judge is not None:
+        reading = {"reading": prepared.judge.reading}
+        judges = _pool_spec("judge", VerifierActor, config.judge, config.cluster, reading)
+    return Pools(generators, verifiers, revisers, judges)
 
 
 def _at_endpoint(prepared: Prepared) -> dict[str, Any]:
@@ -135,7 +141,7 @@ def check_context(prepared: Prepared, deployment: Deployment) -> None:
 def _pool_spec(
     name: str,
     replica: type[Replica],
-    pool: GeneratorConfig | VerifierConfig | ReviserConfig,
+    pool: Section,
     cluster: ClusterConfig,
     options: dict[str, Any],
 ) -> PoolSpec | None:
@@ -196,7 +202,7 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     observer.starting(sum(spec.replicas for spec in specs))
     connect(cluster.address, specs)
     reviser = None if pools.reviser == pools.generator else pools.reviser
-    deployment = Deployment(pools.generator, pools.verifier, reviser)
+    deployment = Deployment(pools.generator, pools.verifier, reviser, pools.judge)
     try:
         await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
         yield Session(deployment, time.monotonic() - began)
