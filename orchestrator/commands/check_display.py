@@ -49,6 +49,11 @@ def page(facts: Preview, width: int) -> RenderableType:
             _rule(f"what the verifier reads{of}"),
             _shown(inputs[-1], (*facts.special, MARK), INPUT_ROWS, width),
         ]
+    if facts.judge is not None:
+        parts += [
+            _rule("what the judge of answers reads"),
+            _shown(facts.judge, (*facts.special, MARK), INPUT_ROWS, width),
+        ]
     parts.append(Rule(style="dim"))
     parts += [_line("here ", lack, "yellow") for lack in facts.machine.lacks]
     parts += [_line("doubt", doubt, "yellow") for doubt in facts.doubts]

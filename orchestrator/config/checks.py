@@ -53,6 +53,8 @@ OWNED = {
     "dtype": "set {pool}.dtype",
     "runner": "the pool decides how its engine runs",
     "pooler_config": "the pool decides what its engine returns",
+    "convert": "the pool decides what its engine returns",
+    "hf_config_path": "the costs are those of {pool}.model's own config.json; allowed: hf_overrides",
     "speculative_config": "a draft model's FLOPs would not be charged",
     "revision": "set {pool}.revision, which the tokenizer and the costs follow too",
     "tokenizer_revision": "set {pool}.revision",

@@ -100,6 +100,8 @@ class Preview:
     prompt: str
     """The first problem's prompt."""
     verifier: VerifierFacts | None
+    judge: str | None
+    """What the judge of answers reads of an example solution to the first problem."""
     special: tuple[str, ...]
     """Special tokens of the texts shown, the longest first."""
     cost: CostFacts
@@ -126,8 +128,10 @@ def preview(config: Config) -> Preview:
     steps = example_steps(prepared.codec, prepared.problems[0])
     verifier = None if prepared.verifier is None else _verifier(config, prepared, steps)
     prompt = visible(prepared.codec.tokenizer, prepared.prompts[0])
-    texts = [prompt, *(verifier.inputs if verifier is not None else ())]
+    judge = None if prepared.judge is None else _asked(prepared, steps)
+    texts = [prompt, *(verifier.inputs if verifier is not None else ()), judge or ""]
     tokenizers = [prepared.codec.tokenizer]
+    tokenizers += [prepared.judge.question.tokenizer] if prepared.judge is not None else []
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
     special = {text for tokenizer in tokenizers if tokenizer is not None for text in specials(tokenizer)}
     trials = tried(prepared, steps)
@@ -145,6 +149,7 @@ def preview(config: Config) -> Preview:
         problems,
         prompt,
         verifier,
+        judge,
         tuple(sorted((s for s in special if any(s in text for text in texts)), key=lambda s: (-len(s), s))),
         _cost(prepared),
         pools,
@@ -192,6 +197,13 @@ def _verifier(given: Config, prepared: Prepared, steps: tuple[str, str]) -> Veri
         _reads(section.format, prepared.verifier.reading),
         verifier_inputs(prepared, steps),
     )
+
+
+def _asked(prepared: Prepared, steps: tuple[str, str]) -> str:
+    assert prepared.judge is not None
+    problem, solution = prepared.problems[0], prepared.codec.separator.join(steps)
+    asked = prepared.judge.tokens(problem, problem.answer, solution)
+    return visible(prepared.judge.question.tokenizer, asked, (len(asked),))
 
 
 def _reads(format: str, reading: Reading) -> str:

@@ -246,3 +246,12 @@ def test_a_users_own_function_that_fails_is_told_with_its_line(mine, capsys):
     assert f"{file}:6 in broken" in checker
     assert verifier.startswith(f"verifier.model: {file}:outside on problem problems-00000: ValueError")
     assert "it returned nan; needed: numbers from 0 to 1" in verifier
+
+
+def test_what_a_judge_reads_is_shown(mine, capsys):
+    judged = ["problems.answers=judge", f"judge.model={mine.parent}/generator", "judge.choices={N: 0, Y: 1}"]
+    assert run_command(["check", str(mine), "problems.limit=2", *judged]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "what the judge of answers reads" in out
+    assert "Given answer:↵ 72↵" in out
+    assert f"Answer with N or Y only.<|im_end|>↵ <|im_start|>assistant↵ {MARK}" in out

@@ -146,6 +146,11 @@ def test_layers_that_the_engine_overrides_are_the_ones_charged(tmp_path):
         assert facts.parameters == found.n_parameters < costs.n_parameters
 
 
+def test_a_configuration_from_elsewhere_is_refused_since_it_would_not_be_charged(tmp_path):
+    with pytest.raises(BadInput, match=r"generator\.engine\.hf_config_path: 'x' .*allowed: hf_overrides"):
+        prepared(tmp_path, "generator.engine.hf_config_path=x")
+
+
 def test_overrides_that_are_no_mapping_are_refused(tmp_path):
     with pytest.raises(BadInput, match=r"generator\.engine\.hf_overrides: 'x' .*allowed: a mapping of keys"):
         prepared(tmp_path, "generator.engine.hf_overrides=x")
