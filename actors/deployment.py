@@ -15,7 +15,15 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from actors.messages import (
+    PoolFailed,
+    ReplicaInfo,
+    Request,
+    SampleRequest,
+    SampleResult,
+    ScoreRequest,
+    ScoreResult,
+)
 from actors.pool import Pool
 from actors.spec import PoolSpec
 
@@ -132,7 +140,7 @@ class Deployment:
         self.generator: Pool[SampleResult] = Pool(generator)
         self.verifier: Pool[ScoreResult] | None = Pool(verifier) if verifier is not None else None
         self.reviser: Pool[SampleResult] = Pool(reviser) if reviser is not None else self.generator
-        self.judges: Pool[ScoreResult] | None = Pool(judge) if judge is not None else None
+        self.judges: Pool[Any] | None = Pool(judge) if judge is not None else None
 
     @property
     def pools(self) -> list[Pool]:
@@ -177,8 +185,8 @@ class Deployment:
         assert self.verifier is not None, "this deployment has no verifier"
         return self.verifier.run(request)
 
-    def judge(self, request: ScoreRequest) -> Awaitable[ScoreResult]:
-        """Returns the result of the judges; see ``Pool.run``."""
+    def judge(self, request: Request) -> Awaitable[Any]:
+        """Returns the result of the judges, which score or, at an endpoint, write; see ``Pool.run``."""
         assert self.judges is not None, "this deployment has no judge"
         return self.judges.run(request)
 

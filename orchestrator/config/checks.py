@@ -146,7 +146,7 @@ def _pools(config: Config) -> None:
 def _generator(config: Config) -> None:
     generator = config.generator
     if generator.endpoint is not None:
-        check_endpoint(generator.endpoint)
+        check_endpoint("generator", generator.endpoint)
     for key, (fits, allowed) in SAMPLING.items():
         value = getattr(generator, key)
         if value is not None and not fits(value):

@@ -115,10 +115,11 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
 def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
     """``layer`` over ``below``. Where it names another strategy or checker, the old one's parameters go;
     where it gives a budget, so does the one in another unit. An endpoint that is no section is its URL."""
-    url = OmegaConf.select(layer, "generator.endpoint")
-    if url is not None and not isinstance(url, DictConfig):
-        layer = OmegaConf.merge(layer, {"generator": {"endpoint": None}})  # type: ignore[assignment]
-        layer.generator.endpoint = {"url": str(url)}
+    for section in ("generator", "judge"):
+        url = OmegaConf.select(layer, f"{section}.endpoint")
+        if url is not None and not isinstance(url, DictConfig):
+            layer = OmegaConf.merge(layer, {section: {"endpoint": None}})  # type: ignore[assignment]
+            layer[section].endpoint = {"url": str(url)}
     name = OmegaConf.select(layer, "strategy.name")
     if name is not None and name != OmegaConf.select(below, "strategy.name"):
         below.strategy = {}

@@ -99,7 +99,8 @@ def missing_weights(prepared: Prepared) -> list[str]:
     found = []
     for role, section in sections(prepared):
         directory = Path(str(section.model)).expanduser()
-        if directory.is_dir() and (lost := _lost(directory)):
+        here = getattr(section, "endpoint", None) is None  # else a server has them
+        if here and directory.is_dir() and (lost := _lost(directory)):
             found.append(f"{role}.model: {section.model} has no weights: {lost}")
     return found
 

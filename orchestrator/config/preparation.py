@@ -107,7 +107,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     problems, prompts = (cache or PromptCache()).get(config, codec)
     checker = resolve_checker(config.problems.answers)
     check_truths(checker, problems)
-    judge = prepare_judge(config)
+    config, judge = prepare_judge(config)
     _check_dtypes(config)
     _check_writable(config)
     kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))

@@ -67,12 +67,12 @@ class ResourcesConfig:
 
 @dataclass
 class EndpointConfig:
-    """A running OpenAI-compatible server, such as `vllm serve`, in place of the generator's engines."""
+    """A running OpenAI-compatible server, such as `vllm serve`, in place of engines."""
 
     url: str = MISSING
     """Base URL, such as `http://host:8000/v1`."""
     model: str | None = None
-    """Name by which the server has the model; null takes `generator.model`."""
+    """Name by which the server has the model; null takes the section's `model`."""
     key: str | None = None
     """Name of the environment variable that holds the server's key; null takes `OPENAI_API_KEY` if it is
     set."""
@@ -224,6 +224,12 @@ class JudgeConfig:
 
     model: str | None = None
     """Directory or hub id of a causal language model that vLLM serves; null where no model judges."""
+    endpoint: EndpointConfig | None = None
+    """Server that has the model already, by its base URL or as a section: it writes an answer, and the last
+    of the `choices` in it counts; of `model` only the tokenizer and the costs are taken. null starts
+    engines."""
+    max_tokens: int = 16
+    """Tokens of an answer that an endpoint writes, at most."""
     system: str | None = None
     """System prompt of its chat; null has none."""
     template: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,26 +47,35 @@ class ClosedQuestion:
 
     def tokens(self, text: str, *, reply: bool = True) -> tuple[int, ...]:
         """Returns the token ids of a question; with ``reply``, up to where the answer begins."""
-        if not self._chats:
+        if not self.chats:
             return begun(self.tokenizer, text)
-        return self._chat(self._turns(text), reply=reply)
+        return self._chat(self.turns(text), reply=reply)
 
     def check(self) -> None:
         """Raises BadInput where an answer does not begin where the template lets one begin."""
-        if not self._chats:
+        if not self.chats:
             return
         word = next(iter(self.choices))
-        whole = self._chat([*self._turns("x"), {"role": "assistant", "content": word}], reply=False)
+        whole = self._chat([*self.turns("x"), {"role": "assistant", "content": word}], reply=False)
         asked = self.tokens("x") + ids(self.tokenizer, word)
         if whole[: len(asked)] != asked:
             needed = "its chat template does not show an answer where it lets one begin"
             raise BadInput(f"{self.section}.model", self.model, needed)
 
+    def said(self, text: str) -> float | None:
+        """Returns what the last of the words in a written answer stands for; None where it has none."""
+        words = sorted(self.choices, key=len, reverse=True)
+        found = re.findall(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", text, re.IGNORECASE)
+        values = {word.lower(): value for word, value in self.choices.items()}
+        return values[found[-1].lower()] if found else None
+
     @property
-    def _chats(self) -> bool:
+    def chats(self) -> bool:
+        """Whether the model has a chat template."""
         return bool(getattr(self.tokenizer, "chat_template", None))
 
-    def _turns(self, text: str) -> list[Turn]:
+    def turns(self, text: str) -> list[Turn]:
+        """Returns the messages of a chat that asks a question."""
         before: list[Turn] = [{"role": "system", "content": self.system}] if self.system else []
         return [*before, {"role": "user", "content": text}]
 

@@ -9,11 +9,21 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-from actors.messages import RequestFailed, ScoreRequest, ScoreResult, check_scores
+from actors.messages import (
+    Request,
+    RequestFailed,
+    SampleRequest,
+    SampleResult,
+    ScoreRequest,
+    ScoreResult,
+    check_scores,
+)
 from orchestrator.budget.ledger import Lease, Reservation
 from orchestrator.config.judge import PreparedJudge
 from orchestrator.durability.journal import Journal
+from orchestrator.grading.thinking import without_thinking
 from orchestrator.problems.problem import Problem
 from orchestrator.search.execution import Execution
 
@@ -24,6 +34,7 @@ RIGHT = 0.5
 UNLIMITED = 1 << 96
 """FLOPs of a problem's share where judging has no limit."""
 UNPAID, TOO_LONG, FAILED = "judge_unpaid", "judge_too_long", "judge_failed"
+NO_VERDICT = "judge_no_verdict"
 """Why an answer is not judged."""
 
 
@@ -33,15 +44,13 @@ class ModelJudge:
     def __init__(
         self,
         judge: PreparedJudge,
-        ask: Callable[[ScoreRequest], Awaitable[ScoreResult]],
+        ask: Callable[[Request], Awaitable[Any]],
         journal: Journal | None,
         problems: int,
     ) -> None:
         self._judge, self._ask, self._journal = judge, ask, journal
         self._share = UNLIMITED if judge.flops is None else judge.flops // problems
         self.budget = Lease(self._share * problems, "judge")
-        self.tokens = 0
-        """Tokens that are charged."""
 
     async def __call__(self, problem: Problem, answers: Sequence[tuple[str, str]]) -> list[bool | str]:
         """Returns of each answer, given with a solution that has it, whether it is right, or why it is not
@@ -70,19 +79,29 @@ class ModelJudge:
 
     def _granted(self, lease: Lease, tokens: tuple[int, ...]) -> Reservation | str:
         """The funds for a question, or why it is not asked."""
-        if self._judge.limit is not None and len(tokens) > self._judge.limit:
+        judge = self._judge
+        if judge.limit is not None and len(tokens) + judge.writes > judge.limit:
             return TOO_LONG
-        return lease.grant(self._judge.costs.score(0, len(tokens))) or UNPAID
+        return lease.grant(judge.cost(len(tokens), judge.writes)) or UNPAID
 
     async def _verdict(
         self, problem: Problem, execution: Execution, tokens: tuple[int, ...], funds: Reservation
     ) -> bool | str:
-        digest = hashlib.sha256(repr(tokens).encode()).hexdigest()[:16]
-        request = ScoreRequest(f"{problem.id}/judge/{digest}", tokens, (len(tokens),), problem.id)
+        judge, digest = self._judge, hashlib.sha256(repr(tokens).encode()).hexdigest()
+        id, affinity = f"{problem.id}/judge/{digest[:16]}", problem.id
+        request: SampleRequest | ScoreRequest
+        if judge.writes:
+            seed = int(digest[:15], 16)
+            request = SampleRequest(id, tokens, seed, judge.writes, "end", 0.0, affinity=affinity)
+        else:
+            request = ScoreRequest(id, tokens, (len(tokens),), affinity)
 
-        def cost(result: ScoreResult) -> int:
+        def cost(result: SampleResult | ScoreResult) -> int:
+            if isinstance(result, SampleResult):
+                return judge.cost(len(tokens), len(result.tokens))
+            assert isinstance(request, ScoreRequest)
             check_scores(result, request)
-            return self._judge.costs.score(0, len(tokens))
+            return judge.cost(len(tokens), 0)
 
         try:
             result, flops = await execution.once(request, self._ask, cost)
@@ -90,5 +109,11 @@ class ModelJudge:
             log.warning("an answer is not judged: %s", error)
             return FAILED
         funds.settle(flops)
-        self.tokens += len(tokens)
-        return result.scores[0] >= RIGHT
+        if isinstance(result, ScoreResult):
+            return result.scores[0] >= RIGHT
+        text = judge.question.tokenizer.decode(list(result.tokens), skip_special_tokens=True)
+        value = judge.question.said(without_thinking(text))
+        if value is None:
+            log.warning("an answer is not judged: request %s: the judge wrote %r", id, text[:200])
+            return NO_VERDICT
+        return value >= RIGHT

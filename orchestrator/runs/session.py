@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from actors.deployment import Deployment, connect, disconnect
+from actors.dialects import ChatFrame
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
 from actors.messages import ReplicaInfo
@@ -21,7 +22,7 @@ from orchestrator.config.endpoint import chat_frame, secret
 from orchestrator.config.generator import delimiters, others, step_pattern
 from orchestrator.config.model_config import Section
 from orchestrator.config.preparation import Prepared
-from orchestrator.config.schema import ClusterConfig
+from orchestrator.config.schema import ClusterConfig, EndpointConfig, GeneratorConfig, JudgeConfig
 from orchestrator.errors import BadInput
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -81,9 +82,9 @@ def pool_specs(prepared: Prepared) -> Pools:
     generators = _pool_spec("generator", GeneratorActor, section, config.cluster, writing | marker)
     assert generators is not None
     if section.endpoint is not None:
-        generators = replace(
-            generators, replica=EndpointActor, options=_at_endpoint(prepared) | writing | marker
-        )
+        frame = chat_frame(prepared.codec)
+        options = _at_endpoint(section, section.endpoint, frame) | writing | marker
+        generators = replace(generators, replica=EndpointActor, options=options)
     verifiers, verifier = None, prepared.verifier
     if verifier is not None and verifier.function is None:
         reading = {"reading": verifier.reading}
@@ -94,15 +95,19 @@ def pool_specs(prepared: Prepared) -> Pools:
         revisers = revisers or generators
     judges = None
     if prepared.judge is not None:
-        reading = {"reading": prepared.judge.reading}
+        reading = {} if prepared.judge.writes else {"reading": prepared.judge.reading}
         judges = _pool_spec("judge", VerifierActor, config.judge, config.cluster, reading)
+        if judges is not None and (endpoint := config.judge.endpoint) is not None:
+            options = _at_endpoint(config.judge, endpoint, prepared.judge.frame)
+            # Required, and no question is answered by steps.
+            judges = replace(judges, replica=EndpointActor, options={**options, "step_delimiter": "\n"})
     return Pools(generators, verifiers, revisers, judges)
 
 
-def _at_endpoint(prepared: Prepared) -> dict[str, Any]:
-    """Returns the options of a generator that is a running server."""
-    section, endpoint = prepared.config.generator, prepared.config.generator.endpoint
-    assert endpoint is not None
+def _at_endpoint(
+    section: GeneratorConfig | JudgeConfig, endpoint: EndpointConfig, frame: ChatFrame | None
+) -> dict[str, Any]:
+    """Returns the options of a model that is at a running server."""
     return {
         "url": endpoint.url,
         "served": endpoint.model,
@@ -110,7 +115,7 @@ def _at_endpoint(prepared: Prepared) -> dict[str, Any]:
         "concurrency": endpoint.concurrency,
         "timeout": endpoint.timeout_seconds,
         "retries": endpoint.retries,
-        "frame": chat_frame(prepared.codec),
+        "frame": frame,
         "revision": section.revision,
         "trust_remote_code": section.trust_remote_code,
     }

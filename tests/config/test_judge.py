@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.endpoint import EndpointActor
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.loading import load
 from orchestrator.config.machine import pools_of
@@ -17,6 +18,7 @@ from orchestrator.runs.session import pool_specs
 from tests.support.paths import LAB_CONFIG
 from tests.support.public_models import save_language_model, save_token_classifier
 
+URL = "http://host:8000/v1"
 WORDS = "judge.choices={N: 0, Y: 1}"
 
 
@@ -68,6 +70,12 @@ def test_a_question_is_filled_in_one_pass_and_asked_in_the_models_own_template(m
         (["judge.choices={N: 0, Y: 0}"], r"judge\.choices: .*not all of one value"),
         (["judge.choices={N: 0, 'no way': 1}"], r"judge\.choices: 'no way' .*words of one token each"),
         (["judge.flops=0"], r"judge\.flops: 0\.0 .*above 0, or null"),
+        (["judge.endpoint=here"], r"judge\.endpoint\.url: 'here' .*a base URL"),
+        (
+            [f"judge.endpoint={URL}", "judge.engine={max_model_len: 9}"],
+            r"judge\.engine: .*engines of its own",
+        ),
+        ([f"judge.endpoint={URL}", "judge.max_tokens=0"], r"judge\.max_tokens: 0"),
         (["judge.replicas=0"], r"judge\.replicas: 0"),
         (["judge.engine={model: x}"], r"judge\.engine\.model: 'x'"),
         (["judge.model=/nowhere"], r"judge\.model: '/nowhere'"),
@@ -76,6 +84,23 @@ def test_a_question_is_filled_in_one_pass_and_asked_in_the_models_own_template(m
 def test_what_is_wrong_with_a_judge_is_told_before_the_start(model, overrides, said):
     with pytest.raises(BadInput, match=said):
         prepared(model, *overrides)
+
+
+def test_a_judge_at_an_endpoint_needs_no_machine_and_is_charged_for_what_it_writes(model):
+    run = prepared(
+        model, f"judge.endpoint={URL}", "judge.choices={}", "judge.max_tokens=9", "judge.replicas=3"
+    )
+    assert run.judge is not None
+    assert run.judge.costs.head_flops > 2 * 64 * 2, "all rows of its head"
+    assert run.judge.cost(10, 9) == run.judge.costs.prefill(10) + run.judge.costs.sample(10, 9)
+    spec = pool_specs(run).judge
+    assert spec is not None
+    assert (spec.replica, spec.replicas, spec.num_cpus) == (EndpointActor, 1, 0)
+    assert (spec.options["url"], spec.options["served"]) == (URL, str(model))
+    frame = spec.options["frame"]
+    assert frame.question(f"{frame.before}why?{frame.after}") == "why?"
+    same = prepared(model, "judge.choices={}", "judge.max_tokens=9", "judge.endpoint=http://other:1/v1")
+    assert fingerprint(same.config) == fingerprint(run.config)
 
 
 def test_a_reward_model_is_no_judge(model, tmp_path):

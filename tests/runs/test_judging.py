@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import pytest
 
-from actors.messages import RequestFailed, ScoreRequest, ScoreResult
+from actors.messages import RequestFailed, SampleResult, ScoreRequest, ScoreResult
+from actors.pool import Pool
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.judge import TEMPLATE, PreparedJudge
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
 from orchestrator.durability.journal import Journal
 from orchestrator.errors import BadInput
 from orchestrator.grading.grader import Grader
@@ -20,7 +24,11 @@ from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.results import digest, summarise
 from orchestrator.runs.run import metrics
+from orchestrator.runs.session import pool_specs
 from orchestrator.strategies.registry import find
+from tests.support.openai_server import FakeServer, LocalReplicaHandle, served
+from tests.support.paths import LAB_CONFIG
+from tests.support.public_models import save_language_model
 from tests.support.scripted import CODEC, EOS, VERIFIER, ScriptedEngine, flops_budget, setting
 
 WRITTEN = ["ten", "10", " TEN ", "eleven", "7", "ten"]
@@ -57,7 +65,7 @@ class Model:
 
 
 async def searched(
-    judge: PreparedJudge | None, model: Model, journal: Journal | None = None
+    judge: PreparedJudge | None, model: Any, journal: Journal | None = None
 ) -> tuple[SearchResult, ModelJudge | None, Controller]:
     def write(request, text, rng):
         place = int(request.id.rpartition("/")[2])
@@ -115,7 +123,7 @@ async def test_a_run_that_goes_on_asks_nothing_again_and_charges_the_same(tmp_pa
         journal = Journal(tmp_path / "j.sqlite")
         result, judge, _ = await searched(JUDGE, model := Model(), journal)
         assert judge is not None
-        found.append((judge.budget.spent, judge.tokens, [s.correct for s in result.solutions]))
+        found.append((judge.budget.spent, [s.correct for s in result.solutions]))
         assert len(model.asked) == asked
         assert all(key.split("/")[1] in ("sample", "score") for key in journal.results("p"))
         journal.close()
@@ -153,6 +161,41 @@ async def test_a_judge_that_gives_no_verdict_is_counted_and_charged_nothing(verd
     assert made is not None
     assert (made.budget.spent, made.budget.reserved) == (0, 0)
     assert ("an answer is not judged" in caplog.text) == (count == "judge_failed")
+
+
+@pytest.mark.parametrize("kind", ["vllm", "text", "chat"])
+async def test_a_judge_at_a_server_writes_its_verdict_and_is_charged_for_what_it_writes(tmp_path, kind):
+    save_language_model(tmp_path / "model", "qwen3")
+    said = {"ten": "I would say No, but Yes.", "eleven": "No", "7": "Perhaps."}
+
+    def write(prompt: str, seed: int) -> str:
+        return said[prompt.partition("Given answer:\n")[2].partition("\n")[0]]
+
+    server = FakeServer(None, kind, write=write)
+    async with served(server) as url:
+        own = [f"runs={tmp_path}", "problems.limit=1", "problems.answers=judge", "judge.max_tokens=30"]
+        own += [f"judge.model={tmp_path}/model", f"judge.endpoint={{url: {url}, model: it}}"]
+        run = prepare(load(LAB_CONFIG, own))
+        assert run.judge is not None
+        server.tokenizer = run.judge.question.tokenizer
+        spec = pool_specs(run).judge
+        assert spec is not None
+        pool: Pool[SampleResult] = Pool(spec, LocalReplicaHandle)
+        server.write = lambda prompt, seed: "Yes"
+        await pool.start(60)
+        server.write = write
+        try:
+            result, judge, control = await searched(run.judge, pool.run)
+        finally:
+            await pool.close()
+    assert [solution.correct for solution in result.solutions] == [True, True, True, False, False, True]
+    assert control.grader.counts == {"judge_no_verdict": 1}
+    assert judge is not None
+    asked = [run.judge.tokens(result.problem, answer, "") for answer in said]
+    words = [len(run.judge.question.tokenizer(text)["input_ids"]) + 1 for text in said.values()]
+    costs = [run.judge.cost(len(a), w) for a, w in zip(asked, words, strict=True)]
+    assert judge.budget.spent == sum(costs)
+    assert {body["temperature"] for body in server.bodies[-3:]} == {0.0}
 
 
 async def test_an_error_that_ends_the_run_leaves_no_funds_held():
