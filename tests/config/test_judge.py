@@ -73,8 +73,9 @@ def test_a_question_is_filled_in_one_pass_and_asked_in_the_models_own_template(m
         (["judge.endpoint=here"], r"judge\.endpoint\.url: 'here' .*a base URL"),
         (
             [f"judge.endpoint={URL}", "judge.engine={max_model_len: 9}"],
-            r"judge\.engine: .*engines of its own",
+            r"judge\.engine: .*of its own",
         ),
+        ([f"judge.endpoint={URL}", "judge.replicas=3"], r"judge\.replicas: 3 .*of its own"),
         ([f"judge.endpoint={URL}", "judge.max_tokens=0"], r"judge\.max_tokens: 0"),
         (["judge.replicas=0"], r"judge\.replicas: 0"),
         (["judge.engine={model: x}"], r"judge\.engine\.model: 'x'"),
@@ -87,9 +88,7 @@ def test_what_is_wrong_with_a_judge_is_told_before_the_start(model, overrides, s
 
 
 def test_a_judge_at_an_endpoint_needs_no_machine_and_is_charged_for_what_it_writes(model):
-    run = prepared(
-        model, f"judge.endpoint={URL}", "judge.choices={}", "judge.max_tokens=9", "judge.replicas=3"
-    )
+    run = prepared(model, f"judge.endpoint={URL}", "judge.choices={}", "judge.max_tokens=9")
     assert run.judge is not None
     assert run.judge.costs.head_flops > 2 * 64 * 2, "all rows of its head"
     assert run.judge.cost(10, 9) == run.judge.costs.prefill(10) + run.judge.costs.sample(10, 9)
