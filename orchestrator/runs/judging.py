@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from actors.messages import (
     Request,
     RequestFailed,
+    Result,
     SampleRequest,
     SampleResult,
     ScoreRequest,
@@ -25,7 +26,6 @@ from orchestrator.config.judge import PreparedJudge
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.thinking import without_thinking
 from orchestrator.problems.problem import Problem
-from orchestrator.search.execution import Execution
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ RIGHT = 0.5
 """The least verdict that is right."""
 UNLIMITED = 1 << 96
 """FLOPs of a problem's share where judging has no limit."""
+Known = Mapping[str, tuple[Result, int]]
+"""The results that are journaled, and their charges, by the requests' ids."""
 UNPAID, TOO_LONG, FAILED = "judge_unpaid", "judge_too_long", "judge_failed"
 NO_VERDICT = "judge_no_verdict"
 """Why an answer is not judged."""
@@ -59,13 +61,13 @@ class ModelJudge:
         Funds are granted in the order of the answers, before any is asked.
         """
         lease = self.budget.lease(self._share, problem.id)
-        execution = Execution(f"judge/{problem.id}", lease, self._journal)
+        known = self._journal.results(_place(problem)) if self._journal is not None else {}
         asked = [self._judge.tokens(problem, answer, solution) for answer, solution in answers]
         funds = [self._granted(lease, tokens) for tokens in asked]
         try:
             async with asyncio.TaskGroup() as group:
                 judging = [
-                    group.create_task(self._verdict(problem, execution, tokens, held))
+                    group.create_task(self._verdict(problem, known, tokens, held))
                     if isinstance(held, Reservation)
                     else held
                     for tokens, held in zip(asked, funds, strict=True)
@@ -85,7 +87,7 @@ class ModelJudge:
         return lease.grant(judge.cost(len(tokens), judge.writes)) or UNPAID
 
     async def _verdict(
-        self, problem: Problem, execution: Execution, tokens: tuple[int, ...], funds: Reservation
+        self, problem: Problem, known: Known, tokens: tuple[int, ...], funds: Reservation
     ) -> bool | str:
         judge, digest = self._judge, hashlib.sha256(repr(tokens).encode()).hexdigest()
         id, affinity = f"{problem.id}/judge/{digest[:16]}", problem.id
@@ -96,15 +98,8 @@ class ModelJudge:
         else:
             request = ScoreRequest(id, tokens, (len(tokens),), affinity)
 
-        def cost(result: SampleResult | ScoreResult) -> int:
-            if isinstance(result, SampleResult):
-                return judge.cost(len(tokens), len(result.tokens))
-            assert isinstance(request, ScoreRequest)
-            check_scores(result, request)
-            return judge.cost(len(tokens), 0)
-
         try:
-            result, flops = await execution.once(request, self._ask, cost)
+            result, flops = known.get(id) or await self._asked(problem, request)
         except RequestFailed as error:
             log.warning("an answer is not judged: %s", error)
             return FAILED
@@ -117,3 +112,22 @@ class ModelJudge:
             log.warning("an answer is not judged: request %s: the judge wrote %r", id, text[:200])
             return NO_VERDICT
         return value >= RIGHT
+
+    async def _asked(self, problem: Problem, request: SampleRequest | ScoreRequest) -> tuple[Result, int]:
+        """The result of a request and its charge, once both are journaled."""
+        result: Result = await self._ask(request)
+        if isinstance(request, SampleRequest):
+            assert isinstance(result, SampleResult)
+            flops = self._judge.cost(len(request.prompt), len(result.tokens))
+        else:
+            assert isinstance(result, ScoreResult)
+            check_scores(result, request)
+            flops = self._judge.cost(len(request.tokens), 0)
+        if self._journal is not None:
+            self._journal.record(_place(problem), request.id, result, flops)
+        return result, flops
+
+
+def _place(problem: Problem) -> str:
+    """The name under which the journal has the verdicts of a problem, apart from its search."""
+    return f"judge/{problem.id}"
