@@ -15,7 +15,15 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult, ScoreRequest, ScoreResult
+from actors.messages import (
+    PoolFailed,
+    ReplicaInfo,
+    Request,
+    SampleRequest,
+    SampleResult,
+    ScoreRequest,
+    ScoreResult,
+)
 from actors.pool import Pool
 from actors.spec import PoolSpec
 
@@ -119,20 +127,26 @@ class Deployment:
         generator: the pool of generators.
         verifier: the pool of verifiers; None if nothing is scored.
         reviser: the pool of revisers; the generators' pool if they revise.
+        judges: the pool of judges of answers; None if no model judges.
     """
 
     def __init__(
-        self, generator: PoolSpec, verifier: PoolSpec | None = None, reviser: PoolSpec | None = None
+        self,
+        generator: PoolSpec,
+        verifier: PoolSpec | None = None,
+        reviser: PoolSpec | None = None,
+        judge: PoolSpec | None = None,
     ) -> None:
         self.generator: Pool[SampleResult] = Pool(generator)
         self.verifier: Pool[ScoreResult] | None = Pool(verifier) if verifier is not None else None
         self.reviser: Pool[SampleResult] = Pool(reviser) if reviser is not None else self.generator
+        self.judges: Pool[Any] | None = Pool(judge) if judge is not None else None
 
     @property
     def pools(self) -> list[Pool]:
         """The pools, each once."""
         apart = self.reviser if self.reviser is not self.generator else None
-        return [pool for pool in (self.generator, self.verifier, apart) if pool is not None]
+        return [pool for pool in (self.generator, self.verifier, apart, self.judges) if pool is not None]
 
     async def start(
         self,
@@ -170,6 +184,11 @@ class Deployment:
         """Returns the result of the verifiers; see ``Pool.run``."""
         assert self.verifier is not None, "this deployment has no verifier"
         return self.verifier.run(request)
+
+    def judge(self, request: Request) -> Awaitable[Any]:
+        """Returns the result of the judges, which score or, at an endpoint, write; see ``Pool.run``."""
+        assert self.judges is not None, "this deployment has no judge"
+        return self.judges.run(request)
 
     async def forget(self) -> None:
         """Empties the caches of all engines."""

@@ -71,6 +71,8 @@ class Writer:
     """Sampling values by name, where they are on."""
     frame: ChatFrame | None = None
     """None where prompts are no chats."""
+    section: str = "generator"
+    """Section of the configuration, for messages."""
     max_model_len: int | None = None
     """The longest prompt and output together; None where that is not known."""
 
@@ -185,8 +187,8 @@ class TokenDialect(Dialect):
         for token in tokens:
             if type(token) is not int or not 0 <= token < self._vocabulary:
                 raise ValueError(
-                    f"the token id {str(token)[:40]} is none of the {self._vocabulary} of generator.model: "
-                    "is that the model that is served?"
+                    f"the token id {str(token)[:40]} is none of the {self._vocabulary} of "
+                    f"{self.writer.section}.model: is that the model that is served?"
                 )
         return tuple(tokens)
 

@@ -68,9 +68,10 @@ class EndpointActor:
             model, revision=revision, trust_remote_code=trust_remote_code
         )
         stops = Stops.of(tokenizer, step_delimiter, end_of_thinking, stop)
-        writer = Writer(name, served or model, tokenizer, stops, dict(sampling or {}), frame)
+        section = name.rpartition("-")[0]
+        writer = Writer(name, served or model, tokenizer, stops, dict(sampling or {}), frame, section)
         self._server_of = partial(
-            Server, url, key=key, timeout=timeout, retries=retries, first_wait=first_wait
+            Server, url, key=key, timeout=timeout, retries=retries, first_wait=first_wait, section=section
         )
         self._concurrency = concurrency
         self._outbox: Outbox[Result | Failure | Notice] = Outbox()
@@ -204,7 +205,7 @@ async def look(spec_name: str, model: str, options: Mapping[str, Any]) -> None:
 
     Raises PoolFailed, in one line, where it does not answer, refuses the key, or does not have the model.
     """
-    server = Server(options["url"], key=options.get("key"))
+    server = Server(options["url"], key=options.get("key"), section=spec_name)
     try:
         await models(server, options.get("served") or model)
     except (ValueError, ServerLost) as error:

@@ -2,8 +2,8 @@
 
 No engine process can outlive its actor, and the engine starts faster than vLLM's multi-process server.
 
-This module and ``actors.block_reuse`` use internals of vLLM 0.32. Each place has a comment that begins with
-"vLLM 0.32:"; ``actors/README.md`` lists them.
+This module, ``actors.engine_options`` and ``actors.block_reuse`` use internals of vLLM 0.32. Each place has a
+comment that begins with "vLLM 0.32:"; ``actors/README.md`` lists them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,127 +23,11 @@ from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
 from actors.faults import described
 from actors.load_meter import LoadMeter
 from actors.messages import Load
-from actors.vllm_version import VLLM_VERSION
 
 if TYPE_CHECKING:
     from vllm import LLMEngine
 
 log = logging.getLogger(__name__)
-
-MAX_SEED = (1 << 63) - 1
-"""The largest seed that torch takes."""
-
-CPU_DEFAULTS: dict[str, Any] = {
-    "block_size": 32,  # vLLM's 128 hides the reuse between one step of a search and the next
-    "enable_chunked_prefill": False,  # vLLM 0.32: with seeded sampling it kills the engine on a CPU
-    "enforce_eager": True,  # compiling adds 30–60 s to a start, and no speed to a small model
-    "kv_cache_memory_bytes": 1 << 30,  # vLLM would take 92 % of the machine, for every replica
-    "kv_transfer_config": {  # a search step is shorter than a block
-        "kv_connector": "PartialBlockConnector",
-        "kv_connector_module_path": "actors.block_reuse",
-        "kv_role": "kv_both",
-    },
-}
-DEFAULTS: dict[str, Any] = {
-    "enable_prefix_caching": True,
-    "scheduling_policy": "priority",
-    "disable_log_stats": True,
-}
-
-
-def sampling_params(
-    *,
-    seed: int,
-    max_tokens: int,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    others: Mapping[str, Any] | None = None,
-    stop_token_ids: Sequence[int] = (),
-    stop_strings: Sequence[str] = (),
-    min_tokens: int = 0,
-) -> Any:
-    """Returns vLLM's ``SamplingParams`` of one sample. Raises ValueError if a value is out of range.
-
-    ``others`` are more of its fields by name, such as ``top_k``.
-    Neither a stop token nor the end of the sequence is sampled before ``min_tokens`` tokens.
-    """
-    from vllm import SamplingParams
-    from vllm.exceptions import VLLMClientError
-    from vllm.sampling_params import RequestOutputKind
-
-    try:
-        return SamplingParams(
-            n=1,
-            seed=seed & MAX_SEED,  # vLLM reads -1 as "no seed"
-            max_tokens=max_tokens,
-            min_tokens=min_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            **(others or {}),
-            stop_token_ids=list(stop_token_ids),
-            stop=list(stop_strings),
-            include_stop_str_in_output=bool(stop_strings),
-            detokenize=bool(stop_strings),  # only a stop string needs text
-            skip_special_tokens=False,  # a stop string may be, or hold, a special token
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,  # vLLM 0.32: without a deep copy; these are made for one request
-        )
-    except VLLMClientError as error:
-        raise ValueError(str(error)) from error
-
-
-def token_classify_params(*, read_cache: bool) -> Any:
-    """Returns vLLM's ``PoolingParams`` for the raw outputs of the head at each token.
-
-    With ``read_cache`` the cached prefix of the prompt is not computed, and has no rows in the output.
-    """
-    from vllm import PoolingParams
-
-    return PoolingParams(
-        task="token_classify",
-        use_activation=False,
-        skip_reading_prefix_cache=not read_cache,  # vLLM 0.32: by default such requests skip it
-    )
-
-
-def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    """Returns fields of vLLM's ``EngineArgs``: this module's defaults, and ``options`` over them.
-
-    Raises ValueError with the name of an option that is no field of ``EngineArgs``, and RuntimeError if the
-    installed vLLM is of another version than ``VLLM_VERSION``.
-    """
-    # vLLM 0.32: it reads these when it is first imported or first builds an engine.
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else replicas fight for core 0
-    check_vllm_version()
-    from vllm.config import KVTransferConfig, PoolerConfig
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.platforms import current_platform
-
-    known = {item.name for item in fields(EngineArgs)}
-    for name in options:
-        if name not in known:
-            raise ValueError(f"engine.{name}: not an option of vLLM's EngineArgs")
-    cpu = CPU_DEFAULTS if current_platform.is_cpu() else {}
-    merged = {"model": model, "dtype": dtype, "seed": seed, **DEFAULTS, **cpu, **options}
-    if isinstance(merged.get("pooler_config"), dict):
-        merged["pooler_config"] = PoolerConfig(**merged["pooler_config"])
-    if isinstance(merged.get("kv_transfer_config"), dict):
-        merged["kv_transfer_config"] = KVTransferConfig(**merged["kv_transfer_config"])
-    return merged
-
-
-def check_vllm_version() -> None:
-    """Raises RuntimeError if the installed vLLM is of another version than ``VLLM_VERSION``."""
-    import vllm
-
-    if not vllm.__version__.startswith(f"{VLLM_VERSION}."):
-        raise RuntimeError(
-            f"vLLM {vllm.__version__} is installed, and the engines use internals of vLLM {VLLM_VERSION}; "
-            f"install vllm=={VLLM_VERSION}.* (what an upgrade has to check: actors/README.md)"
-        )
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actors.engine import MAX_SEED, sampling_params
 from actors.engine_jobs import Generated, Job, JobOutcome
+from actors.engine_options import MAX_SEED, sampling_params
 from actors.messages import Failure, Finish, Request, Result, SampleRequest, SampleResult
 from actors.replica import Replica
 from actors.stops import Stops, check_texts

@@ -22,7 +22,6 @@ from actors.server import BASE, Server, ServerRefused
 
 SECONDS = 9.0
 """The time that a server has to say which models it serves."""
-KEY = "generator.endpoint.key names the environment variable that holds it"
 ABSENT = (404, 405, 501)
 """Statuses of what a server does not have."""
 
@@ -57,7 +56,8 @@ async def models(server: Server, name: str) -> Served:
     by_id = {card["id"]: card for card in cards}
     if by_id and name not in by_id:
         several = ", ".join(list(by_id)[:20])
-        raise ValueError(f"{server.url} serves no {name!r}; generator.endpoint.model can be: {several}")
+        key = f"{server.section}.endpoint.model"
+        raise ValueError(f"{server.url} serves no {name!r}; {key} can be: {several}")
     card = by_id.get(name, {})
     parent = card.get("parent")
     base = by_id.get(parent, card) if isinstance(parent, str) else card  # an adapter's card does not tell
@@ -158,7 +158,8 @@ async def _chat(server: Server, writer: Writer, why: str) -> ChatDialect:
 
 def refused_key(server: Server, error: ServerRefused) -> ValueError:
     """Returns the error of a server that does not take the key, or asks for one."""
-    return ValueError(f"{server.url} refuses the key, or the lack of one ({error.status} {error}); {KEY}")
+    key = f"{server.section}.endpoint.key names the environment variable that holds it"
+    return ValueError(f"{server.url} refuses the key, or the lack of one ({error.status} {error}); {key}")
 
 
 def differing(writer: Writer, tokens: Sequence[int], its: str) -> list[str]:
@@ -172,7 +173,7 @@ def differing(writer: Writer, tokens: Sequence[int], its: str) -> list[str]:
         return []
     return [
         f"warning: {writer.served} wrote {its!r}, whose token ids are {ours!r} in the tokenizer of "
-        "generator.model: is that the model that is served?"
+        f"{writer.section}.model: is that the model that is served?"
     ]
 
 
@@ -181,7 +182,8 @@ def said(writer: Writer, url: str, dialect: Dialect, usage: Any, *, vllm: bool) 
     how = {
         TokenDialect: "token ids in and out, as of an engine",
         TextDialect: (
-            "its text is tokenized with generator.model's tokenizer, perhaps not into those that were sampled"
+            f"its text is tokenized with {writer.section}.model's tokenizer, perhaps not into those that "
+            "were sampled"
         ),
         ChatDialect: "it only chats, in its own template: whole solutions only (best_of_n, revisions)",
     }[type(dialect)]

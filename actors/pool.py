@@ -16,7 +16,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.concurrency import ConcurrencyLimit
@@ -30,6 +30,7 @@ from actors.handle import (
     cluster_resources,
     one_line,
 )
+from actors.member import Member
 from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router
 from actors.spec import PoolSpec
@@ -62,28 +63,6 @@ class PoolStats:
     """The time in which a replica had running requests, summed over replicas; see ``Pool.busy_seconds``."""
 
 
-@dataclass
-class _Member:
-    """The pool's account of one replica."""
-
-    name: str
-    handle: ReplicaHandle
-    info: ReplicaInfo | None = None
-    """None until the replica is up for the first time."""
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    aborts: list[str] = field(default_factory=list)
-    """Ids of cancelled requests of which the replica has not been told."""
-    lost: list[str] = field(default_factory=list)
-    """Ids of the requests that ran here when the replica was lost."""
-    lost_at: float = 0.0
-    broken: int = 0
-    """The number of errors of its methods since its last result."""
-    heard: float = 0.0
-    busy_since: float | None = None
-    limit: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(1))
-    load: Load | None = None
-
-
 class Pool(Generic[Res]):
     """Replicas of one model. Used from one event loop: ``start``, then ``run``, then ``close``."""
 
@@ -102,7 +81,7 @@ class Pool(Generic[Res]):
         self._connect = connect
         self._limit = limit
         self._router = Router()
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: PoolFailed | None = None
@@ -119,7 +98,7 @@ class Pool(Generic[Res]):
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = self._loop.create_future()
         for name in (f"{spec.name}-{i}" for i in range(spec.replicas)):
-            self._members[name] = _Member(name, self._connect(spec, name))
+            self._members[name] = Member(name, self._connect(spec, name))
         self._tasks = [asyncio.create_task(self._life(member)) for member in self._members.values()]
         try:
             await asyncio.wait_for(self._started, within)
@@ -213,7 +192,7 @@ class Pool(Generic[Res]):
 
     # -- one replica -------------------------------------------------------------------------------
 
-    async def _life(self, member: _Member) -> None:
+    async def _life(self, member: Member) -> None:
         """Starts a replica, exchanges requests and results with it, and replaces it when it is lost."""
         starts = 1
         try:
@@ -257,7 +236,7 @@ class Pool(Generic[Res]):
             log.error("%s fails its pool\n%s", member.name, error.traceback or error)
             self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error}"))
 
-    async def _up(self, member: _Member) -> ReplicaInfo:
+    async def _up(self, member: Member) -> ReplicaInfo:
         """Waits until the replica can serve. Raises Gone if it never will."""
         while True:
             try:
@@ -272,7 +251,7 @@ class Pool(Generic[Res]):
                     raise
                 await asyncio.sleep(self.spec.return_poll)
 
-    async def _exchange(self, member: _Member) -> NoReturn:
+    async def _exchange(self, member: Member) -> NoReturn:
         """Submits and collects until the replica is lost. Raises Lost, Gone or Broken."""
         loops = [asyncio.create_task(loop(member)) for loop in (self._submit, self._collect, self._watch)]
         try:
@@ -282,7 +261,7 @@ class Pool(Generic[Res]):
             for task in loops:
                 task.cancel()
 
-    async def _submit(self, member: _Member) -> None:
+    async def _submit(self, member: Member) -> None:
         while True:
             await member.wake.wait()
             member.wake.clear()
@@ -296,7 +275,7 @@ class Pool(Generic[Res]):
             if batch:
                 await member.handle.call("submit", batch)
 
-    async def _collect(self, member: _Member) -> None:
+    async def _collect(self, member: Member) -> None:
         while True:
             answers = await member.handle.call("collect")
             member.heard = time.monotonic()
@@ -314,7 +293,7 @@ class Pool(Generic[Res]):
             self._update_busy(member)
             self._wake()
 
-    async def _watch(self, member: _Member) -> None:
+    async def _watch(self, member: Member) -> None:
         """Raises Lost if the replica is silent and does not answer a probe, or is another process by now."""
         spec = self.spec
         while True:
@@ -336,7 +315,7 @@ class Pool(Generic[Res]):
                 raise Lost("it has been restarted, and knows nothing of its requests")
             member.heard = time.monotonic()
 
-    def _join(self, member: _Member, info: ReplicaInfo) -> None:
+    def _join(self, member: Member, info: ReplicaInfo) -> None:
         if member.info is None:
             self.infos.append(info)
             self._on_ready(info)
@@ -351,7 +330,7 @@ class Pool(Generic[Res]):
             self._started.set_result(None)
         self._wake()
 
-    def _leave(self, member: _Member, error: ReplicaError) -> None:
+    def _leave(self, member: Member, error: ReplicaError) -> None:
         """Gives a lost replica's requests to the others; fails a request that kills its replicas."""
         log.warning("%s is lost: %s\n%s", member.name, error, error.traceback)
         member.lost = self._router.leave(member.name)
@@ -374,7 +353,7 @@ class Pool(Generic[Res]):
             )
         self._wake()
 
-    def _is_hopeless(self, member: _Member, reason: str) -> bool:
+    def _is_hopeless(self, member: Member, reason: str) -> bool:
         """Restarts a replica whose method raised. Returns True if that has not helped and it is given up."""
         member.broken += 1
         if member.broken < MAX_STARTS:
@@ -384,7 +363,7 @@ class Pool(Generic[Res]):
         self._give_up(member, f"errors without a result: {reason}")
         return True
 
-    def _give_up(self, member: _Member, reason: str) -> None:
+    def _give_up(self, member: Member, reason: str) -> None:
         """Removes a replica after ``MAX_STARTS`` of the events that ``reason`` names.
 
         Raises PoolFailed if it was the last one, or if the pool has not started yet.
@@ -399,7 +378,7 @@ class Pool(Generic[Res]):
 
     # -- requests ----------------------------------------------------------------------------------
 
-    def _settle(self, member: _Member, result: Result | Failure) -> None:
+    def _settle(self, member: Member, result: Result | Failure) -> None:
         if not self._router.done(member.name, result.id):
             return  # aborted, or already done by another replica
         future = self._futures.get(result.id)
@@ -415,7 +394,7 @@ class Pool(Generic[Res]):
             if name in self._members:
                 self._members[name].wake.set()
 
-    def _update_busy(self, member: _Member) -> None:
+    def _update_busy(self, member: Member) -> None:
         """Starts or stops the clock of the replica's busy time."""
         busy = self._router.running(member.name) > 0
         if busy and member.busy_since is None:

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import ray
 
-from actors.engine import EngineThread, engine_options
+from actors.engine import EngineThread
 from actors.engine_jobs import Job, JobOutcome, Refused
+from actors.engine_options import engine_options
 from actors.faults import described
 from actors.messages import Failure, Load, ReplicaInfo, Request, Result
 from actors.outbox import Outbox

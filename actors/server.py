@@ -89,6 +89,7 @@ class Server:
         retries: int = 5,
         first_wait: float = FIRST_WAIT,
         on_notice: Callable[[str], None] = lambda line: None,
+        section: str = "generator",
     ) -> None:
         """Prepares calls; connects to nothing yet.
 
@@ -99,7 +100,9 @@ class Server:
             retries: the number of times that a call which failed is made again.
             first_wait: seconds before the first of them.
             on_notice: is called with a line when the server is away for a while, and when it is back.
+            section: of the configuration, for messages.
         """
+        self.section = section
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key.value}"} if key is not None else {}
         self._timeout, self._retries, self._first_wait = timeout, retries, first_wait

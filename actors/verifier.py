@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actors.engine import token_classify_params
 from actors.engine_jobs import Job, JobOutcome, Pooled
+from actors.engine_options import token_classify_params
 from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
 from actors.reading import Reading
 from actors.replica import Replica

@@ -29,6 +29,7 @@ SETTING = tuple(
             "model revision format kind aggregation dtype system separator template choices token_ratio"
         ),
         "problems": "template answers",
+        "judge": "model revision system template",
         "reviser": "model revision adapter format dtype",
         "allocation": "name confidence round parallel exploration min_gain",
     }.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from actors.engine import engine_options, sampling_params
+from actors.engine_options import engine_options, sampling_params
 from actors.messages import SampleRequest
 
 

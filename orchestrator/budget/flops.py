@@ -69,14 +69,20 @@ class CostModel:
 
     @classmethod
     def from_pretrained(
-        cls, model: str, *, key: str = "model", revision: str | None = None, choices: int = 0
+        cls,
+        model: str,
+        *,
+        key: str = "model",
+        revision: str | None = None,
+        choices: int = 0,
+        overrides: Mapping[str, Any] | None = None,
     ) -> CostModel:
-        """Reads `config.json` of a local directory, or of a hub id at a revision.
+        """Reads `config.json` of a local directory, or of a hub id at a revision, with `overrides`.
 
         With `choices`, only so many rows of a causal language model's head are computed at each token. Raises
         BadInput, which calls the model `key`.
         """
-        config = read_config(model, key, revision)
+        config = read_config(model, key, revision, overrides)
         if choices:
             config = _of_choices(config, choices, model, key)
         try:
@@ -251,8 +257,12 @@ def _size(c: Mapping[str, Any], key: str, default: int | None = None, least: int
     return value
 
 
-def read_config(model: str, key: str, revision: str | None = None) -> dict[str, Any]:
-    """Returns the content of a model's `config.json`. Raises BadInput that names `key`."""
+def read_config(
+    model: str, key: str, revision: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns the content of a model's `config.json`, changed by vLLM's `hf_overrides`. Raises BadInput that
+    names `key`."""
+
     path = Path(model).expanduser()
     file = path / "config.json"
     if not path.is_dir():
@@ -267,7 +277,21 @@ def read_config(model: str, key: str, revision: str | None = None) -> dict[str, 
         raise BadInput(key, model, f"its config.json cannot be read ({error})") from None
     if not isinstance(config, dict):
         raise BadInput(key, model, "its config.json must hold one JSON object")
-    return config
+    return _overridden(config, overrides or {})
+
+
+def _overridden(config: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """As vLLM 0.32 does it (ModelConfig._apply_dict_overrides): a configuration within this one is changed
+    key by key, and all else is replaced."""
+    changed = {**config}
+    for name, value in overrides.items():
+        inner = config.get(name)
+        changed[name] = value
+        if isinstance(inner, dict) and isinstance(value, Mapping) and "model_type" in inner:
+            changed[name] = _overridden(inner, value)
+        if name == "rope_scaling":  # Transformers' older name
+            changed["rope_parameters"] = value
+    return changed
 
 
 def optional_file(model: str, name: str, revision: str | None = None) -> Path | None:

@@ -49,6 +49,11 @@ def page(facts: Preview, width: int) -> RenderableType:
             _rule(f"what the verifier reads{of}"),
             _shown(inputs[-1], (*facts.special, MARK), INPUT_ROWS, width),
         ]
+    if facts.judge is not None:
+        parts += [
+            _rule("what the judge of answers reads"),
+            _shown(facts.judge, (*facts.special, MARK), INPUT_ROWS, width),
+        ]
     parts.append(Rule(style="dim"))
     parts += [_line("here ", lack, "yellow") for lack in facts.machine.lacks]
     parts += [_line("doubt", doubt, "yellow") for doubt in facts.doubts]
@@ -80,6 +85,9 @@ def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
     if facts.verifier is not None and facts.verifier.format == FUNCTION:
         yield "verifier", f"function {facts.verifier.reads} scores {facts.verifier.scores}"
     yield from _problems(facts)
+    for trial in facts.trials:
+        if trial.returned is not None:
+            yield trial.key.partition(".")[0], f"{Path(trial.name).name} {trial.returned}"
     yield from _cost(facts)
     yield "machines", "; ".join(_pools(facts))
     here = f"{facts.machine.cpus} CPUs, {facts.machine.gpus or 'no'} GPUs"

@@ -200,6 +200,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         *([("  moved", _moved(s.allocation))] if s.allocation else []),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
+        *([("beside it, judge", f"{s.flops.judge:.4g} FLOPs")] if s.flops.judge else []),
         ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),
         ("throughput", f"{s.tokens_per_second:,.0f} generated tokens/s"),
         ("utilisation", ", ".join(f"{name} {percent(u)}" for name, u in s.utilisation.items())),

@@ -6,14 +6,17 @@ import argparse
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import existing_run, say
 from orchestrator.config.loading import load
 from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.config.schema import Config
 
 OWN = ("problems.answers", "generator.end_of_thinking")
 """The keys that a run may be graded again with."""
@@ -38,19 +41,22 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 
 def regrade(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
     """Grades the solutions of a run again, writes what changes, and shows it. Returns the exit status."""
-    from orchestrator.grading.pool import AnswersFailed
-    from orchestrator.runs import regrade as grading
-    from orchestrator.runs.log import logged
-
-    directory = Path(runs) / run_id
-    if not (directory / "config.yaml").is_file():
-        known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
-        raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
+    directory = existing_run(run_id, runs)
     for override in overrides:
         key, _, value = override.partition("=")
         if not key.startswith(OWN):
             raise BadInput(key, value, f"the solutions are what they are; allowed: {' or '.join(OWN)}")
-    config = load(directory / "config.yaml", [f"runs={runs}", *overrides])
+    return graded_by(
+        load(directory / "config.yaml", [f"runs={runs}", *overrides]), directory, as_json, errors
+    )
+
+
+def graded_by(config: Config, directory: Path, as_json: bool, errors: Console) -> int:
+    """Grades the solutions of a run again by a configuration. Returns the exit status."""
+    from orchestrator.grading.pool import AnswersFailed
+    from orchestrator.runs import regrade as grading
+    from orchestrator.runs.log import logged
+
     try:
         with logged(directory, config.log_level):
             before, after = asyncio.run(grading.regrade(directory, config))
@@ -63,7 +69,7 @@ def regrade(run_id: str, runs: str, overrides: list[str], as_json: bool, errors:
     if as_json:
         print(json.dumps({"before": before, "after": after}))
     else:
-        Console().print(_table(run_id, before, after))
+        Console().print(_table(directory.name, before, after))
         say(errors, f"as the run left them: {directory}/*.{grading.BEFORE}.*")
     return 0
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 
 from rich.console import Console
 
 from orchestrator.commands import launch
-from orchestrator.commands.terminal import add_run_options, with_log_level
+from orchestrator.commands.regrade import graded_by
+from orchestrator.commands.terminal import add_run_options, existing_run, with_log_level
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
-from orchestrator.errors import BadInput
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -34,12 +35,18 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
     """Goes on with a run that was begun. Returns its exit status.
 
-    ``overrides`` may change where it runs; its journal refuses what determines its results.
+    ``overrides`` may change where it runs; its journal refuses what determines its results. A run that was
+    graded again goes on as it was begun, and is then graded again.
     """
-    directory = Path(runs) / run_id
-    if not (directory / "config.yaml").is_file():
-        known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
-        raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
+    from orchestrator.runs.regrade import begun, put_back
+
+    directory = existing_run(run_id, runs)
     # The store may have been moved, or be named from another working directory.
-    config = load(directory / "config.yaml", [f"runs={runs}", *overrides])
-    return launch.run(prepare(config), as_json, errors, run_id=run_id)
+    config, graded = (
+        load(path, [f"runs={runs}", *overrides]) for path in (begun(directory), directory / "config.yaml")
+    )
+    prepared, again = prepare(config), config != graded
+    put_back(directory)
+    with redirect_stdout(StringIO()) if again and as_json else nullcontext():
+        status = launch.run(prepared, as_json, errors, run_id=run_id)
+    return status if status or not again else graded_by(graded, directory, as_json, errors)

@@ -42,6 +42,15 @@ def check_out(out: Path) -> None:
         raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
 
 
+def existing_run(run_id: str, runs: str) -> Path:
+    """Returns the directory of a run. Raises BadInput where there is none in ``runs``."""
+    directory = Path(runs) / run_id
+    if not (directory / "config.yaml").is_file():
+        known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
+        raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
+    return directory
+
+
 def with_log_level(options: argparse.Namespace) -> list[str]:
     """Returns the ``key=value`` overrides of a command, its ``--log-level`` among them."""
     level = [f"log_level={options.log_level}"] if options.log_level else []

@@ -16,6 +16,7 @@ from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS, check_amount
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
+from orchestrator.config.judge import check_judge
 from orchestrator.errors import BadInput, at_least, one_of
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
@@ -53,6 +54,8 @@ OWNED = {
     "dtype": "set {pool}.dtype",
     "runner": "the pool decides how its engine runs",
     "pooler_config": "the pool decides what its engine returns",
+    "convert": "the pool decides what its engine returns",
+    "hf_config_path": "the costs are those of {pool}.model's own config.json; allowed: hf_overrides",
     "speculative_config": "a draft model's FLOPs would not be charged",
     "revision": "set {pool}.revision, which the tokenizer and the costs follow too",
     "tokenizer_revision": "set {pool}.revision",
@@ -74,6 +77,7 @@ def check(config: Config) -> None:
     _problems(config)
     _pools(config)
     _generator(config)
+    check_judge(config)
     _allocation(config)
     _budget(config)
     _cluster(config)
@@ -105,7 +109,10 @@ def _problems(config: Config) -> None:
 
 
 def _pools(config: Config) -> None:
-    pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
+    pools = (
+        *(("generator", config.generator), ("verifier", config.verifier)),
+        *(("reviser", config.reviser), ("judge", config.judge)),
+    )
     for name, pool in pools:
         at_least(f"{name}.replicas", pool.replicas, 1)
         for resource, held in pool.resources.custom.items():
@@ -129,9 +136,10 @@ def _pools(config: Config) -> None:
     _choice("reviser.format", config.reviser.format, tuple(FORMATS))
     if config.verifier.kind is not None:
         _choice("verifier.kind", config.verifier.kind, VERIFIER_KINDS)
-    for word, score in config.verifier.choices.items():
-        if not 0 <= score <= 1:
-            raise BadInput(f"verifier.choices.{word}", score, "allowed: 0 to 1")
+    for name, choices in (("verifier", config.verifier.choices), ("judge", config.judge.choices)):
+        for word, score in choices.items():
+            if not 0 <= score <= 1:
+                raise BadInput(f"{name}.choices.{word}", score, "allowed: 0 to 1")
     at_least("verifier.token_ratio", config.verifier.token_ratio, 1)
     _choice("verifier.aggregation", config.verifier.aggregation, tuple(AGGREGATIONS))
 
@@ -139,7 +147,7 @@ def _pools(config: Config) -> None:
 def _generator(config: Config) -> None:
     generator = config.generator
     if generator.endpoint is not None:
-        check_endpoint(generator.endpoint)
+        check_endpoint("generator", generator.endpoint)
     for key in SAMPLING:
         if (value := getattr(generator, key)) is not None:
             check_sampling(key, value)
@@ -272,6 +280,10 @@ def _engine(name: str, engine: Mapping[str, Any]) -> None:
             close = get_close_matches(option, known)
             meant = f", as {' or '.join(close)}" if close else ""
             raise BadInput(key, value, f"allowed: vLLM's engine arguments{meant}")
+    overrides = engine.get("hf_overrides")
+    if overrides is not None and not isinstance(overrides, Mapping):
+        allowed = "allowed: a mapping of keys of the model's config.json to values"
+        raise BadInput(f"{name}.engine.hf_overrides", overrides, allowed)
     longest = engine.get("max_model_len")
     if longest is not None and (not isinstance(longest, int) or isinstance(longest, bool) or longest < 1):
         raise BadInput(f"{name}.engine.max_model_len", longest, "allowed: a whole number, 1 or more, or null")

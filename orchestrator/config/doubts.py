@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.budget.flops import optional_file, read_config
+from orchestrator.budget.flops import optional_file
 from orchestrator.config.generator import generation_config
 from orchestrator.config.lengths import context
+from orchestrator.config.model_config import config_of
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.rendering import decoded, keeps
 from orchestrator.config.warnings import warnings_of
@@ -71,7 +72,7 @@ def _stops(prepared: Prepared) -> set[int]:
     own = (
         generation_config(section)
         if optional_file(section.model, "generation_config.json", section.revision)
-        else read_config(section.model, "generator.model", section.revision)
+        else config_of("generator", section)
     )
     named = own.get("eos_token_id")
     found = {prepared.codec.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
@@ -146,7 +147,7 @@ def _lengths(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     longest, new = max(map(len, prepared.prompts)), section.max_tokens
     limit = section.engine.get("max_model_len")
     if limit is None:
-        limit = context(read_config(section.model, "generator.model", section.revision))
+        limit = context(config_of("generator", section))
     if limit is None:
         yield "generator.engine.max_model_len is not given, and config.json does not tell the context"
     elif longest + new > NEAR * limit:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from actors.dialects import ChatFrame
 from actors.server import Secret
-from orchestrator.config.schema import Config, GeneratorConfig, ResourcesConfig
+from orchestrator.config.schema import Config, GeneratorConfig, JudgeConfig, ResourcesConfig
 from orchestrator.errors import BadInput, at_least
 from orchestrator.problems.codec import Codec
+from orchestrator.problems.conversation import Turn
 
 if TYPE_CHECKING:
     from orchestrator.config.schema import EndpointConfig
@@ -23,9 +25,9 @@ QUESTION = "Zqx7391xqZ"
 """Stands for a question; no chat template has it, and every tokenizer gives it back."""
 
 
-def check_endpoint(endpoint: EndpointConfig) -> None:
-    """Raises BadInput that names the key, the value and what is allowed."""
-    name, here = "generator.endpoint", endpoint
+def check_endpoint(section: str, endpoint: EndpointConfig) -> None:
+    """Raises BadInput that names the key of a section, the value and what is allowed."""
+    name, here = f"{section}.endpoint", endpoint
     try:
         parts = urlsplit(here.url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -59,17 +61,25 @@ def with_endpoint(config: Config) -> tuple[Config, tuple[str, ...]]:
         **({"resources.num_gpus": held.num_gpus} if held.num_gpus else {}),
         **({"adapter": section.adapter} if section.adapter else {}),
     }
-    heeded = replace(
+    heeded = replace(at_server(section), adapter=None)
+    return replace(config, generator=heeded), tuple(f"generator.{key}={given[key]}" for key in given)
+
+
+S = TypeVar("S", GeneratorConfig, JudgeConfig)
+
+
+def at_server(section: S) -> S:
+    """Returns a section as its endpoint heeds it, with the model's name there."""
+    assert section.endpoint is not None
+    return replace(
         section,
         dtype="auto",
         engine={},
-        adapter=None,
         replicas=1,
         min_replicas=None,
-        resources=ResourcesConfig(0.0, 0.0, held.custom),
+        resources=ResourcesConfig(0.0, 0.0, section.resources.custom),
         endpoint=replace(section.endpoint, model=section.endpoint.model or section.model),
     )
-    return replace(config, generator=heeded), tuple(f"generator.{key}={given[key]}" for key in given)
 
 
 def secret(endpoint: EndpointConfig) -> Secret | None:
@@ -83,11 +93,21 @@ def chat_frame(codec: Codec) -> ChatFrame | None:
     put = codec.conversation
     if not put.chat:
         return None
-    text = codec.tokenizer.decode(list(codec.encode(QUESTION)), skip_special_tokens=False)
-    before, found, after = text.partition(QUESTION)
     unheeded = [
         f"generator.{key}" for key, given in (("chat_template", put.template), ("reply", put.reply)) if given
     ]
-    if not found:  # the template, or the tokenizer, changes questions
-        unheeded.append("this chat template")
-    return ChatFrame(tuple(put.turns("")[:-1]), before, after, put.options, tuple(unheeded))
+    return framed(codec.tokenizer, codec.encode(QUESTION), put.turns("")[:-1], put.options, unheeded)
+
+
+def framed(
+    tokenizer: Any,
+    prompt: Sequence[int],
+    turns: Sequence[Turn],
+    options: Mapping[str, Any],
+    unheeded: Sequence[str] = (),
+) -> ChatFrame:
+    """Returns what stands around ``QUESTION`` in the prompt that asks it after the messages ``turns``."""
+    text = tokenizer.decode(list(prompt), skip_special_tokens=False)
+    before, found, after = text.partition(QUESTION)
+    lost = [] if found else ["this chat template"]  # it, or the tokenizer, changes questions
+    return ChatFrame(tuple(turns), before, after, options, (*unheeded, *lost))

@@ -119,10 +119,14 @@ def fingerprint(config: Config) -> str:
     keys = to_dict(config)
     for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name"):
         keys.pop(key)
-    if (endpoint := keys["generator"]["endpoint"]) is not None:  # which server has the model is only where
-        name = endpoint["model"] or config.generator.model
-        keys["generator"]["endpoint"] = {"model": None if name == config.generator.model else name}
-    for pool in ("generator", "verifier", "reviser"):
+    for section in ("generator", "judge"):
+        held = keys[section]
+        if (endpoint := held["endpoint"]) is not None:  # which server has the model is only where
+            name = endpoint["model"] or held["model"]
+            held["endpoint"] = {"model": None if name == held["model"] else name}
+    if keys["judge"]["model"] is None:
+        keys.pop("judge")
+    for pool in ("generator", "verifier", "reviser", *(["judge"] if "judge" in keys else [])):
         for key in ("replicas", "min_replicas", "resources"):
             keys[pool].pop(key)
         engine = keys[pool]["engine"]

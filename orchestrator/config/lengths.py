@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.budget.flops import read_config
-from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.config.model_config import Section, config_of
+from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput
 from orchestrator.formats.registry import STEPS
 from orchestrator.problems.problem import Problem
@@ -92,9 +92,7 @@ def _limits(
     readers = {"reviser" if config.reviser.model is not None else "generator"}
     if config.verifier.kind == "orm":
         readers.add("verifier")
-    pools: list[tuple[str, GeneratorConfig | VerifierConfig | ReviserConfig]] = [
-        ("generator", config.generator)
-    ]
+    pools: list[tuple[str, Section]] = [("generator", config.generator)]
     if config.verifier.format == STEPS:  # how long a text is in another's tokens is not known yet
         pools.append(("verifier", config.verifier))
     if strategy.strategy.has_reviser:
@@ -110,10 +108,8 @@ def _limits(
         if given is not None:
             key = f"{name}.engine.max_model_len"
             limits.append(Limit(given, needed, key, given, history))
-        elif "hf_overrides" not in pool.engine:  # these may change it
-            tokens = context(read_config(pool.model, f"{name}.model", pool.revision))
-            if tokens is not None:
-                limits.append(Limit(tokens, needed, f"{name}.model", pool.model, history))
+        elif (tokens := context(config_of(name, pool))) is not None:
+            limits.append(Limit(tokens, needed, f"{name}.model", pool.model, history))
     return limits
 
 

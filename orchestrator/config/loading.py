@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
-from orchestrator.config.schema import Config
+from orchestrator.config.schema import SETS, Config
 from orchestrator.errors import BadInput, one_of
 
 SWEEP = "sweep"
@@ -79,7 +79,12 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     if path.resolve() in seen:
         raise BadInput("base", str(path), "a configuration cannot inherit from itself")
     if not path.is_file():
-        raise BadInput("config" if not seen else "base", str(path), "allowed: an existing YAML file")
+        allowed = "allowed: an existing YAML file"
+        if path.parent == SETS:
+            allowed = one_of(
+                [f"${{sets:{file.stem}}}" for file in sorted(SETS.glob("*.yaml"))] or ["none here"]
+            )
+        raise BadInput("base" if seen else "config", str(path), allowed)
     try:
         layer = OmegaConf.load(path)
     except UnicodeDecodeError as error:
@@ -110,10 +115,11 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
 def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
     """``layer`` over ``below``. Where it names another strategy or checker, the old one's parameters go;
     where it gives a budget, so does the one in another unit. An endpoint that is no section is its URL."""
-    url = OmegaConf.select(layer, "generator.endpoint")
-    if url is not None and not isinstance(url, DictConfig):
-        layer = OmegaConf.merge(layer, {"generator": {"endpoint": None}})  # type: ignore[assignment]
-        layer.generator.endpoint = {"url": str(url)}
+    for section in ("generator", "judge"):
+        url = OmegaConf.select(layer, f"{section}.endpoint")
+        if url is not None and not isinstance(url, DictConfig):
+            layer = OmegaConf.merge(layer, {section: {"endpoint": None}})  # type: ignore[assignment]
+            layer[section].endpoint = {"url": str(url)}
     name = OmegaConf.select(layer, "strategy.name")
     if name is not None and name != OmegaConf.select(below, "strategy.name"):
         below.strategy = {}

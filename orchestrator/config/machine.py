@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from importlib.util import find_spec
 
 from actors.vllm_version import VLLM_VERSION
-from orchestrator.config.schema import Config, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.config.model_config import Section
+from orchestrator.config.schema import Config
 from orchestrator.formats.function import is_function
 
 
@@ -40,10 +41,10 @@ class MachineFacts:
 
 def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
     """Returns the pools that a run starts; with ``revises``, that of the reviser too."""
-    sections: list[tuple[str, GeneratorConfig | VerifierConfig | ReviserConfig]]
-    sections = [("generator", config.generator), ("verifier", config.verifier)]
+    sections: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
     if revises:
         sections.append(("reviser", config.reviser))
+    sections.append(("judge", config.judge))
     return tuple(
         PoolFacts(
             role,

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.budget.flops import CostModel, read_config
 from orchestrator.config.fingerprint import WEIGHTS
 from orchestrator.config.lengths import context
+from orchestrator.config.model_config import Section, config_of, costs_of
 from orchestrator.config.preparation import Prepared
-from orchestrator.config.schema import GeneratorConfig, ReviserConfig, VerifierConfig
 from orchestrator.formats.function import is_function
 from orchestrator.problems.codec import load_tokenizer
 
-Section = GeneratorConfig | VerifierConfig | ReviserConfig
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a weight."""
 
@@ -26,7 +24,7 @@ class ModelFacts:
     """One model."""
 
     role: str
-    """``generator``, ``verifier`` or ``reviser``."""
+    """``generator``, ``verifier``, ``reviser`` or ``judge``."""
     model: str
     revision: str | None
     architecture: str
@@ -52,6 +50,7 @@ def sections(prepared: Prepared) -> list[tuple[str, Section]]:
     found: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
     if prepared.strategy.strategy.has_reviser:
         found.append(("reviser", config.reviser))
+    found.append(("judge", config.judge))
     return [
         (role, section)
         for role, section in found
@@ -63,11 +62,11 @@ def model_facts(role: str, section: Section) -> ModelFacts:
     """Returns what is known of one model. Raises BadInput."""
     assert section.model is not None
     key = f"{role}.model"
-    about = read_config(section.model, key, section.revision)
+    about = config_of(role, section)
     tokenizer = load_tokenizer(
         section.model, key=key, revision=section.revision, trust_remote_code=section.trust_remote_code
     )
-    parameters = CostModel.from_pretrained(section.model, key=key, revision=section.revision).n_parameters
+    parameters = costs_of(role, section).n_parameters
     stored = _stored(about)
     size = BYTES.get(stored if section.dtype == "auto" else section.dtype)
     quantised = "quantization_config" in about or "quantization" in section.engine
@@ -100,7 +99,8 @@ def missing_weights(prepared: Prepared) -> list[str]:
     found = []
     for role, section in sections(prepared):
         directory = Path(str(section.model)).expanduser()
-        if directory.is_dir() and (lost := _lost(directory)):
+        here = getattr(section, "endpoint", None) is None  # else a server has them
+        if here and directory.is_dir() and (lost := _lost(directory)):
             found.append(f"{role}.model: {section.model} has no weights: {lost}")
     return found
 

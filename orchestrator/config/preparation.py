@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
-from orchestrator.budget.flops import CostModel, read_config
+from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, convert
 from orchestrator.config.adapter import with_adapter
 from orchestrator.config.affordable import check_affordable, prices
@@ -20,7 +20,9 @@ from orchestrator.config.checks import check_strategy
 from orchestrator.config.endpoint import with_endpoint
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
+from orchestrator.config.judge import PreparedJudge, prepare_judge
 from orchestrator.config.lengths import fitting
+from orchestrator.config.model_config import config_of, costs_of
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.truths import check_truths
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
@@ -58,6 +60,8 @@ class Prepared:
     """Sampling values that the configuration leaves to the model, by key, where they are on."""
     unheeded: tuple[str, ...] = ()
     """Keys, each with its value, that the server of ``generator.endpoint`` decides."""
+    judge: PreparedJudge | None = None
+    """None where no model judges answers."""
     skipped: tuple[str, ...] = ()
     """Ids of the problems that are left out, since they are too long for a model."""
     whole: tuple[int, ...] = ()
@@ -96,11 +100,9 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     """
     strategy = resolve(config.strategy)
     config = replace(config, strategy=strategy.section)
-    generator = CostModel.from_pretrained(
-        config.generator.model, key="generator.model", revision=config.generator.revision
-    )
-    _check_role("generator", config.generator.model, generator)
     config, unheeded = with_endpoint(config)
+    generator = costs_of("generator", config.generator)
+    _check_role("generator", config.generator.model, generator)
     generator = with_adapter(generator, config.generator.adapter, "generator.adapter")
     config, taken = with_sampling(config)
     codec = codec_of(config.generator)
@@ -112,6 +114,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
     problems, prompts = (cache or PromptCache()).get(config, codec)
     checker = resolve_checker(config.problems.answers)
     check_truths(checker, problems)
+    config, judge = prepare_judge(config)
     _check_dtypes(config)
     _check_writable(config)
     kept, skipped = fitting(config, strategy, problems, prompts, revision_prompt(config, codec))
@@ -140,6 +143,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         budget,
         taken,
         unheeded,
+        judge,
         skipped,
         whole,
     )
@@ -220,7 +224,7 @@ def _reviser(config: Config, codec: Codec) -> CostModel | None:
     if model is None:
         return None
     section = config.reviser
-    costs = CostModel.from_pretrained(model, key="reviser.model", revision=section.revision)
+    costs = costs_of("reviser", section)
     _check_role("reviser", model, costs)
     tokenizer = load_tokenizer(
         model,
@@ -246,11 +250,14 @@ def _check_role(key: str, model: str, costs: CostModel) -> None:
 
 def _check_dtypes(config: Config) -> None:
     """A quantised model computes in half precision, and vLLM does not start it in another."""
-    pools = (("generator", config.generator), ("verifier", config.verifier), ("reviser", config.reviser))
+    pools = (
+        *(("generator", config.generator), ("verifier", config.verifier)),
+        *(("reviser", config.reviser), ("judge", config.judge)),
+    )
     for name, pool in pools:
         if pool.model is None or pool.dtype != "float32" or is_function(pool.model) or _at_a_server(pool):
             continue
-        about = read_config(pool.model, f"{name}.model", pool.revision)
+        about = config_of(name, pool)
         stored = about.get("quantization_config")
         method = pool.engine.get("quantization") or (stored or {}).get("quant_method")
         if method:

@@ -9,15 +9,16 @@ from statistics import median_low
 from typing import Any
 
 from actors.reading import Reading
-from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Price, described
 from orchestrator.config.doubts import doubts
 from orchestrator.config.generator import OFF, codec_of, with_sampling
 from orchestrator.config.machine import MachineFacts, PoolFacts, machine, pools_of
+from orchestrator.config.model_config import costs_of
 from orchestrator.config.models import ModelFacts, missing_weights, model_facts, sections
 from orchestrator.config.preparation import Prepared, prepare, read_problems
 from orchestrator.config.rendering import example_steps, prepared_view, specials, verifier_inputs, visible
 from orchestrator.config.schema import Config
+from orchestrator.config.trials import Trial, tried
 from orchestrator.config.truths import graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
 from orchestrator.errors import BadInput
@@ -99,11 +100,15 @@ class Preview:
     prompt: str
     """The first problem's prompt."""
     verifier: VerifierFacts | None
+    judge: str | None
+    """What the judge of answers reads of an example solution to the first problem."""
     special: tuple[str, ...]
     """Special tokens of the texts shown, the longest first."""
     cost: CostFacts
     pools: tuple[PoolFacts, ...]
     machine: MachineFacts
+    trials: tuple[Trial, ...]
+    """Calls of the user's own functions."""
     doubts: tuple[str, ...]
     """What is allowed and is often a mistake."""
     failures: tuple[str, ...]
@@ -123,10 +128,13 @@ def preview(config: Config) -> Preview:
     steps = example_steps(prepared.codec, prepared.problems[0])
     verifier = None if prepared.verifier is None else _verifier(config, prepared, steps)
     prompt = visible(prepared.codec.tokenizer, prepared.prompts[0])
-    texts = [prompt, *(verifier.inputs if verifier is not None else ())]
+    judge = None if prepared.judge is None else _asked(prepared, steps)
+    texts = [prompt, *(verifier.inputs if verifier is not None else ()), judge or ""]
     tokenizers = [prepared.codec.tokenizer]
+    tokenizers += [prepared.judge.question.tokenizer] if prepared.judge is not None else []
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
     special = {text for tokenizer in tokenizers if tokenizer is not None for text in specials(tokenizer)}
+    trials = tried(prepared, steps)
     section, own = prepared.config.generator, file_of(prepared.config.problems.answers) is not None
     return Preview(
         config.name,
@@ -141,12 +149,18 @@ def preview(config: Config) -> Preview:
         problems,
         prompt,
         verifier,
+        judge,
         tuple(sorted((s for s in special if any(s in text for text in texts)), key=lambda s: (-len(s), s))),
         _cost(prepared),
         pools,
         machine(prepared.config, pools),
+        trials,
         (*doubts(prepared, steps), *(_wrong_answers(problems, own=True) if own else ())),
-        (*missing_weights(prepared), *(() if own else _wrong_answers(problems, own=False))),
+        (
+            *missing_weights(prepared),
+            *(() if own else _wrong_answers(problems, own=False)),
+            *(trial.failure for trial in trials if trial.failure is not None),
+        ),
     )
 
 
@@ -155,9 +169,7 @@ def faults(config: Config, first: BadInput) -> list[BadInput]:
     faulty."""
 
     def models() -> None:
-        CostModel.from_pretrained(
-            config.generator.model, key="generator.model", revision=config.generator.revision
-        )
+        costs_of("generator", config.generator)
         prepare_verifier(config, codec_of(with_sampling(config)[0].generator))
 
     found = [first]
@@ -185,6 +197,13 @@ def _verifier(given: Config, prepared: Prepared, steps: tuple[str, str]) -> Veri
         _reads(section.format, prepared.verifier.reading),
         verifier_inputs(prepared, steps),
     )
+
+
+def _asked(prepared: Prepared, steps: tuple[str, str]) -> str:
+    assert prepared.judge is not None
+    problem, solution = prepared.problems[0], prepared.codec.separator.join(steps)
+    asked = prepared.judge.tokens(problem, problem.answer, solution)
+    return visible(prepared.judge.question.tokenizer, asked, (len(asked),))
 
 
 def _reads(format: str, reading: Reading) -> str:

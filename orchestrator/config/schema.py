@@ -46,9 +46,9 @@ class ProblemsConfig:
     """Text of the prompt; it must contain `{problem}`, and may have `{choices}`, a line a choice, which else
     follow the problem."""
     answers: Any = "exact"
-    """How answers are read and judged: `exact` (the whole text), `math`, `choice`, `number`, `code`,
-    `reasoning_gym`, `path/to/file.py:function`, or a mapping with `name` and parameters, such as `{name:
-    number, relative: 0.01}` (orchestrator/grading/README.md)."""
+    """How answers are read and judged: `exact` (the whole text), `math`, `choice`, `number`, `code`, `judge`
+    (a model decides what `math` does not accept), `reasoning_gym`, `path/to/file.py:function`, or a mapping
+    with `name` and parameters, such as `{name: number, relative: 0.01}` (orchestrator/grading/README.md)."""
 
 
 @dataclass
@@ -67,12 +67,12 @@ class ResourcesConfig:
 
 @dataclass
 class EndpointConfig:
-    """A running OpenAI-compatible server, such as `vllm serve`, in place of the generator's engines."""
+    """A running OpenAI-compatible server, such as `vllm serve`, in place of engines."""
 
     url: str = MISSING
     """Base URL, such as `http://host:8000/v1`."""
     model: str | None = None
-    """Name by which the server has the model; null takes `generator.model`."""
+    """Name by which the server has the model; null takes the section's `model`."""
     key: str | None = None
     """Name of the environment variable that holds the server's key; null takes `OPENAI_API_KEY` if it is
     set."""
@@ -219,6 +219,44 @@ class ReviserConfig:
 
 
 @dataclass
+class JudgeConfig:
+    """The model that says whether an answer is right, with `problems.answers: judge`."""
+
+    model: str | None = None
+    """Directory or hub id of a causal language model that vLLM serves; null where no model judges."""
+    endpoint: EndpointConfig | None = None
+    """Server that has the model already, by its base URL or as a section: it writes an answer, and the last
+    of the `choices` in it counts; of `model` only the tokenizer and the costs are taken. null starts
+    engines."""
+    max_tokens: int = 16
+    """Tokens of an answer that an endpoint writes, at most."""
+    system: str | None = None
+    """System prompt of its chat; null has none."""
+    template: str | None = None
+    """The question, with `{answer}` and any of `{problem}`, `{truth}`, `{solution}` (the first one that has
+    the answer) and `{choices}`; null asks whether the answer is the same as the true one."""
+    choices: dict[str, float] = field(default_factory=dict)
+    """The words that it answers with, each one token, and what they stand for, from 0 to 1: 0.5 or more is
+    right; empty takes `{No: 0, Yes: 1}`."""
+    flops: float | None = None
+    """FLOPs that judging may take, in equal shares of the problems, beside the run's budget; what they do not
+    pay for is not graded, and counted. null sets no limit."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub; null is its newest."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model is run."""
+    replicas: int = 1
+    """Engines, each with its own copy of the model."""
+    min_replicas: int | None = None
+    """The run begins when so many replicas are up, and the others join later; null waits for all."""
+    dtype: str = "float32"
+    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    engine: dict[str, Any] = field(default_factory=dict)
+    """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""
+
+
+@dataclass
 class AllocationConfig:
     """The division of the budget between the problems; only `adaptive` reads the keys after `name`."""
 
@@ -301,6 +339,7 @@ class Config:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     reviser: ReviserConfig = field(default_factory=ReviserConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     strategy: dict[str, Any] = field(default_factory=dict)
     """`name`, which is needed, and the strategy's parameters; the name may be `path/to/file.py:function`."""
     allocation: AllocationConfig = field(default_factory=AllocationConfig)
@@ -340,6 +379,10 @@ class SweepConfig:
 LAB_MODELS = Path(__file__).parent.parent / "lab" / "checkpoints"
 OmegaConf.register_resolver("lab", lambda name: str(LAB_MODELS / name), replace=True)
 """``${lab:generator-s}``: a lab model, wherever the project is installed."""
+
+SETS = Path(__file__).parents[2] / "configs" / "sets"
+OmegaConf.register_resolver("sets", lambda name: str(SETS / f"{name}.yaml"), replace=True)
+"""``${sets:gsm8k}``: a ready problem set, for ``base``."""
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from orchestrator.grading.checker import Checker
 from orchestrator.grading.choice import Choice
 from orchestrator.grading.code import Code
 from orchestrator.grading.exact import Exact
+from orchestrator.grading.judge import Judge
 from orchestrator.grading.math import Math
 from orchestrator.grading.number import Number
 from orchestrator.grading.pool import Outcome, shared
@@ -32,6 +33,7 @@ def _of_entry(truth: str) -> list[str]:
 WRITTEN: Mapping[type, Callable[[str], list[str]]] = {
     Exact: _whole,
     Math: _boxed,
+    Judge: _boxed,
     Number: _boxed,
     Choice: _boxed,
     ReasoningGym: _of_entry,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from actors.reading import Reading
-from orchestrator.budget.flops import CostModel, read_config
+from orchestrator.budget.flops import CostModel
 from orchestrator.config.lengths import context
+from orchestrator.config.model_config import config_of, costs_of
 from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput
 from orchestrator.formats.definition import Format, FormatFacts
@@ -54,7 +54,7 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
         kind = "orm" if function.whole else "prm"
         named = replace(config, verifier=replace(section, format=FUNCTION, kind=kind))
         return named, PreparedVerifier(CostModel.free(), function, None, None)
-    about = read_config(section.model, "verifier.model", section.revision)
+    about = config_of("verifier", section)
     name = section.format or guessed(section.model, about)
     if name == FUNCTION:
         raise BadInput("verifier.model", section.model, "needed with this format: path/to/file.py:function")
@@ -64,15 +64,14 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
         revision=section.revision,
         trust_remote_code=section.trust_remote_code,
     )
-    costs_of = partial(CostModel.from_pretrained, key="verifier.model", revision=section.revision)
     limit = section.engine.get("max_model_len") or context(about)
     if name == STEPS:
-        costs = costs_of(section.model)
+        costs = costs_of("verifier", section)
         _check_ids(config, codec, tokenizer, costs, labels(about))
         format, kind = None, section.kind or "prm"
     else:
         if name in OF_LANGUAGE_MODELS:  # said before its vocabulary is looked at
-            costs_of(section.model, choices=1)
+            costs_of("verifier", section, choices=1)
         facts = FormatFacts(
             section.model,
             tokenizer,
@@ -85,7 +84,7 @@ def prepare_verifier(config: Config, codec: Codec) -> tuple[Config, PreparedVeri
         )
         format = build(name, facts)
         tokens = format.reading.tokens
-        costs = costs_of(section.model, choices=len(tokens))
+        costs = costs_of("verifier", section, choices=len(tokens))
         if not tokens:
             _check_head(section.model, name, costs, format.reading, labels(about))
         kind = "orm" if format.whole else "prm"

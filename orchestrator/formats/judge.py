@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.reading import Reading
 from orchestrator.errors import BadInput
+from orchestrator.formats.closed_question import ClosedQuestion
 from orchestrator.formats.definition import FormatFacts, Input
-from orchestrator.formats.texts import chat, ids, one_token
-from orchestrator.problems.conversation import Turn, begun
 
 STEP_TEMPLATE = (
     "Problem:\n{problem}\n\nSolution so far:\n{solution}\n\n"
@@ -42,24 +40,15 @@ class Judge:
         if not self.whole and "{problem}" in template.partition("{solution}")[2]:
             needed = "where each step is judged, {problem} comes before {solution}: it is then read once"
             raise BadInput("verifier.template", template, needed)
-        if len({*choices.values()}) < 2:
-            needed = "needed: two words or more, not all of one value: else each score is the same"
-            raise BadInput("verifier.choices", dict(choices), needed)
+        self._question = ClosedQuestion("verifier", facts.model, facts.tokenizer, choices, facts.system)
+        self.reading = self._question.reading
+        self._question.check()
         self._template = template.replace("{choices}", " or ".join(choices))
-        entries: list[str] = []
-        for word in choices:
-            _, entry = one_token(facts.tokenizer, word, key="verifier.choices", model=facts.model)
-            if len(ids(facts.tokenizer, word)) != 1 or entry in entries:
-                needed = f"needed: words of one token each, all different, of {facts.model}"
-                raise BadInput("verifier.choices", word, needed)
-            entries.append(entry)
-        self.reading = Reading("expected", tuple(choices.values()), tuple(entries))
-        self._check_answer(next(iter(choices)))
         self.overhead = 0 if self.whole else self._words()
 
     def opening(self, question: str) -> tuple[int, ...]:
         before = self._template.partition("{solution}")[0].replace("{problem}", question)
-        return () if self.whole else self._chat(before, reply=False)
+        return () if self.whole else self._question.tokens(before, reply=False)
 
     def inputs(self, question: str, steps: Sequence[str], first: int) -> list[Input]:
         counts = [len(steps)] if self.whole else range(first + 1, len(steps) + 1)
@@ -71,30 +60,8 @@ class Judge:
         before, _, after = self._template.partition("{solution}")
         solution = self._facts.separator.join(steps)
         text = before.replace("{problem}", question) + solution + after.replace("{problem}", question)
-        return self._chat(text, reply=True)
-
-    def _chat(self, text: str, *, reply: bool) -> tuple[int, ...]:
-        facts = self._facts
-        if not getattr(facts.tokenizer, "chat_template", None):
-            return begun(facts.tokenizer, text)
-        return chat(facts.tokenizer, self._turns(text), reply=reply, model=facts.model)
-
-    def _turns(self, text: str) -> list[Turn]:
-        before: list[Turn] = [{"role": "system", "content": self._facts.system}] if self._facts.system else []
-        return [*before, {"role": "user", "content": text}]
-
-    def _check_answer(self, word: str) -> None:
-        """Raises BadInput where an answer does not begin where the template lets one begin."""
-        facts = self._facts
-        if not getattr(facts.tokenizer, "chat_template", None):
-            return
-        answered = [*self._turns("x"), {"role": "assistant", "content": word}]
-        whole = chat(facts.tokenizer, answered, reply=False, model=facts.model)
-        asked = self._chat("x", reply=True) + ids(facts.tokenizer, word)
-        if whole[: len(asked)] != asked:
-            needed = "its chat template does not show an answer where it lets one begin"
-            raise BadInput("verifier.model", facts.model, needed)
+        return self._question.tokens(text)
 
     def _words(self) -> int:
         """Tokens after the solution, at most, which each step's question has."""
-        return len(self._chat(self._template.partition("{solution}")[2], reply=True))
+        return len(self._question.tokens(self._template.partition("{solution}")[2]))

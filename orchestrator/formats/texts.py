@@ -14,15 +14,17 @@ def ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def chat(tokenizer: Any, turns: Sequence[Turn], *, reply: bool, model: str) -> tuple[int, ...]:
+def chat(
+    tokenizer: Any, turns: Sequence[Turn], *, reply: bool, model: str, key: str = "verifier.model"
+) -> tuple[int, ...]:
     """Returns the token ids of a chat in the tokenizer's own template; with ``reply``, up to where the
     assistant's answer begins.
 
-    Raises BadInput where the tokenizer has no template, or one that refuses these turns.
+    Raises BadInput that names ``key`` where the tokenizer has no template, or one that refuses these turns.
     """
     # A verifier answers at once: where a template can leave thinking out, it is left out.
     options = {"enable_thinking": False}
-    text = render_chat(tokenizer, turns, reply=reply, key="verifier.model", value=model, options=options)
+    text = render_chat(tokenizer, turns, reply=reply, key=key, value=model, options=options)
     return begun(tokenizer, text)
 
 

@@ -1,31 +1,20 @@
 """The checker ``code``: a program that passes given test cases, run in a bounded process without network.
 
 The truth is JSON: ``{"function": "name", "cases": [[[arguments], expected], …]}``, or a list of assert
-statements. The answer is the last fenced block of Python.
+statements. The answer is the last fenced block of Python. What is right is never in the program's process.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import at_least
+from orchestrator.grading.sandbox import Sandbox
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
-OUTPUT = 2**24
-"""Bytes of results that are read of a program: one that writes more is wrong."""
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-PASSED = "every case passed"
-"""The last line of a run whose cases all passed, with a token that the program cannot know."""
 
 
 @dataclass(frozen=True)
@@ -58,44 +47,17 @@ class Code:
 
     def accepts(self, truth: str, answer: str) -> bool:
         """Raises ValueError where the truth is no test."""
-        wanted = tests(truth)
-        limits = f"_limit({self.seconds!r}, {self.memory!r})"
+        wanted, sandbox = tests(truth), Sandbox(self.seconds, self.memory)
         if isinstance(wanted, str):
-            token = os.urandom(16).hex()
-            out = self._run(f"{limits}\n_check({answer!r}, {wanted!r}, {token!r})")
-            return out.rstrip().endswith(f"{token} {PASSED}")
-        # What is right is never in the program's process, which only gives results.
+            return sandbox.passes(answer, wanted)
         arguments = json.dumps([given for given, _ in wanted.cases])
-        out = self._run(f"{limits}\n_results({answer!r}, {wanted.function!r}, {arguments!r})")
         try:
-            results = json.loads(out)
+            results = json.loads(sandbox.results(answer, wanted.function, arguments))
         except (ValueError, RecursionError):
             return False
         if not isinstance(results, list) or len(results) != len(wanted.cases):
             return False
         return all(_same(result, right) for result, (_, right) in zip(results, wanted.cases, strict=True))
-
-    def _run(self, call: str) -> str:
-        """Runs a call behind the guard, and returns what it writes; nothing where it takes too long."""
-        with tempfile.TemporaryDirectory(prefix="ttc-code-") as directory, tempfile.TemporaryFile() as script:
-            script.write(f"{GUARD}\n{call}\n".encode())
-            script.seek(0)
-            try:
-                process = subprocess.Popen(
-                    [sys.executable, "-I", "-"],  # not as an argument: a program sees its arguments
-                    cwd=directory,
-                    env={**ENVIRONMENT, "HOME": directory, "TMPDIR": directory},
-                    stdin=script,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise RuntimeError(f"no process for the answer's code: {error}") from error
-            try:
-                return _output(process, self.seconds + 1.0).decode(errors="replace")
-            finally:
-                _end(process)
 
 
 @dataclass(frozen=True)
@@ -104,20 +66,6 @@ class Cases:
 
     function: str
     cases: tuple[tuple[list[Any], Any], ...]
-
-
-def _output(process: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """What a process writes until it ends; nothing where that takes longer or is more than ``OUTPUT``."""
-    assert process.stdout is not None
-    out, deadline = bytearray(), time.monotonic() + seconds
-    while select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        piece = os.read(process.stdout.fileno(), 1 << 16)
-        if not piece:
-            return bytes(out)
-        out += piece
-        if len(out) > OUTPUT:
-            break
-    return b""
 
 
 def _same(given: Any, expected: Any) -> bool:
@@ -156,110 +104,3 @@ def tests(truth: str) -> Cases | str:
         if not isinstance(case, list) or len(case) != 2 or not isinstance(case[0], list):
             raise ValueError(f"a test case is {str(case)[:60]}; needed: [[arguments], expected]")
     return Cases(function, tuple((arguments, expected) for arguments, expected in cases))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-GUARD = '''
-import sys
-
-def _limit(seconds, memory):
-    """Bounds the process; where the kernel gives it a network of its own it has none, else none by Python."""
-    import ctypes, os, resource
-    global _out
-    _out = os.dup(1)  # what is printed goes nowhere, and the script is not read again
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 0)
-    os.dup2(nowhere, 1)
-    whole = int(seconds) + 1
-    for what, most in (
-        (resource.RLIMIT_CPU, whole),
-        (resource.RLIMIT_AS, int(memory * 2**20)),
-        (resource.RLIMIT_FSIZE, 2**20),
-        (resource.RLIMIT_NOFILE, 32),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 0),
-    ):
-        try:
-            resource.setrlimit(what, (most, most))
-        except (ValueError, OSError):
-            pass
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-        # Where neither is allowed, the hook below still refuses sockets.
-        libc.unshare(CLONE_NEWNET) and libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
-        libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    except (OSError, AttributeError):
-        pass
-    here = os.path.realpath(os.getcwd())
-    roots = tuple(os.path.realpath(p) for p in {sys.prefix, sys.base_prefix, sys.exec_prefix} if p)
-    refused = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
-               "os.kill", "ctypes.", "pty.", "shutil.rmtree", "os.chmod", "os.chown", "os.putenv",
-               "os.link", "os.symlink", "os.utime", "os.chflags", "os.setxattr", "sqlite3.",
-               "signal.pthread_kill", "resource.prlimit", "resource.setrlimit", "os.chdir", "os.fchdir")
-    for module in (os, sys.modules["posix"]):
-        for name in (
-            "mkfifo", "mknod", "setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam"
-        ):
-            if hasattr(module, name):  # they tell no hook
-                delattr(module, name)
-
-    def hook(event, arguments):
-        if event.startswith(refused):
-            raise PermissionError(event + " is not allowed here")
-        if event in ("open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate",
-                     "os.listdir", "os.scandir"):
-            if any(isinstance(at, int) and at >= 0 for at in arguments[{"os.mkdir": 2}.get(event, 1):]) and (
-                    event in ("os.remove", "os.rmdir", "os.mkdir", "os.rename")):
-                raise PermissionError(event + " beside a directory that is open is not allowed here")
-            name = arguments[0] if arguments else None
-            if isinstance(name, int) or name is None:
-                return
-            if event == "os.rename" and not os.path.realpath(
-                    os.fsdecode(arguments[1])).startswith(here + os.sep):
-                raise PermissionError(event + " to another directory is not allowed here")
-            path = os.path.realpath(os.fsdecode(name))
-            writes = event not in ("open", "os.listdir", "os.scandir") or (
-                event == "open" and (
-                    (isinstance(arguments[1], str) and any(c in arguments[1] for c in "wax+"))
-                    or (arguments[1] is None and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))))
-            if path == here or path.startswith(here + os.sep):
-                return
-            if writes or not path.startswith(tuple(root + os.sep for root in roots)) and path not in roots:
-                raise PermissionError(event + " of " + path + " is not allowed here")
-
-    sys.setrecursionlimit(10_000)
-    sys.addaudithook(hook)
-
-
-def _results(answer, function, arguments):
-    """Writes as JSON what the answer's function returns for each of the arguments."""
-    import json, os
-    write, dump, load, out = os.write, json.dumps, json.loads, _out
-    space = {"__name__": "answer"}
-    exec(compile(answer, "answer", "exec"), space)
-    text = dump([space[function](*given) for given in load(arguments)]).encode()
-    while text:
-        text = text[write(out, text):]
-    os._exit(0)
-
-
-def _check(answer, tests, token):
-    import os
-    write, out = os.write, _out
-    space = {"__name__": "answer"}
-    exec(compile(answer, "answer", "exec"), space)
-    exec(compile(tests, "tests", "exec"), space)
-    write(out, ("\\n" + token + " every case passed\\n").encode())
-    os._exit(0)
-'''
-"""What the process runs first: limits of the kernel, no network, no processes, no files but its own."""

@@ -10,9 +10,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from orchestrator.errors import BadInput
 from orchestrator.grading.checker import Checker
+from orchestrator.grading.judge import Judge
 from orchestrator.grading.pool import DIED, REFUSED, TIMED_OUT, Outcome, Pool, shared
 from orchestrator.grading.registry import resolve
 from orchestrator.grading.thinking import without_thinking
@@ -36,16 +38,35 @@ class Reading:
 NOTHING = Reading(None, None)
 
 
+class Asks(Protocol):
+    """Asks a model."""
+
+    async def __call__(self, problem: Any, answers: Sequence[tuple[str, str]]) -> list[bool | str]:
+        """Returns of each answer, given with a solution that has it, whether it is right, or why that is not
+        known."""
+
+
 class Grader:
     """Reads and judges for one run. It belongs to one event loop at a time."""
 
     def __init__(
-        self, checker: Checker, *, end_of_thinking: str | None = None, pool: Callable[[], Pool] = shared
+        self,
+        checker: Checker,
+        *,
+        end_of_thinking: str | None = None,
+        pool: Callable[[], Pool] = shared,
+        judge: Asks | None = None,
     ) -> None:
+        """``judge`` is needed by the checker of that name. Raises BadInput where it is not there."""
+        if isinstance(checker, Judge) and judge is None:
+            needed = "it is a model, and this command starts none; allowed: another checker, such as math"
+            raise BadInput("problems.answers", "judge", needed)
         self.checker = checker
+        self._judge = judge
         self.counts: Counter[str] = Counter()
         """Answers that were not judged as they should be, by what was wrong: ``timed_out``, ``died``,
-        ``refused`` (known to do so), ``failed`` (the checker raised an error), ``too_long``."""
+        ``refused`` (known to do so), ``failed`` (the checker raised an error), ``too_long``; and those that
+        a model did not judge, by why not."""
         self._end_of_thinking = end_of_thinking
         self._pool = pool
         self._slow: bool = getattr(checker, "slow", True)
@@ -81,6 +102,26 @@ class Grader:
                 self._count(outcome, answer, truths[0])
             self._judged[truths, answer] = bool(outcome.value)
         return [answer is not None and self._judged[truths, answer] for answer in answers]
+
+    async def solved(self, problem: Any, readings: Sequence[Reading], texts: Sequence[str]) -> list[bool]:
+        """Tells of what was read in each of the texts whether it is right: by the answers of ``problem`` as
+        ``right`` does, then by the judge, if there is one, who is asked once about answers with equal keys.
+
+        Raises AnswersFailed where no process can judge.
+        """
+        right = await self.right((problem.answer, *problem.also), [reading.answer for reading in readings])
+        if self._judge is None:
+            return right
+        asked: dict[str, tuple[str, str]] = {}
+        for reading, text, good in zip(readings, texts, right, strict=True):
+            if reading.answer is not None and reading.key is not None and not good:
+                asked.setdefault(reading.key, (reading.answer, text))
+        verdicts = dict(zip(asked, await self._judge(problem, list(asked.values())), strict=True))
+        self.counts.update(verdict for verdict in verdicts.values() if isinstance(verdict, str))
+        return [
+            good or verdicts.get(reading.key or "") is True
+            for reading, good in zip(readings, right, strict=True)
+        ]
 
     async def _called(self, function: Callable[..., Any], inputs: Sequence[Any]) -> list[Outcome]:
         items = [(self.checker, one) for one in inputs]

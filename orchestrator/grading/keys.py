@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from orchestrator.grading import values
+from orchestrator.grading.arithmetic import TooLarge, Undefined, number
 from orchestrator.grading.latex import Tree, Unreadable, read
 from orchestrator.grading.notation import based, chosen, counted, digits, modulo, without_thousands, words
 from orchestrator.grading.relations import (
@@ -57,9 +58,9 @@ def key(answer: str) -> str:
     answer = _truth_of_rationale(answer)
     text = answer.strip()
     if _INTEGER.fullmatch(text):
-        return values.number(Fraction(int(text)))
+        return number(Fraction(int(text)))
     if _DECIMAL.fullmatch(text):
-        return values.number(Fraction(text + "0" if text.endswith(".") else text))
+        return number(Fraction(text + "0" if text.endswith(".") else text))
     if len(text) > LONGEST:
         return _plain(text)
     text = tidy(text)
@@ -91,12 +92,12 @@ def _whole(text: str) -> str | None:
 
 def _special(text: str) -> str | None:
     """Numbers in bases, residues, ratios, times and sequences of digits that are no expressions."""
-    if (number := based(text)) is not None:
-        return f"{number[0]} base {number[1]}"
+    if (in_base := based(text)) is not None:
+        return f"{in_base[0]} base {in_base[1]}"
     if "mod" in text and (residue := modulo(text)) is not None:
         return f"{_one(named(residue[0])[1])} mod {_one(residue[1])}"
     if (whole := digits(text)) is not None:
-        return values.number(Fraction(whole))
+        return number(Fraction(whole))
     return counted(text)
 
 
@@ -283,7 +284,7 @@ def _determinant(rows: list[list[str]]) -> str | None:
 
     try:
         return values.value_key(value([[read(unwrapped(cell)) for cell in row] for row in rows]))
-    except (Unreadable, values.TooLarge, values.Undefined):
+    except (Unreadable, TooLarge, Undefined):
         return None
 
 
@@ -298,11 +299,11 @@ def _expression(text: str) -> str | None:
     if bare != text and (again := _one(bare)) is not None and not percent:
         return again
     if (times := multiplied(unwrapped(bare))) is not None:
-        return values.number(Fraction(times[0].replace(",", "")) * times[1])
+        return number(Fraction(times[0].replace(",", "")) * times[1])
     try:
         tree = read(unwrapped(digits(bare) or bare))
         return values.value_key(("div", tree, ("num", Fraction(100))) if percent else tree)
-    except (Unreadable, values.TooLarge, values.Undefined):
+    except (Unreadable, TooLarge, Undefined):
         return None
 
 

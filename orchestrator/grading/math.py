@@ -9,6 +9,8 @@ from orchestrator.grading import extraction, keys, notation, relations, units
 from orchestrator.grading.wording import PERCENT, tidy, unwrapped, without_unit
 
 _CENTS = re.compile(r"(?i)cents?|¢|\\cents?")
+_POWERED = re.compile(r"([+-]?\d+)e([+-]\d+)")
+"""A number times a power of ten, as programs write it, or two terms of which one has Euler's e: 2e-1."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,14 @@ def loose(text: str, other: str) -> set[str]:
         less.append(rf"\frac{{{rest}}}{{100}}")
     if unit and rest:
         less.append(rest)
+    if re.fullmatch("[A-Za-z]", unit):  # or a symbol
+        less.append(rest + unit)
     if (choice := notation.chosen(text)) is not None and choice[1]:
         less.append(choice[1])
     if (after := re.fullmatch(r"(.+?)\s*\(([A-J])\)", unwrapped(text))) is not None:
         less += [after.group(1), after.group(2)]
+    if (powered := _POWERED.fullmatch(text)) is not None:
+        less.append("{} e {}".format(*powered.groups()))
     if (number := notation.based(text)) is not None and notation.based(other) is None:
         less.append(number[0])
     if (residue := notation.modulo(text)) is not None and notation.modulo(other) is None:

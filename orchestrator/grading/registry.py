@@ -11,6 +11,7 @@ from orchestrator.grading.checker import Checker
 from orchestrator.grading.choice import Choice
 from orchestrator.grading.code import Code
 from orchestrator.grading.exact import Exact
+from orchestrator.grading.judge import Judge
 from orchestrator.grading.math import Math
 from orchestrator.grading.number import Number
 from orchestrator.grading.reasoning_gym import ReasoningGym
@@ -23,6 +24,7 @@ CHECKERS: Mapping[str, type] = {
     "choice": Choice,
     "number": Number,
     "code": Code,
+    "judge": Judge,
     "reasoning_gym": ReasoningGym,
 }
 """By name. The fields of a checker's dataclass are its parameters."""

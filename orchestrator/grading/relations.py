@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from orchestrator.grading import values
+from orchestrator.grading.arithmetic import TooLarge, Undefined
 from orchestrator.grading.latex import Tree, Unreadable, read
 from orchestrator.grading.wording import unwrapped, without_unit
 
@@ -23,7 +24,7 @@ _NAME = re.compile(
     r"|m?\s*\\(?:angle|triangle|measuredangle)\s*[A-Za-z{}\\ ]*"
     r"|\|?\\?(?:overline|vec|bar|hat|mathbf|mathcal|overrightarrow)\s*\{?[A-Za-z ]+\}?(?:_\{?\w+\}?)?\|?"
     r"|\\[A-Za-z]+(?:_\{?\w+\}?)?"  # \theta
-    r"|\|?[A-Za-z]{1,3}'{0,2}(?:_\s*(?:\{[^{}]*\}|\w))?(?:\^\{?(?:-1|\\prime|\\ast)\}?)?\|?"
+    r"|\|?(?![a-z]{2}(?![A-Za-z])|[xyz]{3}|[abc]{3})[A-Za-z]{1,3}'{0,2}(?:_\s*(?:\{[^{}]*\}|\w))?(?:\^\{?(?:-1|\\prime|\\ast)\}?)?\|?"
     r"|\[[A-Za-z]+\]"
     r"|[A-Za-z][A-Za-z ]{3,40}"  # the total area
     r")\s*(?:\([^()=<>]*\))?"
@@ -119,7 +120,7 @@ def equation_key(sides: list[str]) -> str | None:
         if len(sides) > 2:
             return values.value_key(right)
         return f"0 = {values.equation_key(('add', left, ('neg', right)))}"
-    except (values.TooLarge, values.Undefined):
+    except (TooLarge, Undefined):
         return None
 
 
@@ -133,7 +134,7 @@ def equation(text: str) -> str | None:
         return None
     try:
         return values.equation_key(("add", left, ("neg", right)))
-    except (values.TooLarge, values.Undefined):
+    except (TooLarge, Undefined):
         return None
 
 
@@ -231,7 +232,7 @@ def inequality(sides: list[str], signs: list[str]) -> str | None:
     try:
         difference: Tree = ("add", left, ("neg", right))
         return f"{values.equation_key(difference, signed=sign != '!=')} {sign} 0"
-    except (values.TooLarge, values.Undefined):
+    except (TooLarge, Undefined):
         return None
 
 

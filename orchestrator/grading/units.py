@@ -63,18 +63,19 @@ def _one_name(word: str) -> str | None:
     return None
 
 
-def is_unit(words: str, *, marked: bool = False) -> bool:
+def is_unit(words: str, *, marked: bool = False, apart: bool = False) -> bool:
     r"""Tells whether words after a number only say what it counts.
 
     Those that are ``marked`` stand in ``\text`` or ``\mathrm``, where one thing and a letter are a unit too:
-    ``1 \text{ apple}``, ``5 \mathrm{m}``.
+    ``1 \text{ apple}``, ``5 \mathrm{m}``. Those that are ``apart`` follow a number without symbols after a
+    space, where a letter is one: ``5 m``, while ``5m`` may be a product.
     """
     found = [word for word in re.findall(r"[A-Za-z.]+", words) if word != "."]
     if not found:
         return False
     known = [_one_name(word) for word in found]
     if all(name or word.lower() in (*_FILLERS, "per") for name, word in zip(known, found, strict=True)):
-        return any(known) and (marked or len(found[0]) > 1)
+        return any(known) and (marked or apart or len(found[0]) > 1)
     if found == ["times"]:
         return True
     if any(word.lower() in _NEVER for word in found) or any(

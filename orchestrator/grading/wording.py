@@ -58,6 +58,7 @@ _UNIT_AFTER = re.compile(
     rf"(?P<unit>\s*(?:per\s+)?{_UNIT_WORD}(?:(?:\s*/\s*|[ -]+){_UNIT_WORD})*+)\s*\.?$"
 )
 _BRACED_UNIT = re.compile(rf"\s*\{{\s*([^{{}}]*)\}}{_POWER}\s*\.?$")
+_SYMBOL = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 _DEGREES = re.compile(r"\s*(?:\^?\s*\{?\s*\\circ\s*\}?\s*[CFK]|\\degrees?\s*[CFK]?)\s*$")
 FUNCTIONS = re.compile(
     r"(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|infinity|inf|max|min|gcd|lcm|abs|arc\w+|and|or|mod|base)$"
@@ -160,7 +161,11 @@ def without_unit(text: str) -> tuple[str, str]:
         if (
             after is not None
             and not _mathematics(after["unit"])
-            and is_unit(after["unit"], marked=text[: after.start()] == "1" and after["unit"][0] == " ")
+            and is_unit(
+                after["unit"],
+                marked=text[: after.start()] == "1" and after["unit"][0] == " ",
+                apart=after["unit"][0] == " " and not _SYMBOL.search(text, 0, after.start()),
+            )
         ):
             text, taken = text[: after.start("unit")], f"{after['unit'].strip()} {taken}"
         if r"\circ" in text or r"\degree" in text:

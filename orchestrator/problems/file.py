@@ -26,6 +26,8 @@ LONGEST_CELL = 2**31 - 1
 """Characters of a cell of a CSV file at most; Python's own limit is 131,072."""
 BATCH = 256
 """Rows of a Parquet file that are read at once."""
+_DECIMAL = re.compile(r"([+-]?\d{1,3}(?:\.\d{3})+|[+-]?\d+),(\d+)")
+"""A number as it is written where a semicolon separates cells: 3,5 or 1.234,5."""
 
 
 def read(wanted: Wanted) -> list[Problem]:
@@ -161,6 +163,8 @@ def _separated(separator: str) -> Callable[[io.BufferedReader, Path], Iterator[R
             if twice is not None:
                 raise BadInput(f"{file}:1", twice, "two columns have this name; allowed: each name once")
             for cells in table:
+                if by == ";":
+                    cells = [_with_point(cell) for cell in cells]
                 if not cells:
                     continue
                 where = f"{file}:{table.line_num}"
@@ -174,6 +178,12 @@ def _separated(separator: str) -> Callable[[io.BufferedReader, Path], Iterator[R
             ) from error
 
     return read
+
+
+def _with_point(cell: str) -> str:
+    """The cell, with a point for its comma where it is a number and nothing else."""
+    found = _DECIMAL.fullmatch(cell.strip())
+    return cell if found is None else f"{found[1].replace('.', '')}.{found[2]}"
 
 
 def _parquet(raw: io.BufferedReader, file: Path) -> Iterator[Row]:

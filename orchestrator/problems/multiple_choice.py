@@ -82,7 +82,19 @@ class Choices:
         if len(meant) > 1:
             both = " and ".join(f"({LETTERS[i]}) {self.texts[i][:30]}" for i in sorted(meant))
             raise BadInput(at, said, f"it may mean {both}; allowed: the letter of the right choice")
-        return LETTERS[meant.pop()]
+        right = meant.pop()
+        if (again := self._again(right)) is not None:
+            both = f"({LETTERS[right]}) and ({LETTERS[again]})"
+            needed = (
+                f"{both} are the same, {self.texts[right][:30]!r}, so that a right answer may be graded wrong"
+            )
+            raise BadInput(at, said, needed)
+        return LETTERS[right]
+
+    def _again(self, right: int) -> int | None:
+        """Another choice whose text is that of the right one; None where there is none."""
+        texts = [text.strip() for text in self.texts]
+        return next((i for i, text in enumerate(texts) if i != right and text == texts[right]), None)
 
     def _numbered(self, truth: int) -> set[int]:
         """The choices that a number may mean: where they are numbers too, also the one that it is."""

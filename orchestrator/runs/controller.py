@@ -24,7 +24,7 @@ from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import Price
 from orchestrator.errors import in_one_line
 from orchestrator.extensions.contained import contained_tasks
-from orchestrator.grading.grader import NOTHING, Grader
+from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.found import FATAL, Found, Search, found_by
 from orchestrator.search.context import SearchContext, Usage
@@ -209,9 +209,8 @@ class Controller:
         read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
-        truths = (problem.answer, *problem.also)
-        answers = [*(candidate.answer for candidate in candidates), *selected.values()]
-        right = await self.grader.right(truths, answers)
+        readings = [Reading(candidate.answer, candidate.key) for candidate in candidates]
+        right = await self.grader.solved(problem, readings, [text for text, _ in read])
         solutions = tuple(
             Solution(
                 node.key,
@@ -224,9 +223,10 @@ class Controller:
                 node.finish or "",
                 candidate.key,
             )
-            for node, (text, candidate), correct in zip(nodes, read, right[: len(nodes)], strict=True)
+            for node, (text, candidate), correct in zip(nodes, read, right, strict=True)
         )
-        correct = dict(zip(selected, right[len(nodes) :], strict=True))
+        known = {reading.answer: good for reading, good in zip(readings, right, strict=True)}
+        correct = {name: known.get(answer, False) for name, answer in selected.items()}
         error = None if found.error is None else in_one_line(found.error, frame=True)
         return SearchResult(problem, solutions, selected, correct, ops.usage, found.exhausted, error)
 

@@ -33,4 +33,4 @@ class FunctionVerifier:
         (outcome,) = await asyncio.wrap_future(shared().submit(scores_of, [call]))
         if outcome.failure is not None:
             raise RequestFailed(f"verifier.model {format.name}, request {request.id}: {outcome.failure}")
-        return ScoreResult(request.id, outcome.value, 0, "function")
+        return ScoreResult(request.id, outcome.value, 0, f"verifier.model {format.name}")

@@ -26,7 +26,7 @@ from orchestrator.search.context import Usage
 from orchestrator.search.selection import RULES as USUAL
 from orchestrator.search.selection import Candidate, hierarchical
 
-RESULTS, SUMMARY = "results.parquet", "summary.json"
+RESULTS, SUMMARY, CONFIG = "results.parquet", "summary.json", "config.yaml"
 BEFORE = "before-regrade"
 """In the name of the copy of a file as the run left it."""
 AT_ONCE = 32
@@ -62,6 +62,24 @@ async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict
     after = {**before, **found, "ungraded": dict(grader.counts)}
     _write(directory, table, rows, results, after, config)
     return before, after
+
+
+def begun(directory: Path) -> Path:
+    """Returns the configuration with which a run was begun."""
+    kept = _kept(directory / CONFIG)
+    return kept if kept.is_file() else directory / CONFIG
+
+
+def put_back(directory: Path) -> None:
+    """Puts the files of a run that was graded again back as the run left them."""
+    for name in (RESULTS, SUMMARY, CONFIG):  # the configuration last: it says what the others are
+        kept = _kept(directory / name)
+        if kept.is_file():
+            kept.replace(directory / name)
+
+
+def _kept(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.{BEFORE}{path.suffix}")
 
 
 def _read(directory: Path) -> tuple[Any, list[dict[str, Any]], dict[str, Any]]:
@@ -172,12 +190,12 @@ def _write(
     pq.write_table(pa.Table.from_pylist(rows, schema=_with_key(table.schema)), buffer)
     contents: dict[str, str | bytes] = {
         RESULTS: buffer.getvalue(),
-        "config.yaml": to_yaml(config),
+        CONFIG: to_yaml(config),
         SUMMARY: json.dumps(summary, indent=2) + "\n",
     }
     for name, content in contents.items():
         path = directory / name
-        kept = path.with_name(f"{path.stem}.{BEFORE}{path.suffix}")
+        kept = _kept(path)
         if not kept.exists():  # as the run left it, however often it is graded again
             shutil.copy2(path, kept)
         write_atomically(path, content)

@@ -33,6 +33,8 @@ class Flops:
     computed_over_logical: float
     """FLOPs that the engines ran over FLOPs charged: 1 is no recomputation; below 1, caches shared what was
     charged twice."""
+    judge: int = 0
+    """Charged for judging answers, beside the budget and what is spent of it."""
 
 
 LEAST_DIFFERENCE = 1e-4
@@ -137,6 +139,7 @@ def summarise(
     skipped: int = 0,
     by: str | None = None,
     ungraded: Mapping[str, int] | None = None,
+    judge_flops: int = 0,
 ) -> Summary:
     """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
     return Summary(
@@ -152,6 +155,7 @@ def summarise(
             generator=usage.generator_flops,
             verifier=usage.verifier_flops,
             computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
+            judge=judge_flops,
         ),
         tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
         tokens_per_second=usage.fresh_tokens / seconds if seconds else 0.0,

@@ -35,6 +35,7 @@ from orchestrator.errors import in_one_line
 from orchestrator.grading.grader import Grader
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.function_verifier import FunctionVerifier
+from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
 from orchestrator.runs.results import ResultsFile, Summary, summarise
@@ -161,7 +162,8 @@ class Run:
         """Searches all problems by the configured strategy, or by ``search`` in its place."""
         prepared, pools = self.prepared, session.pools_of(self.prepared)
         check_context(prepared, session.deployment)
-        controller = controller_of(prepared, session.deployment, self._journal)
+        judge = judge_of(prepared, session.deployment, self._journal)
+        controller = controller_of(prepared, session.deployment, self._journal, judge)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
         results_file = ResultsFile(self.directory)
 
@@ -201,6 +203,7 @@ class Run:
                 skipped=len(prepared.skipped),
                 by=prepared.config.problems.by,
                 ungraded=controller.grader.counts,
+                judge_flops=judge.budget.spent if judge is not None else 0,
             )
         except Exception as error:
             raise NoSummary(
@@ -286,7 +289,16 @@ def _named(text: str) -> str:
     return re.sub(r"[^\w .-]", "_", text)
 
 
-def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Controller:
+def judge_of(prepared: Prepared, deployment: Deployment, journal: Journal) -> ModelJudge | None:
+    """Returns what asks the run's judge; None where no model judges answers."""
+    if prepared.judge is None:
+        return None
+    return ModelJudge(prepared.judge, deployment.judge, journal, len(prepared.problems))
+
+
+def controller_of(
+    prepared: Prepared, engine: Transport, journal: Journal, judge: ModelJudge | None = None
+) -> Controller:
     """Returns what runs a configuration's searches on these engines."""
     config, verifier = prepared.config, prepared.verifier
     if verifier is not None and verifier.function is not None:
@@ -309,7 +321,7 @@ def controller_of(prepared: Prepared, engine: Transport, journal: Journal) -> Co
     )
     return Controller(
         context,
-        Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking),
+        Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking, judge=judge),
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
         allocator=_allocator(prepared),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from actors.deployment import Deployment, connect, disconnect
+from actors.dialects import ChatFrame
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
 from actors.messages import ReplicaInfo
@@ -19,8 +20,9 @@ from actors.verifier import VerifierActor
 from orchestrator.config.adapter import rank
 from orchestrator.config.endpoint import chat_frame, secret
 from orchestrator.config.generator import delimiters, others, step_pattern
+from orchestrator.config.model_config import Section
 from orchestrator.config.preparation import Prepared
-from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
+from orchestrator.config.schema import ClusterConfig, EndpointConfig, GeneratorConfig, JudgeConfig
 from orchestrator.errors import BadInput
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -49,12 +51,13 @@ class Pools(NamedTuple):
     generator: PoolSpec
     verifier: PoolSpec | None
     reviser: PoolSpec | None
+    judge: PoolSpec | None = None
 
     @property
     def started(self) -> list[PoolSpec]:
         """Every pool once."""
         reviser = None if self.reviser == self.generator else self.reviser
-        return [spec for spec in (self.generator, self.verifier, reviser) if spec is not None]
+        return [spec for spec in (self.generator, self.verifier, reviser, self.judge) if spec is not None]
 
     def together_with(self, other: Pools) -> Pools | None:
         """Returns pools that serve the runs of both; None where one pool cannot be what both ask for."""
@@ -79,9 +82,9 @@ def pool_specs(prepared: Prepared) -> Pools:
     generators = _pool_spec("generator", GeneratorActor, section, config.cluster, writing | marker)
     assert generators is not None
     if section.endpoint is not None:
-        generators = replace(
-            generators, replica=EndpointActor, options=_at_endpoint(prepared) | writing | marker
-        )
+        frame = chat_frame(prepared.codec)
+        options = _at_endpoint(section, section.endpoint, frame) | writing | marker
+        generators = replace(generators, replica=EndpointActor, options=options)
     verifiers, verifier = None, prepared.verifier
     if verifier is not None and verifier.function is None:
         reading = {"reading": verifier.reading}
@@ -90,13 +93,21 @@ def pool_specs(prepared: Prepared) -> Pools:
     if prepared.strategy.strategy.has_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, writing)
         revisers = revisers or generators
-    return Pools(generators, verifiers, revisers)
+    judges = None
+    if prepared.judge is not None:
+        reading = {} if prepared.judge.writes else {"reading": prepared.judge.reading}
+        judges = _pool_spec("judge", VerifierActor, config.judge, config.cluster, reading)
+        if judges is not None and (endpoint := config.judge.endpoint) is not None:
+            options = _at_endpoint(config.judge, endpoint, prepared.judge.frame)
+            # Required, and no question is answered by steps.
+            judges = replace(judges, replica=EndpointActor, options={**options, "step_delimiter": "\n"})
+    return Pools(generators, verifiers, revisers, judges)
 
 
-def _at_endpoint(prepared: Prepared) -> dict[str, Any]:
-    """Returns the options of a generator that is a running server."""
-    section, endpoint = prepared.config.generator, prepared.config.generator.endpoint
-    assert endpoint is not None
+def _at_endpoint(
+    section: GeneratorConfig | JudgeConfig, endpoint: EndpointConfig, frame: ChatFrame | None
+) -> dict[str, Any]:
+    """Returns the options of a model that is at a running server."""
     return {
         "url": endpoint.url,
         "served": endpoint.model,
@@ -104,7 +115,7 @@ def _at_endpoint(prepared: Prepared) -> dict[str, Any]:
         "concurrency": endpoint.concurrency,
         "timeout": endpoint.timeout_seconds,
         "retries": endpoint.retries,
-        "frame": chat_frame(prepared.codec),
+        "frame": frame,
         "revision": section.revision,
         "trust_remote_code": section.trust_remote_code,
     }
@@ -135,7 +146,7 @@ def check_context(prepared: Prepared, deployment: Deployment) -> None:
 def _pool_spec(
     name: str,
     replica: type[Replica],
-    pool: GeneratorConfig | VerifierConfig | ReviserConfig,
+    pool: Section,
     cluster: ClusterConfig,
     options: dict[str, Any],
 ) -> PoolSpec | None:
@@ -196,7 +207,7 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     observer.starting(sum(spec.replicas for spec in specs))
     connect(cluster.address, specs)
     reviser = None if pools.reviser == pools.generator else pools.reviser
-    deployment = Deployment(pools.generator, pools.verifier, reviser)
+    deployment = Deployment(pools.generator, pools.verifier, reviser, pools.judge)
     try:
         await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
         yield Session(deployment, time.monotonic() - began)

@@ -108,6 +108,9 @@ class TextView:
     what was read for the node's scored part, or with the opening. How many of its tokens a text will have is
     not known before it is written: ``worst`` grants ``ratio`` of them for each token of the generator, and
     what the format adds. A path that takes more is not scored, which is counted.
+
+    A step without words is shown to none: no verifier was trained on one. It has the score of the step before
+    it, or at the beginning that of the step after it.
     """
 
     costs: CostModel
@@ -127,9 +130,14 @@ class TextView:
 
     def shown(self, node: Node) -> tuple[Shown, ...]:
         steps, judged = self._steps(node), self._judged(node)
+        said, known = _with_words(steps), len(_with_words(steps[:judged]))
+        if self.format.whole:
+            known = 0
+        elif judged and known == len(said):
+            return ()
         before = self._read_before(steps, judged)
         shown: list[Shown] = []
-        for read in self.format.inputs(self.question, steps, 0 if self.format.whole else judged):
+        for read in self.format.inputs(self.question, said or ("",), known):
             start, end = shared_length(before, read.tokens), len(read.tokens)
             shown.append(Shown(read, end - start, self.costs.score(start, end)))
             before = read.tokens
@@ -139,21 +147,29 @@ class TextView:
         known = self._steps(parent)
         more = ceil(self.ratio * new) + self.format.overhead * ceil(new / LEAST_STEP) + SPARE_TOKENS
         if self.format.whole:  # it reads the question and all that is written
-            written = self.format.inputs(self.question, known or ("",), 0)[-1].tokens
+            written = self.format.inputs(self.question, _with_words(known) or ("",), 0)[-1].tokens
             return self.costs.score(0, len(written) + more)
         start = len(self._read_before(known, self._judged(parent)))
         return self.costs.score(start, start + more)
 
     def scores(self, node: Node, found: tuple[float, ...]) -> tuple[float, ...]:
-        return found if self.format.whole else node.scores[: self._judged(node)] + found
+        if self.format.whole:
+            return found
+        judged = self._judged(node)
+        scores, new = list(node.scores[:judged]), 0
+        for step in self._steps(node)[judged:]:
+            scores.append(scores[-1] if scores and not step else found[new])
+            new += bool(step)
+        return tuple(scores)
 
     def fits(self, shown: Sequence[Shown]) -> bool:
         return self.limit is None or all(len(each.input.tokens) <= self.limit for each in shown)
 
     def _read_before(self, steps: tuple[str, ...], judged: int) -> tuple[int, ...]:
-        if not judged or self.format.whole:
+        said = _with_words(steps[:judged])
+        if not said or self.format.whole:
             return self._begin()
-        return self.format.inputs(self.question, steps[:judged], judged - 1)[-1].tokens
+        return self.format.inputs(self.question, said, len(said) - 1)[-1].tokens
 
     def _begin(self) -> tuple[int, ...]:
         if not self._opening:
@@ -166,6 +182,10 @@ class TextView:
 
     def _steps(self, node: Node) -> tuple[str, ...]:
         return self.codec.step_texts(node.tokens, self.prompt, node.step_ends)
+
+
+def _with_words(steps: Sequence[str]) -> tuple[str, ...]:
+    return tuple(step for step in steps if step)
 
 
 def view_of(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.engine import VLLM_VERSION, check_vllm_version, engine_options
+from actors.engine_options import VLLM_VERSION, check_vllm_version, engine_options
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from orchestrator.budget.flops import CostModel
+from orchestrator.budget.flops import CostModel, read_config
 from orchestrator.errors import BadInput
 
 SHAPE = {
@@ -292,3 +292,22 @@ def test_a_hub_id_that_cannot_be_read(model: str, monkeypatch: pytest.MonkeyPatc
         CostModel.from_pretrained(model)
     assert caught.value.key == "model"
     assert "\n" not in str(caught.value)
+
+
+def test_overrides_change_a_nested_configuration_key_by_key_and_replace_all_else(tmp_path):
+    held = {
+        "text_config": {"model_type": "llama", "num_hidden_layers": 4, "hidden_size": 8},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1.0},
+        "num_hidden_layers": 2,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(held))
+    overrides = {
+        "text_config": {"num_hidden_layers": 3},
+        "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+        "num_hidden_layers": 1,
+    }
+    found = read_config(str(tmp_path), "model", overrides=overrides)
+    assert found["text_config"] == {"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 8}
+    assert found["rope_parameters"] == {"rope_type": "linear", "factor": 2.0}
+    assert found["num_hidden_layers"] == 1
+    assert read_config(str(tmp_path), "model") == held

@@ -207,3 +207,51 @@ def test_a_text_is_cut_in_its_middle_and_nothing_else_is_lost(text, width, first
         assert rows[:first] + rows[-last:] == whole[:first] + whole[-last:]
         said = int(rows[first].split()[1].replace(",", ""))
         assert said == len("".join(whole[first:-last]))
+
+
+OWN = """
+def grade(text, truth):
+    return truth in text
+
+def broken(text, truth):
+    return int(text)
+
+def score(problem, steps):
+    assert problem.startswith("How many")
+    return 0.25
+
+def outside(problem, steps):
+    return float("nan")
+"""
+
+
+def test_a_users_own_functions_are_called_once_on_the_first_problem(mine, capsys):
+    file = mine.parent / "own.py"
+    file.write_text(OWN)
+    own = ["problems.limit=2", f"problems.answers={file}:grade", f"verifier.model={file}:score"]
+    assert run_command(["check", str(mine), *own]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "own.py:grade reads 'The first step of a solution." in out
+    assert "which is right" in out
+    assert "own.py:score scores an example solution 0.25" in out
+
+
+def test_a_users_own_function_that_fails_is_told_with_its_line(mine, capsys):
+    file = mine.parent / "own.py"
+    file.write_text(OWN)
+    own = ["problems.limit=2", f"problems.answers={file}:broken", f"verifier.model={file}:outside"]
+    assert run_command(["check", str(mine), *own, "--json"]) == 2
+    checker, verifier = json.loads(capsys.readouterr().out)["failures"]
+    assert checker.startswith(f"problems.answers: {file}:broken on problem problems-00000: ValueError")
+    assert f"{file}:6 in broken" in checker
+    assert verifier.startswith(f"verifier.model: {file}:outside on problem problems-00000: ValueError")
+    assert "it returned nan; needed: numbers from 0 to 1" in verifier
+
+
+def test_what_a_judge_reads_is_shown(mine, capsys):
+    judged = ["problems.answers=judge", f"judge.model={mine.parent}/generator", "judge.choices={N: 0, Y: 1}"]
+    assert run_command(["check", str(mine), "problems.limit=2", *judged]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "what the judge of answers reads" in out
+    assert "Given answer:↵ 72↵" in out
+    assert f"Answer with N or Y only.<|im_end|>↵ <|im_start|>assistant↵ {MARK}" in out

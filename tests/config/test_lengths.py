@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.config.lengths import context
 from orchestrator.config.loading import load
+from orchestrator.config.models import model_facts, sections
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.config.schema import LAB_MODELS
 from orchestrator.errors import BadInput
@@ -119,3 +120,37 @@ def test_what_is_skipped_is_no_part_of_the_run(tmp_path, mixed):
     rows = [row for row in (tmp_path / "p.jsonl").read_text().splitlines() if "long" not in row]
     (tmp_path / "p.jsonl").write_text("\n".join(rows))
     assert fingerprint(prepared(tmp_path, *mixed)) == fingerprint(skipping)
+
+
+def test_a_context_that_the_engine_overrides_is_the_context(tmp_path):
+    override = "generator.engine.hf_overrides={max_position_embeddings: 64}"
+    with pytest.raises(BadInput, match=r"generator\.model.*a context of 64, and 90 are needed"):
+        prepared(tmp_path, *OWN, override)
+    small = model(tmp_path, "generator-s", max_position_embeddings=64)
+    longer = "generator.engine.hf_overrides={max_position_embeddings: 512}"
+    assert prepared(tmp_path, *OWN, f"generator.model={small}", longer).skipped == ()
+    linear = "generator.engine.hf_overrides={rope_scaling: {rope_type: linear, factor: 2.0}}"
+    assert prepared(tmp_path, *OWN, f"generator.model={small}", linear).skipped == ()
+
+
+def test_layers_that_the_engine_overrides_are_the_ones_charged(tmp_path):
+    usual = prepared(tmp_path)
+    assert usual.verifier is not None
+    for pool, costs in (("generator", usual.generator), ("verifier", usual.verifier.costs)):
+        fewer = prepared(tmp_path, f"{pool}.engine.hf_overrides={{num_hidden_layers: 1}}")
+        assert fewer.verifier is not None
+        found = fewer.generator if pool == "generator" else fewer.verifier.costs
+        assert found.position_flops * costs.full_layers == costs.position_flops
+        assert found.full_layers == 1
+        (facts,) = (model_facts(*each) for each in sections(fewer) if each[0] == pool)
+        assert facts.parameters == found.n_parameters < costs.n_parameters
+
+
+def test_a_configuration_from_elsewhere_is_refused_since_it_would_not_be_charged(tmp_path):
+    with pytest.raises(BadInput, match=r"generator\.engine\.hf_config_path: 'x' .*allowed: hf_overrides"):
+        prepared(tmp_path, "generator.engine.hf_config_path=x")
+
+
+def test_overrides_that_are_no_mapping_are_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"generator\.engine\.hf_overrides: 'x' .*allowed: a mapping of keys"):
+        prepared(tmp_path, "generator.engine.hf_overrides=x")

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.errors import BadInput
-from orchestrator.problems.problem import Wanted, filled
-from orchestrator.problems.sources import SOURCES
-from tests.support.paths import CONFIGS, LAB_CONFIG
-
-SETS = CONFIGS / "sets"
+from orchestrator.problems.problem import filled
+from tests.support.paths import LAB_CONFIG
 
 
 def prepared(directory, *overrides):
@@ -134,111 +128,3 @@ def test_a_file_may_have_several_bases_of_which_a_later_one_wins(tmp_path):
     path.write_text("base: [set.yaml, run.yaml]\n")
     with pytest.raises(BadInput, match="cannot inherit from itself"):
         load(path)
-
-
-LONG = "We think. " * 40
-ROWS = {
-    "math-500": (
-        "test.jsonl",
-        [
-            {
-                "problem": "Convert $(0,3)$.",
-                "solution": f"{LONG}$\\boxed{{\\left(3,\\frac{{\\pi}}{{2}}\\right)}}$",
-                "answer": "\\left( 3, \\frac{\\pi}{2} \\right)",
-                "subject": "Precalculus",
-                "level": 2,
-                "unique_id": "test/precalculus/807.json",
-            }
-        ],
-        ("test/precalculus/807.json", "\\left( 3, \\frac{\\pi}{2} \\right)"),
-    ),
-    "gsm8k": (
-        "main/test-00000-of-00001.parquet",
-        [{"question": "How many eggs?", "answer": "16 - 3 = <<16-3=13>>13\n9 * 2 = $18\n#### 18"}],
-        ("gsm8k-00000", "18"),
-    ),
-    "aime-2024": (
-        "data/train-00000-of-00001.parquet",
-        [
-            {
-                "id": 60,
-                "problem": "Every morning …",
-                "solution": LONG,
-                "answer": "204",
-                "url": "https://artofproblemsolving.com/wiki",
-                "year": "2024",
-            }
-        ],
-        ("60", "204"),
-    ),
-    "aime-2025": ("test.jsonl", [{"problem": "Find the sum.", "answer": "70", "id": "0"}], ("0", "70")),
-    "amc-2023": (
-        "data/test-00000-of-00001.parquet",
-        [{"id": 0, "question": "Cities A and B …", "answer": 27.0, "url": "https://artofproblemsolving.com"}],
-        ("0", "27"),
-    ),
-    "gpqa-diamond": (
-        "gpqa_diamond.csv",
-        [
-            {
-                "Question": "Two quantum states, with\ndifferent lifetimes …",
-                "Correct Answer": "10^-4 eV",
-                "Incorrect Answer 1": "10^-11 eV",
-                "Incorrect Answer 2": "10^-8 eV",
-                "Incorrect Answer 3": "10^-9 eV",
-                "Explanation": LONG,
-                "Record ID": "rec06pnAkLOr2t2mp",
-                "High-level domain": "Physics",
-                "Subdomain": "Physics (general)",
-            }
-        ],
-        ("rec06pnAkLOr2t2mp", None),
-    ),
-}
-"""By set: the place of its file in its repository, rows with its columns, the first one's id and answer."""
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in SETS.glob("*.yaml")))
-def test_a_ready_set_reads_rows_of_its_own_columns(tmp_path, name):
-    place, rows, (id, answer) = ROWS[name]
-    path = tmp_path / name.split("-")[0] / place
-    path.parent.mkdir(parents=True)
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
-        import csv
-
-        with path.open("w", newline="") as opened:
-            table = csv.DictWriter(opened, list(rows[0]))
-            table.writeheader()
-            table.writerows(rows)
-    else:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = tmp_path / "run.yaml"
-    run.write_text(f"base: [{LAB_CONFIG}, {SETS / name}.yaml]\n")
-    local = [f"problems.path={tmp_path / name.split('-')[0]}", "problems.limit=null"]
-    # What checks the answers is another room's; the set's own is looked at below.
-    config = load(run, [*local, "problems.answers=math", f"runs={tmp_path}/runs"])
-    keys = config.problems
-    wanted = Wanted(keys.path, keys.split, keys.subset, keys.revision, keys.limit, keys.columns, keys.options)
-    (problem,) = SOURCES[keys.source].read(wanted)
-    assert problem.id == id
-    prompt = filled(keys.template, problem)
-    assert prompt.endswith("within \\boxed{}.")
-    assert problem.prompt in prompt
-    if answer is None:
-        assert problem.choices["ABCD".index(problem.answer)] == "10^-4 eV"
-        assert f"\n\n(A) {problem.choices[0]}\n(B) {problem.choices[1]}\n" in prompt
-    else:
-        assert problem.answer == answer
-    if keys.by is not None:
-        assert problem.attribute(keys.by) is not None
-
-
-def test_a_ready_set_is_no_more_than_its_problems():
-    for path in SETS.glob("*.yaml"):
-        held = yaml.safe_load(path.read_text())
-        assert set(held) == {"problems"}, path.name
-        assert held["problems"]["source"] == "datasets"
-        assert held["problems"]["answers"] == ("choice" if path.stem.startswith("gpqa") else "math")
-        assert "Licence" in path.read_text() or "licence" in path.read_text()

@@ -60,11 +60,13 @@ def test_the_table_has_the_keys_of_a_configuration():
     rows = re.findall(r"^\| `([\w.]+)` \|", reference.table(), re.MULTILINE)
     assert len(set(rows)) == len(rows)
     given = ["strategy={name: best_of_n}", "generator.endpoint=http://host/v1"]
+    given += ["problems.answers=judge", "judge.model=m", "judge.endpoint=http://host/v1"]
     flat = set(_flat(schema.to_dict(load(CONFIGS / "lab.yaml", given))))
     strategy = {name for name in flat if name.startswith("strategy.")}
     free = {name for name in flat if re.match(r"\w+\.(engine|resources\.custom)\.", name)}
     ours = {name for name in rows if not name.startswith("sweep.")}
-    assert ours - flat == {"strategy", "generator.endpoint", "generator.engine", "verifier.engine"}
+    sections = {"generator.endpoint", "judge.endpoint", "generator.engine", "verifier.engine"}
+    assert ours - flat == {"strategy", *sections}
     assert flat - ours == strategy | free
 
 

@@ -153,6 +153,68 @@ def test_assert_statements_are_cases_too():
     assert not CODE.accepts(asserts, program("return a or b"))
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys\nsys.exit(0)",
+        "import os\nos._exit(0)",
+        "class Same(int):\n    def __eq__(self, other): return True\ndef add(a, b): return Same(7)",
+        "class Same:\n    def __eq__(self, other): return True\ndef add(a, b): return Same()",
+        "class All:\n    def __contains__(self, it): return True\ndef add(a, b): return All()",
+        "import builtins\nbuiltins.abs = lambda x: 0\ndef abs(x): return 0\ndef add(a, b): return 7",
+        "import math\nmath.isclose = lambda *_, **__: True\ndef add(a, b): return 7",
+        "def add(a, b):\n    import os\n    for fd in range(3, 9):\n        try: os.write(fd, b'{}\\n')\n"
+        "        except OSError: pass",
+        "import __main__\n__main__.check = __main__.Program = None\ndef add(a, b): return None",
+        "def add(a, b): raise AssertionError",
+        "def add(a, b): raise StopIteration",
+        "add = 3",
+    ],
+)
+def test_no_program_can_make_assert_statements_true_that_are_not(program):
+    asserts = ["assert add(1, 2) == 3", "assert 3 in [add(1, 2)]", "assert abs(add(1, 2) - 3) < 1e-9"]
+    asserts += ["import math\nassert math.isclose(add(1, 2), 3)"]
+    asserts += ["assert all(map(lambda n: add(n, 2) == n + 2, range(3)))"]
+    for statement in asserts:
+        assert not Code(seconds=1).accepts(json.dumps([statement]), program), statement
+
+
+LIST = "[b'a', 1.5, None, 2j]"
+
+
+@pytest.mark.parametrize(
+    ("asserts", "body"),
+    [
+        (
+            ["assert f(2) == (2, {2}, {2: 'x'}, [b'a', 1.5, None, 2j])"],
+            "return n, {n}, {n: 'x'}, [b'a', 1.5, None, 2j]",
+        ),
+        (["assert math.isnan(f(0)) and math.isinf(-f(1))"], "return float('inf') if n else float('nan')"),
+        (["xs = [3, 1]", "f(xs)", "assert xs == [1, 3]"], "n.sort()"),
+        (["assert list(f(3)) == [0, 1, 2]"], "yield from range(n)"),
+        (
+            ["def check(candidate):\n    assert all(candidate(i) == 2 * i for i in range(3))", "check(f)"],
+            "return 2 * n",
+        ),
+        (["try:\n    f(0)\n    assert False\nexcept ZeroDivisionError:\n    pass"], "return 1 / n"),
+        (["import math", "assert math.isclose(f(3), 1.0, rel_tol=1e-9)"], "return n / 3 + 1e-12"),
+        (["s = Stack()", "s.push(f(1))", "assert s.pop() == 1 and len(s.held) == 0"], "return n"),
+        (["assert f(f) is not None"], "return n"),
+    ],
+)
+def test_assert_statements_read_every_kind_of_value_that_a_program_returns(asserts, body):
+    stack = (
+        "class Stack:\n    def __init__(self): self.held = []\n    def push(self, x): self.held.append(x)\n"
+    )
+    stack += "    def pop(self): return self.held.pop()\n"
+    assert CODE.accepts(json.dumps(asserts), f"{stack}def f(n):\n    {body}")
+    assert not CODE.accepts(json.dumps([*asserts, "assert f(1) == 'no'"]), f"{stack}def f(n):\n    {body}")
+
+
+def test_a_function_may_have_the_name_of_one_that_python_has():
+    assert CODE.accepts(json.dumps(["assert sum(1, 2) == 4"]), "def sum(a, b): return a + b + 1")
+
+
 def test_equal_values_are_equal_whatever_json_made_of_them():
     cases = json.dumps({"function": "f", "cases": [[[1], [1, 2.0]], [[2], {"1": 0.3}]]})
     assert CODE.accepts(cases, "def f(n):\n    return (1, 2) if n == 1 else {1: 0.1 + 0.2}")

@@ -146,7 +146,7 @@ async def test_a_hang_in_a_key_leaves_the_answer_and_is_counted(tmp_path, pool):
     [
         (
             "gsm8k",
-            "'gsm8k' is not usable; allowed: exact, math, choice, number, code, reasoning_gym or path",
+            "'gsm8k' is not usable; allowed: exact, math, choice, number, code, judge, reasoning_gym or path",
         ),
         (None, "allowed: exact"),
         ({"relative": 1}, "allowed: exact"),

@@ -184,3 +184,13 @@ def test_a_file_that_is_not_there(tmp_path):
     for other in (str(tmp_path), "HuggingFaceH4/MATH-500"):
         with pytest.raises(BadInput, match=r"or a directory, is of problems\.source=datasets"):
             read(Wanted(other))
+
+
+def test_a_comma_is_the_decimal_point_where_semicolons_separate_cells(tmp_path):
+    numbers = ["3,5", "-0,25", "1.234,5", "1.234", "7", '"(1,2)"', '"1, 2"', "3,5 m"]
+    rows = "".join(f"what?;{number}\n" for number in numbers)
+    found = problems(tmp_path / "a.csv", f"problem;answer\n{rows}".encode())
+    assert [problem.answer for problem in found] == [
+        *("3.5", "-0.25", "1234.5", "1.234", "7", "(1,2)", "1, 2", "3,5 m")
+    ]
+    assert problems(tmp_path / "b.csv", b'problem,answer\nwhat?,"3,5"\n')[0].answer == "3,5"

@@ -148,3 +148,11 @@ def test_what_cannot_be_told_is_refused(choices, answer, said):
     with pytest.raises(BadInput) as error:
         one({"question": "?", "choices": choices, "answer": answer})
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("answer", ["A", 0, "same", "(A)"])
+def test_a_right_choice_that_is_there_twice_is_refused(answer):
+    row = {"question": "?", "choices": ["same", "other", " same"], "answer": answer}
+    with pytest.raises(BadInput, match=r"f:1: answer.*\(A\).*\(C\)"):
+        one(row)
+    assert one(row | {"answer": "B"}).answer == "B", "equal wrong ones are all wrong"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.messages import RequestFailed, ScoreRequest, check_scores
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.loading import load
@@ -37,7 +38,10 @@ def broken(problem, steps):
     raise ValueError("no idea")
 
 def outside(problem, steps):
-    return 7.0
+    return [7.0] * len(steps)
+
+def nothing(problem, steps):
+    return [float("nan")] * len(steps)
 
 def alone(problem):
     return 1.0
@@ -90,7 +94,8 @@ async def test_each_step_has_one_as_a_path_grows(file):
     [
         ("few", "few returned 1 scores; needed: a list of 3 numbers"),
         ("broken", "no idea"),
-        ("outside", r"needed: as many, each from 0 to 1"),
+        ("outside", "needed: as many, each from 0 to 1"),
+        ("nothing", "nan"),
     ],
 )
 async def test_what_a_function_does_wrong_is_told_with_its_name(file, function, words):
@@ -112,7 +117,7 @@ def test_it_is_checked_before_the_start_and_needs_no_engine(file, tmp_path):
     before = fingerprint(prepared)
     file.write_text(FILE + "\n# another\n")
     assert fingerprint(run("share")) != before
-    for function, words in (("alone", "a function of"), ("nothing", "a function of")):
+    for function, words in (("alone", "a function of"), ("none", "a function of")):
         with pytest.raises(BadInput, match=rf"verifier\.model.*{words}"):
             run(function)
     with pytest.raises(BadInput, match=r"verifier\.model.*file\.py:function"):

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from orchestrator.analysis.solutions import read_answers
 from orchestrator.commands.cli import run_command
+from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.config.schema import to_yaml
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
@@ -209,3 +210,27 @@ def test_a_users_class_that_returns_no_string_is_counted_as_failed(run, capsys, 
     )
     found = regraded(run, capsys, f"problems.answers={tmp_path}/own.py:Own")
     assert found["after"]["ungraded"]["failed"] > 0
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_run_that_was_graded_again_is_resumed_as_it_was_begun_and_graded_again(
+    run, capsys, monkeypatch, as_json
+):
+    regraded(run, capsys, "problems.answers=math")
+    begun = []
+
+    def resumed(prepared, as_json, errors, *, run_id):
+        begun.append((run_id, prepared.config.problems.answers, fingerprint(prepared)))
+        assert "answers: exact" in (run / "config.yaml").read_text()
+        assert json.loads((run / "summary.json").read_text())["coverage"] == 0.0
+        print("{}")
+        return 0
+
+    monkeypatch.setattr("orchestrator.commands.launch.run", resumed)
+    assert run_command(["resume", "r", "--runs", str(run.parent), *as_json]) == 0
+    out = capsys.readouterr().out
+    assert begun == [("r", "exact", fingerprint(prepare(replace(lab_config(), runs=str(run.parent)))))]
+    if as_json:
+        assert json.loads(out)["after"]["coverage"] == 1.0
+    assert json.loads((run / "summary.json").read_text())["coverage"] == 1.0
+    assert "answers: math" in (run / "config.yaml").read_text()

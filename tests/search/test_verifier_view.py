@@ -104,3 +104,35 @@ async def test_a_whole_solutions_grant_covers_the_question_however_long_it_is():
     nodes = await ops.sample(ops.root, 2, until="end")
     assert ops.usage.unscored == 0
     assert all(node.scored for node in nodes)
+
+
+def written(pieces: dict[str, str]) -> ScriptedEngine:
+    """An engine that goes on from each text as it is told; the last letter before the end is the score."""
+    return ScriptedEngine(
+        lambda request, prompt, random: pieces[prompt.partition("?")[2]],
+        judge=lambda text: int(text.rstrip("!")[-1]) / 10,
+    )
+
+
+async def test_a_step_without_words_is_shown_to_no_verifier_and_has_its_neighbours_score():
+    engine = written({"": "a3\n", "a3\n": "\n", "a3\n\n": "b5$"})
+    ops = shown(Bytes(), engine)
+    (one,) = await ops.sample(ops.root, 1)
+    (empty,) = await ops.sample(one, 1)
+    assert (empty.scores, len(engine.scores)) == ((0.3, 0.3), 1)
+    (last,) = await ops.sample(empty, 1)
+    assert last.scores == (0.3, 0.3, 0.5)
+    texts = ["".join(map(chr, request.tokens)) for request in engine.scores]
+    assert texts == ["Q: 1+1? a3!", "Q: 1+1? a3!b5!"]
+    ends = [OPENING, *map(len, texts)]
+    assert ops.usage.verifier_flops == VERIFIER.prefill(OPENING) + sum(
+        VERIFIER.score(a, b) for a, b in pairwise(ends)
+    )
+
+
+async def test_a_solution_that_begins_or_ends_without_words_is_scored_by_its_words():
+    engine = written({"": "\n\na3\n\nb5\n$"})
+    (node,) = await (ops := shown(Bytes(), engine)).sample(ops.root, 1, until="end")
+    assert node.scores == (0.3, 0.3, 0.3, 0.3, 0.5, 0.5)
+    assert "".join(map(chr, engine.scores[0].tokens)).endswith("? a3!b5!")
+    assert len(engine.scores[0].step_ends) == 2

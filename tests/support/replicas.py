@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.engine import engine_options
+from actors.engine_options import engine_options
 from actors.generator import GeneratorActor
 from actors.verifier import ScoreMemo, VerifierActor
 
