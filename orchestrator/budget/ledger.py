@@ -163,6 +163,14 @@ class Lease:
             raise ValueError(f"{self.name}: cannot reserve a negative amount ({amount:,} FLOPs)")
         self.request_all(_Single(amount, decide, withdrawn))
 
+    def grant(self, amount: int) -> Reservation | None:
+        """Reserves ``amount`` FLOPs at once. Returns None where they do not fit now, or another request
+        waits."""
+        if self.closed or amount > self.left or self._next() is not None:
+            return None
+        self.reserved += amount
+        return Reservation(self, amount)
+
     def request_all(self, requests: Requests) -> None:
         """Takes a place in the order for several requests. Each is decided, now or later, when those before
         it are; only the next one of them waits. Raises RuntimeError if the lease is closed."""

@@ -273,6 +273,19 @@ async def test_a_request_comes_before_none_that_waits_and_none_is_negative():
         ask(lease, -1)
 
 
+async def test_what_is_granted_at_once_fits_now_and_overtakes_no_request():
+    lease = Lease(10)
+    held = lease.grant(8)
+    assert held is not None
+    assert lease.grant(3) is None
+    waiting = ask(lease, 5)
+    assert lease.grant(1) is None
+    held.close()
+    await waiting
+    assert lease.grant(5) is not None
+    assert lease.left == 0
+
+
 class Several:
     """The i-th request is for ``amounts[i]``; a refusal gives up those after it of the same amount."""
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages import RequestFailed, ScoreRequest, check_scores
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.loading import load
