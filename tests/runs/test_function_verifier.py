@@ -98,7 +98,7 @@ async def test_each_step_has_one_as_a_path_grows(file):
     ],
 )
 async def test_what_a_function_does_wrong_is_told_with_its_name(file, function, words):
-    _, ops = searched(file, function, whole=function == "outside")
+    _, ops = searched(file, function, whole=False)
     (node,) = await ops.sample(ops.root, 1, until="end")
     assert (node.scored, ops.usage.unscored) == (False, 1)
     assert re.search(words, str(ops.score_error))
