@@ -63,6 +63,10 @@ class Execution:
     ) -> None:
         self.usage = usage
         self.finished: list[Node] = []
+        self.broken: BaseException | None = None
+        """The error of ``ENDS_ALL`` that a call has raised."""
+        self.on_broken: Callable[[], object] = lambda: None
+        """Is called then: a strategy may go on whatever is raised."""
         self._problem = problem
         self._lease = lease
         self._journal = journal
@@ -99,17 +103,21 @@ class Execution:
         """
         call = Call(batches, self._prompts, partial(self._start, perform, keep != "never"))
         if call.amount() is None:
+            await asyncio.sleep(0)  # so that a strategy which asks for nothing for ever stops nobody
             return []
         number = self._calls = self._calls + 1
         self._lease.request_all(call)
         try:
             await call.over
-        except BaseException:
+        except BaseException as error:
             call.withdraw()
             self._lease.forgo()
             for task in call.tasks:
                 task.cancel()
             await asyncio.gather(*call.tasks, return_exceptions=True)
+            if isinstance(error, ENDS_ALL):
+                self.broken = error
+                self.on_broken()
             raise
         finally:
             for task in call.tasks:
@@ -125,6 +133,7 @@ class Execution:
         if failed is not None:
             raise failed
         if call.refused is not None:
+            await asyncio.sleep(0)  # nor one that asks again and again for what it cannot have
             raise BudgetExhausted(self._lease.name, call.refused, self._lease.left)
         return done
 
