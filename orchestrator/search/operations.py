@@ -210,6 +210,7 @@ class Operations:
                 lambda operation, reservation: self._performer.score(
                     operation.node, reservation, operation.shown
                 ),
+                "scored",
             )
             self._scored |= {node.key: node for node in scored}
         return [node if node.scored else self._scored[node.key] for node in nodes]

@@ -89,3 +89,12 @@ async def test_a_prompt_whose_charge_was_never_granted_is_charged_by_the_next_ca
     assert ops.usage.flops == prompts + GENERATOR.sample(4, 4) + VERIFIER.score(4, 8)
     assert lease.settled == ops.usage.flops
     assert node.scored
+
+
+async def test_a_path_that_is_scored_later_is_one_solution_and_not_two():
+    ops = operations(ScriptedEngine(letters(2)))
+    fresh = await ops.sample(ops.root, 3, until="end", score=False)
+    scored = await ops.score(fresh[1:])
+    assert [node.key for node in ops.finished] == ["0", "1", "2"]
+    assert ops.finished == [fresh[0], *scored]
+    assert all(map(ops.is_solution, [*fresh, *scored]))
