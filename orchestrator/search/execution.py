@@ -98,9 +98,9 @@ class Execution:
     ) -> list[Node]:
         """Asks for the funds of every operation, in order, and performs those that are granted.
 
-        With ``keep`` "scored" the nodes take the place of the same paths in ``finished``. Returns the nodes in
-        the order of the operations, once all are done; or raises then the error of the first that has failed,
-        or BudgetExhausted where some were refused.
+        With ``keep`` "scored" the nodes take the place of the same paths in ``finished``. Returns the nodes
+        in the order of the operations, once all are done; or raises then the error of the first that has
+        failed, or BudgetExhausted where some were refused.
         """
         call = Call(batches, self._prompts, partial(self._start, perform, keep in ("always", "cut")))
         if call.amount() is None:
