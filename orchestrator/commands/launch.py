@@ -107,6 +107,7 @@ def until_interrupted(
     from orchestrator.errors import BadInput
     from orchestrator.grading.pool import AnswersFailed
     from orchestrator.runs.log import FILE
+    from orchestrator.runs.run import NoSummary
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -119,7 +120,7 @@ def until_interrupted(
     except (JournalDamaged, JournalInUse, JournalMismatch) as error:
         say(errors, f"ttc: {error}", "bold red")
         return 1, None
-    except (PoolFailed, AnswersFailed, sqlite3.Error, OSError) as error:
+    except (PoolFailed, AnswersFailed, NoSummary, sqlite3.Error, OSError) as error:
         say(errors, f"ttc: {error}", "bold red")
     except Exception as error:
         say(errors, f"ttc: {in_one_line(error, frame=True)}", "bold red")

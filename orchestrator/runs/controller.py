@@ -128,19 +128,21 @@ class Controller:
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
         shares = self.shares or [self.budget.limit // len(problems)] * len(problems)
-        slots = asyncio.Semaphore(self.searches_at_once)
+        results: dict[int, SearchResult] = {}
+        indices = iter(range(len(problems)))
 
-        async def search_one(index: int) -> SearchResult:
-            async with slots:
+        async def search_in_turn() -> None:
+            for index in indices:
                 lease = self.budget.lease(shares[index], problems[index].id)
                 ops = Operations(problems[index], prompts[index], lease, self.context, priority=index)
                 result = await self._search(ops, search, _Reader(self, len(prompts[index])))
                 lease.close()
-            return self._done(result)
+                results[index] = self._done(result)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(search_one(index)) for index in range(len(problems))]
-        return [task.result() for task in tasks]
+            for _ in range(min(self.searches_at_once, len(problems))):
+                group.create_task(search_in_turn())
+        return [results[index] for index in range(len(problems))]
 
     async def _in_rounds(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search

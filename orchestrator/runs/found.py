@@ -49,12 +49,14 @@ async def found_by(search: Search, ops: Operations) -> Found:
     caller = asyncio.current_task()
     assert caller is not None
     name = getattr(search, "name", "the strategy")
+    # In a task of its own, so that it is known who is cancelled.
+    searching = asyncio.create_task(contained(searched()))
+    ops.when_broken(searching.cancel)
     try:
-        # In a task of its own, so that it is known who is cancelled.
-        returned = await asyncio.create_task(contained(searched()))
+        returned = await searching
         found = _checked(returned, ops, f"{name} returned")
     except BaseException as raised:
-        error = _first(raised)
+        error = ops.broken or _first(raised)
         if isinstance(error, (*FATAL, KeyboardInterrupt)):
             raise error from None
         if caller.cancelling():
@@ -62,7 +64,10 @@ async def found_by(search: Search, ops: Operations) -> Found:
         await ops.drain()
         found = _checked(ops.finished, ops, f"{name} has put into ops.finished")
         found = replace(found, exhausted=True) if _is_exhausted(raised) else replace(found, error=error)
-    if caller.cancelling():  # and the strategy would not have it
+    # A strategy may go on all the same.
+    if ops.broken is not None:
+        raise ops.broken
+    if caller.cancelling():
         raise asyncio.CancelledError
     if (
         found.error is None

@@ -63,6 +63,10 @@ class Execution:
     ) -> None:
         self.usage = usage
         self.finished: list[Node] = []
+        self.broken: BaseException | None = None
+        """The error of ``ENDS_ALL`` that a call has raised."""
+        self.on_broken: Callable[[], object] = lambda: None
+        """Is called then: a strategy may go on whatever is raised."""
         self._problem = problem
         self._lease = lease
         self._journal = journal
@@ -90,26 +94,31 @@ class Execution:
             await asyncio.wait(self._running)
 
     async def run(
-        self, batches: Sequence[Batch[O]], perform: Perform[O], keep: Keep = "always"
+        self, batches: Sequence[Batch[O]], perform: Perform[O], keep: Keep | Literal["scored"] = "always"
     ) -> list[Node]:
         """Asks for the funds of every operation, in order, and performs those that are granted.
 
-        Returns the nodes in the order of the operations, once all are done. Then raises the error of the
-        first one that has failed, or BudgetExhausted where some were refused.
+        With ``keep`` "scored" the nodes take the place of the same paths in ``finished``. Returns the nodes
+        in the order of the operations, once all are done; or raises then the error of the first that has
+        failed, or BudgetExhausted where some were refused.
         """
-        call = Call(batches, self._prompts, partial(self._start, perform, keep != "never"))
+        call = Call(batches, self._prompts, partial(self._start, perform, keep in ("always", "cut")))
         if call.amount() is None:
+            await asyncio.sleep(0)  # so that a strategy which asks for nothing for ever stops nobody
             return []
         number = self._calls = self._calls + 1
         self._lease.request_all(call)
         try:
             await call.over
-        except BaseException:
+        except BaseException as error:
             call.withdraw()
             self._lease.forgo()
             for task in call.tasks:
                 task.cancel()
             await asyncio.gather(*call.tasks, return_exceptions=True)
+            if isinstance(error, ENDS_ALL):
+                self.broken = error
+                self.on_broken()
             raise
         finally:
             for task in call.tasks:
@@ -122,9 +131,13 @@ class Execution:
         cut = failed is not None or call.refused is not None
         if keep == "always" or (keep == "cut" and cut):
             self._keep(finished, number)
+        if keep == "scored":
+            scored = {node.key: node for node in finished}
+            self.finished[:] = [scored.get(n.key, n) if isinstance(n, Node) else n for n in self.finished]
         if failed is not None:
             raise failed
         if call.refused is not None:
+            await asyncio.sleep(0)  # nor one that asks again and again for what it cannot have
             raise BudgetExhausted(self._lease.name, call.refused, self._lease.left)
         return done
 

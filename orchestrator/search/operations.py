@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import groupby
 from random import Random
@@ -101,6 +101,15 @@ class Operations:
     def paths(self) -> int:
         """The number of paths that were asked for so far."""
         return self._planner.paths
+
+    @property
+    def broken(self) -> BaseException | None:
+        """The error, if any, after which no operation can end well."""
+        return self._execution.broken
+
+    def when_broken(self, stop: Callable[[], object]) -> None:
+        """Lets ``stop`` be called when there is such an error."""
+        self._execution.on_broken = stop
 
     @property
     def score_error(self) -> BaseException | None:
@@ -201,6 +210,7 @@ class Operations:
                 lambda operation, reservation: self._performer.score(
                     operation.node, reservation, operation.shown
                 ),
+                "scored",
             )
             self._scored |= {node.key: node for node in scored}
         return [node if node.scored else self._scored[node.key] for node in nodes]

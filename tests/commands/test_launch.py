@@ -7,16 +7,19 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from io import StringIO
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
+from rich.console import Console
 
+from orchestrator.commands import launch
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.durability.journal import Journal, JournalMismatch
 from orchestrator.problems.problem import Problem
-from orchestrator.runs.run import SUMMARY, Run, unfinished
+from orchestrator.runs.run import SUMMARY, NoSummary, Run, unfinished
 from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import CODEC, GENERATOR, ScriptedEngine, flops_budget
 
@@ -122,3 +125,29 @@ def test_a_run_goes_on_only_with_what_is_done_in_its_strategys_place(tmp_path, m
         with pytest.raises(JournalMismatch):
             Run(prepared, "lab-1", instead=other)
     assert unfinished(prepared) is None
+
+
+def test_what_a_run_can_gain_nothing_by_is_said_as_it_begins(monkeypatch, tmp_path):
+    def nothing(work, *said):
+        work.close()
+        return 3, None
+
+    monkeypatch.setattr(launch, "until_interrupted", nothing)
+    errors = Console(file=StringIO(), width=300)
+    config = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2", "generator.temperature=0"])
+    assert launch.run(prepare(config), False, errors) == 3
+    said = errors.file.getvalue()  # type: ignore[attr-defined]
+    assert said.count("warning: ") == 1
+    assert "warning: generator.temperature is 0: the 16 samples of strategy.n are all the same" in said
+
+
+def test_a_run_without_a_summary_ends_in_a_line_that_says_where_its_results_are():
+    async def work():
+        raise NoSummary("runs/r/results.parquet is whole, and has no summary: ZeroDivisionError")
+
+    errors = Console(file=StringIO(), width=300)
+    handler = signal.getsignal(signal.SIGTERM)  # the command puts its own in place
+    assert launch.until_interrupted(work(), errors, "kept") == (1, None)
+    signal.signal(signal.SIGTERM, handler)
+    said = errors.file.getvalue()  # type: ignore[attr-defined]
+    assert said.startswith("ttc: runs/r/results.parquet is whole, and has no summary: ZeroDivisionError\n")

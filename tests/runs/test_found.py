@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sqlite3
 import sys
@@ -12,7 +13,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from actors.messages import RequestFailed
+from actors.messages import PoolFailed, RequestFailed
 from orchestrator.budget.ledger import Lease
 from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
@@ -242,3 +243,42 @@ async def test_a_format_that_exits_while_a_path_is_scored_fails_that_search():
     results = await control.run(PROBLEMS, PROMPTS, returns(lambda ops, s: s))
     assert ["SystemExit: 4" in result.error for result in results] == [True] * 3
     assert control.budget.reserved == 0
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_strategy_that_swallows_an_error_after_which_nothing_works_does_not_outlive_it(ends):
+    class Broken(ScriptedEngine):
+        async def sample(self, request):
+            raise PoolFailed("no replica is left")
+
+    async def own(ops: Operations):
+        while True:
+            try:
+                await ops.sample(ops.root, 2, until="end")
+            except Exception:
+                if ends:
+                    return []
+
+    with pytest.raises(PoolFailed, match="no replica is left"):
+        await asyncio.wait_for(searched(own, engine=Broken()), 5)
+
+
+@pytest.mark.parametrize("n", [0, 2])
+async def test_a_strategy_that_asks_for_ever_for_what_it_cannot_have_lets_others_go_on(n):
+    async def own(ops: Operations):
+        found = await ops.sample(ops.root, 1, until="end")
+        while ops.problem.id == "p0":
+            with contextlib.suppress(Exception):
+                await ops.sample(ops.root, n, until="end")
+        return found
+
+    ended: list[str] = []
+    control = Controller(setting(ScriptedEngine(letters(3))), grader("exact"), Lease(3 * 10**6))
+    control.on_result = lambda result: ended.append(result.problem.id)
+    run = asyncio.create_task(control.run(PROBLEMS, PROMPTS, own))
+    for _ in range(2000):
+        await asyncio.sleep(0)
+    assert ended == ["p1", "p2"]
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(run, 5)

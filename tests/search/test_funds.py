@@ -70,3 +70,31 @@ async def test_what_calls_at_once_have_finished_is_in_the_order_of_the_calls_whi
     ops.finished = ops.finished[:2]
     (last,) = await ops.sample(ops.root, 1, until="end")
     assert [node.key for node in ops.finished] == ["0", "1", last.key]
+
+
+async def test_a_prompt_whose_charge_was_never_granted_is_charged_by_the_next_call():
+    engine = ScriptedEngine(letters(2))
+    budget = Lease(10**12)
+    lease = budget.lease(0, "p", on_dry=lambda: None)
+    ops = Operations(Problem("p", "1+1?", ""), CODEC.encode("1+1?"), lease, setting(engine))
+    waiting = asyncio.create_task(ops.sample(ops.root, 1))
+    second = asyncio.create_task(ops.sample(ops.root, 1))
+    await asyncio.sleep(0.01)
+    assert not engine.samples, "nothing runs before the prompt is paid"
+    waiting.cancel()
+    await asyncio.sleep(0.01)
+    lease.extend(10**9)
+    (node,) = await second
+    prompts = GENERATOR.prefill(4) + VERIFIER.prefill(4)
+    assert ops.usage.flops == prompts + GENERATOR.sample(4, 4) + VERIFIER.score(4, 8)
+    assert lease.settled == ops.usage.flops
+    assert node.scored
+
+
+async def test_a_path_that_is_scored_later_is_one_solution_and_not_two():
+    ops = operations(ScriptedEngine(letters(2)))
+    fresh = await ops.sample(ops.root, 3, until="end", score=False)
+    scored = await ops.score(fresh[1:])
+    assert [node.key for node in ops.finished] == ["0", "1", "2"]
+    assert ops.finished == [fresh[0], *scored]
+    assert all(map(ops.is_solution, [*fresh, *scored]))

@@ -367,25 +367,6 @@ async def test_a_path_with_other_than_a_score_a_step_is_unscored_and_its_scores_
         assert [key for key in journal.results("p") if "score" in key] == ["p/score/0"]
 
 
-async def test_a_prompt_whose_charge_was_never_granted_is_charged_by_the_next_call():
-    engine = ScriptedEngine(letters(2))
-    budget = Lease(10**12)
-    lease = budget.lease(0, "p", on_dry=lambda: None)
-    ops = Operations(Problem("p", "1+1?", ""), CODEC.encode("1+1?"), lease, setting(engine))
-    waiting = asyncio.create_task(ops.sample(ops.root, 1))
-    second = asyncio.create_task(ops.sample(ops.root, 1))
-    await asyncio.sleep(0.01)
-    assert not engine.samples, "nothing runs before the prompt is paid"
-    waiting.cancel()
-    await asyncio.sleep(0.01)
-    lease.extend(10**9)
-    (node,) = await second
-    prompts = GENERATOR.prefill(4) + VERIFIER.prefill(4)
-    assert ops.usage.flops == prompts + GENERATOR.sample(4, 4) + VERIFIER.score(4, 8)
-    assert lease.settled == ops.usage.flops
-    assert node.scored
-
-
 async def test_two_calls_that_score_one_node_at_once_run_and_charge_it_once(tmp_path):
     engine = ScriptedEngine(letters(2))
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
