@@ -24,7 +24,7 @@ OWN = ("problems.answers", "generator.end_of_thinking", "judge.")
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("regrade", help="grade a finished run's solutions again, without an engine")
+    parser = commands.add_parser("regrade", help="grade a finished run's solutions again")
     parser.add_argument("run_id")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="another checker, such as problems.answers=math"
