@@ -1,4 +1,4 @@
-"""``ttc regrade RUN_ID``: grade a finished run's solutions again, without an engine."""
+"""``ttc regrade RUN_ID``: grade a finished run's solutions again; only a judge needs engines."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from orchestrator.errors import BadInput
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config
 
-OWN = ("problems.answers", "generator.end_of_thinking")
+OWN = ("problems.answers", "generator.end_of_thinking", "judge.")
 """The keys that a run may be graded again with."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("regrade", help="grade a finished run's solutions again, without an engine")
+    parser = commands.add_parser("regrade", help="grade a finished run's solutions again")
     parser.add_argument("run_id")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="another checker, such as problems.answers=math"
@@ -53,6 +53,7 @@ def regrade(run_id: str, runs: str, overrides: list[str], as_json: bool, errors:
 
 def graded_by(config: Config, directory: Path, as_json: bool, errors: Console) -> int:
     """Grades the solutions of a run again by a configuration. Returns the exit status."""
+    from actors.messages import PoolFailed
     from orchestrator.grading.pool import AnswersFailed
     from orchestrator.runs import regrade as grading
     from orchestrator.runs.log import logged
@@ -60,7 +61,7 @@ def graded_by(config: Config, directory: Path, as_json: bool, errors: Console) -
     try:
         with logged(directory, config.log_level):
             before, after = asyncio.run(grading.regrade(directory, config))
-    except (AnswersFailed, OSError) as error:
+    except (AnswersFailed, PoolFailed, OSError) as error:
         say(errors, f"ttc: {error}", "bold red")
         return 1
     untracked = _tracked(directory, config, after)

@@ -199,6 +199,7 @@ def _budget(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
 def _dtype(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     config = prepared.config
     pools: list[tuple[str, Any]] = [("generator", config.generator), ("verifier", config.verifier)]
+    pools.append(("judge", config.judge))
     for name, pool in pools:
         if pool.model is not None and pool.dtype == "float32" and pool.resources.num_gpus:
             yield f"{name}.dtype is float32: on a GPU bfloat16 takes half of its memory and less time"

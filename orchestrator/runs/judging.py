@@ -33,6 +33,8 @@ RIGHT = 0.5
 """The least verdict that is right."""
 UNLIMITED = 1 << 96
 """FLOPs of a problem's share where judging has no limit."""
+Ask = Callable[[Request], Awaitable[Any]]
+"""Gives the result of a request to a judge."""
 Known = Mapping[str, tuple[Result, int]]
 """The results that are journaled, and their charges, by the requests' ids."""
 UNPAID, TOO_LONG, FAILED = "judge_unpaid", "judge_too_long", "judge_failed"
@@ -46,7 +48,7 @@ class ModelJudge:
     def __init__(
         self,
         judge: PreparedJudge,
-        ask: Callable[[Request], Awaitable[Any]],
+        ask: Ask,
         journal: Journal | None,
         problems: int,
     ) -> None:

@@ -1,4 +1,4 @@
-"""Grades the solutions of a finished run again, from its table of results and without an engine."""
+"""Grades the solutions of a finished run again, from its table of results; only a judge needs engines."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import asyncio
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.fingerprint import fingerprint
+from orchestrator.config.judge import prepare_judge
 from orchestrator.config.schema import Config, to_yaml
 from orchestrator.config.truths import check_truths, graded_against_itself
 from orchestrator.durability.files import write_atomically
+from orchestrator.durability.journal import Journal
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.grading.checker import Checker
-from orchestrator.grading.grader import NOTHING, Grader
+from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.grading.registry import resolve
 from orchestrator.grading.user import UserChecker
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
+from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.results import grades
 from orchestrator.search.context import Usage
 from orchestrator.search.selection import RULES as USUAL
@@ -45,23 +50,47 @@ async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict
     files as the run left them are kept beside them. Returns the summaries before and after.
 
     Raises BadInput where the run is not finished, its table cannot be read, or the checker cannot judge by
-    its answers; and AnswersFailed.
+    its answers; AnswersFailed; and PoolFailed where a judge does not start.
     """
     table, rows, before = _read(directory)
     checker = resolve(config.problems.answers)
     _check(checker, [_problem(row) for row in rows], config)
-    grader = Grader(checker, end_of_thinking=config.generator.end_of_thinking)
     slots = asyncio.Semaphore(AT_ONCE)
+    async with _judge(directory, config, len(rows)) as judge:
+        grader = Grader(checker, end_of_thinking=config.generator.end_of_thinking, judge=judge)
 
-    async def one(row: Mapping[str, Any]) -> SearchResult:
-        async with slots:
-            return await _graded(row, grader)
+        async def one(row: Mapping[str, Any]) -> SearchResult:
+            async with slots:
+                return await _graded(row, grader)
 
-    results = await asyncio.gather(*map(one, rows))
+        results = await asyncio.gather(*map(one, rows))
     found = {name: _plain(value) for name, value in grades(results).items()}
     after = {**before, **found, "ungraded": dict(grader.counts)}
+    if judge is not None:
+        after["flops"] = {**before.get("flops", {}), "judge": judge.budget.spent}
     _write(directory, table, rows, results, after, config)
     return before, after
+
+
+@asynccontextmanager
+async def _judge(directory: Path, config: Config, problems: int) -> AsyncIterator[ModelJudge | None]:
+    """The judge of a run that is graded again, while its engines run; None where no model judges.
+
+    Its verdicts are in a journal of their own, so that what was judged before is not asked again.
+    """
+    config, judge = prepare_judge(config)
+    if judge is None:
+        yield None
+        return
+    from orchestrator.runs.session import judge_alone  # Ray is imported where there is work for it
+
+    same = fingerprint(config)
+    async with judge_alone(config, judge) as ask:
+        journal = Journal(directory / f"judge-{same[:12]}.sqlite", fingerprint=same)
+        try:
+            yield ModelJudge(judge, ask, journal, problems)
+        finally:
+            journal.close()
 
 
 def begun(directory: Path) -> Path:
@@ -139,8 +168,8 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
     problem = _problem(row)
     kept = row["solutions"] or []
     whole = [i for i, one in enumerate(kept) if one["finish"] == "end"]
-    read = await grader.read([kept[i]["text"] for i in whole])
-    readings = dict(zip(whole, read, strict=True))
+    found = await grader.read([kept[i]["text"] for i in whole])
+    readings = dict(zip(whole, found, strict=True))
     candidates = []
     for i, one in enumerate(kept):
         reading, path = readings.get(i, NOTHING), one["path"]
@@ -148,8 +177,8 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
         candidates.append(Candidate(reading.answer, one["score"], chain, reading.key, path))
     rules = [name.removeprefix("selected_") for name in row if name.startswith("selected_")]
     selected = {rule: RULES[rule](candidates) for rule in rules}
-    truths = (problem.answer, *problem.also)
-    right = await grader.right(truths, [*(c.answer for c in candidates), *selected.values()])
+    read = [Reading(candidate.answer, candidate.key) for candidate in candidates]
+    right = await grader.solved(problem, read, [one["text"] for one in kept])
     solutions = tuple(
         Solution(
             one["path"],
@@ -162,9 +191,10 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
             one["finish"],
             candidate.key,
         )
-        for one, candidate, correct in zip(kept, candidates, right[: len(kept)], strict=True)
+        for one, candidate, correct in zip(kept, candidates, right, strict=True)
     )
-    correct = dict(zip(selected, right[len(kept) :], strict=True))
+    known = {reading.answer: good for reading, good in zip(read, right, strict=True)}
+    correct = {rule: known.get(answer, False) for rule, answer in selected.items()}
     return SearchResult(problem, solutions, selected, correct, Usage(), row["exhausted"], row["error"])
 
 

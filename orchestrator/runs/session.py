@@ -20,10 +20,12 @@ from actors.verifier import VerifierActor
 from orchestrator.config.adapter import rank
 from orchestrator.config.endpoint import chat_frame, secret
 from orchestrator.config.generator import delimiters, others, step_pattern
+from orchestrator.config.judge import PreparedJudge
 from orchestrator.config.model_config import Section
 from orchestrator.config.preparation import Prepared
-from orchestrator.config.schema import ClusterConfig, EndpointConfig, GeneratorConfig, JudgeConfig
+from orchestrator.config.schema import ClusterConfig, Config, EndpointConfig, GeneratorConfig, JudgeConfig
 from orchestrator.errors import BadInput
+from orchestrator.runs.judging import Ask
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's ``max_lora_rank`` can have."""
@@ -93,15 +95,20 @@ def pool_specs(prepared: Prepared) -> Pools:
     if prepared.strategy.strategy.has_reviser:
         revisers = _pool_spec("reviser", GeneratorActor, config.reviser, config.cluster, writing)
         revisers = revisers or generators
-    judges = None
-    if prepared.judge is not None:
-        reading = {} if prepared.judge.writes else {"reading": prepared.judge.reading}
-        judges = _pool_spec("judge", VerifierActor, config.judge, config.cluster, reading)
-        if judges is not None and (endpoint := config.judge.endpoint) is not None:
-            options = _at_endpoint(config.judge, endpoint, prepared.judge.frame)
-            # Required, and no question is answered by steps.
-            judges = replace(judges, replica=EndpointActor, options={**options, "step_delimiter": "\n"})
+    judges = None if prepared.judge is None else judge_spec(config, prepared.judge)
     return Pools(generators, verifiers, revisers, judges)
+
+
+def judge_spec(config: Config, judge: PreparedJudge) -> PoolSpec:
+    """Returns the pool of a run's judge."""
+    reading = {} if judge.writes else {"reading": judge.reading}
+    spec = _pool_spec("judge", VerifierActor, config.judge, config.cluster, reading)
+    assert spec is not None
+    if (endpoint := config.judge.endpoint) is None:
+        return spec
+    options = _at_endpoint(config.judge, endpoint, judge.frame)
+    # It is required, and no question is answered by steps.
+    return replace(spec, replica=EndpointActor, options={**options, "step_delimiter": "\n"})
 
 
 def _at_endpoint(
@@ -214,5 +221,26 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     finally:
         try:
             await deployment.close()
+        finally:
+            disconnect()
+
+
+@asynccontextmanager
+async def judge_alone(config: Config, judge: PreparedJudge) -> AsyncIterator[Ask]:
+    """Starts the engines of a judge and nothing else; yields what asks it, and takes them down at the end.
+
+    Raises PoolFailed where they do not start.
+    """
+    spec = judge_spec(config, judge)
+    if spec.replica is EndpointActor and config.cluster.address is None:
+        await look(spec.name, spec.model, spec.options)
+    connect(config.cluster.address, [spec])
+    pool: Pool[Any] = Pool(spec)
+    try:
+        await pool.start(config.cluster.start_timeout_seconds)
+        yield pool.run
+    finally:
+        try:
+            await pool.close()
         finally:
             disconnect()

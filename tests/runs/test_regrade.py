@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
+from actors.messages import ScoreResult
 from orchestrator.analysis.solutions import read_answers
 from orchestrator.commands.cli import run_command
 from orchestrator.config.preparation import fingerprint, prepare
@@ -19,6 +21,7 @@ from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.results import summarise, write_parquet
 from orchestrator.search.context import Usage
 from orchestrator.tracking.tracker import Tracker, local_uri
+from tests.support.public_models import save_language_model
 from tests.support.scripted import flops_budget
 from tests.support.stored import lab_config
 
@@ -234,3 +237,27 @@ def test_a_run_that_was_graded_again_is_resumed_as_it_was_begun_and_graded_again
         assert json.loads(out)["after"]["coverage"] == 1.0
     assert json.loads((run / "summary.json").read_text())["coverage"] == 1.0
     assert "answers: math" in (run / "config.yaml").read_text()
+
+
+def test_a_judge_grades_again_and_is_asked_once(run, capsys, monkeypatch, tmp_path):
+    asked = []
+
+    @asynccontextmanager
+    async def judge_alone(config, judge):
+        async def ask(request):
+            asked.append(judge.question.tokenizer.decode(request.tokens))
+            return ScoreResult(request.id, (float("answer:\n3\n" in asked[-1]),), 0, "judge-0")
+
+        yield ask
+
+    monkeypatch.setattr("orchestrator.runs.session.judge_alone", judge_alone)
+    save_language_model(tmp_path / "judge", "qwen3")
+    judged = ["problems.answers=judge", f"judge.model={tmp_path}/judge", "judge.choices={N: 0, Y: 1}"]
+    found = regraded(run, capsys, *judged)
+    half, two = pq.read_table(run / "results.parquet").to_pylist()
+    assert [one["correct"] for one in half["solutions"]] == [True, True, True]
+    assert [one["correct"] for one in two["solutions"]] == [True, False, False]
+    assert len(asked) == 2
+    assert found["after"]["flops"]["judge"] > 0
+    assert regraded(run, capsys)["after"] == found["after"]
+    assert len(asked) == 2, "the verdicts are journaled"
