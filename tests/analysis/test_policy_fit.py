@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.allocation.policy import read_policy
 from orchestrator.analysis.options import options
-from orchestrator.analysis.policy_fit import fit, study
+from orchestrator.analysis.policy_fit import SPLITS, fit, study
 from orchestrator.analysis.store import load
 from orchestrator.commands.cli import run_command
 from orchestrator.errors import BadInput
@@ -75,6 +75,10 @@ def test_a_policy_uses_the_better_strategy_where_it_is_better(swept):
     assert easiest.flops == pytest.approx(210), "where all are right the cheapest is taken"
     assert sum(each.problems for each in large.bins) == len(P)
     assert learned.policy.estimate_flops == pytest.approx(30 + 90 * 4, rel=0.1)
+    first = learned.policy.estimate_accuracy
+    assert len(first) == 5
+    assert np.mean(first[:2]) > 0.9, "four samples of an easy problem"
+    assert 0.1 < np.mean(first[3:]) < 0.6
 
 
 def test_the_price_of_the_estimate_is_charged_and_shown_apart(swept):
@@ -83,9 +87,11 @@ def test_the_price_of_the_estimate_is_charged_and_shown_apart(swept):
     for bins, cost in (("predicted", learned.policy.estimate_flops), ("oracle", 30 + 90 * 64)):
         paid, free = learned.charged[bins].levels, learned.uncharged[bins].levels
         assert [p.accuracy for p in paid] == [f.accuracy for f in free]
-        for level, more, less in zip(learned.validated[bins].option, paid, free, strict=True):
-            own = np.array([found.outcomes.flops[o, p] for p, o in enumerate(level)])
-            sampled = np.array([found.options[o].strategy["name"] == "best_of_n" for o in level])
+        problems = np.arange(len(P))
+        for i, (more, less) in enumerate(zip(paid, free, strict=True)):
+            level = learned.validated[bins].option[:, i]
+            own = found.outcomes.flops[level, problems]
+            sampled = found.outcomes.samples[level]
             assert less.flops == pytest.approx(own.mean())
             expected = np.where(sampled, np.maximum(own, cost), own + cost).mean()
             assert more.flops == pytest.approx(expected, rel=1e-6)
@@ -98,9 +104,9 @@ def test_the_measured_accuracy_is_one_that_the_options_really_had(swept):
     found = study(load("lab", local_uri(swept)))
     learned = fit(found, samples=4)
     for validated in learned.validated.values():
-        for row, chosen in zip(validated.accuracy, validated.option, strict=True):
-            expected = [found.options[o].correct("weighted")[p] for p, o in enumerate(chosen)]
-            assert row.tolist() == expected
+        assert validated.option.shape == (SPLITS, *validated.accuracy.shape)
+        expected = found.outcomes.accuracy[validated.option, np.arange(len(P))].mean(axis=0)
+        assert validated.accuracy == pytest.approx(expected)
 
 
 def test_the_command_writes_a_policy_and_keeps_it_in_mlflow(swept, tmp_path, capsys):

@@ -35,7 +35,7 @@ def stored(tmp_path_factory) -> Path:
 
 def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     table = accuracy_table(evidence)
-    assert len(table.rows) == sum(len(group.options) for group in evidence.groups)
+    assert len(table.rows) == 1 + sum(len(group.options) for group in evidence.groups)
     assert list(table.columns[:4]) == ["strategy", "generator", "temperature", "verifier"]
     assert list(table.columns[6:]) == ["all", *(f"bin {b}" for b in range(1, 6))]
     assert all(len(row) == len(table.columns) for row in table.rows)
@@ -47,7 +47,8 @@ def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     option = evidence.main.by_n("best_of_n")[16]
     expected = option.accuracy("weighted")
     (row,) = [row for row in table.rows if row[0] == "best_of_n n=16" and row[3] == "prm"]
-    assert row[6] == f"{100 * expected.value:.1f} ± {50 * (expected.high - expected.low):.1f}"
+    farther = max(expected.high - expected.value, expected.value - expected.low)
+    assert row[6] == f"{100 * expected.value:.1f} ± {100 * farther:.1f}"
     bins = [float(word.split()[0]) for word in row[7:]]
     assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
 
@@ -101,7 +102,8 @@ def test_few_problems_are_reported_without_what_they_cannot_tell(tmp_path, probl
     few = gather(found)
     assert few.fit is None
     assert "problems; needed: 10 at least" in few.policy
-    assert any(MISSING in row for row in accuracy_table(few).rows) == (problems < 5)
+    assert any(MISSING in row[6:] for row in accuracy_table(few).rows) == (problems < 5)
+    assert not any("± 0.0" in word for row in accuracy_table(few).rows for word in row)
     assert "needed: 10 at least" in page(few, [], [])
 
 

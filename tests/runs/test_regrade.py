@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.analysis.solutions import read_answers
+from orchestrator.analysis.solutions import read_solutions
 from orchestrator.commands.cli import run_command
 from orchestrator.config.schema import to_yaml
 from orchestrator.problems.problem import Problem
@@ -79,7 +79,7 @@ def test_the_solutions_are_graded_again_and_what_depends_on_them_is_written(run,
         assert {k: v for k, v in old.items() if k not in graded} == {
             k: v for k, v in new.items() if k not in graded
         }
-    (first, second, _), _ = read_answers(run / "results.parquet")
+    first, second, *_ = read_solutions(run / "results.parquet").answer
     assert first == second
     assert "answers: math" in (run / "config.yaml").read_text()
 
