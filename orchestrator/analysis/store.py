@@ -213,7 +213,7 @@ def _file(run: Run, name: str, uri: str, runs: Path | None) -> Path:
 
     address = str(run.info.artifact_uri)
     if runs is not None:
-        beside = Path("artifacts", *address.split("/")[-3:], name)
+        beside = Path("artifacts", *address.split("/")[-2:], name)
         for path in (Path(run.data.tags.get("ttc.run_id", run.info.run_id), name), beside):
             if (runs / path).is_file():
                 return runs / path
