@@ -33,9 +33,9 @@ from orchestrator.analysis.savings import PolicyComparison, compare
 from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
 
-SPLITS = 20
-"""Splits of the problems into halves over which a policy is cross-validated: on few problems the result of
-one split is chance."""
+SPLITS, SPLIT_PROBLEMS = 20, 20_000
+"""The most splits into halves over which a policy is cross-validated, and the most problems in all of them: on
+few problems the result of one split is chance, on many it is not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +136,9 @@ class Fit:
 def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -> Fit:
     """Learns the policy that bins problems by ``samples`` samples each.
 
-    ``margin`` is as for ``choose``; ``seed`` splits the problems into halves, ``SPLITS`` times. Oracle bins
-    use all samples of the difficulty run and are charged for them. Raises BadInput where a problem has fewer
-    samples.
+    ``margin`` is as for ``choose``; ``seed`` splits the problems into halves, up to ``SPLITS`` times. Oracle
+    bins use all samples of the difficulty run and are charged for them. Raises BadInput where a problem has
+    fewer samples.
     """
     cell, outcomes = study.difficulty, study.outcomes
     try:
@@ -153,7 +153,8 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
         return cross_validate(outcomes, bins, half, levels, cost, count=BINS, margin=margin)
 
     by_oracle, by_score = [], []
-    for split in range(seed * SPLITS, (seed + 1) * SPLITS):
+    splits = max(1, min(SPLITS, SPLIT_PROBLEMS // len(scores)))
+    for split in range(seed * SPLITS, seed * SPLITS + splits):
         by_oracle.append(measured(halves(oracle, split), [oracle, oracle], cell.flops.astype(float)))
         half = halves(scores, split)
         without = [predicted_bins(scores, thresholds(scores[half != side])) for side in (0, 1)]

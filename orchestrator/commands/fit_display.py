@@ -100,8 +100,8 @@ def warning(learned: Fit) -> str | None:
         return None
     most = _interval(min((level.difference for level in worse), key=lambda gap: gap.value), 100, "+.1f")
     return (
-        f"at {len(worse)} of {len(levels)} budgets the policy is worse than best-of-N of the same FLOPs, by up "
-        f"to {most} points: best_of_n is the better choice there"
+        f"at {len(worse)} of {len(levels)} budgets the policy is worse than best-of-N of the same FLOPs, by "
+        f"up to {most} points: best_of_n is the better choice there"
     )
 
 
