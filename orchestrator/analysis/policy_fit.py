@@ -34,8 +34,8 @@ from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
 
 SPLITS, SPLIT_PROBLEMS = 20, 20_000
-"""The most splits into halves over which a policy is cross-validated, and the most problems in all of them: on
-few problems the result of one split is chance, on many it is not."""
+"""The most splits into halves over which a policy is cross-validated, and the most problems in all of them.
+On few problems the result of one split is chance; on many it is not."""
 
 
 @dataclass(frozen=True, eq=False)
