@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 
@@ -53,6 +54,19 @@ def find(experiment: str, uri: str | None, runs: str) -> Experiment:
     if uri is None and not (Path(runs) / "mlflow.db").is_file():
         raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
     return load(experiment, local_store(uri, runs)[0], Path(runs) if uri is None else None)
+
+
+def moved_from(experiment: str, uri: str | None, runs: str) -> str | None:
+    """Returns the place where MLflow would write artifacts of an experiment in the store beside ``runs``, if
+    that is gone since the directory was moved: MLflow keeps whole paths. None where they can be written."""
+    if uri is not None:
+        return None
+    from mlflow import MlflowClient
+
+    found = MlflowClient(tracking_uri=local_store(uri, runs)[0]).get_experiment_by_name(experiment)
+    place = str(found.artifact_location) if found is not None else ""
+    there = not place.startswith("file:") or Path(unquote(urlparse(place).path)).is_dir()
+    return None if there else place
 
 
 def load(experiment: str, uri: str, runs: Path | None = None) -> Experiment:

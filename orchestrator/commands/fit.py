@@ -83,7 +83,7 @@ def run_fit(
     registered model ``EXPERIMENT-policy``. Raises BadInput."""
     from orchestrator.allocation.policy import write_policy
     from orchestrator.analysis.policy_fit import fit, study
-    from orchestrator.analysis.store import find
+    from orchestrator.analysis.store import find, moved_from
     from orchestrator.commands.fit_display import show, show_laws, warning
 
     at_least("--samples", samples, 1)
@@ -113,6 +113,13 @@ def run_fit(
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "margin": margin}
+        if (place := moved_from(experiment, uri, runs)) is not None:
+            say(
+                errors,
+                f"not kept in MLflow: the store was moved, and its artifacts belong in {place}",
+                "yellow",
+            )
+            return 0
         untracked = _track(learned, out, numbers, asked, experiment, uri, runs)
         if untracked is not None:
             say(errors, f"warning: {untracked}", "yellow")

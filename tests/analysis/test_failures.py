@@ -105,7 +105,7 @@ def test_the_directory_of_one_run_is_reported(stored, tmp_path):
     assert "best_of_n n=2" in out.read_text()
 
 
-def test_a_store_that_was_moved_is_read_from_where_it_is_now(stored, tmp_path):
+def test_a_store_that_was_moved_is_read_from_where_it_is_now(stored, tmp_path, capsys):
     here = {each.run_id for each in load("lab", local_uri(stored)).cells}
     there = tmp_path / "moved"
     shutil.copytree(stored, there)
@@ -116,6 +116,10 @@ def test_a_store_that_was_moved_is_read_from_where_it_is_now(stored, tmp_path):
         assert {each.run_id for each in find("lab", None, str(there)).cells} == here
         with pytest.raises(BadInput, match=r"config.yaml is not in .* nor at"):
             find("lab", None, str(stored))
+        out = str(tmp_path / "report.html")
+        assert run_command(["report", "lab", "--runs", str(there), "--out", out]) == 0
+        assert "not kept in MLflow: the store was moved" in capsys.readouterr().err
+        assert not (stored / "artifacts").exists(), "nothing is written where it was"
     finally:
         (stored / "gone").rename(stored / "artifacts")
         (stored / "away").rename(stored / "study")
