@@ -57,6 +57,8 @@ class Picture:
 def pictures(evidence: Evidence, price: float) -> tuple[list[Picture], list[str]]:
     """Draws the figures that there is data for. Returns them, and the reason for every other figure."""
     drawn, absent = [], []
+    broken = evidence.main.failed
+    left_out = f" Searches that broke: {broken:,}; their problems are left out." if broken else ""
     for draw, title in FIGURES.items():
         try:
             with styled():
@@ -64,7 +66,7 @@ def pictures(evidence: Evidence, price: float) -> tuple[list[Picture], list[str]
         except Absent as reason:
             absent.append(f"Figure “{title}”: {reason}")
         else:
-            drawn.append(Picture(draw.__name__, title, caption, figure))
+            drawn.append(Picture(draw.__name__, title, caption + left_out, figure))
     return drawn, absent
 
 

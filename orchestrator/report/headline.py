@@ -25,12 +25,12 @@ def headline(evidence: Evidence) -> list[str]:
         lines[0] += f" The best of {len(options)} is partly the luckiest: expect a little less of it again."
     near = [option for option in options if _gap(option, best, rule).low > -SLACK]
     use = min(near, key=lambda option: option.flops, default=best)
-    within = f"no more than {100 * SLACK:g} points less accurate, beyond doubt"
+    within = f"within {100 * SLACK:g} points of it"
     if use.flops < best.flops:
         saved = f"{best.flops / use.flops:.1f} times fewer FLOPs"
-        lines.append(f"The cheapest that is {within}: {_told(use, rule)}, for {saved}.")
+        lines.append(f"The cheapest that is {within} beyond doubt: {_told(use, rule)}, for {saved}.")
     elif len(options) > 1:
-        lines.append(f"None that is cheaper is {within}.")
+        lines.append(f"Of no cheaper one it is beyond doubt that it is {within}.")
     if (sample := one_sample(evidence.main)) is not None:
         gain = mean_difference(use.correct(rule) - sample[1])
         share = 100 * float(mean_known(sample[1]))
@@ -41,7 +41,7 @@ def headline(evidence: Evidence) -> list[str]:
         at, reach = read_at(use.flops, flops, np.array([option.correct(rule) for option in baseline]))
         gain = mean_difference(use.correct(rule) - at)
         decided = "" if gain.low > 0 or gain.high < 0 else "; that is not decided"
-        where = {"measured": "", "below": ", at its smallest", "beyond": ", at its largest"}[reach]
+        where = {"measured": "", "below": " (its smallest)", "beyond": " (its largest)"}[reach]
         lines.append(f"Over best-of-N of the same FLOPs{where} it buys {_points(gain)}{decided}.")
     return lines
 

@@ -20,6 +20,7 @@ from orchestrator.analysis.store import Experiment, find, load, load_directory
 from orchestrator.commands.cli import run_command
 from orchestrator.errors import BadInput
 from orchestrator.report.evidence import gather
+from orchestrator.report.figures import pictures
 from orchestrator.report.page import page
 from orchestrator.report.tables import accuracy_table, runs_table, search_table
 from orchestrator.tracking.tracker import local_uri
@@ -82,6 +83,10 @@ def test_a_run_of_which_all_searches_broke_is_left_out_by_name_and_the_others_ar
     assert row[list(table.columns).index("failed")] == "1"
     assert not any("0.0 ± 0.0" in word for row in table.rows for word in row)
     assert runs_table(evidence).rows[0][-3] == "1"
+    found, _ = pictures(evidence, 2.0)
+    assert all(
+        each.caption.endswith("Searches that broke: 1; their problems are left out.") for each in found
+    )
     (row,) = search_table(evidence).rows
     assert row[list(search_table(evidence).columns).index("failed")] == "1"
 

@@ -227,13 +227,11 @@ def test_a_cheaper_configuration_is_recommended_only_where_it_is_hardly_worse_be
     plain = measured(np.arange(400) % 4 == 0, 100.0, "best_of_n", 4)
     close, saved, baseline = headline(gather(Experiment("x", [best, cheap, plain], [])))
     assert close.startswith("The most accurate: rebase n=16, 50.0 %")
-    assert saved == "None that is cheaper is no more than 2 points less accurate, beyond doubt."
+    assert saved == "Of no cheaper one it is beyond doubt that it is within 2 points of it."
     assert baseline.startswith("Over best-of-N of the same FLOPs it buys +25.0 points [+")
     one_better = measured(right | (np.arange(400) == 1), 400.0, "beam_search")
     _, saved, _ = headline(gather(Experiment("x", [one_better, cheap, plain], [])))
-    assert saved.startswith(
-        "The cheapest that is no more than 2 points less accurate, beyond doubt: rebase n=16"
-    )
+    assert saved.startswith("The cheapest that is within 2 points of it beyond doubt: rebase n=16")
     assert saved.endswith("for 4.0 times fewer FLOPs.")
 
 
