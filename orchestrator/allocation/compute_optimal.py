@@ -113,7 +113,8 @@ class ComputeOptimal:
 
     def steps(self, number: int) -> list[Step]:
         """Returns the steps up the concave hull of a bin's rows, which starts at the estimate alone."""
-        points = [(0.0, 0.0, NOTHING)]
+        first = self.learned.estimate_accuracy  # the samples of the estimate are answers too
+        points = [(0.0, first[number - 1] if first else 0.0, NOTHING)]
         for row, learned in enumerate(self.learned.rows):
             choice = learned.bins[number - 1]
             if not math.isnan(choice.accuracy):

@@ -68,6 +68,9 @@ class Policy:
     """FLOPs of those samples a problem, on average."""
     rows: tuple[Row, ...]
     """The budgets, from low to high."""
+    estimate_accuracy: tuple[float, ...] = ()
+    """The share of each bin's problems that the samples of the estimate alone answer right; empty in a policy
+    that does not say it."""
     version: int = VERSION
 
     def bin_of(self, score: float) -> int:
@@ -106,6 +109,7 @@ def write_policy(policy: Policy, path: Path) -> None:
 
     header = {key: value for key, value in asdict(policy).items() if key not in ("rows", "version")}
     header = {"version": policy.version, **header, "thresholds": list(policy.thresholds)}
+    header["estimate_accuracy"] = list(policy.estimate_accuracy)
     lines = [
         "# Compute-optimal policy: for a budget (FLOPs a problem) and a difficulty bin (1 is the easiest),",
         "# what to run. accuracy, flops and problems: as measured when it was chosen.",
@@ -152,6 +156,9 @@ def _policy(raw: Mapping[str, Any]) -> Policy:
     if not rows or int(raw["samples"]) < 1:
         raise ValueError("it needs a budget at least, and a sample")
     cuts = tuple(float(cut) for cut in raw["thresholds"])
+    first = tuple(float(share) for share in raw.get("estimate_accuracy", ()))
+    if len(first) not in (0, len(cuts) + 1):
+        raise ValueError(f"estimate_accuracy needs an entry for each of the {len(cuts) + 1} bins")
     if list(cuts) != sorted(cuts, reverse=True):
         raise ValueError("thresholds go from high to low")
     return Policy(
@@ -164,6 +171,7 @@ def _policy(raw: Mapping[str, Any]) -> Policy:
         thresholds=cuts,
         estimate_flops=float(raw["estimate_flops"]),
         rows=tuple(rows),
+        estimate_accuracy=first,
     )
 
 

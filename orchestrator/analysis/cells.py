@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orchestrator.analysis.estimators import Estimate, Floats, Ints, wilson
+from orchestrator.analysis.estimators import Floats, Ints
 from orchestrator.analysis.solutions import Bools, Solutions, read_solutions
-from orchestrator.search.selection import AGGREGATIONS, Candidate, rules
+from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate, rules
 
 COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
 """Names of a cell's costs: FLOPs in all, and FLOPs and tokens of each model."""
@@ -70,6 +70,12 @@ class Cell:
     """The run's table of results (Parquet)."""
     seconds: float = float("nan")
     """Wall time of all problems together; NaN where unknown."""
+    errors: Sequence[str | None] = ()
+    """What broke each problem's search, or None; empty where nothing broke."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Paths that were not scored (``unscored``) and problems that were not searched (``skipped``)."""
+    rows: Ints | None = None
+    """The rows of the table of results that are the problems; None where all of them are."""
 
     @property
     def strategy(self) -> dict[str, Any]:
@@ -111,9 +117,30 @@ class Cell:
         """FLOPs charged, verifier included."""
         return self.costs["flops"]
 
-    def accuracy(self, rule: str) -> Estimate:
-        """Returns the accuracy under a selection rule, with Wilson's interval."""
-        return wilson(int(self.correct[rule].sum()), len(self.problems))
+    @cached_property
+    def failed(self) -> Bools:
+        """True where the problem's search broke."""
+        if not self.errors:
+            return np.zeros(len(self.problems), dtype=bool)
+        return np.array([error is not None for error in self.errors])
+
+    def only(self, kept: Bools) -> Cell:
+        """Returns the cell with these of its problems (``bool[problems]``)."""
+        index = np.flatnonzero(kept)
+        found = replace(
+            self,
+            problems=tuple(self.problems[i] for i in index),
+            correct={rule: right[index] for rule, right in self.correct.items()},
+            covered=self.covered[index],
+            exhausted=self.exhausted[index],
+            costs={name: cost[index] for name, cost in self.costs.items()},
+            latency=self.latency[index],
+            errors=[self.errors[i] for i in index] if self.errors else (),
+            rows=index if self.rows is None else self.rows[index],
+        )
+        if "solutions" in self.__dict__:  # they are read already
+            found.__dict__["solutions"] = self.solutions.only(index)
+        return found
 
     @cached_property
     def solutions(self) -> Solutions:
@@ -123,7 +150,28 @@ class Cell:
         """
         if self.results is None:
             raise ValueError(f"run {self.run_id}: its solutions are not stored")
-        return read_solutions(self.results)
+        found = read_solutions(self.results)
+        return found if self.rows is None else found.only(self.rows)
+
+
+def correct_of_first(cell: Cell, samples: int, rule: str) -> Bools:
+    """Selects again among each problem's first ``samples`` solutions, by their stored scores.
+
+    Returns True for each problem whose selected answer is correct.
+    """
+    solutions, problems = cell.solutions, len(cell.problems)
+    candidates: list[list[Candidate]] = [[] for _ in range(problems)]
+    right: list[set[str | None]] = [set() for _ in range(problems)]
+    for problem, path, answer, correct, score in zip(
+        solutions.problem, solutions.path, solutions.answer, solutions.correct, solutions.score, strict=True
+    ):
+        if len(candidates[problem]) < samples:
+            known = None if np.isnan(score) else float(score)
+            candidates[problem].append(Candidate(answer, known, path.partition(".")[0], path=path))
+            if correct:
+                right[problem].add(answer)
+    select = RULES[rule]
+    return np.array([select(c) in r for c, r in zip(candidates, right, strict=True)])
 
 
 def correct_by_aggregation(cell: Cell) -> dict[tuple[str, str], Bools]:

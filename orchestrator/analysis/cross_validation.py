@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.allocation.policy import SAMPLES
-from orchestrator.analysis.estimators import Floats, Ints
+from orchestrator.analysis.estimators import Floats, Ints, mean_known
 from orchestrator.analysis.options import Option
 
 
@@ -26,7 +26,7 @@ class Outcomes:
     budgets: Floats
     """FLOPs per problem that each option was given, ``float64[options]``."""
     accuracy: Floats
-    """Mean over the seeds, ``float64[options, problems]``."""
+    """Mean over the seeds, ``float64[options, problems]``; NaN where the search broke."""
     flops: Floats
     """FLOPs charged, mean over the seeds, ``float64[options, problems]``."""
     samples: npt.NDArray[np.bool_]
@@ -72,23 +72,31 @@ def choose(
         inside = among & (bins == b + 1)
         if not inside.any():
             inside = among
-        accuracy, flops = outcomes.accuracy[:, inside], outcomes.flops[:, inside].mean(axis=1)
-        means, problems = accuracy.mean(axis=1), accuracy.shape[1]
+        accuracy, flops = outcomes.accuracy[:, inside], mean_known(outcomes.flops[:, inside], axis=1)
+        means = np.round(mean_known(accuracy, axis=1), 12)
+        means[np.isnan(means)] = -np.inf  # all searches broke
         for row, level in enumerate(levels):
             allowed = np.flatnonzero(outcomes.budgets <= level)
-            best = min(allowed, key=lambda i: (-round(means[i], 12), flops[i], i))
-            if margin > 0 and problems > 1:
+            best = min(allowed, key=lambda i: (-means[i], flops[i], i))
+            if margin > 0:
                 gaps = accuracy[best] - accuracy[allowed]
-                slack = margin * gaps.std(axis=1, ddof=1) / np.sqrt(problems)
-                near = allowed[gaps.mean(axis=1) <= slack + 1e-12]
-                best = min(near, key=lambda i: (flops[i], -means[i], i))
+                near = allowed[mean_known(gaps, axis=1) <= margin * _standard_errors(gaps) + 1e-12]
+                best = min(near, key=lambda i: (flops[i], -means[i], i), default=best)
             chosen[row, b] = best
     return chosen
 
 
+def _standard_errors(rows: Floats) -> Floats:
+    """Returns the standard error of each row's mean; 0 with fewer than two entries."""
+    count = (~np.isnan(rows)).sum(axis=1)
+    squares = mean_known((rows - mean_known(rows, axis=1)[:, None]) ** 2, axis=1)
+    return np.sqrt(np.divide(squares, count - 1, out=np.zeros(len(rows)), where=count > 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Validated:
-    """A policy measured on problems that it was not chosen on. Arrays are ``[levels, problems]``."""
+    """A policy measured on problems that it was not chosen on. Arrays are ``[levels, problems]``, NaN where a
+    search broke."""
 
     levels: Floats
     """Budget levels, FLOPs per problem, ``float64[levels]``."""
@@ -97,8 +105,19 @@ class Validated:
     """FLOPs without the difficulty estimate."""
     charged: Floats
     """FLOPs with the difficulty estimate."""
-    option: Ints
-    """Index of the option that each problem got."""
+    option: npt.NDArray[np.int16]
+    """Index of the option that each problem got, ``int[splits, levels, problems]``."""
+
+    @classmethod
+    def mean(cls, splits: Sequence[Validated]) -> Validated:
+        """Averages over several splits of the problems into halves, so that the result hangs on none."""
+        return cls(
+            splits[0].levels,
+            mean_known([split.accuracy for split in splits]),
+            mean_known([split.flops for split in splits]),
+            mean_known([split.charged for split in splits]),
+            np.concatenate([split.option for split in splits]),
+        )
 
 
 def cross_validate(
@@ -119,7 +138,7 @@ def cross_validate(
     its first ones, as in the strategy ``compute_optimal``. The estimate's solutions do not count in the
     accuracy of another strategy.
     """
-    option = np.empty((len(levels), len(half)), dtype=int)
+    option = np.empty((len(levels), len(half)), dtype=np.int16)
     for side in (0, 1):
         test = half == side
         chosen = choose(outcomes, bins[side], ~test, levels, count, margin)
@@ -127,7 +146,7 @@ def cross_validate(
     problems = np.arange(len(half))
     flops = outcomes.flops[option, problems]
     charged = with_estimate(flops, estimate, outcomes.samples[option])
-    return Validated(levels, outcomes.accuracy[option, problems], flops, charged, option)
+    return Validated(levels, outcomes.accuracy[option, problems], flops, charged, option[None])
 
 
 def with_estimate(flops: Floats, estimate: Floats, samples: npt.NDArray[np.bool_]) -> Floats:

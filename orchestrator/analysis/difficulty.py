@@ -28,12 +28,24 @@ def pass_at_1(cell: Cell) -> Floats:
 def oracle_bins(cell: Cell, bins: int = BINS) -> Ints:
     """Returns each problem's bin, ``int[problems]`` in 1..``bins``: quantiles of pass@1 of nearly equal size.
 
-    Problems of equal pass@1 are ordered by their ids, so the same cell always gives the same bins.
+    Problems of equal pass@1 are ordered by the verifier's mean score of their samples, then by their ids, so
+    the same cell always gives the same bins.
     """
-    order = np.lexsort((np.asarray(cell.problems), -pass_at_1(cell)))
+    solutions, problems = cell.solutions, len(cell.problems)
+    scored = ~np.isnan(solutions.score)
+    totals = np.bincount(solutions.problem[scored], solutions.score[scored], problems)
+    counts = np.bincount(solutions.problem[scored], minlength=problems)
+    order = np.lexsort((np.asarray(cell.problems), -totals / np.maximum(1, counts), -pass_at_1(cell)))
     numbers = np.empty(len(order), dtype=int)
     numbers[order] = np.arange(len(order)) * bins // len(order) + 1
     return numbers
+
+
+def tied(cell: Cell, numbers: Ints) -> int:
+    """Returns how many problems have a pass@1 that problems of another bin have too."""
+    share = pass_at_1(cell)
+    values = [set(share[numbers == number]) for number in np.unique(numbers)]
+    return int(sum(sum(value in found for found in values) > 1 for value in share))
 
 
 def mean_final_score(cell: Cell, samples: int) -> Floats:
@@ -73,8 +85,9 @@ def estimate_flops(cell: Cell, samples: int, cost: str = "flops") -> Floats:
     problems, index = len(cell.problems), cell.solutions.problem
     sampled = np.bincount(index, tokens, problems)
     used = np.bincount(index[first], tokens[first], problems)
-    prompt = cell.costs["generator_tokens"] - sampled
-    return cell.costs[cost] * (prompt + used) / (prompt + sampled)
+    whole = np.asarray(cell.costs["generator_tokens"], dtype=float)
+    share = np.divide(whole - sampled + used, whole, out=np.zeros_like(whole), where=whole > 0)
+    return cell.costs[cost] * share
 
 
 @dataclass(frozen=True)
@@ -145,10 +158,11 @@ def independent_samples(cells: Sequence[Cell]) -> tuple[int, Floats]:
     """Returns the number of independent samples per problem, and each problem's number of correct ones.
 
     Every problem of a cell counts as many samples as the problem with the fewest has, so that a search that
-    its budget cut short adds no bias.
+    its budget cut short adds no bias. Problems of which a search broke are left out.
     """
-    total, right = 0, np.zeros(len(cells[0].problems))
-    for cell in cells:
+    kept = ~np.any([cell.failed for cell in cells], axis=0)
+    total, right = 0, np.zeros(int(kept.sum()))
+    for cell in (cell if kept.all() else cell.only(kept) for cell in cells):
         least = int(_samples(cell).min())
         first = _rank(cell) < least
         index, correct = cell.solutions.problem[first], cell.solutions.correct[first]

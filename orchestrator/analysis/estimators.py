@@ -16,8 +16,10 @@ Ints = npt.NDArray[np.int64]
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 """Number of bootstrap resamples; enough for two stable digits of a percentile."""
-MANY = 5000
-"""Problems from which a mean is so nearly normal that resamples, which take memory for each, tell no more."""
+GROUPS = 2000
+"""The most units that are resampled. Of more problems, as many groups are, so that the work is bounded."""
+IMAGINARY = 2
+"""Imaginary problems that count at each end of a range, in ``smoothed_mean``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,63 +82,128 @@ def powers_of_two(most: int) -> list[int]:
     return [2**i for i in range(most.bit_length())]
 
 
-@lru_cache(maxsize=8)  # a report needs the same few hundreds of times
-def resamples(problems: int, seed: int = 0, count: int = RESAMPLES) -> Floats:
-    """Returns bootstrap weights over problems, ``float64[count, problems]``, read-only; rows sum to 1.
+def mean_known(values: npt.ArrayLike, axis: int = 0) -> Floats:
+    """Returns means without the entries that are NaN; NaN where all are."""
+    array = np.asarray(values, dtype=float)
+    known = ~np.isnan(array)
+    total, count = np.where(known, array, 0.0).sum(axis=axis), known.sum(axis=axis)
+    return np.divide(total, count, out=np.full_like(total, np.nan, dtype=float), where=count > 0)
 
-    A weight is the share of a resample that is this problem, so ``resamples(n) @ values`` are the means of
-    the resamples.
-    """
-    draws = np.random.default_rng(seed).multinomial(problems, np.full(problems, 1 / problems), size=count)
-    weights = draws / problems
+
+@lru_cache(maxsize=4)  # a report needs the same few hundreds of times
+def _weights(units: int, seed: int, count: int) -> Floats:
+    """Returns ``float64[1 + count, units]``, read-only: how often a resample has each unit, once each in row
+    0."""
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=count)
+    weights = np.vstack([np.ones(units), drawn])
     weights.flags.writeable = False
     return weights
 
 
-def all_and_resamples(problems: int, seed: int = 0) -> Floats:
-    """Returns weights ``float64[1 + RESAMPLES, problems]``: equal ones in row 0, then ``resamples``.
+def resampled_means(values: npt.ArrayLike, seed: int = 0, count: int = RESAMPLES) -> Floats:
+    """Returns the mean of each row of ``values`` (``[rows, problems]``) over all problems, then over each of
+    ``count`` bootstrap resamples of them: ``float64[1 + count, rows]``.
 
-    Statistics that are computed with the same weights are paired: they share their resamples.
+    Entries that are NaN are left out. Rows of the same problems and seed are paired: they share their
+    resamples. Of more than ``GROUPS`` problems, random groups are resampled as wholes.
     """
-    return np.vstack([np.full(problems, 1 / problems), resamples(problems, seed)])
+    rows = np.asarray(values, dtype=float)
+    known = ~np.isnan(rows)
+    sums, counts = np.where(known, rows, 0.0), known.astype(float)
+    problems = rows.shape[1]
+    if problems > GROUPS:
+        group = np.random.default_rng(seed).permutation(problems) % GROUPS
+        sums, counts = (
+            np.array([np.bincount(group, row, GROUPS) for row in each]) for each in (sums, counts)
+        )
+    weights = _weights(sums.shape[1], seed, count)
+    with np.errstate(invalid="ignore"):  # a resample of few problems may have none that is known
+        return (weights @ sums.T) / (weights @ counts.T)
 
 
 def of_resamples(statistic: Floats) -> Estimate:
-    """Returns entry 0 of a statistic, with the percentile interval of the others (see
-    ``all_and_resamples``)."""
-    return Estimate(float(statistic[0]), *interval(statistic[1:]))
+    """Returns entry 0 of a statistic, with the percentile interval of the others (Efron 1979; see
+    ``resampled_means``)."""
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.nanquantile(statistic[1:], tails)
+    return Estimate(float(statistic[0]), float(low), float(high))
 
 
-def interval(samples: Floats, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Returns the percentile interval of bootstrap samples (Efron 1979)."""
-    low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def mean_over_problems(values: npt.ArrayLike) -> Estimate:
+    """Returns the mean of one value in [0, 1] per problem, such as accuracy over seeds.
 
-
-def mean_over_problems(values: npt.ArrayLike, seed: int = 0) -> Estimate:
-    """Returns the mean of one value per problem, with the interval of a seeded bootstrap over problems; with
-    the normal interval from ``MANY`` problems on."""
+    NaN is left out. Where every value is 0 or 1, the interval is Wilson's; otherwise it is that of
+    ``smoothed_mean``.
+    """
     array = np.asarray(values, dtype=float)
-    if len(array) >= MANY:
-        mean = float(array.mean())
-        half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * float(array.std()) / math.sqrt(len(array))
-        return Estimate(mean, max(mean - half, float(array.min())), min(mean + half, float(array.max())))
-    return Estimate(float(array.mean()), *interval(resamples(len(array), seed) @ array))
+    array = array[~np.isnan(array)]
+    if len(array) and np.isin(array, (0, 1)).all():
+        return wilson(int(array.sum()), len(array))
+    return smoothed_mean(array, 0.0, 1.0)
 
 
 def mean_difference(
     values: npt.ArrayLike, inside: npt.ArrayLike | None = None, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Returns the mean of one difference in [-1, 1] per problem, with the interval of a bootstrap over
-    problems.
-
-    ``inside`` (``bool[problems]``) selects some problems. Where all values are equal, resamples cannot tell
-    how rare another value is, so the interval is widened by 3/n (rule of three, Hanley & Lippman-Hand 1983).
-    """
+    """Returns the mean of one paired difference in [-1, 1] per problem, with the interval of
+    ``smoothed_mean``. ``inside`` (``bool[problems]``) selects some problems."""
     array = np.asarray(values, dtype=float)
     if inside is not None:
         array = array[np.asarray(inside, dtype=bool)]
-    low, high = interval(resamples(len(array)) @ array, confidence)
-    if np.ptp(array) == 0:
-        low, high = max(-1.0, low - 3 / len(array)), min(1.0, high + 3 / len(array))
-    return Estimate(float(array.mean()), low, high)
+    return smoothed_mean(array, -1.0, 1.0, confidence)
+
+
+def smoothed_mean(
+    values: npt.ArrayLike, least: float, most: float, confidence: float = CONFIDENCE
+) -> Estimate:
+    """Returns the mean of one value in [``least``, ``most``] per problem, NaN left out, with Student's
+    interval over these problems and four imaginary ones: ``IMAGINARY`` at each end of the range.
+
+    So Agresti & Coull 1998 do for a share, and Bonett & Price 2012 for a paired difference. The interval
+    covers the truth with few problems, and has a width where all of them agree. With one outcome per problem
+    it excludes 0 only where McNemar's exact test gives p < 0.054.
+    """
+    array = np.asarray(values, dtype=float)
+    array = array[~np.isnan(array)]
+    if not len(array):
+        return Estimate(math.nan, least, most)
+    seen = np.concatenate([array, np.repeat([least, most], IMAGINARY)])
+    value, centre, half = float(array.mean()), float(seen.mean()), _half_width(seen, confidence)
+    return Estimate(value, max(least, min(value, centre - half)), min(most, max(value, centre + half)))
+
+
+def share_over_problems(part: npt.ArrayLike, whole: npt.ArrayLike) -> Estimate:
+    """Returns the sum of ``part`` over that of ``whole``, where a problem has 0 ≤ part ≤ whole cases.
+
+    The cases of a problem may depend on each other: the interval is that of a ratio of sums over problems
+    (Cochran 1977, section 2.11), smoothed as in ``smoothed_mean``. Problems without cases say nothing. Raises
+    ValueError where no problem has any.
+    """
+    cases = np.asarray(whole, dtype=float)
+    some = cases > 0
+    if not some.any():
+        raise ValueError("a share needs a case")
+    found, cases = np.asarray(part, dtype=float)[some], cases[some]
+    usual = cases.mean()
+    seen = np.concatenate([found, np.repeat([0.0, usual], IMAGINARY)])
+    of = np.concatenate([cases, np.full(2 * IMAGINARY, usual)])
+    value, centre = float(found.sum() / cases.sum()), float(seen.sum() / of.sum())
+    half = _half_width((seen - centre * of) / of.mean(), CONFIDENCE)
+    return Estimate(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
+
+
+def independent_difference(one: Estimate, other: Estimate) -> Estimate:
+    """Returns the difference of two estimates over different problems: their half-widths add in squares
+    (Newcombe 1998)."""
+    value = one.value - other.value
+    down = math.hypot(one.value - one.low, other.high - other.value)
+    up = math.hypot(one.high - one.value, other.value - other.low)
+    return Estimate(value, value - down, value + up)
+
+
+def _half_width(values: Floats, confidence: float) -> float:
+    """Returns half of the width of Student's interval of a mean."""
+    from scipy.special import stdtrit
+
+    quantile = stdtrit(len(values) - 1, (1 + confidence) / 2)
+    return float(quantile * values.std(ddof=1) / math.sqrt(len(values)))

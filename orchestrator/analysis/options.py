@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,12 +12,16 @@ import numpy.typing as npt
 
 from orchestrator.allocation.policy import known_as
 from orchestrator.analysis.cells import ADAPTIVE, SETTING, Cell
-from orchestrator.analysis.estimators import Estimate, Floats, mean_over_problems
+from orchestrator.analysis.estimators import Estimate, Floats, mean_known, mean_over_problems
 
 
 @dataclass(frozen=True, eq=False)
 class Option:
-    """One configuration over its seeds. Arrays are means over the seeds, one entry per problem."""
+    """One configuration over its seeds.
+
+    Arrays are means over the seeds in which the problem's search did not break, one entry per problem; NaN
+    where it broke in all of them.
+    """
 
     label: str
     """The strategy, and those parameters, reviser keys and allocation keys that vary in the experiment."""
@@ -37,24 +41,39 @@ class Option:
     def seeds(self) -> tuple[int, ...]:
         return tuple(cell.seed for cell in self.cells)
 
+    @cached_property
+    def failed(self) -> int:
+        """Searches that broke, over all seeds."""
+        return int(sum(cell.failed.sum() for cell in self.cells))
+
+    def mean(self, of: Callable[[Cell], npt.ArrayLike]) -> Floats:
+        """Returns the mean over the seeds of a cell's array."""
+        known = [np.where(cell.failed, np.nan, np.asarray(of(cell), dtype=float)) for cell in self.cells]
+        return mean_known(known)
+
     def correct(self, rule: str) -> Floats:
         """Returns the share of the seeds in which each problem is answered correctly."""
-        return np.mean([cell.correct[rule] for cell in self.cells], axis=0)
+        return self.mean(lambda cell: cell.correct[rule])
 
     @cached_property
     def covered(self) -> Floats:
         """The share of the seeds in which each problem has a correct solution."""
-        return np.mean([cell.covered for cell in self.cells], axis=0)
+        return self.mean(lambda cell: cell.covered)
 
     def cost(self, name: str = "flops") -> Floats:
         """Returns what each problem was charged, in FLOPs or tokens. ``name`` is one of ``COSTS``."""
-        return np.mean([cell.costs[name] for cell in self.cells], axis=0)
+        return self.mean(lambda cell: cell.costs[name])
+
+    @cached_property
+    def flops(self) -> float:
+        """FLOPs charged per problem, the mean over problems and seeds."""
+        return float(mean_known(self.cost()))
 
     def accuracy(self, rule: str, problems: npt.ArrayLike | None = None) -> Estimate:
-        """Returns the mean over problems and seeds, with a bootstrap interval over problems.
+        """Returns the mean over problems and seeds, with an interval over problems.
 
-        ``problems`` (``bool[n]``) selects some of them. Seeds are not resampled: two seeds of one problem say
-        nothing independent about another problem.
+        ``problems`` (``bool[n]``) selects some of them. Two seeds of one problem say nothing independent
+        about another problem, so they are averaged first.
         """
         values = self.correct(rule)
         return mean_over_problems(values if problems is None else values[np.asarray(problems)])
@@ -77,7 +96,7 @@ def options(cells: Iterable[Cell]) -> list[Option]:
     by_seed = [tuple(group[seed] for seed in sorted(group)) for group in groups.values()]
     labels = _labels([group[0] for group in by_seed])
     found = [Option(label, group) for label, group in zip(labels, by_seed, strict=True)]
-    return sorted(found, key=lambda option: float(option.cost().mean()))
+    return sorted(found, key=lambda option: option.flops)
 
 
 def _labels(cells: Sequence[Cell]) -> list[str]:

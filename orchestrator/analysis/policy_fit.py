@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, SAMPLES, Choice, Policy, Row, known_as, same_model
-from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.cells import Cell, correct_of_first
 from orchestrator.analysis.cross_validation import (
     Outcomes,
     Validated,
@@ -27,11 +27,15 @@ from orchestrator.analysis.difficulty import (
     predicted_bins,
     thresholds,
 )
-from orchestrator.analysis.estimators import Floats, Ints
+from orchestrator.analysis.estimators import Floats, Ints, mean_known
 from orchestrator.analysis.options import Option, options
 from orchestrator.analysis.savings import PolicyComparison, compare
 from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
+
+SPLITS, SPLIT_PROBLEMS = 20, 20_000
+"""The most splits into halves over which a policy is cross-validated, and the most problems in all of them.
+On few problems the result of one split is chance; on many it is not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,8 @@ class Study:
     options: Sequence[Option]
     difficulty: Cell
     """The run whose samples bin the problems."""
+    left_out: Sequence[str] = ()
+    """Runs and problems that are not used since searches broke, each in a line."""
 
     @property
     def outcomes(self) -> Outcomes:
@@ -71,19 +77,25 @@ def study(
     BadInput where a run that is needed is missing.
     """
     runs = experiment.difficulty
+    if not runs:
+        named = ", ".join(sorted({str(cell.strategy["name"]) for cell in experiment.cells}))
+        has = f"it has {len(experiment.cells)} run{'s' if len(experiment.cells) != 1 else ''} ({named})"
+        needed = f"{has} and no difficulty run; needed: a sweep with sweep.difficulty and {SAMPLES}"
+        raise BadInput("experiment", experiment.name, "; ".join([needed, *experiment.left_out[:1]]))
     for name, asked in (("generator", generator), ("verifier", verifier)):
         runs = [cell for cell in runs if asked is None or same_model(cell.setting[f"{name}.model"], asked)]
         known = sorted({str(cell.setting[f"{name}.model"]) for cell in experiment.difficulty})
         if not runs or (asked is None and len({cell.setting[f"{name}.model"] for cell in runs}) > 1):
             why = f"the experiment has difficulty runs of {len(known)}"
-            raise BadInput(f"--{name}", asked, f"{why}; {one_of(known or ['a sweep with one'])}")
+            raise BadInput(f"--{name}", asked, f"{why}; {one_of(known)}")
     if len(runs) > 1:
         raise BadInput("experiment", experiment.name, f"it has {len(runs)} difficulty runs of these models")
     (difficulty,) = runs
     if difficulty.setting["verifier.model"] is None:
         raise BadInput("experiment", experiment.name, "its difficulty run has no verifier, so no scores")
-    if len(difficulty.problems) < 2 * BINS:
-        needed = f"it has {len(difficulty.problems)} problems; needed: {2 * BINS} at least, two of each bin"
+    broken = int(difficulty.failed.sum())
+    if (count := len(difficulty.problems) - broken) < 2 * BINS:
+        needed = f"it has {count} problems; needed: {2 * BINS} at least, two of each bin"
         raise BadInput("experiment", experiment.name, needed)
     cells = [
         cell
@@ -98,7 +110,12 @@ def study(
     rules = sorted(set.intersection(*(set(cell.correct) for cell in cells)))
     if rule not in rules:
         raise BadInput("--rule", rule, one_of(rules))
-    return Study(experiment.name, rule, options(cells), difficulty)
+    left_out = list(experiment.left_out)
+    if broken:
+        left_out.append(f"{broken} problems whose difficulty search broke")
+        kept = ~difficulty.failed
+        cells, difficulty = [cell.only(kept) for cell in cells], difficulty.only(kept)
+    return Study(experiment.name, rule, options(cells), difficulty, left_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +136,9 @@ class Fit:
 def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -> Fit:
     """Learns the policy that bins problems by ``samples`` samples each.
 
-    ``margin`` is as for ``choose``; ``seed`` splits the problems into halves. Oracle bins use all samples of
-    the difficulty run and are charged for them. Raises BadInput where a problem has fewer samples.
+    ``margin`` is as for ``choose``; ``seed`` splits the problems into halves, up to ``SPLITS`` times. Oracle
+    bins use all samples of the difficulty run and are charged for them. Raises BadInput where a problem has
+    fewer samples.
     """
     cell, outcomes = study.difficulty, study.outcomes
     try:
@@ -134,12 +152,14 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
     def measured(half: Ints, bins: Sequence[Ints], cost: Floats) -> Validated:
         return cross_validate(outcomes, bins, half, levels, cost, count=BINS, margin=margin)
 
-    half = halves(scores, seed)
-    without = [predicted_bins(scores, thresholds(scores[half != side])) for side in (0, 1)]
-    validated = {
-        "oracle": measured(halves(oracle, seed), [oracle, oracle], cell.flops.astype(float)),
-        "predicted": measured(half, without, estimate),
-    }
+    by_oracle, by_score = [], []
+    splits = max(1, min(SPLITS, SPLIT_PROBLEMS // len(scores)))
+    for split in range(seed * SPLITS, seed * SPLITS + splits):
+        by_oracle.append(measured(halves(oracle, split), [oracle, oracle], cell.flops.astype(float)))
+        half = halves(scores, split)
+        without = [predicted_bins(scores, thresholds(scores[half != side])) for side in (0, 1)]
+        by_score.append(measured(half, without, estimate))
+    validated = {"oracle": Validated.mean(by_oracle), "predicted": Validated.mean(by_score)}
     cuts = thresholds(scores)
     bins = predicted_bins(scores, cuts)
     everything = np.ones(len(bins), dtype=bool)
@@ -148,6 +168,7 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
         Row(float(level), tuple(_choice(study, outcomes, row[b], bins == b + 1) for b in range(BINS)))
         for level, row in zip(levels, chosen, strict=True)
     )
+    first = correct_of_first(cell, samples, study.rule)
     setting = cell.setting
     policy = Policy(
         study.name,
@@ -159,6 +180,7 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
         cuts,
         float(estimate.mean()),
         rows,
+        tuple(float(first[bins == b + 1].mean()) if (bins == b + 1).any() else 0.0 for b in range(BINS)),
     )
     return Fit(
         policy,
@@ -170,11 +192,10 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
 
 
 def _choice(study: Study, outcomes: Outcomes, index: int, inside: np.ndarray) -> Choice:
-    """Returns the choice for the problems ``inside`` a bin, with its outcome there (NaN for an empty bin)."""
-    count = int(inside.sum())
+    """Returns the choice for the problems ``inside`` a bin, with its outcome there (NaN without any)."""
     return Choice(
         study.options[index].strategy,
-        float(outcomes.accuracy[index, inside].mean()) if count else float("nan"),
-        float(outcomes.flops[index, inside].mean()) if count else float("nan"),
-        count,
+        float(mean_known(outcomes.accuracy[index, inside])),
+        float(mean_known(outcomes.flops[index, inside])),
+        int(inside.sum()),
     )

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from orchestrator.analysis.cross_validation import Outcomes, Validated
-from orchestrator.analysis.estimators import Estimate, Floats, all_and_resamples, of_resamples
+from orchestrator.analysis.estimators import (
+    Estimate,
+    Floats,
+    mean_difference,
+    mean_known,
+    mean_over_problems,
+    of_resamples,
+    resampled_means,
+)
+
+NEAR_BEST = 0.97
+"""Share of best-of-N's highest accuracy at which one saving is read: a curve's very top is where it is flat,
+so that the FLOPs which reach it are chance."""
+
+Reach = Literal["measured", "below", "beyond"]
+"""Place of FLOPs on a curve: inside what was measured, below its cheapest point, or beyond its dearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +40,25 @@ class Level:
     """Accuracy of best-of-N at ``flops``, interpolated in log FLOPs; outside its range, its nearest point."""
     difference: Estimate
     """``accuracy`` less ``baseline``."""
+    reach: Reach
+    """Where ``flops`` are among those of best-of-N. Beyond them best-of-N may do better than is shown."""
+    verdict: Literal["better", "worse", "not decided"]
+    """What the interval of ``difference`` says of the policy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """The saving of a policy or a strategy at one point of best-of-N."""
+    """The saving of a policy or a strategy at one accuracy of best-of-N.
+
+    Both costs are read in the same way: the least FLOPs at which a curve has the accuracy. So best-of-N saves
+    nothing against itself, also where it is flat.
+    """
 
     baseline: str
-    """Label of the best-of-N option."""
+    """What best-of-N was: one of its options, or its highest accuracy times ``NEAR_BEST``."""
     accuracy: float
-    """Accuracy of that option."""
     baseline_flops: float
-    """FLOPs per problem of that option."""
+    """FLOPs per problem at which best-of-N has that accuracy."""
     flops: float | None
     """FLOPs per problem at which the curve has that accuracy; None where it never has."""
     factor: Estimate
@@ -46,12 +69,14 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class PolicyComparison:
-    """A policy against best-of-N, with 95 % intervals of a paired bootstrap over problems."""
+    """A policy against best-of-N, with 95 % intervals over problems."""
 
     levels: tuple[Level, ...]
     """One per budget of the policy."""
     savings: tuple[Saving, ...]
-    """One per size of best-of-N."""
+    """One per size of best-of-N that is more accurate than every cheaper one."""
+    near_best: Saving
+    """The saving at ``NEAR_BEST`` of best-of-N's highest accuracy."""
 
 
 def compare(
@@ -62,85 +87,105 @@ def compare(
     ``charged`` says whether the policy pays for its difficulty estimate (Snell et al. 2024 do not count it).
     """
     flops = policy.charged if charged else policy.flops
-    means = _means(flops, policy.accuracy, baseline, seed)
-    cost, right, base_cost, base_right = means
-    at = np.array([accuracy_at(*row) for row in zip(cost, base_cost, base_right, strict=True)])
-    levels = tuple(
-        Level(
-            float(policy.levels[i]),
-            float(cost[0, i]),
-            of_resamples(right[:, i]),
-            of_resamples(at[:, i]),
-            of_resamples(right[:, i] - at[:, i]),
-        )
-        for i in range(len(policy.levels))
-    )
-    return PolicyComparison(levels, _savings(baseline.labels, *means))
+    levels = []
+    for budget, cost, right in zip(policy.levels, mean_known(flops, axis=1), policy.accuracy, strict=True):
+        at, reach = read_at(float(cost), baseline.flops, baseline.accuracy)
+        gap = mean_difference(right - at)
+        verdict: Literal["better", "worse", "not decided"] = "not decided"
+        if gap.low > 0 or gap.high < 0:
+            verdict = "better" if gap.low > 0 else "worse"
+        accuracy, other = mean_over_problems(right), mean_over_problems(at)
+        levels.append(Level(float(budget), float(cost), accuracy, other, gap, reach, verdict))
+    curves = _Curves.of(flops, policy.accuracy, baseline, seed)
+    return PolicyComparison(tuple(levels), curves.savings(baseline.labels), curves.near_best())
 
 
 def savings(flops: Floats, accuracy: Floats, baseline: Outcomes, *, seed: int = 0) -> tuple[Saving, ...]:
-    """Returns the savings of a curve at every point of ``baseline``, with paired 95 % intervals.
+    """Returns the savings of a curve at every point of ``baseline`` that is more accurate than every cheaper
+    one, with paired 95 % intervals.
 
     ``flops`` and ``accuracy`` are the curve's points, ``float64[points, problems]``.
     """
-    return _savings(baseline.labels, *_means(flops, accuracy, baseline, seed))
+    return _Curves.of(flops, accuracy, baseline, seed).savings(baseline.labels)
 
 
-def _means(
-    flops: Floats, accuracy: Floats, baseline: Outcomes, seed: int
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Returns the means of a curve's FLOPs and accuracy, then of the baseline's: ``[1 + RESAMPLES,
-    points]``."""
-    weights = all_and_resamples(flops.shape[1], seed)
-    return weights @ flops.T, weights @ accuracy.T, weights @ baseline.flops.T, weights @ baseline.accuracy.T
+@dataclass(frozen=True, eq=False)
+class _Curves:
+    """Means over all problems and over resamples of them, ``float64[1 + RESAMPLES, points]``."""
 
+    cost: Floats
+    right: Floats
+    base_cost: Floats
+    base_right: Floats
 
-def _savings(
-    labels: Sequence[str], cost: Floats, right: Floats, base_cost: Floats, base_right: Floats
-) -> tuple[Saving, ...]:
-    """Returns the savings from the arrays of ``_means``."""
-    needed = np.array([flops_for(*row) for row in zip(base_right, cost, right, strict=True)])
-    factors = np.where(np.isfinite(needed), base_cost / needed, 0.0)
-    cheapest = np.argmin(cost[0])
-    return tuple(
-        Saving(
-            label,
-            float(base_right[0, j]),
-            float(base_cost[0, j]),
-            float(needed[0, j]) if np.isfinite(needed[0, j]) else None,
-            of_resamples(factors[:, j]),
-            bool(right[0, cheapest] >= base_right[0, j]),
+    @classmethod
+    def of(cls, flops: Floats, accuracy: Floats, baseline: Outcomes, seed: int) -> _Curves:
+        arrays = (flops, accuracy, baseline.flops, baseline.accuracy)
+        means = resampled_means(np.vstack(arrays), seed)
+        return cls(*np.split(means, np.cumsum([len(each) for each in arrays])[:-1], axis=1))
+
+    def savings(self, labels: Sequence[str]) -> tuple[Saving, ...]:
+        right = self.base_right[0]
+        by_cost = np.argsort(self.base_cost[0], kind="stable")
+        before = np.concatenate([[-np.inf], np.maximum.accumulate(right[by_cost])[:-1]])
+        rising = sorted(by_cost[right[by_cost] > before + 1e-12])
+        return self._at([labels[j] for j in rising], self.base_right[:, rising])
+
+    def near_best(self) -> Saving:
+        label = f"{100 * NEAR_BEST:g} % of best-of-N's highest accuracy"
+        (saving,) = self._at([label], NEAR_BEST * self.base_right.max(axis=1, keepdims=True))
+        return saving
+
+    def _at(self, labels: Sequence[str], wanted: Floats) -> tuple[Saving, ...]:
+        """Returns the savings at some accuracies, which every resample has its own of."""
+        base = flops_for(wanted, self.base_cost, self.base_right)
+        needed = flops_for(wanted, self.cost, self.right)
+        factors = base / needed  # 0 where it is not reached
+        cheapest = self.right[0, np.argmin(self.cost[0])]
+        return tuple(
+            Saving(
+                label,
+                float(wanted[0, j]),
+                float(base[0, j]),
+                float(needed[0, j]) if np.isfinite(needed[0, j]) else None,
+                of_resamples(factors[:, j]),
+                bool(cheapest >= wanted[0, j] - 1e-12),
+            )
+            for j, label in enumerate(labels)
         )
-        for j, label in enumerate(labels)
-    )
 
 
-def accuracy_at(wanted: Floats, flops: Floats, accuracy: Floats) -> Floats:
-    """Returns a curve's accuracy at ``wanted`` FLOPs, interpolated linearly in log FLOPs.
+def read_at(wanted: float, flops: Floats, accuracy: Floats) -> tuple[Floats, Reach]:
+    """Returns each problem's accuracy on a curve at ``wanted`` FLOPs per problem, and whether the curve
+    reaches them.
 
-    Outside its range it is the nearest point's. A curve never falls: more FLOPs need not be spent.
+    ``flops`` and ``accuracy`` are the curve's points, ``float64[points, problems]``. Between the two nearest
+    points the accuracy is linear in log FLOPs; outside their range it is the nearest point's.
     """
-    x, y = _envelope(flops, accuracy)
-    return np.interp(np.log2(wanted), x, y)
+    costs = mean_known(flops, axis=1)
+    order = np.argsort(costs, kind="stable")
+    place = float(np.interp(np.log2(wanted), np.log2(costs[order]), np.arange(len(order))))
+    first, share = int(place), place % 1
+    values = accuracy[order[first]]
+    if share > 0:
+        values = (1 - share) * values + share * accuracy[order[first + 1]]
+    return values, "below" if wanted < costs.min() else "beyond" if wanted > costs.max() else "measured"
 
 
 def flops_for(wanted: Floats, flops: Floats, accuracy: Floats) -> Floats:
-    """Returns the least FLOPs at which a curve has the accuracy ``wanted``; the inverse of ``accuracy_at``.
+    """Returns the least FLOPs at which a curve has each accuracy in ``wanted``, interpolated linearly in log
+    FLOPs.
 
-    It is infinite where the curve never has it, and the first point's FLOPs where that point already has it.
+    ``flops`` and ``accuracy`` are the means of the curve's points; all arrays may have the same leading axes.
+    A curve never falls: more FLOPs need not be spent. The result is infinite where the curve never has the
+    accuracy, and the first point's FLOPs where that point already has it.
     """
-    x, y = _envelope(flops, accuracy)
-    after = np.searchsorted(y, wanted - 1e-12)
-    inside = np.clip(after, 1, len(x) - 1) if len(x) > 1 else np.zeros_like(after)
-    before = np.maximum(inside - 1, 0)
-    rise = y[inside] - y[before]
-    share = np.divide(wanted - y[before], rise, out=np.zeros_like(rise), where=rise > 0)
-    between = x[before] + np.clip(share, 0, 1) * (x[inside] - x[before])
-    found = np.where(after == 0, x[0], between)
-    return np.where(after >= len(x), np.inf, 2.0**found)
-
-
-def _envelope(flops: Floats, accuracy: Floats) -> tuple[Floats, Floats]:
-    """Returns log2 FLOPs, ascending, and the best accuracy up to each."""
-    order = np.argsort(flops, kind="stable")
-    return np.log2(flops[order]), np.maximum.accumulate(accuracy[order])
+    order = np.argsort(flops, axis=-1, kind="stable")
+    x = np.log2(np.take_along_axis(flops, order, -1))
+    y = np.maximum.accumulate(np.take_along_axis(accuracy, order, -1), axis=-1)
+    lower = (y[..., None, :] < wanted[..., :, None] - 1e-12).sum(axis=-1)
+    after = np.minimum(lower, x.shape[-1] - 1)
+    before = np.maximum(after - 1, 0)
+    (x0, x1), (y0, y1) = ([np.take_along_axis(z, i, -1) for i in (before, after)] for z in (x, y))
+    share = np.divide(wanted - y0, y1 - y0, out=np.zeros_like(y0), where=y1 > y0)
+    return np.where(lower < x.shape[-1], 2.0 ** (x0 + np.clip(share, 0, 1) * (x1 - x0)), np.inf)

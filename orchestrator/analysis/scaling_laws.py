@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.analysis.estimators import Floats, coverage_curve, resamples
+from orchestrator.analysis.estimators import Floats, coverage_curve, resampled_means
 
 GRID = 400
 """Number of places where a plateau may begin, over the measured range of log2 C."""
@@ -102,10 +102,11 @@ def accuracy_fit(flops: npt.ArrayLike, correct: npt.ArrayLike, seed: int = 0) ->
     resample has a plateau if the means have one.
     """
     spent, right = np.asarray(flops, dtype=float), np.asarray(correct, dtype=float)
-    fit = log_linear(spent.mean(axis=1), right.mean(axis=1))
+    means = resampled_means(np.vstack([spent, right]), seed, FITS)
+    fit = log_linear(means[0, : len(spent)], means[0, len(spent) :])
     drawn: list[list[float]] = []
-    for weights in resamples(right.shape[1], seed, FITS):
-        x, y = np.log2(spent @ weights), right @ weights
+    for mean in means[1:]:
+        x, y = np.log2(mean[: len(spent)]), mean[len(spent) :]
         if fit.plateau is None:
             drawn.append([*_line(x, y, np.ones_like(y))])
         else:
@@ -170,7 +171,7 @@ def coverage_fit(n: int, correct: npt.ArrayLike, seed: int = 0) -> PowerLaw:
     """
     ks, values = coverage_curve(n, correct)
     fit = power_law(ks, values.mean(axis=0))
-    means = resamples(len(values), seed, FITS) @ values
+    means = resampled_means(values.T, seed, FITS)[1:]
     inside = ((means > 0) & (means < 1)).sum(axis=1) >= 2
     drawn = []
     for mean in means[inside]:

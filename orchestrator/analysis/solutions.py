@@ -37,6 +37,19 @@ class Solutions:
     step_scores: Sequence[Sequence[float]]
     """The verifier's score of each step; empty where nothing was scored."""
 
+    def only(self, problems: Ints) -> Solutions:
+        """Returns the solutions of these problems, ascending indices, which become 0, 1, 2, …"""
+        kept = np.flatnonzero(np.isin(self.problem, problems))
+        return Solutions(
+            np.searchsorted(problems, self.problem[kept]),
+            [self.path[i] for i in kept],
+            [self.answer[i] for i in kept],
+            self.correct[kept],
+            self.score[kept],
+            self.tokens[kept],
+            [self.step_scores[i] for i in kept],
+        )
+
 
 def read_solutions(results: Path) -> Solutions:
     """Returns the solutions of a table of results, without their texts."""
@@ -60,14 +73,17 @@ def read_solutions(results: Path) -> Solutions:
     )
 
 
-def read_answers(results: Path) -> list[list[str | None]]:
-    """Returns what tells equal answers, of each problem's solutions. Reads no other column."""
+def distinct_answers(results: Path) -> float:
+    """Returns the mean number of different answers per problem. Reads no other column."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(results)
     key = _key(file)
-    column = file.read(columns=[f"solutions.list.element.{key}"])["solutions"]
-    return [[solution[key] for solution in row or ()] for row in column.to_pylist()]
+    column = file.read(columns=[f"solutions.list.element.{key}"])["solutions"].combine_chunks()
+    counts, keys = column.value_lengths().fill_null(0).to_numpy(), column.flatten().field(key)
+    pairs = pa.table({"problem": np.repeat(np.arange(len(counts)), counts), "key": keys})
+    return len(pairs.filter(keys.is_valid()).group_by(["problem", "key"]).aggregate([])) / len(counts)
 
 
 def _key(file: Any) -> str:

@@ -15,12 +15,15 @@ from rich.text import Text
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
 from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.failures import told
 from orchestrator.budget.units import described
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.results import Group, Summary
 
 PLAIN_SECONDS = 5.0
 """Seconds between two lines, at least, where there is no terminal."""
+MOST_FAILURES = 5
+"""The most searches that broke which have a line of their own."""
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Display:
     _up: int = 0
     _done: int = 0
     _problems: int = 0
+    _failed: int = 0
     _correct: dict[str, int] = field(default_factory=dict)
     _covered: int = 0
     _said: float = 0.0
@@ -60,7 +64,7 @@ class Display:
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self._controller, self._problems, self._said = controller, problems, time.monotonic()
-        self._done, self._covered, self._correct = 0, 0, {}
+        self._done, self._failed, self._covered, self._correct = 0, 0, 0, {}
         if self.console.is_terminal:
             self._view = _View(self, controller, deployment)
             self._live = Live(self._view, console=self.console, refresh_per_second=4, transient=True)
@@ -72,9 +76,11 @@ class Display:
         for rule, right in result.correct.items():
             self._correct[rule] = self._correct.get(rule, 0) + right
         if result.error is not None:
-            self.console.print(
-                f"problem {result.problem.id} failed: {result.error}", style="red", markup=False
-            )
+            self._failed += 1
+            if self._failed <= MOST_FAILURES:
+                more = "; of others only the number is shown" if self._failed == MOST_FAILURES else ""
+                line = f"problem {result.problem.id} failed: {result.error}{more}"
+                self.console.print(line, style="red", markup=False)
         now = time.monotonic()
         if self._live is None and (now - self._said >= self.every or self._ends()):
             self._said = now
@@ -86,8 +92,9 @@ class Display:
         assert self._controller is not None
         budget, done = self._controller.budget, max(self._done, 1)
         rules = ", ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in self._correct.items())
+        failed = f"{self._failed} failed, " if self._failed else ""
         return (
-            f"{rules}, coverage {100 * self._covered / done:.0f} %, "
+            f"{failed}{rules}, coverage {100 * self._covered / done:.0f} %, "
             f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
         )
 
@@ -133,7 +140,8 @@ class _View:
         grid.add_row(self._progress)
         done = max(display._done, 1)
         rules = "  ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in display._correct.items())
-        grid.add_row(f"so far    {rules}  coverage {100 * display._covered / done:.0f} %")
+        failed = f"  {display._failed} failed" if display._failed else ""
+        grid.add_row(f"so far    {rules}  coverage {100 * display._covered / done:.0f} %{failed}")
         for pool in self._deployment.pools:
             grid.add_row(f"{pool.spec.name:<10}{pool.running:>5} running {pool.waiting:>6} waiting")
         return grid
@@ -184,14 +192,20 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
     def percent(x: float) -> str:
         return f"{100 * x:.1f} %"
 
+    def known(value: float, interval: tuple[float, float]) -> str:
+        """A share and its 95 % interval."""
+        return f"{percent(value)} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+
     asked, buys = described(s.budget)
     cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
     cut += [f"{s.failed} failed"] if s.failed else []
     cut += [f"{s.skipped} skipped: too long"] if s.skipped else []
     rows: list[tuple[str, Any]] = [
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
-        *((f"accuracy, {rule}", percent(value)) for rule, value in s.accuracy.items()),
-        ("coverage", percent(s.coverage)),
+        *([("failed", told(s.failed, s.problems, s.errors))] if s.failed else []),
+        *((f"accuracy, {rule}", known(value, s.intervals[rule])) for rule, value in s.accuracy.items()),
+        ("coverage", known(s.coverage, s.intervals["coverage"])),
+        *([("pass@1", f"{percent(s.pass_at_k[1].value)} (one sample)")] if 1 in s.pass_at_k else []),
         *([] if s.by is None else _grouped(s.by, s.groups[s.by])),
         *([("correct → incorrect", f"{percent(s.flips)} of revisions")] if s.flips is not None else []),
         ("budget", asked),

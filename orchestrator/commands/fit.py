@@ -83,8 +83,8 @@ def run_fit(
     registered model ``EXPERIMENT-policy``. Raises BadInput."""
     from orchestrator.allocation.policy import write_policy
     from orchestrator.analysis.policy_fit import fit, study
-    from orchestrator.analysis.store import find
-    from orchestrator.commands.fit_display import show, show_laws
+    from orchestrator.analysis.store import find, moved_from
+    from orchestrator.commands.fit_display import show, show_laws, warning
 
     at_least("--samples", samples, 1)
     if not margin >= 0:
@@ -95,7 +95,13 @@ def run_fit(
     learned = fit(examined, samples=samples, margin=margin)
     write_policy(learned.policy, out)
     curves, coverage = laws(examined)
+    for line in examined.left_out:
+        say(errors, f"left out: {line}", "yellow")
+    if (worse := warning(learned)) is not None:
+        say(errors, f"warning: {worse}", "yellow")
     numbers = to_dict(learned) | {
+        "failed": sum(option.failed for option in examined.options),
+        "left_out": list(examined.left_out),
         "accuracy_fits": {name: asdict(curve) for name, curve in curves.items()},
         "coverage_fit": None if coverage is None else asdict(coverage),
     }
@@ -107,6 +113,13 @@ def run_fit(
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "margin": margin}
+        if (place := moved_from(experiment, uri, runs)) is not None:
+            say(
+                errors,
+                f"not kept in MLflow: the store was moved, and its artifacts belong in {place}",
+                "yellow",
+            )
+            return 0
         untracked = _track(learned, out, numbers, asked, experiment, uri, runs)
         if untracked is not None:
             say(errors, f"warning: {untracked}", "yellow")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.policy_fit import Fit
+from orchestrator.analysis.savings import Level
 from orchestrator.analysis.scaling_laws import LogLinear, PowerLaw
+from orchestrator.report.text import factor, percent, si
 
 
 def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, console: Console) -> None:
     """Prints a table of the curves, and a line for coverage."""
-    table = Table(title="accuracy = α + β · log₂ FLOPs, in points, ± standard errors", title_justify="left")
+    table = _table("accuracy = α + β · log₂ FLOPs, in points, ± standard errors")
     for name in ("", "α", "β", "plateau"):
         table.add_column(name, justify="right" if name else "left")
     for name, curve in curves.items():
@@ -34,34 +38,34 @@ def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, consol
 def show(learned: Fit, console: Console) -> None:
     """Prints three tables: the policy, its accuracy by budget, and what it saves."""
     policy = learned.policy
-    chosen = Table(title=f"policy ({policy.rule}; bins by {policy.samples} samples)", title_justify="left")
+    chosen = _table(f"policy ({policy.rule}; bins by {policy.samples} samples)")
     chosen.add_column("FLOPs a problem", justify="right")
     for number in range(1, len(policy.thresholds) + 2):
-        chosen.add_column(f"bin {number}")
+        chosen.add_column(f"bin {number}", overflow="fold")
     for row in policy.rows:
-        chosen.add_row(f"{row.budget:.3g}", *(_words(choice.strategy) for choice in row.bins))
+        chosen.add_row(si(row.budget), *(_words(choice.strategy) for choice in row.bins))
     console.print(chosen)
 
-    levels = Table(title="on problems it was not chosen on", title_justify="left")
-    for name in ("bins", "FLOPs a problem", "accuracy", "best-of-N at these FLOPs", "difference"):
-        levels.add_column(name, justify="left" if name == "bins" else "right")
     for name, comparison in _kinds(learned):
-        for level in comparison.levels:
-            cells = (level.accuracy, level.baseline, level.difference)
-            levels.add_row(name, f"{level.flops:.3g}", *(_interval(each, 100, ".1f") for each in cells))
-        levels.add_section()
-    console.print(levels)
+        levels = _table(f"{name}: on problems it was not chosen on")
+        for column in ("budget", "FLOPs", "accuracy", "best-of-N", "difference", "it is"):
+            levels.add_column(column, justify="left" if column == "it is" else "right", no_wrap=True)
+        for budgets, level in _different(comparison.levels):
+            gap = _interval(level.difference, 100, "+.1f")
+            shown = (percent(level.accuracy), percent(level.baseline) + REACH[level.reach], gap)
+            levels.add_row(budgets, si(level.flops), *shown, level.verdict)
+        console.print(levels)
+    if any(x.reach != "measured" for _, each in _kinds(learned) for x in each.levels):
+        console.print("best-of-N: at these FLOPs; ↓, ↑: below or beyond any, the nearest point is shown")
 
-    savings = Table(title="best-of-N's FLOPs over the policy's, at equal accuracy", title_justify="left")
+    savings = _table("best-of-N's FLOPs over the policy's, at equal accuracy")
     savings.add_column("best-of-N")
     savings.add_column("accuracy", justify="right")
     for name, _ in _kinds(learned):
         savings.add_column(name, justify="right")
-    for each in zip(*(comparison.savings for _, comparison in _kinds(learned)), strict=True):
-        factors = [
-            ("≥ " if s.at_least else "") + _interval(s.factor, 1, ".2f") if s.flops else "not reached"
-            for s in each
-        ]
+    rows = [(*comparison.savings, comparison.near_best) for _, comparison in _kinds(learned)]
+    for each in zip(*rows, strict=True):
+        factors = [factor(s) if s.flops else "not reached" for s in each]
         savings.add_row(f"{each[0].baseline}", f"{100 * each[0].accuracy:.1f}", *factors)
     console.print(savings)
     agreement = learned.agreement
@@ -73,10 +77,38 @@ def show(learned: Fit, console: Console) -> None:
     )
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+REACH = {"measured": "", "below": " ↓", "beyond": " ↑"}
+
+
+def _different(levels: Sequence[Level]) -> Iterator[tuple[str, Level]]:
+    """Yields the levels that differ in more than their budget, each with its budget or budgets."""
+    for _, same in groupby(levels, key=lambda level: (level.flops, level.accuracy)):
+        found = list(same)
+        ends = dict.fromkeys(si(level.budget) for level in (found[0], found[-1]))
+        yield " – ".join(ends), found[0]
+
+
+def warning(learned: Fit) -> str | None:
+    """Returns a line about budgets at which the policy is worse than best-of-N, or None."""
+    levels = learned.charged["predicted"].levels
+    worse = [level for level in levels if level.verdict == "worse"]
+    if not worse:
+        return None
+    most = _interval(min((level.difference for level in worse), key=lambda gap: gap.value), 100, "+.1f")
+    return (
+        f"at {len(worse)} of {len(levels)} budgets the policy is worse than best-of-N of the same FLOPs, by "
+        f"up to {most} points: best_of_n is the better choice there"
+    )
+
+
 def _kinds(learned: Fit) -> Iterator[tuple[str, Any]]:
     for bins in learned.charged:
-        yield bins, learned.uncharged[bins]
-        yield f"{bins}, estimate charged", learned.charged[bins]
+        yield f"{bins} bins", learned.uncharged[bins]
+        yield f"{bins} bins, estimate charged", learned.charged[bins]
 
 
 def _words(strategy: Any) -> str:

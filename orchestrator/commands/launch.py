@@ -1,7 +1,8 @@
 """Does a run for the commands that search: starts engines, runs, shows, and returns an exit status.
 
-Exit status: 0 done; 1 failure; 130 interrupted (the journal is intact, and the command that goes on is
-printed). Bad input is raised before anything starts.
+Exit status: 0 done; 1 failure, also where more problems failed than ``failures.MOST_FAILED`` allows; 130
+interrupted (the journal is intact, and the command that goes on is printed). Bad input is raised before
+anything starts.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def run(
     else:
         Console().print(summary_table(summary))
         say(errors, f"results in {directory}/; MLflow: ttc ui")
-    return 0 if summary.failed < summary.problems else 1
+    if summary.broken is not None:
+        say(errors, f"the run has failed: {summary.broken}", "red")
+    return 0 if summary.broken is None else 1
 
 
 def until_interrupted(

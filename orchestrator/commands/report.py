@@ -74,7 +74,7 @@ def run_report(
     ``price`` is that of an accelerator-hour (None: the runs' ``cluster.price``). With ``table`` (a key of
     ``TABLES``) only that one is printed. Raises BadInput.
     """
-    from orchestrator.analysis.store import find
+    from orchestrator.analysis.store import find, moved_from
     from orchestrator.report.evidence import gather
     from orchestrator.report.page import TABLES, draw, page
     from orchestrator.report.tables import markdown
@@ -99,6 +99,13 @@ def run_report(
     say(errors, f"report in {out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "price": price}
+        if (place := moved_from(experiment, uri, runs)) is not None:
+            say(
+                errors,
+                f"not kept in MLflow: the store was moved, and its artifacts belong in {place}",
+                "yellow",
+            )
+            return 0
         untracked = _track(out, drawn, asked, experiment, uri, runs)
         if untracked is not None:
             say(errors, f"warning: {untracked}", "yellow")

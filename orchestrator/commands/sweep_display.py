@@ -97,30 +97,63 @@ def _duration(seconds: float) -> str:
 def _brief(summary: dict[str, Any]) -> str:
     rules = ", ".join(f"{rule} {100 * value:.1f} %" for rule, value in summary["accuracy"].items())
     flops = summary["flops"]["spent"] / summary["problems"]
-    return f"{rules}, {flops:.3g} FLOPs a problem, {summary['seconds']:.0f} s"
+    failed = f"{summary['failed']} problems failed, " if summary["failed"] else ""
+    return f"{failed}{rules}, {flops:.3g} FLOPs a problem, {summary['seconds']:.0f} s"
+
+
+COUNTS = {"failed": "failed", "cut short": "exhausted", "not scored": "unscored", "skipped": "skipped"}
+"""Columns that are there where any row has them, and their names in a summary."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the problems: the mean over seeds, and how sure it is."""
+
+    mean: float
+    deviation: float | None
+    """Standard deviation over the seeds; None for a single one."""
+    interval: tuple[float, float] | None
+    """The 95 % interval of a single seed (Wilson); None for several."""
+
+    @classmethod
+    def of(cls, values: Sequence[float], intervals: Sequence[Sequence[float]]) -> Share:
+        if len(values) > 1:
+            return cls(statistics.fmean(values), statistics.stdev(values), None)
+        low, high = intervals[0]
+        return cls(values[0], None, (low, high))
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{100 * self.mean:.1f} ± {100 * (self.deviation or 0.0):.1f}"
+        return f"{100 * self.mean:.1f} [{100 * self.interval[0]:.0f}, {100 * self.interval[1]:.0f}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"mean": self.mean, "standard_deviation": self.deviation, "interval": self.interval}
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """The cells that differ in their seed alone: means over the seeds, and standard deviations where there
-    are several. ``flops`` are those spent on a problem."""
+    """The cells that differ in their seed alone. ``flops`` are those spent on a problem, ``counts`` are over
+    all seeds (``COUNTS``)."""
 
     label: str
     budget: float
     unit: str
     seeds: tuple[int, ...]
-    accuracy: dict[str, tuple[float, float | None]]
-    coverage: tuple[float, float | None]
+    accuracy: dict[str, Share]
+    coverage: Share
     flops: float
+    counts: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "label": self.label,
             "budget": {self.unit: self.budget},
             "seeds": list(self.seeds),
-            "accuracy": {rule: _named(value) for rule, value in self.accuracy.items()},
-            "coverage": _named(self.coverage),
+            "accuracy": {rule: value.to_dict() for rule, value in self.accuracy.items()},
+            "coverage": self.coverage.to_dict(),
             "flops_per_problem": self.flops,
+            **{COUNTS[name]: count for name, count in self.counts.items()},
         }
 
 
@@ -141,11 +174,16 @@ def rows(outcomes: Sequence[CellOutcome]) -> list[SweepRow]:
                 *key,
                 seeds=tuple(seed for seed, _ in group),
                 accuracy={
-                    rule: _mean([summary["accuracy"][rule] for summary in summaries])
+                    rule: Share.of(
+                        [s["accuracy"][rule] for s in summaries], [s["intervals"][rule] for s in summaries]
+                    )
                     for rule in summaries[0]["accuracy"]
                 },
-                coverage=_mean([summary["coverage"] for summary in summaries]),
+                coverage=Share.of(
+                    [s["coverage"] for s in summaries], [s["intervals"]["coverage"] for s in summaries]
+                ),
                 flops=statistics.fmean(s["flops"]["spent"] / s["problems"] for s in summaries),
+                counts={name: sum(s.get(key, 0) for s in summaries) for name, key in COUNTS.items()},
             )
         )
     return found
@@ -155,8 +193,11 @@ def table(name: str, found: Sequence[SweepRow]) -> Table:
     """Returns the table at the end of a sweep."""
     rules = list(dict.fromkeys(rule for row in found for rule in row.accuracy))
     units = list(dict.fromkeys(row.unit for row in found))
+    counted = [name for name in COUNTS if any(row.counts[name] for row in found)]
+    spread = "mean ± standard deviation over seeds" if any(len(row.seeds) > 1 for row in found) else ""
+    single = "one seed [95 % interval]" if any(len(row.seeds) == 1 for row in found) else ""
     made = Table(
-        title=f"sweep {name}: %, mean ± standard deviation over seeds; FLOPs spent a problem",
+        title=f"sweep {name}: %, {' or '.join(filter(None, (spread, single)))}; FLOPs spent a problem",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -164,28 +205,16 @@ def table(name: str, found: Sequence[SweepRow]) -> Table:
     )
     made.add_column("strategy", overflow="fold", min_width=20)
     budget = "N" if units == ["generations"] else "budget"
-    for column in (budget, "seeds", *rules, "coverage", "FLOPs"):
+    for column in (budget, "seeds", *counted, *rules, "coverage", "FLOPs"):
         made.add_column(column, justify="right")
     for row in found:
         made.add_row(
             row.label,
             f"{row.budget:,.6g}" + ("" if budget == "N" else f" {row.unit}"),
             str(len(row.seeds)),
-            *(_percent(row.accuracy[rule]) if rule in row.accuracy else "" for rule in rules),
-            _percent(row.coverage),
+            *(f"{row.counts[name]:,}" for name in counted),
+            *(str(row.accuracy[rule]) if rule in row.accuracy else "" for rule in rules),
+            str(row.coverage),
             f"{row.flops:.3g}",
         )
     return made
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float | None]:
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def _named(value: tuple[float, float | None]) -> dict[str, float | None]:
-    return {"mean": value[0], "standard_deviation": value[1]}
-
-
-def _percent(value: tuple[float, float | None]) -> str:
-    mean, spread = value
-    return f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")

@@ -66,6 +66,9 @@ OWNED = {
 }
 """Engine options that are not a user's, and why."""
 
+MOST_TRACES = 100
+"""The most searches that are logged as traces, each with up to a thousand spans."""
+
 
 def check(config: Config) -> None:
     """Raises BadInput that names the key, the value and what is allowed, for every section but
@@ -235,7 +238,9 @@ def _cluster(config: Config) -> None:
     for key in ("start_timeout_seconds", "probe_after_seconds", "probe_timeout_seconds"):
         at_least(f"cluster.{key}", getattr(config.cluster, key), 1)
     at_least("cluster.price", config.cluster.price, 0)
-    at_least("tracking.traces", config.tracking.traces, 0)
+    if not 0 <= config.tracking.traces <= MOST_TRACES:
+        allowed = f"allowed: 0 to {MOST_TRACES}; the journal has every search"
+        raise BadInput("tracking.traces", config.tracking.traces, allowed)
 
 
 def check_strategy(config: Config, bound: BoundStrategy) -> None:

@@ -320,7 +320,7 @@ class TrackingConfig:
     experiment: str = "ttc"
     """Name of the MLflow experiment."""
     traces: int = 3
-    """Problems, from the first, whose searches are logged as traces."""
+    """Problems, from the first, whose searches are logged as traces; at most 100."""
 
 
 @dataclass

@@ -13,17 +13,18 @@ from orchestrator.analysis.estimators import (
     CONFIDENCE,
     Estimate,
     Floats,
-    all_and_resamples,
+    independent_difference,
     mean_difference,
-    of_resamples,
+    mean_known,
 )
 from orchestrator.analysis.options import Option
-from orchestrator.analysis.savings import accuracy_at
+from orchestrator.analysis.savings import read_at
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.larger_model import NotMeasured, against_larger
 from orchestrator.report.series import log_ratio
 from orchestrator.report.text import model, with_interval, words
 from orchestrator.report.verdicts import (
+    SAME,
     Part,
     Verdict,
     above,
@@ -33,6 +34,8 @@ from orchestrator.report.verdicts import (
 )
 
 EASY, MEDIUM, HARD = (1, 2), (3, 4), (4, 5)
+ELIMINATION = "adaptive"
+"""The allocation that gives no more to problems that it takes for solved or hopeless."""
 
 
 def beam_at_small_n(evidence: Evidence) -> list[Part]:
@@ -72,10 +75,13 @@ def beam_by_difficulty(evidence: Evidence) -> list[Part]:
     fall = _gap(evidence, beam[few], beam[many])
     gaps = np.mean([_gap(evidence, beam[n], best[n]) for n in both], axis=0)
     span = f"n={few} to n={many}"
+    gain = f"gain on bin 5, {span}"
+    if mean_difference(np.zeros(int(hardest.sum()))).high >= SAME:
+        gain += f" ({int(hardest.sum())} problems are too few to show that it is flat)"
     return [
         above(f"loss on bins 1–2, {span}", mean_difference(fall, easy)),
         above("beam less best-of-N on bins 3–4", mean_difference(gaps, medium)),
-        near(f"gain on bin 5, {span}", mean_difference(-fall, hardest)),
+        near(gain, mean_difference(-fall, hardest)),
     ]
 
 
@@ -93,56 +99,45 @@ def lookahead_against_beam(evidence: Evidence) -> list[Part]:
             pairs.append(_gap(evidence, beams[cost], option))
         elif len(beams) > 1:
             spans.append((option, list(beams.values())))
+    gaps = [gap for option, beams in spans if (gap := _at_flops(evidence, option, beams)) is not None]
     if pairs:
         return [at_least("beam less lookahead at equal N·(k+1)", mean_difference(np.mean(pairs, axis=0)))]
-    gaps = [gap for option, beams in spans if (gap := _at_flops(evidence, option, beams)) is not None]
     if gaps:
-        mean = of_resamples(-np.mean(gaps, axis=0))
-        return [at_least("beam less lookahead at equal FLOPs", mean)]
+        return [at_least("beam less lookahead at equal FLOPs", mean_difference(-np.mean(gaps, axis=0)))]
     return [untested("beam less lookahead", "it needs lookahead (k > 0) and beam_search of comparable cost")]
 
 
 def sequential_share(evidence: Evidence) -> list[Part]:
-    """Compares the best sequential share on easy bins with that on hard bins.
+    """Compares what a larger sequential share gains on easy bins with what it gains on hard bins.
 
-    The share of a chain length is log(length) / log(n); equally accurate lengths count their mean.
+    The gain is that of one chain over all chains parallel along the line of each problem's accuracy against
+    the log of the ratio. The share of highest accuracy itself is no test: on few problems it is chance.
     """
-    what = "best sequential share on bins 1–2 less that on bins 4–5"
+    what = "gain from all parallel to all sequential on bins 1–2 less that on bins 4–5"
     by_n: dict[int, list[Option]] = {}
     for option in evidence.main.revisions:
         by_n.setdefault(int(option.strategy["n"]), []).append(option)
-    found = [(n, o) for n, o in by_n.items() if n > 1 and len(o) > 1]
+    found = [(n, o) for n, o in by_n.items() if n > 1 and len({log_ratio(one) for one in o}) > 1]
     easy, hard = evidence.main.inside(*EASY), evidence.main.inside(*HARD)
     if not found or easy is None or hard is None:
         return [untested(what, "it needs bins, and revisions with one n and different lengths")]
     n, options = max(found, key=lambda sized: (len(sized[1]), sized[0]))
-    right = np.array([option.correct(evidence.rule) for option in options])
-    share = np.array([0.5 + log_ratio(option) / (2 * np.log2(n)) for option in options])
-
-    def best(inside: Floats, seed: int) -> Floats:
-        """Returns the best share over the problems ``inside``, then over their resamples."""
-        count = int(inside.sum())
-        weights = all_and_resamples(count, seed)
-        means = weights @ right[:, inside > 0].T
-        top = means >= means.max(axis=1, keepdims=True) - 1e-12
-        return (top @ share) / top.sum(axis=1)
-
-    for inside, word in ((easy, "1–2"), (hard, "4–5")):
-        if np.ptp(right[:, inside > 0].mean(axis=1)) < 1e-12:
-            return [untested(what, f"on bins {word} all lengths are equally accurate (n={n})")]
-    gap = of_resamples(best(easy, 0) - best(hard, 1))
-    return [above(f"{what} (n={n}, {len(options)} lengths)", gap, points=False)]
+    ratios = np.array([log_ratio(option) for option in options])
+    weights = (ratios - ratios.mean()) * np.ptp(ratios) / ((ratios - ratios.mean()) ** 2).sum()
+    gains = weights @ np.array([option.correct(evidence.rule) for option in options])
+    gap = independent_difference(mean_difference(gains, easy), mean_difference(gains, hard))
+    return [above(f"{what} (n={n}, {len(options)} lengths)", gap)]
 
 
 def compute_optimal(evidence: Evidence) -> list[Part]:
-    """Tests the saving at the largest N, with the difficulty estimate's FLOPs and without, and compares
-    predicted with oracle bins at the lower half of the budgets."""
+    """Tests the saving near best-of-N's highest accuracy, with the difficulty estimate's FLOPs and without,
+    and compares predicted with oracle bins at the lower half of the budgets."""
     fit = evidence.fit
     if fit is None:
         return [untested("saving", f"no policy could be learned ({evidence.policy})")]
     parts = []
     for paid, comparison in (("charged", fit.charged), ("free, as Snell counts", fit.uncharged)):
-        saving = max(comparison["predicted"].savings, key=lambda saving: saving.baseline_flops)
+        saving = comparison["predicted"].near_best
         what = f"best-of-N's FLOPs over the policy's at {saving.baseline}, estimate {paid}"
         part = above(f"{what} (at least)" if saving.at_least else what, saving.factor, 2.0, points=False)
         if saving.at_least and part.verdict == "does not hold":  # the true factor may be larger
@@ -150,7 +145,7 @@ def compute_optimal(evidence: Evidence) -> list[Part]:
         parts.append(part)
     oracle, predicted = fit.validated["oracle"], fit.validated["predicted"]
     low = max(1, len(oracle.levels) // 2)
-    gaps = (predicted.accuracy - oracle.accuracy)[:low].mean(axis=0)
+    gaps = mean_known((predicted.accuracy - oracle.accuracy)[:low])
     parts.append(near("predicted less oracle bins at the lower budgets", mean_difference(gaps)))
     return parts
 
@@ -161,17 +156,23 @@ def crossover(evidence: Evidence) -> list[Part]:
         matches = against_larger(evidence)[-1].matches
     except NotMeasured as reason:
         return [untested("against a larger model", str(reason))]
-    by = {(m.ratio, m.bin): m.difference for m in matches}
+    by = {(m.ratio, m.bin): m for m in matches}
     ratios = sorted({ratio for ratio, _ in by})
     low, high = ratios[0], ratios[-1]
     bins = sorted({number for _, number in by if number})
-    easy, hard = by[high, bins[0]], by[high, bins[-1]]
     unsure = sorted({(m.reach, m.ratio) for m in matches if m.reach != "measured"})
     note = "".join(f", R = {ratio:g} {reach} what was measured" for reach, ratio in unsure)
-    return [
-        above(f"lead at R = {low:g} less lead at R = {high:g}{note}", _less(by[low, 0], by[high, 0])),
-        above(f"lead on the easiest bin less the hardest, R = {high:g}", _less(easy, hard)),
-    ]
+    what = f"lead at R = {low:g} less lead at R = {high:g}{note}"
+    ends = {by[low, 0].reach, by[high, 0].reach}
+    if len(ends) == 1 and ends != {"measured"}:
+        part = untested(what, "both matched budgets lie at the same end of what was measured")
+    else:
+        part = above(what, mean_difference(by[low, 0].leads - by[high, 0].leads))
+    easy, hard = by[high, bins[0]].difference, by[high, bins[-1]].difference
+    harder = f"lead on the easiest bin less the hardest, R = {high:g}"
+    # The bins are the small model's own, so that any other model is a little better on its hardest.
+    harder += " (the bins are by the small model's samples, as in the paper, which favours this)"
+    return [part, above(harder, independent_difference(easy, hard))]
 
 
 def rebase(evidence: Evidence) -> list[Part]:
@@ -181,7 +182,7 @@ def rebase(evidence: Evidence) -> list[Part]:
     for option in reversed(list(evidence.main.by_n("rebase").values())):
         gap = _at_flops(evidence, option, best, times=7.0) if len(best) > 1 else None
         if gap is not None:
-            return [at_least(f"{what} (n={option.strategy['n']})", of_resamples(gap))]
+            return [at_least(f"{what} (n={option.strategy['n']})", mean_difference(gap))]
     return [untested(what, "it needs rebase, and best_of_n below and above 7 times its FLOPs")]
 
 
@@ -189,20 +190,21 @@ def best_method_flips(evidence: Evidence) -> list[Part]:
     """Looks for a pair of strategies of which one is better with one verifier (or generator) and the other
     one with another.
 
-    Each strategy counts at its largest budget. Intervals are widened for the number of pairs (Bonferroni).
+    Two models are compared at the largest n at which two strategies were run with both. Intervals are widened
+    for the number of pairs (Bonferroni).
     """
     parts = []
     for word in ("verifier", "generator"):
         key = f"{word}.model"
         pairs = [
-            (one, two)
+            (one, two, shared)
             for one, two in combinations(evidence.groups, 2)
             if one.models[key] != two.models[key]
             and all(other.startswith(f"{word}.") for other in apart((one, two)))
-            and len(set(_dearest(one)) & set(_dearest(two))) > 1
+            and len(shared := _at_common_n(one, two)) > 1
         ]
         if not pairs:
-            needed = f"it needs two strategies that were each run with two {word}s"
+            needed = f"it needs two strategies that were each run with two {word}s at one n"
             parts.append(untested(f"flips with the {word}", needed))
             continue
         parts.append(_flip(evidence, pairs, key, word))
@@ -210,24 +212,24 @@ def best_method_flips(evidence: Evidence) -> list[Part]:
 
 
 def elimination(evidence: Evidence) -> list[Part]:
-    """Compares every other allocation with the uniform one, at the same strategy and budget."""
+    """Compares the adaptive allocation with the uniform one, at the same strategy and budget."""
     pairs = [
         (other, uniform)
         for other in evidence.main.options
-        if allocation_of(other) != UNIFORM
+        if allocation_of(other) == ELIMINATION
         for uniform in evidence.main.named(other.strategy["name"])
         if uniform.strategy == other.strategy
         and _reviser(uniform) == _reviser(other)
         and abs(uniform.budget / other.budget - 1) < 0.01
     ]
     if not pairs:
-        return [untested("coverage", "it needs a strategy under another allocation and the uniform one")]
+        needed = f"it needs a strategy under the {ELIMINATION} allocation and under the uniform one"
+        return [untested("coverage", needed)]
     covered = np.mean([other.covered - uniform.covered for other, uniform in pairs], axis=0)
     right = np.mean([_gap(evidence, *pair) for pair in pairs], axis=0)
-    names = ", ".join(sorted({allocation_of(other) for other, _ in pairs}))
     return [
-        at_least(f"{names} less uniform, coverage", mean_difference(covered)),
-        above(f"{names}: gain in coverage less gain in accuracy", mean_difference(covered - right)),
+        at_least(f"{ELIMINATION} less uniform, coverage", mean_difference(covered)),
+        above(f"{ELIMINATION}: gain in coverage less gain in accuracy", mean_difference(covered - right)),
     ]
 
 
@@ -243,77 +245,79 @@ def _gap(evidence: Evidence, one: Option, other: Option) -> Floats:
 def _at_flops(
     evidence: Evidence, option: Option, others: Sequence[Option], times: float = 1.0
 ) -> Floats | None:
-    """Returns the option's accuracy less that of the others at ``times`` its FLOPs, interpolated in log
-    FLOPs.
+    """Returns the option's accuracy less that of the others at ``times`` its FLOPs, on each problem.
 
-    Entry 0 is over all problems, the others over resamples. It is None where the others were not measured at
-    such FLOPs.
+    It is None where the others were not measured at such FLOPs. The FLOPs themselves, means over all
+    problems, are taken as known.
     """
-    problems = len(evidence.main.problems)
-    weights = all_and_resamples(problems)
-    cost, right = weights @ option.cost(), weights @ option.correct(evidence.rule)
-    flops = weights @ np.array([other.cost() for other in others]).T
-    accuracy = weights @ np.array([other.correct(evidence.rule) for other in others]).T
-    if not flops[0].min() <= times * cost[0] <= flops[0].max():
-        return None
-    at = [accuracy_at(np.array([times * c]), f, a)[0] for c, f, a in zip(cost, flops, accuracy, strict=True)]
-    return np.asarray(right - np.array(at))
+    flops = np.array([other.cost() for other in others])
+    accuracy = np.array([other.correct(evidence.rule) for other in others])
+    right, reach = read_at(times * option.flops, flops, accuracy)
+    return option.correct(evidence.rule) - right if reach == "measured" else None
 
 
-def _less(one: Estimate, other: Estimate) -> Estimate:
-    """Returns the difference of two estimates as if they were independent: their half-widths add in squares
-    (MOVER, Newcombe 1998). The interval is too wide where the estimates share problems."""
-    value = one.value - other.value
-    down = np.hypot(one.value - one.low, other.high - other.value)
-    up = np.hypot(one.high - one.value, other.value - other.low)
-    return Estimate(value, float(value - down), float(value + up))
+Shared = dict[str, tuple[Option, Option]]
+"""By strategy and parameters: the options of two groups."""
 
 
-def _dearest(group: Group) -> dict[str, Option]:
-    """Returns each strategy's option at the largest budget that all strategies of the group had, by the
-    strategy's name and parameters without ``n``."""
-    found: dict[str, list[Option]] = {}
-    for option in group.options:
-        if allocation_of(option) == UNIFORM:
-            fixed = {key: value for key, value in option.strategy.items() if key != "n"}
-            found.setdefault(words(fixed), []).append(option)
-    most = min((max(option.budget for option in options) for options in found.values()), default=0.0)
-    return {
-        name: max(fits, key=lambda option: (option.budget, option.strategy.get("n", 0)))
-        for name, options in found.items()
-        if (fits := [option for option in options if option.budget <= 1.01 * most])
-    }
+def _at_common_n(one: Group, two: Group) -> Shared:
+    """Returns the strategies that both groups ran at the largest n that two strategies have in common; empty
+    where there is no such n."""
+    by_n: dict[int, Shared] = {}
+    first, second = _sized(one), _sized(two)
+    for size, strategy in set(first) & set(second):
+        by_n.setdefault(size, {})[strategy] = first[size, strategy], second[size, strategy]
+    return by_n[max(sizes)] if (sizes := [n for n, found in by_n.items() if len(found) > 1]) else {}
 
 
-def _flip(evidence: Evidence, pairs: Sequence[tuple[Group, Group]], key: str, word: str) -> Part:
+def _sized(group: Group) -> dict[tuple[int, str], Option]:
+    """Returns a group's options by ``n`` and by the strategy with its other parameters; of several budgets
+    the largest, which cuts a search least."""
+    found = {}
+    for option in sorted(group.options, key=lambda option: option.budget):
+        fixed = {key: value for key, value in option.strategy.items() if key != "n"}
+        if allocation_of(option) == UNIFORM and "n" in option.strategy:
+            found[int(option.strategy["n"]), words(fixed)] = option
+    return found
+
+
+def _flip(evidence: Evidence, pairs: Sequence[tuple[Group, Group, Shared]], key: str, word: str) -> Part:
     """Returns the part of the pair of groups and strategies that flips most clearly.
 
-    It does not hold where in every pair one strategy is significantly better with both models.
+    It does not hold where, for every pair of models, one strategy is beyond doubt the best of all that were
+    run with both.
     """
     looked = [
-        (one, two, a, b)
-        for one, two in pairs
-        for a, b in combinations(sorted(set(_dearest(one)) & set(_dearest(two))), 2)
+        (one, two, shared, a, b) for one, two, shared in pairs for a, b in combinations(sorted(shared), 2)
     ]
     level = 1 - (1 - CONFIDENCE) / (2 * len(looked))
-    seen = []
-    for one, two, a, b in looked:
-        gaps = []
-        for group in (one, two):
-            rule, best = evidence.rule_of(group), _dearest(group)
-            values = best[a].correct(rule) - best[b].correct(rule)
-            gaps.append(mean_difference(values, confidence=level))
-        strength = min(
-            max(gaps[0].low, -gaps[0].high) if gaps[0].value * gaps[1].value < 0 else -1.0,
-            max(gaps[1].low, -gaps[1].high),
+
+    def gaps(one: Group, two: Group, shared: Shared, a: str, b: str) -> list[Estimate]:
+        return [
+            mean_difference(
+                shared[a][i].correct(evidence.rule_of(group)) - shared[b][i].correct(evidence.rule_of(group)),
+                confidence=level,
+            )
+            for i, group in enumerate((one, two))
+        ]
+
+    def clarity(found: list[Estimate]) -> float:
+        """Returns by how much two gaps are apart from 0, to opposite sides; at most 0 where they are not."""
+        return max(min(found[0].low, -found[1].high), min(found[1].low, -found[0].high))
+
+    def settled(one: Group, two: Group, shared: Shared) -> bool:
+        return any(
+            all(gap.low > 0 for b in shared if b != a for gap in gaps(one, two, shared, a, b)) for a in shared
         )
-        seen.append((strength, one, two, a, b, gaps))
-    strength, one, two, a, b, gaps = max(seen, key=lambda pair: pair[0])
-    flipped = strength > 0
-    settled = all(g[0].low * g[0].high > 0 and g[1].low * g[1].high > 0 for *_, g in seen) and not flipped
+
+    one, two, shared, a, b = max(looked, key=lambda pair: clarity(gaps(*pair)))
+    found = gaps(one, two, shared, a, b)
+    flipped = clarity(found) > 0
     names = [model(group.models[key]) for group in (one, two)]
-    other = with_interval(gaps[1], "+.1f", scale=100)
+    other = with_interval(found[1], "+.1f", scale=100)
     compared = f"{a} less {b} with {names[0]}, against {other} with {names[1]}"
-    verdict: Verdict = "holds" if flipped else "does not hold" if settled else "not decided"
+    verdict: Verdict = "holds" if flipped else "not decided"
+    if not flipped and all(settled(*pair) for pair in pairs):
+        verdict = "does not hold"
     test = f"of opposite signs, each beyond doubt at {100 * level:.1f} %"
-    return Part(f"flips with the {word}: {compared}", verdict, gaps[0], test)
+    return Part(f"flips with the {word}: {compared}", verdict, found[0], test)

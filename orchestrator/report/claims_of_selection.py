@@ -9,11 +9,17 @@ from itertools import pairwise
 import numpy as np
 
 from orchestrator.analysis.cells import Cell, correct_by_aggregation
-from orchestrator.analysis.estimators import Floats, all_and_resamples, mean_difference, of_resamples
+from orchestrator.analysis.estimators import (
+    CONFIDENCE,
+    Floats,
+    mean_difference,
+    share_over_problems,
+)
 from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence, Group
 from orchestrator.report.text import group_words, model
 from orchestrator.report.verdicts import (
+    SLACK,
     Part,
     above,
     at_least,
@@ -33,7 +39,13 @@ def last_step_best(evidence: Evidence) -> list[Part]:
     chosen = [correct_by_aggregation(cell) for cell in option.cells]
     if ("weighted", "last") not in chosen[0]:
         return [untested("last, min and product", "nothing is scored")]
-    by = {way: np.mean([c["weighted", way] for c in chosen], axis=0) for way in ("last", "min", "prod")}
+    if not _of_steps(evidence.main):
+        return [untested("last, min and product", "its verifier scores whole solutions, not steps")]
+    by_cell = dict(zip(option.cells, chosen, strict=True))
+    by = {
+        way: option.mean(lambda cell, way=way: by_cell[cell]["weighted", way])  # type: ignore[misc]
+        for way in ("last", "min", "prod")
+    }
     who = f"{model(evidence.main.models['verifier.model'])}, n={option.strategy['n']}"
     return [
         above(f"{what.format(way)} ({who})", mean_difference(by["last"] - by[way])) for way in ("min", "prod")
@@ -55,22 +67,27 @@ def flips(evidence: Evidence) -> list[Part]:
     weighted selection within a chain over the chain's last attempt.
 
     The share depends on the reviser's training: one that never saw a correct attempt in its context, as that
-    of Snell et al. 2024, learned always to change the answer.
+    of Snell et al. 2024, learned always to change the answer. It is enough that the claim holds for one
+    reviser, so the intervals of the lead are widened for their number (Bonferroni).
     """
     parts = []
-    for options in evidence.main.by_reviser:
-        cells = [c for o in options if o.strategy["length"] > 1 for c in o.cells if c.results is not None]
-        if cells:
-            parts += _flips_of(cells, "weighted" in evidence.main.rules)
+    revised = [
+        [c for o in options if o.strategy["length"] > 1 for c in o.cells if c.results is not None]
+        for options in evidence.main.by_reviser
+    ]
+    for cells in filter(None, revised):
+        parts += _flips_of(cells, "weighted" in evidence.main.rules, len(revised))
     return parts or [untested("flips", "it needs revisions with length > 1")]
 
 
-def _flips_of(cells: Sequence[Cell], scored: bool) -> list[Part]:
+def _flips_of(cells: Sequence[Cell], scored: bool, revisers: int) -> list[Part]:
     """Returns the parts for one reviser's runs, which are on the same problems."""
     problems = len(cells[0].problems)
     kept, lost, gain, chains = (np.zeros(problems) for _ in range(4))
     for cell in cells:
         for problem, attempts in _chains(cell):
+            if cell.failed[problem]:
+                continue
             right = [correct for correct, _ in attempts]
             kept[problem] += sum(a and b for a, b in pairwise(right))
             lost[problem] += sum(a and not b for a, b in pairwise(right))
@@ -82,22 +99,24 @@ def _flips_of(cells: Sequence[Cell], scored: bool) -> list[Part]:
     who = "the generator" if reviser is None else model(reviser)
     share_of = f"share of correct attempts that flip, {who}"
     recovered = f"selection over the chain less its last attempt, {who}"
-    weights = all_and_resamples(problems)
-    revised = weights @ (kept + lost)
     parts = []
-    if not revised.all():
+    if np.count_nonzero(kept + lost) < 2:
         parts.append(untested(share_of, "hardly any correct attempt was revised"))
     else:
-        share = of_resamples((weights @ lost) / revised)
+        share = share_over_problems(lost, kept + lost)
         parts.append(near(share_of, share, 0.38, 0.10, points=False))
     if not scored:  # without scores the choice is no choice
         return [*parts, untested(recovered, "nothing is scored: it needs a verifier")]
     gains = gain[chains > 0] / chains[chains > 0]
-    return [*parts, above(recovered, mean_difference(gains))]
+    return [*parts, above(recovered, mean_difference(gains, confidence=_widened(revisers)))]
 
 
 def coverage_after_plateau(evidence: Evidence) -> list[Part]:
-    """Measures the gain in coverage and in accuracy from the largest n of which 10·n was run too, to that."""
+    """Measures the gain in coverage and in accuracy from the largest n of which 10·n was run too, to that.
+
+    The samples of the smaller n are the first of the larger, so coverage cannot fall: it has to rise by more
+    than the points that selection may still gain.
+    """
     by_n = evidence.main.by_n("best_of_n")
     pairs = [(n, most) for n in by_n for most in by_n if most >= 10 * n and n > 1]
     if not pairs:
@@ -105,7 +124,7 @@ def coverage_after_plateau(evidence: Evidence) -> list[Part]:
     n, most = max(pairs)
     few, many = by_n[n], by_n[most]
     span = f"from n={n} to n={most}"
-    parts = [above(f"coverage, {span}", mean_difference(many.covered - few.covered))]
+    parts = [above(f"coverage, {span}", mean_difference(many.covered - few.covered), SLACK)]
     for rule in dict.fromkeys(("majority", evidence.rule)):
         gain = mean_difference(many.correct(rule) - few.correct(rule))
         parts.append(no_more(f"{rule}, {span}", gain))
@@ -126,22 +145,36 @@ def mode(evidence: Evidence) -> list[Part]:
     agreement = {n: 1 - abs(option.correct("majority") - right) for n, option in found.items()}
     few, many = min(found), max(found)
     more = mean_difference(agreement[many] - agreement[few])
-    return [above(f"{what}, n={many} ({100 * agreement[many].mean():.0f} %) less n={few}", more)]
+    return [above(f"{what}, n={many} ({100 * np.nanmean(agreement[many]):.0f} %) less n={few}", more)]
 
 
 def verifier_against_majority(evidence: Evidence) -> list[Part]:
-    """Compares weighted selection with majority for each verifier, on the best-of-N closest to n = 8."""
+    """Compares weighted selection with majority for each verifier of steps, on the best-of-N closest to n=8.
+
+    It is enough that the claim holds for one verifier, so the intervals are widened for their number
+    (Bonferroni).
+    """
     parts = []
-    scored = [group for group in evidence.groups if "weighted" in group.rules]
-    for group in scored:
-        by_n = {n: o for n, o in group.by_n("best_of_n").items() if n > 2}
+    scored = [group for group in evidence.groups if "weighted" in group.rules and _of_steps(group)]
+    sizes = [{n: o for n, o in group.by_n("best_of_n").items() if n > 2} for group in scored]
+    for group, by_n in zip(scored, sizes, strict=True):
         if not by_n:
             continue
         n = min(by_n, key=lambda n: abs(np.log2(n / 8)))
-        gain = mean_difference(by_n[n].correct("weighted") - by_n[n].correct("majority"))
+        gaps = by_n[n].correct("weighted") - by_n[n].correct("majority")
+        gain = mean_difference(gaps, confidence=_widened(sum(map(bool, sizes))))
         what = f"{group_words(group, scored)}, weighted less majority at n={n}"
         parts.append(no_more(what, gain))
     return parts or [untested("weighted less majority", "it needs best_of_n near n = 8, scored")]
+
+
+def _widened(count: int) -> float:
+    """Returns the confidence of each of so many intervals of which one is enough."""
+    return 1 - (1 - CONFIDENCE) / max(1, count)
+
+
+def _of_steps(group: Group) -> bool:
+    return group.models["verifier.kind"] in (None, "prm")
 
 
 def _largest(group: Group) -> Option | None:

@@ -5,7 +5,7 @@ A missing run does not stop a report: the report says what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,11 @@ class Group:
     @property
     def problems(self) -> tuple[str, ...]:
         return self.options[0].cells[0].problems
+
+    @property
+    def failed(self) -> int:
+        """Searches that broke."""
+        return sum(option.failed for option in self.options)
 
     @property
     def rules(self) -> list[str]:
@@ -130,7 +135,7 @@ def gather(
     The report is about ``generator``, or about the group with the most options. ``samples`` is as for
     ``fit``. Raises BadInput where no run is left to report, or where its cells lack the rule.
     """
-    left_out: list[str] = []
+    left_out = list(experiment.left_out)
     found = _groups(experiment, left_out)
     if generator is not None:
         known = sorted({str(group.models["generator.model"]) for group in found})
@@ -143,8 +148,12 @@ def gather(
         raise BadInput("--rule", rule, one_of(found[0].rules))
     difficulty = _difficulty(experiment.difficulty, found[0])
     if difficulty is not None:
-        number = dict(zip(difficulty.problems, oracle_bins(difficulty), strict=True))
-        if set(number) == set(found[0].problems):
+        if set(difficulty.problems) == set(found[0].problems):
+            if broken := int(difficulty.failed.sum()):
+                left_out.append(f"{broken} problems, in all runs: their search in the difficulty run broke")
+                difficulty = difficulty.only(~difficulty.failed)
+                found = [_only(group, set(difficulty.problems)) for group in found]
+            number = dict(zip(difficulty.problems, oracle_bins(difficulty), strict=True))
             found = [_binned(group, number) for group in found]
         else:
             left_out.append(f"difficulty run {difficulty.run_id}: it has other problems than the cells")
@@ -159,7 +168,8 @@ def gather(
         )
     elif difficulty is not None:
         try:
-            learned = study(replace(experiment, difficulty=[difficulty]), rule)
+            cells = [cell for option in found[0].options for cell in option.cells]
+            learned = study(replace(experiment, cells=cells, difficulty=[difficulty]), rule)
             policy = fit(learned, samples=samples)
         except BadInput as error:
             policy = f"{error.key}: {error.allowed}"
@@ -182,6 +192,15 @@ def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
     alike = [run for run in runs if run.models == group.models]
     name = group.models["generator.model"]
     return next(iter([*alike, *(r for r in runs if same_model(r.setting["generator.model"], name))]), None)
+
+
+def _only(group: Group, problems: Set[str]) -> Group:
+    """Returns the group with these problems alone, as far as it has them."""
+    kept = np.array([problem in problems for problem in group.problems])
+    if kept.all() or not kept.any():
+        return group
+    options = [replace(o, cells=tuple(cell.only(kept) for cell in o.cells)) for o in group.options]
+    return replace(group, options=options)
 
 
 def _binned(group: Group, number: Mapping[str, int]) -> Group:

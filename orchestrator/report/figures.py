@@ -23,7 +23,7 @@ from orchestrator.analysis.scaling_laws import coverage_fit
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.larger_model import NotMeasured, against_larger
 from orchestrator.report.pareto import pareto
-from orchestrator.report.series import Series, log_ratio, series
+from orchestrator.report.series import Series, log_ratio, shown_in_figure
 from orchestrator.report.style import (
     DASHES,
     INK,
@@ -39,7 +39,7 @@ from orchestrator.report.style import (
     percent_axis,
     styled,
 )
-from orchestrator.report.text import lower_bound, with_interval
+from orchestrator.report.text import factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,8 @@ class Picture:
 def pictures(evidence: Evidence, price: float) -> tuple[list[Picture], list[str]]:
     """Draws the figures that there is data for. Returns them, and the reason for every other figure."""
     drawn, absent = [], []
+    broken = evidence.main.failed
+    left_out = f" Searches that broke: {broken:,}; their problems are left out." if broken else ""
     for draw, title in FIGURES.items():
         try:
             with styled():
@@ -64,13 +66,13 @@ def pictures(evidence: Evidence, price: float) -> tuple[list[Picture], list[str]
         except Absent as reason:
             absent.append(f"Figure “{title}”: {reason}")
         else:
-            drawn.append(Picture(draw.__name__, title, caption, figure))
+            drawn.append(Picture(draw.__name__, title, caption + left_out, figure))
     return drawn, absent
 
 
 def accuracy(evidence: Evidence, price: float) -> tuple[Figure, str]:
     """Draws accuracy against FLOPs with the fitted laws."""
-    curves = series(evidence.main)
+    curves, others = shown_in_figure(evidence.main, evidence.rule)
     figure, (axes,) = canvas()
     ends = []
     for curve in curves:
@@ -88,9 +90,9 @@ def accuracy(evidence: Evidence, price: float) -> tuple[Figure, str]:
     percent_axis(axes, f"accuracy ({evidence.rule})")
     name_ends(axes, ends)
     return figure, (
-        "Points: means over problems and seeds with 95 % intervals (bootstrap over problems). Lines: the fit "
+        "Points: means over problems and seeds with 95 % intervals over problems. Lines: the fit "
         "α + β·log₂ FLOPs, level after the upright mark where a plateau was found. Revisions: chains about "
-        "as long as there are many. A strategy's variants differ in their dashes."
+        f"as long as there are many. A strategy's variants differ in their dashes.{others}"
     )
 
 
@@ -98,9 +100,10 @@ def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, st
     """Draws accuracy against FLOPs, one panel per difficulty bin (Snell et al. 2024, section 5.3)."""
     bins = _bins(evidence)
     numbers = np.unique(bins)
+    curves, others = shown_in_figure(evidence.main, evidence.rule)
     figure, panels = canvas(len(numbers), width=11.4, height=3.5, sharex=True, sharey=True)
     for axes, number in zip(panels, numbers, strict=True):
-        for curve in series(evidence.main):
+        for curve in curves:
             estimates = [option.accuracy(evidence.rule, bins == number) for option in curve.options]
             points(axes, curve, estimates, label=curve.label)
         axes.set_title(f"bin {number}" + {1: ", easiest", len(numbers): ", hardest"}.get(int(number), ""))
@@ -114,7 +117,7 @@ def accuracy_by_difficulty(evidence: Evidence, price: float) -> tuple[Figure, st
     )
     return figure, (
         "Bins are fifths of the problems by pass@1 in the difficulty run, whose samples serve nothing else. "
-        "Bars: 95 % intervals (bootstrap over problems)."
+        f"Bars: 95 % intervals over problems.{others}"
     )
 
 
@@ -152,7 +155,7 @@ def sequential_to_parallel(evidence: Evidence, price: float) -> tuple[Figure, st
         name_ends(axes, ends)
     return figure, (
         "n attempts a problem as chains of revisions: from all parallel (left) to one chain (right), each "
-        "ring the most accurate of its line. Bars: 95 % intervals (bootstrap over problems)."
+        "ring the most accurate of its line. Bars: 95 % intervals over problems."
     )
 
 
@@ -164,7 +167,7 @@ def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
     figure, (axes,) = canvas()
     best = evidence.main.named("best_of_n")
     ends = []
-    flops = [option.cost().mean() for option in best]
+    flops = [option.flops for option in best]
     estimates = [option.accuracy(evidence.rule) for option in best]
     intervals(axes, flops, estimates, colour("best_of_n"), "o", "-")
     ends.append((flops[-1], estimates[-1].value, "best of N", colour("best_of_n")))
@@ -185,7 +188,7 @@ def compute_optimal(evidence: Evidence, price: float) -> tuple[Figure, str]:
         saving = max(reached, key=lambda saving: saving.baseline_flops)
         ends_at = (saving.flops, saving.accuracy), (saving.baseline_flops, saving.accuracy)
         axes.annotate("", *ends_at, arrowprops={"arrowstyle": "->", "color": INK, "lw": 1.2})
-        text = lower_bound(with_interval(saving.factor, unit="×"), saving.at_least)
+        text = factor(saving, unit="×")
         middle = np.sqrt(float(saving.flops or 1) * saving.baseline_flops)
         axes.annotate(
             text,
@@ -252,7 +255,7 @@ def coverage(evidence: Evidence, price: float) -> tuple[Figure, str]:
     name_ends(axes, ends)
     return figure, (
         f"Coverage: the unbiased pass@k from {count} samples a problem.{note} Beside it what selection makes "
-        "of best-of-N. Bars: 95 % intervals (bootstrap over problems)."
+        "of best-of-N. Bars: 95 % intervals over problems."
     )
 
 
@@ -289,7 +292,7 @@ def flops_matched(evidence: Evidence, price: float) -> tuple[Figure, str]:
     return figure, (
         f"The small generator with {who} against the greedy answers of larger ones (so many times as "
         "large), at the same total FLOPs of training and answering; R is answered over trained tokens. Above "
-        "0 search wins. Bars: 95 % intervals (paired bootstrap over problems). Hatched: the matched budget "
+        "0 search wins. Bars: 95 % intervals of paired differences. Hatched: the matched budget "
         "lies outside what was measured, and the nearest point is shown."
     )
 

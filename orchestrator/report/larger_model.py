@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from orchestrator.analysis.difficulty import estimate_flops
+from orchestrator.analysis.estimators import mean_known
 from orchestrator.analysis.flops_matched import Answer, Curve, Match, flops_matched
 from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence
@@ -51,7 +52,7 @@ def siblings(evidence: Evidence) -> list[Option]:
         raise NotMeasured(
             "it needs a run of another generator with n = 1 at temperature 0, on the same problems"
         )
-    return sorted(found, key=lambda option: float(option.cost("generator_flops").mean()))
+    return sorted(found, key=lambda option: float(mean_known(option.cost("generator_flops"))))
 
 
 @lru_cache(maxsize=2)  # a table, a figure and a claim show it
@@ -75,7 +76,14 @@ def against_larger(evidence: Evidence) -> Sequence[LargerModelComparison]:
             continue
         right = other.correct(next(r for r in (evidence.rule, "majority") if r in other.cells[0].correct))
         counted, free = (
-            flops_matched(_curve(evidence, verifier), right, main.bins, answer=small.flops, size=size)
+            flops_matched(
+                _curve(evidence, verifier),
+                right,
+                main.bins,
+                answer=small.flops,
+                larger_answer=answer.flops,
+                size=size,
+            )
             for verifier in (True, False)
         )
         name = model(other.cells[0].setting["generator.model"])
@@ -108,7 +116,7 @@ def matched_table(evidence: Evidence) -> Table | None:
         ["larger model", "R", "verifier's FLOPs", *(f"bin {b}" if b else "all" for b in bins)],
         rows,
         3,
-        "In brackets 95 % of a paired bootstrap over problems. R: tokens answered over tokens trained on. "
+        "In brackets the 95 % interval over problems. R: tokens answered over tokens trained on. "
         "↓, ↑: the matched budget is below, or beyond, what was measured; the nearest point is shown.",
     )
 

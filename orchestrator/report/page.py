@@ -9,6 +9,7 @@ from datetime import datetime
 
 from orchestrator.report.claims import findings
 from orchestrator.report.evidence import Evidence
+from orchestrator.report.headline import headline
 from orchestrator.report.larger_model import matched_table
 from orchestrator.report.tables import (
     Table,
@@ -18,6 +19,7 @@ from orchestrator.report.tables import (
     runs_table,
     savings_table,
     search_table,
+    thinned,
 )
 
 TABLES: Mapping[str, Callable[[Evidence], Table | None]] = {
@@ -30,6 +32,9 @@ TABLES: Mapping[str, Callable[[Evidence], Table | None]] = {
     "policy": policy_table,
 }
 """The tables in the page's order, by their name in ``ttc report --table``. One without data returns None."""
+
+MOST_LINES = 20
+"""The most runs that are named among what is left out."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,29 @@ def page(evidence: Evidence, drawn: Sequence[Drawn], absent: Sequence[str]) -> s
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    absent = [*absent, *evidence.left_out]
+    absent = [*absent, *_some(evidence.left_out)]
     if evidence.fit is None:
         absent.append(f"The compute-optimal policy: {evidence.policy}")
     tables = [table(evidence) for table in TABLES.values()]
+    tested = findings(evidence)
+    parts = [part for finding in tested for part in finding.parts if part.estimate is not None]
     environment = Environment(
         loader=PackageLoader("orchestrator.report", ""), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("page.html.j2").render(
         evidence=evidence,
         made=f"{datetime.now():%Y-%m-%d %H:%M}",
-        tables=[table for table in tables if table is not None],
+        headline=headline(evidence),
+        tables=[thinned(table) for table in tables if table is not None],
         pictures=drawn,
-        findings=findings(evidence),
+        findings=[finding for finding in tested if finding.verdict != "not tested"],
+        untested=[finding for finding in tested if finding.verdict == "not tested"],
+        statements=len(parts),
         absent=absent,
     )
+
+
+def _some(lines: Sequence[str]) -> list[str]:
+    """Returns the first ``MOST_LINES`` lines, and how many more there are."""
+    more = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"{more:,} more runs"] if more > 0 else [])]

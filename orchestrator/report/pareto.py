@@ -39,7 +39,7 @@ def pareto(evidence: Evidence, price: float) -> tuple[Figure, str]:
 
     figure, panels = canvas(2, width=11, height=4.4, sharey=True)
     measured = [(panels[0], latency, "seconds from a search's start to its answer, median of problems")]
-    measured.append((panels[1], cost, f"cost of 1,000 problems, at {price:g} a {unit}-hour"))
+    measured.append((panels[1], cost, f"cost of 1,000 problems, where a {unit}-hour costs {price:g}"))
     for axes, measure, label in measured:
         _front(axes, timed, [measure(option) for option in timed], evidence.rule)
         axes.set_xscale("log", base=2)
@@ -81,7 +81,7 @@ def front(x: Sequence[float], y: Sequence[float]) -> list[int]:
 
 
 def _front(axes: Axes, options: Sequence[Option], x: Sequence[float], rule: str) -> None:
-    y = [float(option.correct(rule).mean()) for option in options]
+    y = [option.accuracy(rule).value for option in options]
     for option, across, up in zip(options, x, y, strict=True):
         strategy = str(option.strategy["name"])
         label = strategy.rpartition("/")[2].replace("_", " ")

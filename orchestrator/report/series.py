@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from orchestrator.allocation.policy import SAMPLES
 from orchestrator.analysis.cells import ADAPTIVE
 from orchestrator.analysis.estimators import Floats
 from orchestrator.analysis.options import Option, short, shown
@@ -16,6 +17,10 @@ from orchestrator.report.evidence import UNIFORM, Group, allocation_of
 
 SIZES = ("name", "n", "policy")
 """Keys of a strategy that vary along a curve."""
+
+
+MOST_CURVES = 12
+"""The most curves that a figure shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,7 @@ class Series:
     @property
     def flops(self) -> Floats:
         """Mean FLOPs charged per problem, ascending, ``float64[options]``."""
-        return np.array([option.cost().mean() for option in self.options])
+        return np.array([option.flops for option in self.options])
 
     def fit(self, rule: str) -> LogLinear | None:
         """Returns the fitted law of accuracy against FLOPs; None with fewer than two points."""
@@ -70,6 +75,19 @@ def series(group: Group) -> Sequence[Series]:
     ]
 
 
+def shown_in_figure(group: Group, rule: str) -> tuple[Sequence[Series], str]:
+    """Returns at most ``MOST_CURVES`` curves of a group, best-of-N and those that reach the highest accuracy,
+    and a sentence about the others."""
+    curves = series(group)
+    if len(curves) <= MOST_CURVES:
+        return curves, ""
+    reached = [max(option.accuracy(rule).value for option in curve.options) for curve in curves]
+    by_rank = sorted(range(len(curves)), key=lambda i: (curves[i].strategy != SAMPLES, -reached[i]))
+    kept = sorted(by_rank[:MOST_CURVES])
+    left = len(curves) - MOST_CURVES
+    return [curves[i] for i in kept], f" {left} curves that reach a lower accuracy are left out."
+
+
 def _order(key: tuple[str, str, str, str]) -> tuple[bool, str, bool, str, str]:
     name, allocation, fixed, extras = key
     return name != "best_of_n", name, allocation != UNIFORM, fixed, extras
@@ -93,7 +111,7 @@ def _balanced(options: Iterable[Option]) -> list[Option]:
         key = (_extras(option), option.strategy["n"], option.budget)
         if key not in best or _imbalance(option) < _imbalance(best[key]):
             best[key] = option
-    return sorted([*kept, *best.values()], key=lambda option: float(option.cost().mean()))
+    return sorted([*kept, *best.values()], key=lambda option: option.flops)
 
 
 def _imbalance(option: Option) -> tuple[float, int]:

@@ -17,6 +17,8 @@ from orchestrator.analysis.estimators import Estimate
 from orchestrator.report.text import si
 
 INK, QUIET = "#222222", "#6b7280"
+LEADER = "#b4bac2"
+"""Colour of the dotted line from a name to its curve: it must not look like a curve."""
 COLOURS = {
     "best_of_n": "#7a7a7a",
     "compute_optimal": "#000000",
@@ -95,13 +97,17 @@ def svg(figure: Figure) -> str:
 
 
 def flops_axis(axes: Axes, ticks: int = 7, label: str = "FLOPs charged a problem") -> None:
-    """Makes the x axis logarithmic with about ``ticks`` ticks, each a power of 2 times a power of 10."""
+    """Makes the x axis logarithmic with about ``ticks`` ticks: each a power of 2 times a power of 10, or a
+    round number on a short axis."""
     axes.set_xscale("log", base=2)
     low, high = np.log2(axes.get_xlim())
     step = max(1, int(np.ceil((high - low) / ticks)))
     round_number = np.log2(10.0) * np.round((low + high) / 2 / np.log2(10.0))
     first = round_number + step * np.ceil((low - round_number) / step)
-    axes.xaxis.set_major_locator(FixedLocator([2.0**place for place in np.arange(first, high, step)]))
+    places = 2.0 ** np.arange(first, high, step)
+    if len(places) < 3:  # a short axis has round numbers as a linear one has
+        places = np.array(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(2.0**low, 2.0**high))
+    axes.xaxis.set_major_locator(FixedLocator([x for x in places if 2.0**low <= x <= 2.0**high]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: si(x)))
     axes.set_xlabel(label)
@@ -142,14 +148,7 @@ def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: f
             fontsize=size,
             va="center",
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": shade,
-                "lw": 0.5,
-                "alpha": 0.6,
-                "shrinkA": 1,
-                "shrinkB": 3,
-            },
+            arrowprops={"arrowstyle": "-", "color": LEADER, "lw": 0.7, "ls": ":", "shrinkA": 1, "shrinkB": 3},
         )
 
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from orchestrator.allocation.policy import SAMPLES
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.cross_validation import Outcomes
-from orchestrator.analysis.difficulty import BINS
-from orchestrator.analysis.estimators import Estimate, mean_over_problems
+from orchestrator.analysis.difficulty import BINS, estimate_flops, pass_at_1, tied
+from orchestrator.analysis.estimators import Estimate, Floats, mean_known, mean_over_problems
+from orchestrator.analysis.failures import MOST_FAILED
 from orchestrator.analysis.options import Option, short
 from orchestrator.analysis.savings import Saving, savings
 from orchestrator.analysis.scaling_laws import Coefficient
-from orchestrator.analysis.solutions import read_answers
+from orchestrator.analysis.solutions import distinct_answers
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
 from orchestrator.report.text import (
     MISSING,
     budget,
-    lower_bound,
+    factor,
     name,
     percent,
     setting,
     si,
-    with_interval,
     words,
 )
 
@@ -43,6 +43,22 @@ class Table:
     """Number of leading columns that are names; the others are numbers and right-aligned."""
     note: str = ""
     """Text below the table."""
+
+
+MOST_SEEDS = 5
+"""The most seeds that are named."""
+MOST_ROWS = 60
+"""The most rows that a table has on a page."""
+
+
+def thinned(table: Table) -> Table:
+    """Returns a table with at most ``MOST_ROWS`` rows, evenly spaced over all of them, and says so."""
+    count = len(table.rows)
+    if count <= MOST_ROWS:
+        return table
+    kept = [table.rows[i * (count - 1) // (MOST_ROWS - 1)] for i in range(MOST_ROWS)]
+    note = f"{MOST_ROWS} of {count:,} rows, evenly spaced; ttc report --table prints all. {table.note}"
+    return replace(table, rows=kept, note=note)
 
 
 def markdown(table: Table) -> str:
@@ -67,40 +83,81 @@ def _escaped(word: str) -> str:
 
 
 def accuracy_table(evidence: Evidence) -> Table:
-    """Returns accuracy by strategy, budget and difficulty bin, in % with half the width of its 95 % interval.
+    """Returns accuracy by strategy, budget and difficulty bin, in % with its 95 % interval.
 
-    It covers every group with the main group's problems; the columns name the models where they differ.
+    It covers every group with the main group's problems; the columns name the models where they differ. The
+    first row is a single sample, where no run is one already.
     """
     main = evidence.main
     groups = [group for group in evidence.groups if group.problems == main.problems]
     told = apart(groups)
     bins = range(1, BINS + 1) if main.bins is not None else ()
     seeds = sorted({len(option.cells) for group in groups for option in group.options})
+    broken = any(group.failed for group in groups)
     rows = []
+
+    def accuracies(values: Floats, failed: int) -> list[str]:
+        inside = [np.ones(len(main.problems), dtype=bool), *(main.bins == b for b in bins)]
+        found = [percent(mean_over_problems(values[each])) if np.any(each) else MISSING for each in inside]
+        return [*([f"{failed:,}" if failed else MISSING] if broken else []), *found]
+
+    if (sample := one_sample(main)) is not None:
+        option, right, flops = sample
+        models = [setting(main.models[key]) for key in told]
+        row = ["one sample (pass@1)", *models, MISSING, si(flops)]
+        rows.append([*row, *accuracies(right, option.failed)])
     for group in groups:
         rule = evidence.rule_of(group)
         models = [_model_and_rule(key, group, rule, evidence.rule) for key in told]
         for option in in_order(group):
-            cells = [percent(option.accuracy(rule))]
-            for b in bins:
-                inside = main.bins == b
-                cells.append(percent(option.accuracy(rule, inside)) if np.any(inside) else MISSING)
-            rows.append([name(option), *models, budget(option), si(option.cost().mean()), *cells])
+            row = [name(option), *models, budget(option), si(option.flops)]
+            rows.append([*row, *accuracies(option.correct(rule), option.failed)])
     return Table(
         f"Accuracy ({evidence.rule}) by strategy, budget and difficulty, %",
         [
             "strategy",
             *map(short, told),
-            *("budget", "FLOPs charged", "all"),
+            *("budget", "FLOPs charged"),
+            *(["failed"] if broken else []),
+            "all",
             *(f"bin {b}" for b in bins),
         ],
         rows,
         2 + len(told),
-        f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. ± is half "
-        "of the 95 % interval of a bootstrap over problems of their means over seeds; it is 0 where all "
-        "problems agree. Budget and FLOPs are for one problem. "
-        + ("Bin 1 is the easiest fifth by pass@1." if bins else "No difficulty run: no bins."),
+        f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. ± is the "
+        "distance to the farther end of the 95 % interval over problems of their means over seeds. Budget "
+        f"and FLOPs are for one problem. {_of_bins(evidence)}{FAILED if broken else ''}",
     )
+
+
+FAILED = (
+    " Failed: searches that broke, over all seeds; their problems are left out of the row, and of both sides "
+    "of every comparison."
+)
+
+
+def one_sample(group: Group) -> tuple[Option, Floats, float] | None:
+    """Returns the largest best-of-N, each problem's pass@1 by its samples, and the mean FLOPs of one sample
+    without a verifier. None where best-of-1 was run, or no samples are stored."""
+    by_n = group.by_n(SAMPLES)
+    option = by_n[max(by_n)] if by_n else None
+    if option is None or 1 in by_n or any(cell.results is None for cell in option.cells):
+        return None
+    flops = option.mean(lambda cell: estimate_flops(cell, 1, "generator_flops"))
+    return option, option.mean(pass_at_1), float(mean_known(flops))
+
+
+def _of_bins(evidence: Evidence) -> str:
+    """Returns what the bins are."""
+    if evidence.main.bins is None:
+        return "No difficulty run: no bins."
+    words = "Bin 1 is the easiest fifth by pass@1."
+    if evidence.difficulty is not None and set(evidence.difficulty.problems) == set(evidence.main.problems):
+        number = dict(zip(evidence.main.problems, evidence.main.bins, strict=True))
+        bins = np.array([number[problem] for problem in evidence.difficulty.problems])
+        if (count := tied(evidence.difficulty, bins)) > 0:
+            words += f" {count} problems have a pass@1 that is in two bins; the verifier's score parts them."
+    return words
 
 
 def _model_and_rule(key: str, group: Group, rule: str, usual: str) -> str:
@@ -109,12 +166,23 @@ def _model_and_rule(key: str, group: Group, rule: str, usual: str) -> str:
     return f"{word} ({rule})" if key == "verifier.model" and rule != usual else word
 
 
+COUNTED: dict[str, Callable[[Option], int]] = {
+    "failed": lambda option: option.failed,
+    "not scored": lambda option: sum(cell.counts.get("unscored", 0) for cell in option.cells),
+    "skipped": lambda option: sum(cell.counts.get("skipped", 0) for cell in option.cells),
+}
+"""Columns that are there where any option has them: over all seeds, searches that broke, paths that the
+verifier could not score, and problems that were too long."""
+
+
 def search_table(evidence: Evidence) -> Table:
     """Returns what each option's searches found and were charged, per problem."""
+    counted = {name: count for name, count in COUNTED.items() if any(count(o) for o in evidence.main.options)}
     rows = []
     for option in in_order(evidence.main):
-        distinct = np.mean([distinct_answers(cell) for cell in option.cells])
-        cost = {key: option.cost(key).mean() for key in ("flops", "verifier_flops", "generator_tokens")}
+        distinct = np.mean([_distinct(cell) for cell in option.cells])
+        costs = ("flops", "verifier_flops", "generator_tokens")
+        cost = {key: float(mean_known(option.cost(key))) for key in costs}
         rows.append(
             [
                 *(name(option), budget(option)),
@@ -124,16 +192,18 @@ def search_table(evidence: Evidence) -> Table:
                 f"{100 * cost['verifier_flops'] / cost['flops']:.0f}" if cost["flops"] else MISSING,
                 f"{cost['generator_tokens']:,.0f}",
                 f"{100 * np.mean([cell.exhausted.mean() for cell in option.cells]):.0f}",
+                *(f"{count(option):,}" for count in counted.values()),
             ]
         )
     columns = ("distinct answers", "coverage, %", "FLOPs charged", "verifier's, %", "tokens", "cut short, %")
     return Table(
         "What the searches found, and their cost",
-        ["strategy", "budget", *columns],
+        ["strategy", "budget", *columns, *counted],
         rows,
         2,
         "Means over problems and seeds. Coverage: a correct answer is among the solutions. "
-        "Cut short: problems whose share of the budget ended before the strategy did.",
+        "Cut short: problems whose share of the budget ended before the strategy did."
+        + (" Failed, not scored, skipped: counts of problems, paths and problems." if counted else ""),
     )
 
 
@@ -150,7 +220,8 @@ def runs_table(evidence: Evidence) -> Table:
                 *(setting(group.models[key]) for key in told),
                 ", ".join(sorted({option.strategy["name"] for option in group.options})),
                 f"{len(group.problems):,}",
-                ", ".join(map(str, sorted({cell.seed for cell in cells}))),
+                _listed(sorted({cell.seed for cell in cells})),
+                f"{group.failed:,}",
                 f"{si(budgets[0])} – {si(budgets[-1])}" if len(budgets) > 1 else si(budgets[0]),
                 f"{len(cells)}",
             ]
@@ -159,11 +230,13 @@ def runs_table(evidence: Evidence) -> Table:
         "What was run",
         [
             *map(short, told),
-            *("strategies", "problems", "seeds", "FLOPs a problem", "runs"),
+            *("strategies", "problems", "seeds", "failed", "FLOPs a problem", "runs"),
         ],
         rows,
         1 + len(told),
-        "The tables and figures are of the first row's models unless they say otherwise.",
+        "The tables and figures are of the first row's models unless they say otherwise. Seeds: how many, "
+        f"and which. Failed: searches that broke. A run of which more than {100 * MOST_FAILED:g} % broke has "
+        "failed as a whole and is left out.",
     )
 
 
@@ -207,14 +280,13 @@ def savings_table(evidence: Evidence) -> Table | None:
     for curve in series(group) if baseline.labels else ():
         if curve.strategy != SAMPLES or allocation_of(curve.options[0]) != UNIFORM:
             outcomes = Outcomes.of(curve.options, rule)
-            rows.append([curve.label, *map(_factor, savings(outcomes.flops, outcomes.accuracy, baseline))])
+            found = savings(outcomes.flops, outcomes.accuracy, baseline)
+            rows.append([curve.label, *map(_factor, found)])
     if not rows:
         return None
     columns = [
-        f"n={n}: {100 * accuracy:.1f} %, {si(flops)}"
-        for n, accuracy, flops in zip(
-            group.by_n(SAMPLES), baseline.accuracy.mean(axis=1), baseline.flops.mean(axis=1), strict=True
-        )
+        f"{s.baseline.removeprefix(f'{SAMPLES} ')}: {100 * s.accuracy:.1f} %, {si(s.baseline_flops)}"
+        for s in found
     ]
     return Table(
         f"Best-of-N's FLOPs over those of each strategy at equal accuracy ({rule})",
@@ -222,16 +294,15 @@ def savings_table(evidence: Evidence) -> Table | None:
         rows,
         1,
         "More than 1: fewer FLOPs than best-of-N. Read along each strategy's curve, interpolated in log "
-        "FLOPs; in brackets 95 % of a paired bootstrap over problems, in which 0 means that the accuracy is "
-        "not reached. ≥: its cheapest point is already as accurate. –: not reached. The difficulty estimate "
-        "of a policy is charged.",
+        "FLOPs; in brackets the 95 % interval over problems, in which 0 means that the accuracy is "
+        "not reached. ≥: its cheapest point is already as accurate, so the factor has no upper end. –: not "
+        "reached. An n at which best-of-N is no more accurate than at a smaller one is left out. The "
+        "difficulty estimate of a policy is charged.",
     )
 
 
 def _factor(saving: Saving) -> str:
-    if saving.flops is None:
-        return MISSING
-    return lower_bound(with_interval(saving.factor), saving.at_least)
+    return MISSING if saving.flops is None else factor(saving)
 
 
 def policy_table(evidence: Evidence) -> Table | None:
@@ -265,12 +336,15 @@ def covered(option: Option) -> Estimate:
     return mean_over_problems(option.covered)
 
 
-def distinct_answers(cell: Cell) -> float:
+def _distinct(cell: Cell) -> float:
     """Returns the mean number of different answers per problem; NaN where the solutions are not stored."""
-    if cell.results is None:
-        return float("nan")
-    found = [set(answers) - {None} for answers in read_answers(cell.results)]
-    return sum(map(len, found)) / len(found)
+    return float("nan") if cell.results is None else distinct_answers(cell.results)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    """Returns how many seeds there are and which: ``3 (0, 1, 2)``."""
+    shown = ", ".join(map(str, seeds[:MOST_SEEDS])) + (", …" if len(seeds) > MOST_SEEDS else "")
+    return f"{len(seeds)} ({shown})"
 
 
 def _range(numbers: Sequence[int]) -> str:

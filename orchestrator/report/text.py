@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.allocation.policy import known_as
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.options import Option, short, shown
+from orchestrator.analysis.savings import Saving
 from orchestrator.report.evidence import UNIFORM, Group, allocation_of, apart
 
 MISSING = "–"
@@ -23,9 +25,12 @@ def si(flops: float) -> str:
 
 
 def percent(estimate: Estimate) -> str:
-    """Returns an accuracy in % with half the width of its interval: ``78.0 ± 5.7``."""
-    half = (estimate.high - estimate.low) / 2
-    return f"{100 * estimate.value:.1f} ± {100 * half:.1f}"
+    """Returns an accuracy in % with the distance to the farther end of its interval: ``78.0 ± 5.7``; or
+    ``MISSING``."""
+    if math.isnan(estimate.value):
+        return MISSING
+    farther = max(estimate.high - estimate.value, estimate.value - estimate.low)
+    return f"{100 * estimate.value:.1f} ± {100 * farther:.1f}"
 
 
 def with_interval(estimate: Estimate, form: str = ".2f", *, scale: float = 1, unit: str = "") -> str:
@@ -35,9 +40,12 @@ def with_interval(estimate: Estimate, form: str = ".2f", *, scale: float = 1, un
     return f"{value}{unit} [{low}, {high}]"
 
 
-def lower_bound(text: str, unsure: bool) -> str:
-    """Returns ``text`` with ≥ before it where the true value may be larger (``unsure``)."""
-    return f"≥ {text}" if unsure else text
+def factor(saving: Saving, unit: str = "") -> str:
+    """Returns a factor with its interval: ``4.90 [4.30, 5.60]``; where the true one may be larger
+    ``≥ 4.90 [4.30, ∞)``."""
+    if not saving.at_least:
+        return with_interval(saving.factor, unit=unit)
+    return f"≥ {saving.factor.value:.2f}{unit} [{saving.factor.low:.2f}, ∞)"
 
 
 def words(strategy: Any) -> str:

@@ -1,4 +1,7 @@
-"""Verdicts on claims: the ends of an interval decide, never a comparison of means."""
+"""Verdicts on claims: the ends of an interval decide, never a comparison of means.
+
+An end that only touches its bound decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def above(what: str, estimate: Estimate, bound: float = 0.0, *, points: bool = T
     verdict: Verdict = "not decided"
     if estimate.low > bound:
         verdict = "holds"
-    elif estimate.high <= bound:
+    elif estimate.high < bound:
         verdict = "does not hold"
     return Part(what, verdict, estimate, f"more than {bound:g}", points=points)
 
@@ -57,7 +60,7 @@ def at_least(what: str, estimate: Estimate) -> Part:
     verdict: Verdict = "not decided"
     if estimate.low > -SLACK:
         verdict = "holds"
-    elif estimate.high <= -SLACK:
+    elif estimate.high < -SLACK:
         verdict = "does not hold"
     return Part(what, verdict, estimate, f"no less than 0, to within {100 * SLACK:g} points")
 
@@ -65,7 +68,7 @@ def at_least(what: str, estimate: Estimate) -> Part:
 def no_more(what: str, estimate: Estimate) -> Part:
     """Tests that a gain is at most ``SLACK``: the whole interval has to be."""
     verdict: Verdict = "not decided"
-    if estimate.high <= SLACK:
+    if estimate.high < SLACK:
         verdict = "holds"
     elif estimate.low > SLACK:
         verdict = "does not hold"
@@ -97,8 +100,8 @@ def untested(what: str, why: str) -> Part:
 def together(parts: Sequence[Part]) -> Verdict:
     """Returns the verdict on a claim that needs all of its parts.
 
-    One part that does not hold decides it. It is not decided where some parts hold and others could not be
-    tested.
+    One part that does not hold decides it; each part may be wrong, so of several parts this is the less
+    certain verdict. It is not decided where some parts hold and others could not be tested.
     """
     verdicts = {part.verdict for part in parts}
     if "does not hold" in verdicts:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
+from orchestrator.analysis.failures import commonest, told, too_many
 from orchestrator.budget.units import Budget
 from orchestrator.durability.files import replacing
 from orchestrator.problems.problem import filled
@@ -119,6 +120,15 @@ class Summary:
     ungraded: dict[str, int] = field(default_factory=dict)
     """How many answers were not judged as they should be, by what was wrong (``grading.grader``); empty where
     all were."""
+    errors: dict[str, int] = field(default_factory=dict)
+    """The commonest errors of the searches that broke, and how many each of them broke."""
+
+    @property
+    def broken(self) -> str | None:
+        """Why the run has failed as a whole, since too many of its searches broke; None where it has not."""
+        if not too_many(self.failed, self.problems):
+            return None
+        return told(self.failed, self.problems, self.errors)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain containers for JSON, with None for a number that is not finite."""
@@ -175,6 +185,7 @@ def summarise(
         by=by,
         groups=groups(results, by),
         ungraded=dict(ungraded or {}),
+        errors=commonest(result.error for result in results),
     )
 
 

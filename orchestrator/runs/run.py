@@ -86,9 +86,10 @@ def unfinished(prepared: Prepared) -> str | None:
 class Run:
     """The record of one run, open while it lasts: ``with Run(…) as run: await run.search(…)``.
 
-    However it ends, the journal is kept and the MLflow run is ended with what became of it; then
-    ``untracked`` says what tracking could not write (None: nothing). A run that is opened again goes on from
-    its journal, in the same MLflow run.
+    However it ends, the journal is kept and the MLflow run is ended with what became of it: as failed also
+    where too many of its searches broke (``failures.MOST_FAILED``). Then ``untracked`` says what tracking
+    could not write (None: nothing). A run that is opened again goes on from its journal, in the same MLflow
+    run.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Run:
         self.run_id = run_id
         self.directory = Path(config.runs) / run_id
         self.untracked: str | None = None
+        self._broken = False
         self._role = role
         self._open = ExitStack()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -152,11 +154,13 @@ class Run:
             self._journal.close()
         finally:
             self._open.close()
-            self._tracker.artifact(self.directory / "journal.sqlite")
+            if self.prepared.config.tracking.uri is not None:  # the store beside the runs would keep it twice
+                self._tracker.artifact(self.directory / "journal.sqlite")
             self._tracker.artifact(self.directory / LOG)
             # A full disk is the local store's too.
             patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else None
-            self.untracked = self._tracker.close(status_of(error), patience) or self.untracked
+            status = "FAILED" if self._broken and error is None else status_of(error)
+            self.untracked = self._tracker.close(status, patience) or self.untracked
 
     async def search(self, session: Session, observer: RunObserver, search: Search | None = None) -> Summary:
         """Searches all problems by the configured strategy, or by ``search`` in its place."""
@@ -233,6 +237,7 @@ class Run:
         path = self.directory / SUMMARY
         write_atomically(path, json.dumps(summary.to_dict(), indent=2, allow_nan=False) + "\n")
         self._tracker.artifact(path)
+        self._broken = summary.broken is not None
         log.info("finished: %d of %d problems failed", summary.failed, summary.problems)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from actors.messages import PoolFailed
+from orchestrator.analysis.failures import too_many
 from orchestrator.config.preparation import fingerprint
 from orchestrator.config.schema import ClusterConfig
 from orchestrator.durability.files import write_atomically
@@ -30,19 +31,20 @@ from orchestrator.tracking.tracker import Tracker, status_of
 log = logging.getLogger(__name__)
 
 State = Literal["kept", "done", "failed"]
-"""A cell was finished by an earlier command, by this one, or not at all."""
+"""A cell was finished by an earlier command, by this one, or not at all: it ended early, or too many of its
+searches broke (``failures.MOST_FAILED``)."""
 
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """The end of a cell: its summary, or why there is none."""
+    """The end of a cell: its summary, where it has one, and why it has failed."""
 
     cell: GridCell
     state: State
     summary: dict[str, Any] | None = None
     """The run's, from ``Summary.to_dict``."""
     error: str | None = None
-    """Why there is no summary, in one line."""
+    """Why the cell has failed, in one line."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the outcome for a program to read."""
@@ -161,11 +163,10 @@ class Sweep:
         with Run(
             cell.prepared, self._run_id(cell), title=cell.key, role=cell.role, tags=tags, parent=parent
         ) as run:
-            summary = (await run.search(engines, observer)).to_dict()
+            summary = await run.search(engines, observer)
         self._note(run.untracked)
-        if summary["failed"] == summary["problems"]:
-            return CellOutcome(cell, "failed", summary, "every problem failed (see its results.parquet)")
-        return CellOutcome(cell, "done", summary)
+        state: State = "done" if summary.broken is None else "failed"
+        return CellOutcome(cell, state, summary.to_dict(), summary.broken)
 
     def _finished(self, cell: GridCell) -> dict[str, Any] | None:
         """The summary of a cell that finished with this configuration; None if there is work left."""
@@ -186,7 +187,7 @@ class Sweep:
             summary: dict[str, Any] = json.loads((directory / SUMMARY).read_text())
         except ValueError:  # the machine went down as it was written
             return None
-        return summary if summary["failed"] < summary["problems"] else None
+        return None if too_many(summary["failed"], summary["problems"]) else summary
 
     def _run_id(self, cell: GridCell) -> str:
         return f"{cell.config.name}/cells/{cell.key}"

@@ -15,6 +15,8 @@ from orchestrator.runs.controller import SearchResult
 
 MOST_SPANS = 1000
 """The most spans of a trace: nobody reads a larger one."""
+MOST_CHARACTERS = 2000
+"""The most characters of a text in a trace; of a longer one it has the two ends."""
 
 
 def trace_of(
@@ -41,7 +43,8 @@ def trace_of(
         }
         outputs: Any
         if isinstance(found, SampleResult):
-            above, length, outputs = _above(path, nodes), len(found.tokens), decode(found.tokens)
+            above, length = _above(path, nodes), len(found.tokens)
+            outputs = _ends(decode(found.tokens))
             details |= {"tokens": length, "finish": found.finish}
         else:
             above, length, outputs = path if path in nodes else _above(path, nodes), 1, list(found.scores)
@@ -71,7 +74,7 @@ def trace_of(
                 "name": result.problem.id,
                 "start": 0,
                 "end": whole,
-                "inputs": {"prompt": result.problem.prompt},
+                "inputs": {"prompt": _ends(result.problem.prompt)},
                 "outputs": {"selected": dict(result.selected), "correct": dict(result.correct)},
                 "details": {
                     "expected": result.problem.answer,
@@ -84,6 +87,11 @@ def trace_of(
             *spans,
         ],
     }
+
+
+def _ends(text: str) -> str:
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
 def _place(key: str) -> tuple[list[int], bool]:

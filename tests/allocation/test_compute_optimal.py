@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -80,6 +81,16 @@ def test_what_the_estimate_pays_for_is_taken_first_and_then_the_steepest_step():
     assert allocation.plan([1, 2, 2], 35) == [0, 1, NOTHING]
     assert allocation.plan([1, 2, 2], 60) == [0, 1, 1]
     assert allocation.plan([1, 2, 2], 100) == [1, 1, 1]
+
+
+def test_what_the_estimates_own_samples_answer_is_no_gain_of_the_first_step():
+    """Bin 1 is solved by the estimate, bin 2 is not: the little that is left buys steps in bin 2."""
+    table = [(1.0, 20.0, OTHER)], [(0.5, 20.0, OTHER)]
+    unsaid, told = policy(*table), policy(*table)
+    told = ComputeOptimal(replace(told.learned, estimate_accuracy=(0.99, 0.0)))
+    assert unsaid.plan([1, 2], 20) == [0, NOTHING]
+    assert told.plan([1, 2], 20) == [NOTHING, 0]
+    assert [step.gain for step in told.steps(1)] == [pytest.approx(0.01)]
 
 
 def test_a_bin_that_nothing_was_measured_for_gets_its_estimate_alone():

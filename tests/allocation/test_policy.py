@@ -36,6 +36,23 @@ def test_what_is_written_is_read(tmp_path):
     again = read_policy(tmp_path / "policy.yaml")
     assert repr(again) == repr(POLICY)  # repr: NaN equals nothing
     assert again.strategies == [BEST, BEAM]
+    told = replace(POLICY, estimate_accuracy=(0.9, 0.4, 0.0))
+    write_policy(told, tmp_path / "policy.yaml")
+    assert read_policy(tmp_path / "policy.yaml").estimate_accuracy == (0.9, 0.4, 0.0)
+
+
+def test_an_older_policy_does_not_say_what_its_estimate_answers_and_one_that_says_it_for_some_bins_is_refused(
+    tmp_path,
+):
+    path = tmp_path / "policy.yaml"
+    write_policy(POLICY, path)
+    text = path.read_text()
+    assert "estimate_accuracy: []\n" in text
+    path.write_text(text.replace("estimate_accuracy: []\n", ""))
+    assert read_policy(path).estimate_accuracy == ()
+    path.write_text(text.replace("estimate_accuracy: []", "estimate_accuracy: [0.5]"))
+    with pytest.raises(BadInput, match="each of the 3 bins"):
+        read_policy(path)
 
 
 def test_a_policy_is_a_line_for_each_bin_and_budget(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.analysis.cross_validation import Outcomes, budget_levels, choose, cross_validate
+from orchestrator.analysis.cross_validation import Outcomes, Validated, budget_levels, choose, cross_validate
 from orchestrator.analysis.difficulty import halves
-from orchestrator.analysis.savings import accuracy_at, compare, flops_for
+from orchestrator.analysis.savings import compare, flops_for, read_at, savings
 
 PROBLEMS = 200
 BINS = np.arange(PROBLEMS) * 5 // PROBLEMS + 1
@@ -84,7 +84,7 @@ def test_what_a_half_is_measured_with_does_not_depend_on_its_own_outcomes(seed, 
 
     def options_of(accuracy):
         found = outcomes(accuracy, flops, [2] * 4)
-        return cross_validate(found, [BINS, BINS], half, levels, np.zeros(PROBLEMS)).option[:, half == side]
+        return cross_validate(found, [BINS, BINS], half, levels, np.zeros(PROBLEMS)).option[..., half == side]
 
     changed = accuracy.copy()
     changed[:, half == side] = rng.random((4, int((half == side).sum())))
@@ -106,28 +106,37 @@ def test_without_a_problem_in_a_bin_all_problems_choose():
     assert chosen.tolist() == [[1] * 5]
 
 
-def test_a_curve_is_read_both_ways():
+def accuracy_at(wanted, flops, accuracy):
+    """The accuracy of a curve of one problem."""
+    ((found,), reach) = read_at(wanted, flops[:, None], accuracy[:, None])
+    return found, reach
+
+
+def test_a_curve_is_read_both_ways_and_says_where_it_was_not_measured():
     flops, accuracy = np.array([1.0, 4.0, 16.0]), np.array([0.2, 0.4, 0.8])
-    assert accuracy_at(np.array([2.0, 8.0, 64.0]), flops, accuracy) == pytest.approx([0.3, 0.6, 0.8])
+    assert accuracy_at(2.0, flops, accuracy) == (pytest.approx(0.3), "measured")
+    assert accuracy_at(8.0, flops, accuracy) == (pytest.approx(0.6), "measured")
+    assert accuracy_at(64.0, flops, accuracy) == (pytest.approx(0.8), "beyond")
+    assert accuracy_at(0.5, flops, accuracy) == (pytest.approx(0.2), "below")
     assert flops_for(np.array([0.3, 0.6, 0.8, 0.1]), flops, accuracy) == pytest.approx([2.0, 8.0, 16.0, 1.0])
     assert flops_for(np.array([0.81]), flops, accuracy) == np.inf
     dented = np.array([0.2, 0.4, 0.3])
-    assert accuracy_at(np.array([16.0]), flops, dented) == pytest.approx([0.4])
+    assert accuracy_at(16.0, flops, dented)[0] == pytest.approx(0.3), "what it was, not what it might be"
     assert flops_for(np.array([0.4]), flops, dented) == pytest.approx([4.0])
     assert flops_for(np.array([0.2, 0.3]), np.array([5.0]), np.array([0.2])) == pytest.approx([5.0, np.inf])
 
 
 @given(st.lists(st.floats(0, 1, width=16), min_size=1, max_size=6), st.floats(0, 1))
 def test_flops_for_is_the_least_that_reaches_the_accuracy(accuracy, wanted):
-    y = np.array(accuracy)
+    y = np.maximum.accumulate(accuracy)
     flops = 4.0 ** np.arange(len(y))
     (needed,) = flops_for(np.array([wanted]), flops, y)
     if wanted > y.max() + 1e-9:
         assert needed == np.inf
     elif np.isfinite(needed):
-        assert accuracy_at(np.array([needed]), flops, y)[0] >= wanted - 1e-6
+        assert accuracy_at(needed, flops, y)[0] >= wanted - 1e-6
         if needed > flops[0] * 1.01:
-            assert accuracy_at(np.array([needed * 0.99]), flops, y)[0] < wanted + 1e-6
+            assert accuracy_at(needed * 0.99, flops, y)[0] < wanted + 1e-6
 
 
 def test_a_policy_that_needs_a_quarter_saves_four_and_pays_for_its_estimate():
@@ -154,6 +163,54 @@ def test_the_samples_of_an_estimate_are_the_first_of_best_of_n():
         baseline, [BINS, BINS], halves(BINS), np.array([20.0, 640.0]), np.full(PROBLEMS, 40.0)
     )
     assert [level.flops for level in compare(measured, baseline).levels] == pytest.approx([40, 640])
+
+
+@pytest.mark.parametrize(
+    ("shares", "rising"),
+    [
+        ((0.4, 0.6, 0.8), ["o0", "o1", "o2"]),
+        ((0.5, 0.6, 0.7, 0.7), ["o0", "o1", "o2"]),
+        ((0.5, 0.6, 0.7, 0.65), ["o0", "o1", "o2"]),
+        ((0.5, 0.5), ["o0"]),
+    ],
+)
+def test_best_of_n_saves_nothing_against_itself_also_where_it_is_flat_or_falls(shares, rising):
+    baseline = outcomes([by_bin(*[share] * 5) for share in shares], 4.0 ** np.arange(len(shares)))
+    found = savings(baseline.flops, baseline.accuracy, baseline)
+    assert [saving.baseline for saving in found] == rising, "a point that is no better is not shown"
+    for saving in found:
+        assert (saving.factor.value, saving.factor.low, saving.factor.high) == pytest.approx((1, 1, 1))
+
+
+def test_a_policy_that_is_worse_or_better_is_called_so_and_one_within_the_noise_is_not():
+    baseline = outcomes([by_bin(*[0.4] * 5), by_bin(*[0.6] * 5)], [1, 4])
+
+    def level(share, flops=2.0):
+        policy = outcomes([by_bin(*[share] * 5)], [flops])
+        measured = cross_validate(policy, [BINS, BINS], halves(BINS), np.array([flops]), np.zeros(PROBLEMS))
+        return compare(measured, baseline).levels[0]
+
+    assert [level(share).verdict for share in (0.2, 0.5, 0.9)] == ["worse", "not decided", "better"]
+    assert [level(0.5, flops).reach for flops in (0.5, 2.0, 8.0)] == ["below", "measured", "beyond"]
+
+
+def test_an_average_over_splits_hangs_on_none_of_them():
+    rng = np.random.default_rng(0)
+    found = outcomes(rng.random((6, PROBLEMS)) < 0.6, [1, 2, 3, 4, 5, 6])
+
+    def measured(first, count):
+        splits = [
+            cross_validate(
+                found, [BINS, BINS], halves(BINS, seed), np.array([6.0]), np.zeros(PROBLEMS), margin=1.0
+            )
+            for seed in range(first, first + count)
+        ]
+        return Validated.mean(splits)
+
+    one = [measured(seed, 1).accuracy.mean() for seed in range(20)]
+    many = [measured(20 * start, 20).accuracy.mean() for start in range(5)]
+    assert np.std(many) < np.std(one) / 2
+    assert measured(0, 20).option.shape == (20, 1, PROBLEMS)
 
 
 def test_a_policy_that_never_gets_there_saves_nothing():

@@ -18,6 +18,7 @@ from orchestrator.analysis.difficulty import (
     pass_at_1,
     predicted_bins,
     thresholds,
+    tied,
 )
 from tests.support.stored import difficulty
 
@@ -39,8 +40,17 @@ def test_oracle_bins_are_of_equal_size_and_ordered_by_pass_at_1(p):
     assert oracle_bins(found).tolist() == bins.tolist()
 
 
-def test_equals_are_told_apart_by_id_and_not_by_place():
+def test_equals_are_told_apart_by_the_verifiers_score():
     found = difficulty([1.0] * 10)
+    scores = found.solutions.score.reshape(10, -1).mean(axis=1)
+    assert oracle_bins(found)[np.argsort(-scores)].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert tied(found, oracle_bins(found)) == 10
+    assert tied(difficulty([1.0, 0.0]), np.array([1, 2])) == 0
+
+
+def test_equals_in_score_too_are_told_apart_by_id_and_not_by_place():
+    found = difficulty([1.0] * 10)
+    found.solutions.score[:] = 0.5
     bins = dict(zip(found.problems, oracle_bins(found), strict=True))
     turned = replace(found, problems=found.problems[::-1])
     turned.__dict__["solutions"] = found.solutions

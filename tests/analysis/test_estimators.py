@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.analysis.estimators import (
-    MANY,
     coverage_curve,
+    mean_difference,
     mean_over_problems,
     pass_at_k,
     powers_of_two,
+    resampled_means,
     wilson,
 )
 
@@ -64,19 +65,13 @@ def test_a_proportion_of_nothing_is_refused(c, n):
         wilson(c, n)
 
 
-def test_a_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
+def test_an_interval_of_means_over_seeds_covers_the_true_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     covered = 0
-    for trial in range(200):
-        estimate = mean_over_problems(rng.beta(0.5, 0.5, size=100), seed=trial)
+    for _ in range(200):
+        estimate = mean_over_problems(rng.beta(0.5, 0.5, size=100))
         covered += estimate.low <= 0.5 <= estimate.high
     assert 180 <= covered <= 199  # 95 % of 200 is 190, give or take 3 standard deviations
-
-
-def test_an_interval_repeats_itself_from_a_seed():
-    values = np.sqrt(np.arange(20.0))
-    assert mean_over_problems(values) == mean_over_problems(values)
-    assert mean_over_problems(values) != mean_over_problems(values, seed=1)
 
 
 def test_pass_at_k_takes_no_longer_for_many_samples_and_is_as_exact():
@@ -91,10 +86,28 @@ def test_pass_at_k_takes_no_longer_for_many_samples_and_is_as_exact():
     assert values[4].tolist() == [1.0] * 17
 
 
-def test_the_interval_of_the_mean_of_very_many_problems_is_the_normal_one_and_agrees_with_the_bootstrap():
-    values = np.random.default_rng(1).random(2 * MANY) < 0.3
-    many, few = mean_over_problems(values), mean_over_problems(values[: MANY // 5])
-    assert many.value == values.mean()
-    assert (many.high - many.low) * math.sqrt(10) == pytest.approx(few.high - few.low, rel=0.1)
-    whole = mean_over_problems(np.zeros(10**6))
-    assert (whole.value, whole.low, whole.high) == (0, 0, 0)
+def test_resamples_repeat_themselves_from_a_seed_and_are_paired():
+    values = np.sqrt(np.arange(20.0))[None] / 5
+    found = resampled_means(values)
+    assert found.tolist() == resampled_means(values).tolist()
+    assert found.tolist() != resampled_means(values, seed=1).tolist()
+    both = resampled_means(np.vstack([values, 1 - values]))
+    assert both.sum(axis=1) == pytest.approx(1.0)
+    assert found[0, 0] == pytest.approx(values.mean())
+    assert found[1:].std() == pytest.approx(values.std() / np.sqrt(20), rel=0.1)
+
+
+def test_what_is_not_known_is_left_out_of_every_resample():
+    row = np.array([1.0, np.nan, 1.0, np.nan, 1.0, 0.0, 0.0])
+    found = resampled_means(row[None])
+    assert found[0, 0] == pytest.approx(0.6)
+    assert np.nanmean(found) == pytest.approx(0.6, abs=0.02)
+    assert mean_over_problems(row) == wilson(3, 5)
+    assert mean_difference(row) == mean_difference(row[~np.isnan(row)])
+
+
+def test_many_problems_are_resampled_in_random_groups_with_the_same_spread():
+    values = np.sort(np.random.default_rng(0).random(20_000))[None]  # neighbours are alike
+    found = resampled_means(values)
+    assert found[0, 0] == pytest.approx(values.mean())
+    assert found[1:].std() == pytest.approx(values.std() / np.sqrt(20_000), rel=0.1)

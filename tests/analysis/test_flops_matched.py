@@ -13,7 +13,7 @@ from orchestrator.analysis.flops_matched import (
     Answer,
     Curve,
     flops_matched,
-    multiplier,
+    matched_budget,
 )
 from orchestrator.analysis.options import options
 from tests.support.stored import cell, difficulty
@@ -28,21 +28,23 @@ def share(*shares):
 @pytest.mark.parametrize(
     ("size", "ratio", "expected"), [(1, 0.16, 1), (14, 0.16, 257.75), (14, 0.79, 63.37), (14, 22, 15.77)]
 )
-def test_the_multiplier_is_the_papers(size, ratio, expected):
-    assert multiplier(size, ratio) == pytest.approx(expected, abs=0.01)
+def test_with_answers_of_one_length_the_budget_is_the_papers(size, ratio, expected):
+    assert matched_budget(1.0, size, size, ratio) == pytest.approx(expected, abs=0.01)
 
 
-def test_the_multiplier_makes_both_totals_equal():
+@pytest.mark.parametrize("longer", [1.0, 1.5])
+def test_both_totals_are_equal_whatever_the_length_of_the_larger_models_answer(longer):
     size, parameters, trained, answered = 14.0, 7.0, 1000.0, 160.0
-    larger = size * (6 * parameters * trained + 2 * parameters * answered)
-    small = 6 * parameters * trained + multiplier(size, answered / trained) * 2 * parameters * answered
+    answer, larger_answer = 2 * parameters * answered, size * 2 * parameters * longer * answered
+    larger = size * 6 * parameters * trained + larger_answer
+    small = 6 * parameters * trained + matched_budget(answer, larger_answer, size, answered / trained)
     assert small == pytest.approx(larger)
 
 
 @pytest.mark.parametrize(("size", "ratio"), [(0.5, 1), (2, 0), (2, -1)])
-def test_a_multiplier_of_nothing_is_refused(size, ratio):
+def test_a_budget_of_nothing_is_refused(size, ratio):
     with pytest.raises(ValueError, match="M >= 1 and R > 0"):
-        multiplier(size, ratio)
+        matched_budget(1.0, 1.0, size, ratio)
 
 
 def test_an_answer_is_the_first_sample_and_the_prompt_without_the_verifier():
@@ -72,8 +74,9 @@ def test_search_wins_where_it_is_better_at_the_matched_budget():
         np.array([share(1, 1, 0.2, 0, 0), share(1, 1, 1, 1, 0.2)]),
         np.array([np.full(100, 16.0), np.full(100, 256.0)]),
     )
-    found = flops_matched(curve, share(*[0.5] * 5), BINS, answer=1.0, size=14)
-    assert [(m.ratio, m.bin, m.problems) for m in found] == [
+    answer = np.ones(100)
+    found = flops_matched(curve, share(*[0.5] * 5), BINS, answer=answer, larger_answer=14 * answer, size=14)
+    assert [(m.ratio, m.bin, len(m.leads)) for m in found] == [
         (ratio, b, 20 if b else 100) for ratio in RATIOS for b in range(6)
     ]
     by = {(m.ratio, m.bin): m for m in found}
@@ -87,6 +90,15 @@ def test_search_wins_where_it_is_better_at_the_matched_budget():
         assert match.larger.value == 0.5
         assert match.difference.low <= match.difference.value <= match.difference.high
     assert by[0.79, 0].search.value == pytest.approx(np.mean([by[0.79, b].search.value for b in range(1, 6)]))
+
+
+def test_each_bin_is_matched_with_the_answers_to_its_own_problems():
+    curve = Curve(np.full((2, 100), 0.5), np.array([np.full(100, 1.0), np.full(100, 1e4)]))
+    answer = np.where(BINS == 5, 2.0, 1.0)  # hard problems have longer answers
+    found = flops_matched(curve, share(*[0.5] * 5), BINS, answer=answer, larger_answer=7 * answer, size=4)
+    for match in found:
+        length = {0: 1.2, 5: 2.0}.get(match.bin, 1.0)
+        assert match.budget == pytest.approx(length * (7 + 3 / match.ratio * 3))
 
 
 def test_a_curve_counts_the_verifier_or_not():
@@ -103,7 +115,7 @@ def test_a_policys_curve_charges_the_estimate_with_the_verifier_and_without():
     outcomes = Outcomes.of(found, "weighted")
     # Each problem is answered by what was best on the other one: best-of-N on the second.
     policy = cross_validate(outcomes, [bins, bins], half, np.array([1000.0]), estimate, count=1)
-    assert [[found[o].strategy["name"] for o in row] for row in policy.option] == [
+    assert [[found[o].strategy["name"] for o in row] for row in policy.option[0]] == [
         ["beam_search", "best_of_n"]
     ]
     assert Curve.of_policy(policy, found).flops.tolist() == [[130.0, 100.0]]

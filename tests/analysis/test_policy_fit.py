@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from orchestrator.allocation.policy import read_policy
+from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.options import options
-from orchestrator.analysis.policy_fit import fit, study
+from orchestrator.analysis.policy_fit import SPLITS, fit, study
 from orchestrator.analysis.store import load
 from orchestrator.commands.cli import run_command
+from orchestrator.commands.fit_display import show, warning
 from orchestrator.errors import BadInput
 from orchestrator.tracking.tracker import local_uri
 from tests.support.stored import lab_config, sampled, store
@@ -75,6 +80,10 @@ def test_a_policy_uses_the_better_strategy_where_it_is_better(swept):
     assert easiest.flops == pytest.approx(210), "where all are right the cheapest is taken"
     assert sum(each.problems for each in large.bins) == len(P)
     assert learned.policy.estimate_flops == pytest.approx(30 + 90 * 4, rel=0.1)
+    first = learned.policy.estimate_accuracy
+    assert len(first) == 5
+    assert np.mean(first[:2]) > 0.9, "four samples of an easy problem"
+    assert 0.1 < np.mean(first[3:]) < 0.6
 
 
 def test_the_price_of_the_estimate_is_charged_and_shown_apart(swept):
@@ -83,9 +92,11 @@ def test_the_price_of_the_estimate_is_charged_and_shown_apart(swept):
     for bins, cost in (("predicted", learned.policy.estimate_flops), ("oracle", 30 + 90 * 64)):
         paid, free = learned.charged[bins].levels, learned.uncharged[bins].levels
         assert [p.accuracy for p in paid] == [f.accuracy for f in free]
-        for level, more, less in zip(learned.validated[bins].option, paid, free, strict=True):
-            own = np.array([found.outcomes.flops[o, p] for p, o in enumerate(level)])
-            sampled = np.array([found.options[o].strategy["name"] == "best_of_n" for o in level])
+        problems = np.arange(len(P))
+        for i, (more, less) in enumerate(zip(paid, free, strict=True)):
+            level = learned.validated[bins].option[:, i]
+            own = found.outcomes.flops[level, problems]
+            sampled = found.outcomes.samples[level]
             assert less.flops == pytest.approx(own.mean())
             expected = np.where(sampled, np.maximum(own, cost), own + cost).mean()
             assert more.flops == pytest.approx(expected, rel=1e-6)
@@ -98,9 +109,9 @@ def test_the_measured_accuracy_is_one_that_the_options_really_had(swept):
     found = study(load("lab", local_uri(swept)))
     learned = fit(found, samples=4)
     for validated in learned.validated.values():
-        for row, chosen in zip(validated.accuracy, validated.option, strict=True):
-            expected = [found.options[o].correct("weighted")[p] for p, o in enumerate(chosen)]
-            assert row.tolist() == expected
+        assert validated.option.shape == (SPLITS, *validated.accuracy.shape)
+        expected = found.outcomes.accuracy[validated.option, np.arange(len(P))].mean(axis=0)
+        assert validated.accuracy == pytest.approx(expected)
 
 
 def test_the_command_writes_a_policy_and_keeps_it_in_mlflow(swept, tmp_path, capsys):
@@ -150,11 +161,33 @@ def test_the_command_reads_a_directory_and_shows_tables(swept, tmp_path, capsys,
     out = tmp_path / "policy.yaml"
     assert run_command(["fit", str(swept / "study"), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert "predicted, estimate charged" in printed.out
+    assert "predicted bins, estimate charged: on problems it was not chosen on" in printed.out
+    assert "left out" not in printed.err
     assert "best_of_n n=8" in printed.out
     assert "accuracy = α + β · log₂ FLOPs" in printed.out
     assert "coverage of k samples = exp(a · k^b)" in printed.out
     assert f"strategy.policy={out}" in printed.err
+
+
+def test_budgets_that_change_nothing_are_one_row_and_a_policy_that_is_worse_is_told(swept):
+    learned = fit(study(load("lab", local_uri(swept))), samples=4)
+    comparison = learned.charged["predicted"]
+    one = replace(comparison.levels[0], budget=1000.0, verdict="not decided")
+    same, worse = replace(one, budget=4000.0), Estimate(-0.25, -0.4, -0.1)
+    bad = replace(one, budget=9000.0, flops=1.0, difference=worse, verdict="worse")
+    told = replace(
+        learned, charged={**learned.charged, "predicted": replace(comparison, levels=(one, same, bad))}
+    )
+    screen = Console(file=io.StringIO(), width=80)
+    show(told, screen)
+    text = screen.file.getvalue()
+    assert "1 k – 4 k" in text
+    assert [line.split()[0] for line in text.splitlines() if line.rstrip().endswith("worse")] == ["9", "k"][
+        :1
+    ]
+    assert "at 1 of 3 budgets the policy is worse" in warning(told)
+    assert "by up to -25.0 [-40.0, -10.0] points" in warning(told)
+    assert warning(replace(told, charged={"predicted": replace(comparison, levels=(one,))})) is None
 
 
 @pytest.mark.parametrize(
@@ -181,8 +214,6 @@ def test_what_cannot_be_fitted_is_one_readable_line(swept, tmp_path, capsys, mon
 
 
 def test_an_experiment_without_what_is_compared_is_refused(swept):
-    from dataclasses import replace
-
     found = load("lab", local_uri(swept))
     beams = [cell for cell in found.cells if cell.strategy["name"] == "beam_search"]
     with pytest.raises(BadInput, match="no best_of_n"):

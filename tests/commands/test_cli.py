@@ -118,7 +118,8 @@ def nothing_starts(monkeypatch):
         ("problems.limit=0", "problems.limit", "0", "1 or more"),
         ("problems.template=hello", "problems.template", "hello", "{problem}"),
         ("allocation.name=greedy", "allocation.name", "greedy", "uniform"),
-        ("tracking.traces=-1", "tracking.traces", "-1", "0 or more"),
+        ("tracking.traces=-1", "tracking.traces", "-1", "0 to 100"),
+        ("tracking.traces=101", "tracking.traces", "101", "0 to 100"),
         ("nonsense", "override", "nonsense", "key=value"),
     ],
 )

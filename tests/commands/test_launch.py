@@ -115,6 +115,37 @@ async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_pat
     assert unfinished(prepared) == "lab-2"
 
 
+@pytest.mark.parametrize(("broken", "status"), [(0, "FINISHED"), (1, "FINISHED"), (2, "FAILED")])
+async def test_a_run_of_which_more_than_5_of_100_searches_broke_ends_as_failed_in_mlflow(
+    tmp_path, monkeypatch, broken, status
+):
+    tracker = MagicMock()
+    monkeypatch.setattr("orchestrator.runs.run.Tracker", tracker)
+    config = load(LAB_CONFIG, [f"runs={tmp_path}", "strategy={name: best_of_n, n: 1}", "verifier.model=null"])
+    problems = [Problem(f"p{i}", "1+1?", "") for i in range(20)]
+    prepared = replace(
+        prepare(config),
+        problems=problems,
+        prompts=[CODEC.encode("1+1?")] * 20,
+        codec=CODEC,
+        generator=GENERATOR,
+        budget=flops_budget(10**12, 20),
+    )
+    session = SimpleNamespace(pools_of=lambda prepared: [], deployment=Engines(), startup_seconds=0.0)
+
+    async def search(ops):
+        if int(ops.problem.id[1:]) < broken:
+            raise ValueError("no")
+        return await ops.sample(ops.root, n=1, until="end")
+
+    with Run(prepared, "lab-1") as run:
+        summary = await run.search(session, MagicMock(), search)
+    assert (summary.failed, summary.broken is not None) == (broken, status == "FAILED")
+    tracker().close.assert_called_once_with(status, None)
+    kept = {call.args[0].name for call in tracker().artifact.call_args_list}
+    assert "journal.sqlite" not in kept, "the store beside the runs does not keep it twice"
+
+
 def test_a_run_goes_on_only_with_what_is_done_in_its_strategys_place(tmp_path, monkeypatch):
     monkeypatch.setattr("orchestrator.runs.run.Tracker", MagicMock())
     prepared = prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=1"]))

@@ -6,18 +6,31 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from orchestrator.analysis.store import load_directory
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.store import Experiment, load_directory
 from orchestrator.commands.cli import run_command
 from orchestrator.report.evidence import gather
+from orchestrator.report.headline import headline
 from orchestrator.report.larger_model import against_larger, matched_table
 from orchestrator.report.page import draw, page
-from orchestrator.report.series import series
-from orchestrator.report.tables import Table, accuracy_table, markdown, savings_table, search_table
+from orchestrator.report.series import MOST_CURVES, series, shown_in_figure
+from orchestrator.report.tables import (
+    MOST_ROWS,
+    Table,
+    accuracy_table,
+    markdown,
+    savings_table,
+    search_table,
+    thinned,
+)
 from orchestrator.report.text import MISSING, si
+from orchestrator.report.text import name as option_name
 from orchestrator.tracking.tracker import local_uri
 from tests.report.conftest import PROBLEMS
+from tests.support.stored import cell as plain_cell
 from tests.support.stored import lab_config, store
 from tests.support.swept import search, sweep
 
@@ -35,7 +48,7 @@ def stored(tmp_path_factory) -> Path:
 
 def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     table = accuracy_table(evidence)
-    assert len(table.rows) == sum(len(group.options) for group in evidence.groups)
+    assert len(table.rows) == 1 + sum(len(group.options) for group in evidence.groups)
     assert list(table.columns[:4]) == ["strategy", "generator", "temperature", "verifier"]
     assert list(table.columns[6:]) == ["all", *(f"bin {b}" for b in range(1, 6))]
     assert all(len(row) == len(table.columns) for row in table.rows)
@@ -47,7 +60,8 @@ def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     option = evidence.main.by_n("best_of_n")[16]
     expected = option.accuracy("weighted")
     (row,) = [row for row in table.rows if row[0] == "best_of_n n=16" and row[3] == "prm"]
-    assert row[6] == f"{100 * expected.value:.1f} ± {50 * (expected.high - expected.low):.1f}"
+    farther = max(expected.high - expected.value, expected.value - expected.low)
+    assert row[6] == f"{100 * expected.value:.1f} ± {100 * farther:.1f}"
     bins = [float(word.split()[0]) for word in row[7:]]
     assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
 
@@ -101,7 +115,8 @@ def test_few_problems_are_reported_without_what_they_cannot_tell(tmp_path, probl
     few = gather(found)
     assert few.fit is None
     assert "problems; needed: 10 at least" in few.policy
-    assert any(MISSING in row for row in accuracy_table(few).rows) == (problems < 5)
+    assert any(MISSING in row[6:] for row in accuracy_table(few).rows) == (problems < 5)
+    assert not any("± 0.0" in word for row in accuracy_table(few).rows for word in row)
     assert "needed: 10 at least" in page(few, [], [])
 
 
@@ -158,6 +173,66 @@ def test_what_was_written_by_others_is_escaped(stored):
     html = page(gather(found), [], [])
     assert "<script" not in html
     assert "script&gt;" in html
+
+
+def measured(right: np.ndarray, flops: float, name: str, n: int = 16) -> Cell:
+    found = plain_cell(right, flops, strategy={"name": name, "n": n}, budget=2 * flops)
+    return replace(found, correct={"weighted": right, "majority": right})
+
+
+def test_a_long_table_is_thinned_on_the_page_and_says_so():
+    table = Table("t", ["a"], [[f"{i}"] for i in range(500)], 1, "Note.")
+    found = thinned(table)
+    assert len(found.rows) == MOST_ROWS
+    assert (found.rows[0], found.rows[-1]) == (["0"], ["499"])
+    gaps = np.diff([int(row[0]) for row in found.rows])
+    assert set(gaps) <= {8, 9}
+    assert found.note == "60 of 500 rows, evenly spaced; ttc report --table prints all. Note."
+    assert thinned(found) is found
+
+
+def test_of_many_cells_the_page_has_a_bounded_size_and_names_how_many_it_leaves_out():
+    rng = np.random.default_rng(0)
+    cells = [
+        measured(rng.random(10) < 0.5, 100.0 * n, name, n)
+        for name in ["best_of_n", *(f"own{i}" for i in range(34))]
+        for n in (1, 2)
+    ]
+    others = [f"run {i}: it has other problems than most" for i in range(500)]
+    evidence = replace(gather(Experiment("many", cells, [])), left_out=others)
+    curves, words = shown_in_figure(evidence.main, "weighted")
+    assert len(curves) == MOST_CURVES
+    assert curves[0].strategy == "best_of_n"
+    assert words == " 23 curves that reach a lower accuracy are left out."
+    html = page(evidence, [], [])
+    assert html.count("<tr>") < 200
+    assert "480 more runs" in html
+    assert "run 19:" in html
+    assert "run 20:" not in html
+
+
+def test_the_first_lines_say_what_to_use_and_what_it_buys(evidence):
+    lines = headline(evidence)
+    best = max(evidence.main.options, key=lambda option: option.accuracy("weighted").value)
+    assert lines[0].startswith(
+        f"The most accurate: {option_name(best)}, {100 * best.accuracy('weighted').value:.1f} % ["
+    )
+    assert any(line.startswith("Over one sample (") for line in lines)
+    assert f"<li>{lines[0]}</li>" in page(evidence, [], [])
+
+
+def test_a_cheaper_configuration_is_recommended_only_where_it_is_hardly_worse_beyond_doubt():
+    right = np.arange(400) % 2 == 0
+    best, cheap = measured(right, 400.0, "beam_search"), measured(right, 100.0, "rebase")
+    plain = measured(np.arange(400) % 4 == 0, 100.0, "best_of_n", 4)
+    close, saved, baseline = headline(gather(Experiment("x", [best, cheap, plain], [])))
+    assert close.startswith("The most accurate: rebase n=16, 50.0 %")
+    assert saved == "Of no cheaper one it is beyond doubt that it is within 2 points of it."
+    assert baseline.startswith("Over best-of-N of the same FLOPs it buys +25.0 points [+")
+    one_better = measured(right | (np.arange(400) == 1), 400.0, "beam_search")
+    _, saved, _ = headline(gather(Experiment("x", [one_better, cheap, plain], [])))
+    assert saved.startswith("The cheapest that is within 2 points of it beyond doubt: rebase n=16")
+    assert saved.endswith("for 4.0 times fewer FLOPs.")
 
 
 def test_a_pipe_does_not_break_a_table():

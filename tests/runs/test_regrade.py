@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from actors.messages import ScoreResult
-from orchestrator.analysis.solutions import read_answers
+from orchestrator.analysis.solutions import read_solutions
 from orchestrator.commands.cli import run_command
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.config.schema import to_yaml
@@ -83,7 +83,7 @@ def test_the_solutions_are_graded_again_and_what_depends_on_them_is_written(run,
         assert {k: v for k, v in old.items() if k not in graded} == {
             k: v for k, v in new.items() if k not in graded
         }
-    (first, second, _), _ = read_answers(run / "results.parquet")
+    first, second, *_ = read_solutions(run / "results.parquet").answer
     assert first == second
     assert "answers: math" in (run / "config.yaml").read_text()
 

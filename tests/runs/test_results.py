@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from orchestrator.analysis.estimators import pass_at_k as unbiased
 from orchestrator.analysis.estimators import wilson
@@ -94,6 +96,20 @@ def test_a_summary_is_json_whose_keys_are_words():
     assert loaded["intervals"]["coverage"][1] <= 1
 
 
+def test_a_run_of_which_too_many_searches_broke_has_failed_and_names_the_commonest_error():
+    broken = [result(error="ValueError: no"), result(error="ValueError: no"), result(error="KeyError: 'x'")]
+    few, many = summary([samples(True)] * 57 + broken), summary([samples(True)] * 56 + broken)
+    assert few.broken is None, "3 of 60 are 5 %"
+    assert many.broken == "3 of 59 problems failed, 2 of them with ValueError: no"
+    assert many.errors == {"ValueError: no": 2, "KeyError: 'x'": 1}
+    assert metrics(few)["problems/failed"] == 3
+    shown = Console(width=120, file=io.StringIO())
+    shown.print(summary_table(few))
+    text = shown.file.getvalue()
+    assert "3 of 60 problems failed, 2 of them with ValueError: no" in text
+    assert "95.0 % [86, 98]" in text
+
+
 def test_a_result_is_on_disk_as_soon_as_its_search_has_ended(tmp_path):
     first, second = samples(True, False), result(error="ValueError: no")
     (tmp_path / "results.jsonl").write_text("of the part before it was killed")
@@ -147,8 +163,6 @@ def test_accuracy_by_the_attribute_that_is_asked_for():
 
 
 def test_what_is_asked_for_is_in_the_table_and_in_mlflow_and_the_skipped_are_counted(capsys):
-    from rich.console import Console
-
     s = summarise(
         "r",
         LEVELS,

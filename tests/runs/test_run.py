@@ -146,7 +146,7 @@ def test_mlflow_holds_config_metrics_curve_and_artifacts(undisturbed):
     assert last.value == summary["accuracy"]["weighted"]
     assert last.step == summary["flops"]["spent"] // 1_000_000
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert names == {"config.yaml", "run.log", "results.parquet", "journal.sqlite", "summary.json"}
+    assert names == {"config.yaml", "run.log", "results.parquet", "summary.json"}
     assert run.data.tags["ttc.run_id"] == outcome.run_id
     traces = client.search_traces(locations=[run.info.experiment_id], run_id=run.info.run_id)
     assert sorted(each.data.spans[0].name for each in traces) == [f"lab-test-{i:04d}" for i in range(3)]

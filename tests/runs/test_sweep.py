@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 
@@ -198,8 +198,28 @@ async def test_a_cell_whose_problems_all_fail_has_failed_and_is_run_again(tmp_pa
 
     (outcome,) = await run(cells, refusing)
     assert outcome.state == "failed"
+    assert outcome.error.startswith("3 of 3 problems failed, all with ValueError: no (")
+    assert rows([outcome]) == [], "what it found is no result"
     (outcome,) = await run(cells, engines)
     assert outcome.state == "done"
+
+
+def test_the_table_has_a_column_for_what_is_amiss_and_an_interval_for_one_seed(whole):
+    outcomes = whole[2]
+    assert all(set(row.counts.values()) == {0} for row in rows(outcomes))
+    (first, *others) = [o for o in outcomes if o.cell.label == "best_of_n"]
+    one = replace(first, summary={**first.summary, "failed": 2, "exhausted": 7, "unscored": 0})
+    screen = Console(file=StringIO(), width=160)
+    screen.print(table("s", rows([one])))
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    heads = next(line for line in text.splitlines() if "strategy" in line)
+    assert heads.split()[:6] == ["strategy", "N", "seeds", "failed", "cut", "short"]
+    assert "not scored" not in text
+    assert "one seed [95 % interval]" in text
+    assert "0.0 [0, 56]" in text, "Wilson's, of no problem of three"
+    both = replace(others[0], summary={**others[0].summary, "failed": 1})
+    (row,) = rows([one, both])
+    assert (row.counts["failed"], row.to_dict()["failed"]) == (3, 3)
 
 
 async def test_a_changed_configuration_is_not_taken_for_the_finished_one(whole):

@@ -9,17 +9,18 @@ from mlflow import MlflowClient
 from actors.messages import Result, SampleResult, ScoreResult
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult
-from orchestrator.runs.trace import MOST_SPANS, trace_of
+from orchestrator.runs.trace import MOST_CHARACTERS, MOST_SPANS, trace_of
 from orchestrator.search.context import Usage
 from orchestrator.tracking.tracker import Tracker, local_uri, replay
 
 PATHS = ("0", "1", "0.0", "0.10", "0.2", "0.0.0")
 
 
-def searched(paths: tuple[str, ...] = PATHS, error: str | None = None) -> dict:
+def searched(paths: tuple[str, ...] = PATHS, error: str | None = None, tokens: int = 3) -> dict:
     recorded: dict[str, tuple[Result, int]] = {}
     for path in paths:
-        recorded[f"p/0/sample/{path}"] = SampleResult("", (1, 2, 3), "step", 3, "generator-0"), 30
+        sampled = SampleResult("", (1,) * tokens, "step", tokens, "generator-0")
+        recorded[f"p/0/sample/{path}"] = sampled, 30
         recorded[f"p/0/score/{path}"] = ScoreResult("", (0.5,), 3, "verifier-0"), 40
     problem, usage = Problem("p/0", "1+1=", "2"), Usage(generator_flops=10, verifier_flops=5)
     result = SearchResult(problem, (), {"majority": "2"}, {"majority": True}, usage, error=error)
@@ -51,6 +52,13 @@ def test_what_was_scored_and_not_sampled_hangs_on_what_was():
     many = searched(tuple(str(i) for i in range(MOST_SPANS)))
     assert len(many["spans"]) == MOST_SPANS + 1
     assert many["spans"][0]["details"]["operations"] == 2 * MOST_SPANS
+
+
+def test_of_a_long_text_a_trace_has_the_two_ends():
+    _, span, _ = searched(("0",), tokens=10 * MOST_CHARACTERS)["spans"]
+    half = "x" * (MOST_CHARACTERS // 2)
+    assert span["outputs"] == f"{half} … {half}"
+    assert span["details"]["tokens"] == 10 * MOST_CHARACTERS
 
 
 def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
