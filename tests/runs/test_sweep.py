@@ -194,7 +194,7 @@ async def test_a_cell_whose_problems_all_fail_has_failed_and_is_run_again(tmp_pa
 
     @asynccontextmanager
     async def refusing(pools, cluster, observer):
-        yield Session(Refusing([], []), 0.0)
+        yield Session(Refusing(engines), 0.0)  # type: ignore[arg-type]
 
     (outcome,) = await run(cells, refusing)
     assert outcome.state == "failed"
