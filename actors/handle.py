@@ -7,6 +7,7 @@ instead of a ``RayReplicaHandle``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_REFUSED = re.compile(r"\bvalidation errors? for \S+$")
+LONGEST_VALUE = 60
+"""Characters of a refused value that are shown: a longer one is a whole object."""
 _FRAME = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
@@ -110,17 +114,35 @@ class RayReplicaHandle:
 
 
 def reason(error: BaseException) -> str:
-    """Returns a remote exception in one line: its class and the first line of its message."""
+    """Returns a remote exception in one line: its class and its message (``told``)."""
     if isinstance(error, RayTaskError) and error.cause is not None:
         return one_line(error.cause)
     lines = [line.strip() for line in traceback_text(error).splitlines() if line.strip()]
-    naming = [line for line in lines if "Error" in line and ":" in line]
-    return (naming or lines or [type(error).__name__])[-1]
+    naming = [i for i, line in enumerate(lines) if "Error" in line and ":" in line]
+    return told(lines[naming[-1] :]) if naming else (lines or [type(error).__name__])[-1]
 
 
 def one_line(error: BaseException) -> str:
-    """Returns the class of an exception and the first line of its message."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """Returns the class of an exception and its message (``told``)."""
+    return told(f"{type(error).__name__}: {error}".splitlines())
+
+
+def told(lines: Sequence[str]) -> str:
+    """Returns a message in one line: its first line and, where pydantic has refused fields, each with the
+    reason and the value."""
+    if not _REFUSED.search(lines[0]):
+        return lines[0]
+    found, field = [], ""
+    for line in map(str.strip, lines[1:]):
+        message, separator, details = line.partition(" [type=")
+        if not separator:
+            field = "" if line.startswith("For further information") else line
+            continue
+        value = details.partition("input_value=")[2].rpartition(", input_type=")[0]
+        shown = f" (it is {value})" if 0 < len(value) <= LONGEST_VALUE else ""
+        found.append(f"{field}: {message}{shown}" if field else f"{message}{shown}")
+        field = ""
+    return f"{lines[0]}: {'; '.join(found)}" if found else lines[0]
 
 
 def traceback_text(error: BaseException) -> str:

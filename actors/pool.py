@@ -76,6 +76,8 @@ class _Member:
     lost: list[str] = field(default_factory=list)
     """Ids of the requests that ran here when the replica was lost."""
     lost_at: float = 0.0
+    died: str = ""
+    """How it died before it was up for the first time."""
     broken: int = 0
     """The number of errors of its methods since its last result."""
     heard: float = 0.0
@@ -118,13 +120,17 @@ class Pool(Generic[Res]):
             self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = self._loop.create_future()
-        for name in (f"{spec.name}-{i}" for i in range(spec.replicas)):
+        for name in spec.names:
             self._members[name] = _Member(name, self._connect(spec, name))
         self._tasks = [asyncio.create_task(self._life(member)) for member in self._members.values()]
         try:
             await asyncio.wait_for(self._started, within)
         except TimeoutError:
-            late = ", ".join(member.name for member in self._members.values() if member.info is None)
+            late = ", ".join(
+                f"{member.name} (died: {member.died})" if member.died else member.name
+                for member in self._members.values()
+                if member.info is None
+            )
             raise PoolFailed(
                 f"{late}: not up after {within:g} s (each needs {spec.needs}; the cluster has "
                 f"{cluster_resources()})"
@@ -270,6 +276,10 @@ class Pool(Generic[Res]):
             except (Lost, Broken) as error:
                 if isinstance(error, Broken) and member.info is None:
                     raise
+                if member.info is None and not member.died:
+                    member.died = str(error)
+                    log.warning("%s died as it started: %s\n%s", member.name, error, error.traceback)
+                    self.on_notice(f"{member.name} died as it started ({error}); Ray starts it again")
                 await asyncio.sleep(self.spec.return_poll)
 
     async def _exchange(self, member: _Member) -> NoReturn:

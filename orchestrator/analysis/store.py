@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.errors import BadInput, one_of
 from orchestrator.tracking.tracker import local_store
+from orchestrator.tracking.uri import check_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,6 +45,7 @@ def find(experiment: str, uri: str | None, runs: str) -> Experiment:
     """
     if "/" in experiment:
         return load_directory(Path(experiment))
+    check_uri(uri, "--uri")
     if uri is None and not (Path(runs) / "mlflow.db").is_file():
         raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
     return load(experiment, local_store(uri, runs)[0])

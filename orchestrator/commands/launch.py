@@ -7,17 +7,16 @@ printed). Bad input is raised before anything starts.
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import sqlite3
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.interrupts import INTERRUPTED, heard
+from orchestrator.commands.terminal import say, show, show_json
 from orchestrator.errors import in_one_line
 
 if TYPE_CHECKING:
@@ -43,18 +42,24 @@ def run(
     """
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
+    from orchestrator.durability.journal import holds_results
     from orchestrator.runs.results import Summary
     from orchestrator.runs.run import Run, new_run_id, unfinished
     from orchestrator.runs.session import pool_specs, session
 
     config = prepared.config
     name = run_id or new_run_id(config)
-    kept = "what was computed is kept"
-    if search is None:
-        elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
-        kept += f". To go on: ttc resume {name}{elsewhere}"
-        if run_id is None and (earlier := unfinished(prepared)) is not None:
-            say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
+    directory = Path(config.runs) / name
+    elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
+    if search is None and run_id is None and (earlier := unfinished(prepared)) is not None:
+        say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
+
+    def kept() -> str:
+        if not holds_results(directory / "journal.sqlite"):
+            return "nothing was computed"
+        more = f". To go on: ttc resume {name}{elsewhere}" if search is None else ""
+        return f"what was computed is kept{more}"
+
     say(errors, f"run {name}")
     if prepared.skipped:
         count = len(prepared.skipped)
@@ -75,7 +80,6 @@ def run(
                 summary = await record.search(engines, display, search)
         return summary, record.untracked
 
-    directory = Path(config.runs) / name
     with Display(errors) as display:
         status, done = until_interrupted(searched(display), errors, kept, directory)
     if done is None:
@@ -84,20 +88,20 @@ def run(
     if untracked is not None:
         say(errors, f"warning: {untracked}", "yellow")
     if as_json:
-        print(json.dumps(summary.to_dict()))
+        show_json(summary.to_dict())
     else:
-        Console().print(summary_table(summary))
+        show(summary_table(summary))
         say(errors, f"results in {directory}/; MLflow: ttc ui")
     return 0 if summary.failed < summary.problems else 1
 
 
 def until_interrupted(
-    work: Coroutine[Any, Any, Any], errors: Console, kept: str, directory: Path | None = None
+    work: Coroutine[Any, Any, Any], errors: Console, kept: Callable[[], str], directory: Path | None = None
 ) -> tuple[int, Any]:
     """Runs ``work``. Returns status 0 and its result, or the status of what ended it and None.
 
-    ``kept`` says what there is to go on with; ``directory`` has the log. SIGTERM ends the work as Ctrl-C
-    does: engines closed, journal kept.
+    ``kept`` says what there is to go on with; ``directory`` has the log. Ctrl-C and SIGTERM end the work in
+    good order: engines closed, journal kept.
     """
     from actors.messages import PoolFailed
     from orchestrator.durability.journal import JournalDamaged, JournalInUse, JournalMismatch
@@ -105,12 +109,18 @@ def until_interrupted(
     from orchestrator.grading.pool import AnswersFailed
     from orchestrator.runs.log import FILE
 
+    async def heeding() -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        with heard(errors, lambda: loop.call_soon_threadsafe(task.cancel), kept):
+            return await work
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return 0, runner.run(_until_terminated(work))
+            return 0, runner.run(heeding())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        say(errors, f"interrupted; {kept}")
-        return 130, None
+        say(errors, f"interrupted; {kept()}")
+        return INTERRUPTED, None
     except BadInput:
         raise
     except (JournalDamaged, JournalInUse, JournalMismatch) as error:
@@ -122,19 +132,5 @@ def until_interrupted(
         say(errors, f"ttc: {in_one_line(error, frame=True)}", "bold red")
     if directory is not None and (directory / FILE).is_file():
         say(errors, f"the whole traceback is in {directory / FILE}")
-    say(errors, kept)
+    say(errors, kept())
     return 1, None
-
-
-async def _until_terminated(work: Coroutine[Any, Any, Any]) -> Any:
-    """Awaits ``work``, which SIGTERM cancels as the runner cancels it by SIGINT; also where SIGINT is
-    ignored, as it is in a shell's background job."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-
-    def terminate(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the end short
-        loop.call_soon_threadsafe(task.cancel)
-
-    signal.signal(signal.SIGTERM, terminate)
-    return await work

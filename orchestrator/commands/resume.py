@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+import msgspec
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from orchestrator.commands import launch
-from orchestrator.commands.terminal import add_run_options, with_log_level
+from orchestrator.commands.terminal import add_run_options, say, show, show_json, with_log_level
+from orchestrator.config.fingerprint import differing
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
+from orchestrator.config.schema import to_dict
 from orchestrator.errors import BadInput
+from orchestrator.masking import is_masked
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -34,12 +40,47 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
     """Goes on with a run that was begun. Returns its exit status.
 
-    ``overrides`` may change where it runs; its journal refuses what determines its results.
+    ``overrides`` may change where it runs, and nothing that determines its results. A run that is finished is
+    shown as its summary is stored.
     """
+    from orchestrator.runs.run import stored_summary
+
     directory = Path(runs) / run_id
     if not (directory / "config.yaml").is_file():
         known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
         raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
     # The store may have been moved, or be named from another working directory.
-    config = load(directory / "config.yaml", [f"runs={runs}", *overrides])
+    own = [f"runs={runs}"]
+    if overrides:
+        _check_same(directory / "config.yaml", own, overrides)
+    if (summary := stored_summary(directory)) is not None:
+        say(errors, f"run {run_id} is finished; its summary, as it is stored:")
+        _show(summary, as_json)
+        return 0
+    config = load(directory / "config.yaml", [*own, *overrides])
     return launch.run(prepare(config), as_json, errors, run_id=run_id)
+
+
+def _check_same(path: Path, own: list[str], overrides: list[str]) -> None:
+    """Raises BadInput where the overrides make another run of the one that was begun."""
+    begun, now = load(path, own), load(path, [*own, *overrides])
+    kept = OmegaConf.create(to_dict(begun))  # a secret is not: its journal tells whether it is the same
+    differ = [key for key in differing(begun, now) if not is_masked(key, OmegaConf.select(kept, key))]
+    if differ:
+        given = [override.partition("=")[0] for override in overrides]
+        key = next((key for key in differ if key in given), differ[0])
+        before, after = OmegaConf.select(kept, key), OmegaConf.select(OmegaConf.create(to_dict(now)), key)
+        needed = "its results depend on it: leave it as it is, or begin a new run"
+        raise BadInput(key, after, f"the run was begun with {before!r}, and {needed}")
+
+
+def _show(summary: dict[str, Any], as_json: bool) -> None:
+    from orchestrator.commands.display import summary_table
+    from orchestrator.runs.results import Summary
+
+    if as_json:
+        return show_json(summary)
+    try:
+        show(summary_table(Summary.from_dict(summary)))
+    except msgspec.ValidationError:  # of an earlier version, which had other numbers
+        show_json(summary)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 
 from rich.console import Console
 
 from orchestrator.commands.launch import until_interrupted
-from orchestrator.commands.terminal import add_run_options, say, with_log_level
+from orchestrator.commands.terminal import add_run_options, say, show, show_json, with_log_level
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -36,9 +35,9 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     whole = Sweep(grid.read(path, overrides))
     name = whole.grid.config.name
     say(errors, f"sweep {name}")
-    kept = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
+    again = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
     with sweep_display.SweepDisplay(errors) as display:
-        status, outcomes = until_interrupted(whole.run(display), errors, kept, whole.grid.directory)
+        status, outcomes = until_interrupted(whole.run(display), errors, lambda: again, whole.grid.directory)
     if outcomes is None:
         return status
     if whole.untracked is not None:
@@ -46,9 +45,9 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     found = sweep_display.rows(outcomes)
     if as_json:
         cells = [outcome.to_dict() for outcome in outcomes]
-        print(json.dumps({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells}))
+        show_json({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells})
     else:
-        Console().print(sweep_display.table(name, found))
+        show(sweep_display.table(name, found))
         say(errors, f"results in {whole.grid.directory}/; MLflow: ttc ui")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:

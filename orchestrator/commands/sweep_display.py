@@ -43,7 +43,7 @@ class SweepDisplay(Display):
         self._ended = len(kept)
         self._planned_flops = sum(cell.prepared.budget.flops for cell in todo)
         message = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
-        self.console.print(message, highlight=False)
+        self._print(message)
 
     def cell(self, cell: GridCell) -> None:
         self._cell = cell
@@ -66,7 +66,7 @@ class SweepDisplay(Display):
         else:
             assert outcome.summary is not None
             line, style = f"{head}: {_brief(outcome.summary)}{self._left()}", None
-        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._print(line, style)
 
     def _ends(self) -> bool:
         return False  # the cell has a line of its own

@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.units import UNITS
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
-from orchestrator.errors import BadInput, at_least, one_of
+from orchestrator.errors import BadInput, at_least, meant, one_of
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
 from orchestrator.grading.registry import resolve as resolve_checker
@@ -186,8 +185,8 @@ def _conversation(generator: GeneratorConfig) -> None:
             raise BadInput("generator.examples", turn, "allowed: {user: a question, assistant: its answer}")
     for name, value in generator.chat_options.items():
         if not isinstance(name, str) or name in NOT_VARIABLES:
-            meant = "; set generator.chat_template" if name == "chat_template" else ""
-            allowed = f"allowed: variables that the chat template reads; this is the run's own{meant}"
+            instead = "; set generator.chat_template" if name == "chat_template" else ""
+            allowed = f"allowed: variables that the chat template reads; this is the run's own{instead}"
             raise BadInput(f"generator.chat_options.{name}", value, allowed)
     if not generator.chat:
         for key in ("system", "examples", "chat_template", "chat_options"):
@@ -260,9 +259,7 @@ def _engine(name: str, engine: Mapping[str, Any]) -> None:
         if option in OWNED:
             raise BadInput(key, value, OWNED[option].format(pool=name))
         if known and option not in known:
-            close = get_close_matches(option, known)
-            meant = f", as {' or '.join(close)}" if close else ""
-            raise BadInput(key, value, f"allowed: vLLM's engine arguments{meant}")
+            raise BadInput(key, value, f"{meant(option, known)}allowed: vLLM's engine arguments")
     longest = engine.get("max_model_len")
     if longest is not None and (not isinstance(longest, int) or isinstance(longest, bool) or longest < 1):
         raise BadInput(f"{name}.engine.max_model_len", longest, "allowed: a whole number, 1 or more, or null")
@@ -286,4 +283,4 @@ def _ranks(name: str, engine: Mapping[str, Any]) -> int:
 
 def _choice(key: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise BadInput(key, value, one_of(allowed))
+        raise BadInput(key, value, one_of(allowed, value))

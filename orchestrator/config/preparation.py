@@ -23,6 +23,7 @@ from orchestrator.config.lengths import fitting
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.truths import check_truths
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
+from orchestrator.config.written import check_secrets
 from orchestrator.errors import BadInput, one_of
 from orchestrator.formats.function import is_function
 from orchestrator.grading.checker import Checker
@@ -36,6 +37,7 @@ from orchestrator.search.tree import Node
 from orchestrator.search.verifier_view import view_of
 from orchestrator.strategies.definition import BoundStrategy, RunFacts
 from orchestrator.strategies.registry import resolve
+from orchestrator.tracking.uri import check_uri
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
 
     ``cache`` holds what several runs share.
     """
+    check_secrets(config)
+    check_uri(config.tracking.uri)
     strategy = resolve(config.strategy)
     config = replace(config, strategy=strategy.section)
     generator = CostModel.from_pretrained(

@@ -11,8 +11,9 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.schema import Config, to_yaml
+from orchestrator.config.schema import Config
 from orchestrator.config.truths import check_truths, graded_against_itself
+from orchestrator.config.written import to_yaml
 from orchestrator.durability.files import write_atomically
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.grading.checker import Checker

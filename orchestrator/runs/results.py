@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
@@ -119,6 +120,11 @@ class Summary:
         """Returns plain containers."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Summary:
+        """Returns the summary that a file holds. Raises msgspec.ValidationError where it lacks something."""
+        return msgspec.json.decode(msgspec.json.encode(stored), type=cls)
+
 
 def summarise(
     run_id: str,
@@ -134,8 +140,12 @@ def summarise(
     skipped: int = 0,
     by: str | None = None,
     ungraded: Mapping[str, int] | None = None,
+    sampled: int | None = None,
 ) -> Summary:
-    """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
+    """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time.
+
+    ``sampled`` are the tokens that were sampled in these seconds (None: those of ``usage``).
+    """
     return Summary(
         run_id=run_id,
         problems=len(results),
@@ -151,7 +161,7 @@ def summarise(
             computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
         ),
         tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
-        tokens_per_second=usage.fresh_tokens / seconds,
+        tokens_per_second=(usage.fresh_tokens if sampled is None else sampled) / seconds,
         seconds=seconds,
         startup_seconds=startup_seconds,
         latency={f"p{q}": float(np.percentile([r.seconds for r in results], q)) for q in (50, 95)},

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from actors.deployment import Deployment, connect, disconnect
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
-from actors.messages import ReplicaInfo
+from actors.messages import PoolFailed, ReplicaInfo
 from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
@@ -23,6 +25,10 @@ from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import ClusterConfig, GeneratorConfig, ReviserConfig, VerifierConfig
 from orchestrator.errors import BadInput
 
+JOIN_SECONDS = 30.0
+"""Seconds that joining a cluster may take."""
+STOP_SECONDS = 10.0
+"""Seconds for which a run that is interrupted waits for a start of Ray that is under way."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's ``max_lora_rank`` can have."""
 
@@ -30,8 +36,8 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 class SessionObserver(Protocol):
     """Watches engines start."""
 
-    def starting(self, replicas: int) -> None:
-        """Is told how many replicas are about to start."""
+    def starting(self, names: Sequence[str]) -> None:
+        """Is told which replicas are about to start."""
 
     def ready(self, info: ReplicaInfo) -> None:
         """Is told that a replica can serve."""
@@ -193,10 +199,10 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     for spec in specs:
         if spec.replica is EndpointActor and cluster.address is None:  # else another node asks it
             await look(spec.name, spec.model, spec.options)
-    observer.starting(sum(spec.replicas for spec in specs))
-    connect(cluster.address, specs)
+    observer.starting([name for spec in specs for name in spec.names])
     reviser = None if pools.reviser == pools.generator else pools.reviser
     deployment = Deployment(pools.generator, pools.verifier, reviser)
+    await _connected(cluster, specs)
     try:
         await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
         yield Session(deployment, time.monotonic() - began)
@@ -205,3 +211,38 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
             await deployment.close()
         finally:
             disconnect()
+
+
+async def _connected(cluster: ClusterConfig, specs: list[PoolSpec]) -> None:
+    """Calls ``connect`` beside the event loop, so that the display lives and a signal is heard meanwhile."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        failed: BaseException | None = None
+        try:
+            connect(cluster.address, specs)
+        except BaseException as error:
+            failed = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, failed)
+
+    threading.Thread(target=work, name="connect", daemon=True).start()
+    within = None if cluster.address is None else JOIN_SECONDS
+    try:
+        await asyncio.wait_for(asyncio.shield(done), within)
+    except TimeoutError:
+        raise PoolFailed(
+            f"cluster.address={cluster.address}: no head of a Ray cluster has answered there in {within:g} s"
+        ) from None
+    except asyncio.CancelledError:
+        await asyncio.wait([done], timeout=STOP_SECONDS)
+        if done.done() and done.exception() is None:
+            disconnect()
+        raise

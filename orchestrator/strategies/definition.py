@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import BadInput, in_one_line
+from orchestrator.errors import BadInput, in_one_line, meant
 from orchestrator.problems.codec import Codec
 from orchestrator.search.tree import Node
 
@@ -92,7 +92,7 @@ class Strategy:
         for name, value in given.items():
             if name not in known:
                 takes = ", ".join(known) or "no parameters"
-                raise BadInput(f"strategy.{name}", value, f"{self.name} takes {takes}")
+                raise BadInput(f"strategy.{name}", value, f"{meant(name, known)}{self.name} takes {takes}")
             wanted = type(known[name])
             if wanted is float and type(value) is int:
                 wanted = int

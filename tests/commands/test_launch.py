@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from actors.messages import SampleResult
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.durability.journal import Journal, JournalMismatch
@@ -34,7 +35,7 @@ async def work():
         print("closed", flush=True)
 
 signal.signal(signal.SIGINT, {"default": signal.default_int_handler, "ignored": signal.SIG_IGN}[sys.argv[1]])
-status, _ = until_interrupted(work(), Console(stderr=True), "all of it is kept")
+status, _ = until_interrupted(work(), Console(stderr=True), lambda: "all of it is kept")
 sys.exit(status)
 """
 
@@ -61,11 +62,17 @@ def test_a_run_that_is_not_finished_is_found_by_its_configuration_alone(tmp_path
     other = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2", "seed=1"])
     prepared = prepare(config)
     assert unfinished(prepared) is None
-    for name in ("lab-1", "lab-2", "lab-3"):
-        Journal(tmp_path / name / "journal.sqlite", fingerprint=fingerprint(prepared)).close()
+    for name in ("lab-1", "lab-2", "lab-3", "lab-4"):
+        journal = Journal(tmp_path / name / "journal.sqlite", fingerprint=fingerprint(prepared))
+        if name != "lab-4":
+            journal.record("p", "p/sample/0", SampleResult("p/sample/0", (1,), "end", 1, "r"), 1)
+        journal.close()
     (tmp_path / "lab-3" / SUMMARY).write_text("{}")
-    assert unfinished(prepared) == "lab-2"
+    assert unfinished(prepared) == "lab-2", "the newest that is not finished and has results"
     assert unfinished(prepare(other)) is None
+    held = Journal(tmp_path / "lab-2" / "journal.sqlite", fingerprint=fingerprint(prepared))
+    assert unfinished(prepared) == "lab-1", "one that is going on is not advertised"
+    held.close()
 
 
 class Engines(ScriptedEngine):
@@ -109,7 +116,7 @@ async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_pat
         await finished("lab-2", full=True)
     assert (tmp_path / "lab-2" / "journal.sqlite").is_file()
     assert not (tmp_path / "lab-2" / SUMMARY).is_file()
-    assert unfinished(prepared) == "lab-2"
+    assert unfinished(prepared) is None, "nothing of it is recorded"
 
 
 def test_a_run_goes_on_only_with_what_is_done_in_its_strategys_place(tmp_path, monkeypatch):
