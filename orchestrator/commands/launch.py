@@ -43,11 +43,13 @@ def run(
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
     from orchestrator.durability.journal import holds_results
+    from orchestrator.runs.capacity import check_capacity
     from orchestrator.runs.results import Summary
     from orchestrator.runs.run import Run, new_run_id, unfinished
     from orchestrator.runs.session import pool_specs, session
 
-    config = prepared.config
+    config, pools = prepared.config, pool_specs(prepared)
+    crowded = check_capacity(pools.started) if config.cluster.address is None else None
     name = run_id or new_run_id(config)
     directory = Path(config.runs) / name
     elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
@@ -65,6 +67,8 @@ def run(
         count = len(prepared.skipped)
         say(errors, f"{count} problems skipped: too long for a model; {len(prepared.problems)} are searched")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
+    if crowded is not None:
+        say(errors, f"warning: {crowded}", "yellow")
     if prepared.taken:
         taken = ", ".join(f"{key} {value:g}" for key, value in prepared.taken.items())
         say(errors, f"sampling by the model's own generation_config.json: {taken}")
@@ -76,7 +80,7 @@ def run(
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
         with Run(prepared, name, role=role, instead=instead) as record:
-            async with session(pool_specs(prepared), config.cluster, display) as engines:
+            async with session(pools, config.cluster, display) as engines:
                 summary = await record.search(engines, display, search)
         return summary, record.untracked
 

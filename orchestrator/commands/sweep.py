@@ -30,11 +30,15 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     failed."""
     from orchestrator.commands import sweep_display
     from orchestrator.runs import grid
-    from orchestrator.runs.sweep import Sweep
+    from orchestrator.runs.capacity import check_capacity
+    from orchestrator.runs.sweep import Sweep, grouped
 
     whole = Sweep(grid.read(path, overrides))
     name = whole.grid.config.name
     say(errors, f"sweep {name}")
+    for pools, _ in grouped(whole.todo) if whole.grid.config.cluster.address is None else ():
+        if (crowded := check_capacity(pools.started)) is not None:
+            say(errors, f"warning: {crowded}", "yellow")
     again = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
     with sweep_display.SweepDisplay(errors) as display:
         status, outcomes = until_interrupted(whole.run(display), errors, lambda: again, whole.grid.directory)

@@ -7,6 +7,8 @@ configurations and their tokenizers, and how they fit each other.
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +40,9 @@ from orchestrator.search.verifier_view import view_of
 from orchestrator.strategies.definition import BoundStrategy, RunFacts
 from orchestrator.strategies.registry import resolve
 from orchestrator.tracking.uri import check_uri
+
+STAMP = "-20260101-000000-0000"
+"""What follows a configuration's name in that of a run's directory."""
 
 
 @dataclass(frozen=True)
@@ -266,10 +271,15 @@ def _at_a_server(pool: object) -> bool:
 def _check_writable(config: Config) -> None:
     try:
         Path(config.runs).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.runs):
+            pass
+        longest = os.pathconf(config.runs, "PC_NAME_MAX") - len(STAMP)
     except OSError as error:
         raise BadInput(
             "runs", config.runs, f"allowed: a directory that can be written ({error.strerror})"
         ) from error
+    if len(os.fsencode(config.name)) > longest:
+        raise BadInput("name", config.name, f"allowed: {longest} bytes or less (it names a directory)")
 
 
 def _budget(

@@ -202,47 +202,58 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     observer.starting([name for spec in specs for name in spec.names])
     reviser = None if pools.reviser == pools.generator else pools.reviser
     deployment = Deployment(pools.generator, pools.verifier, reviser)
-    await _connected(cluster, specs)
-    try:
-        await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
-        yield Session(deployment, time.monotonic() - began)
-    finally:
+    async with _ray(cluster, specs):
         try:
-            await deployment.close()
+            await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
+            yield Session(deployment, time.monotonic() - began)
         finally:
-            disconnect()
+            await deployment.close()
 
 
-async def _connected(cluster: ClusterConfig, specs: list[PoolSpec]) -> None:
-    """Calls ``connect`` beside the event loop, so that the display lives and a signal is heard meanwhile."""
+@asynccontextmanager
+async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[None]:
+    """Starts or joins Ray, and stops or leaves it at the end. Raises PoolFailed.
+
+    Both are done by a thread of their own, so that the event loop goes on: the display lives, and a signal is
+    heard. It is one thread, since the processes of a local Ray end with the thread that has started them.
+    """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    up, down, over = loop.create_future(), loop.create_future(), threading.Event()
+    for ending in (up, down):  # asyncio would say of an error that nobody has asked for it
+        ending.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
-    def settle(error: BaseException | None) -> None:
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+    def settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result(None) if error is None else future.set_exception(error)
+
+    def tell(future: asyncio.Future[None], error: BaseException | None = None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, future, error)
 
     def work() -> None:
-        failed: BaseException | None = None
         try:
             connect(cluster.address, specs)
+            tell(up)
+            over.wait()
+            disconnect()
         except BaseException as error:
-            failed = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, failed)
+            tell(up, error)
+            tell(down, error)
+        tell(down)
 
-    threading.Thread(target=work, name="connect", daemon=True).start()
+    threading.Thread(target=work, name="ray", daemon=True).start()
     within = None if cluster.address is None else JOIN_SECONDS
     try:
-        await asyncio.wait_for(asyncio.shield(done), within)
+        await asyncio.wait_for(asyncio.shield(up), within)
     except TimeoutError:
-        raise PoolFailed(
-            f"cluster.address={cluster.address}: no head of a Ray cluster has answered there in {within:g} s"
-        ) from None
+        late = f"no head of a Ray cluster has answered there in {within:g} s"
+        raise PoolFailed(f"cluster.address={cluster.address}: {late}") from None
     except asyncio.CancelledError:
-        await asyncio.wait([done], timeout=STOP_SECONDS)
-        if done.done() and done.exception() is None:
-            disconnect()
+        over.set()
+        await asyncio.wait([down], timeout=STOP_SECONDS)
         raise
+    try:
+        yield
+    finally:
+        over.set()
+        await down

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import BadInput, in_one_line
-from orchestrator.masking import without_user
+from orchestrator.masking import masked, remember, without_user
 from orchestrator.tracking import spool
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.sender import Sender
 from orchestrator.tracking.spool import Artifact, Begin, End, Entry, Held, Metric, Param, Spool, Trace
-from orchestrator.tracking.uri import resolved
+from orchestrator.tracking.uri import KEY, resolved
 
 CLOSE_SECONDS = 60.0
 """Seconds that the end of a run waits for a store that is away before it goes on without it."""
@@ -98,6 +98,7 @@ class Tracker:
             os.path.relpath(parent.directory, self.directory) if parent is not None else None,
             _now(),
         )
+        remember(KEY, resolved(uri))
         self._store = MlflowStore(*local_store(resolved(uri), runs), self.directory)
         self._sender = Sender(self._spool, self._store, temporary=self.directory.parent.name == TEMPORARY)
         self._log([begin])
@@ -178,7 +179,7 @@ class Tracker:
                 f"tracking at {store}: {away[0].away}; {sum(c.waiting for c in away)} entries wait "
                 f"in {self._runs / self._run_id}/; to write them later: ttc replay {self._run_id}{where}"
             )
-        return "; ".join(messages) or None
+        return masked("; ".join(messages)) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ def replay(runs: Path, run_id: str = "", uri: str | None = None) -> Iterator[Rep
         except BadInput as error:
             yield Replayed(path.parent, waiting, waiting, f"{error}: ttc replay --uri ADDRESS", ())
             continue
+        remember(KEY, address)
         store = MlflowStore(address, artifacts, path.parent)
         sender = Sender(entries, store, temporary=path.parent.parent.name == TEMPORARY)
         if address in away:
@@ -222,7 +224,8 @@ def replay(runs: Path, run_id: str = "", uri: str | None = None) -> Iterator[Rep
                     away[address] = sender.away
             except Held as error:
                 sender.away = str(error)
-        yield Replayed(path.parent, waiting, sender.waiting, sender.away, tuple(sender.refused))
+        refused = tuple(map(masked, sender.refused))
+        yield Replayed(path.parent, waiting, sender.waiting, masked(sender.away), refused)
 
 
 def status_of(error: BaseException | None) -> str:

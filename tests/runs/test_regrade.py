@@ -127,7 +127,10 @@ def test_what_cannot_be_judged_is_counted_and_said(run, capsys, tmp_path):
             ["r", "seed=1"],
             "seed: '1' is not usable; the solutions are what they are; allowed: problems.answers",
         ),
-        (["r", "problems.answers=maths"], "problems.answers: 'maths' is not usable; did you mean math? allowed: exact, math"),
+        (
+            ["r", "problems.answers=maths"],
+            "problems.answers: 'maths' is not usable; did you mean math? allowed: exact, math",
+        ),
     ],
 )
 def test_bad_input_is_one_line(run, capsys, arguments, said):
