@@ -11,7 +11,15 @@ from orchestrator.masking import MASK, is_masked, is_secret, masked, masked_valu
 
 @pytest.mark.parametrize(
     "key",
-    ["generator.engine.hf_token", "strategy.api_key", "x.password", "client-secret", "a.key", "apikey", "token"],
+    [
+        "generator.engine.hf_token",
+        "strategy.api_key",
+        "x.password",
+        "client-secret",
+        "a.key",
+        "apikey",
+        "token",
+    ],
 )
 def test_a_secret_is_told_by_its_key(key):
     assert is_secret(key)

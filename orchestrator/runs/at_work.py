@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import users_place
 from orchestrator.runs.controller import Search
+from orchestrator.search.context import Usage
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
 
@@ -20,7 +21,9 @@ class AtWork:
     on_begin: Callable[[str], None] = lambda problem: None
     """Is called with the problem of each search that begins."""
     ended: int = 0
-    _searches: dict[str, tuple[Operations, Awaitable[Sequence[Node]]]] = field(default_factory=dict)
+    _searches: dict[str, Awaitable[Sequence[Node]]] = field(default_factory=dict)
+    _usages: list[Usage] = field(default_factory=list)
+    """Of all searches that have begun: what is under way as a search ends is counted in it yet."""
 
     def noting(self, search: Search) -> Search:
         """Returns the same search, which is noted while it is at work."""
@@ -28,7 +31,8 @@ class AtWork:
         async def searched(ops: Operations) -> Sequence[Node]:
             self.on_begin(ops.problem.id)
             steps = search(ops)
-            self._searches[ops.problem.id] = ops, steps
+            self._searches[ops.problem.id] = steps
+            self._usages.append(ops.usage)
             try:
                 return await steps
             finally:
@@ -39,20 +43,20 @@ class AtWork:
 
     @property
     def operations(self) -> int:
-        """The operations that they have begun."""
-        return sum(ops.usage.operations for ops, _ in self._searches.values())
+        """The operations that have begun, also in searches that have ended."""
+        return sum(usage.operations for usage in self._usages)
 
     @property
     def tokens(self) -> int:
-        """The tokens that were sampled for them."""
-        return sum(ops.usage.fresh_tokens for ops, _ in self._searches.values())
+        """The tokens that were sampled, also for searches that have ended."""
+        return sum(usage.fresh_tokens for usage in self._usages)
 
     @property
     def places(self) -> dict[str, list[str]]:
         """The problems by the line of the user's strategy at which their searches wait, as ``file.py:12 in
         search``; those in no file of a user's are left out."""
         found: dict[str, list[str]] = {}
-        for problem, (_, steps) in self._searches.items():
+        for problem, steps in self._searches.items():
             if (place := users_place(_frames(steps))) is not None:
                 found.setdefault(place, []).append(problem)
         return found

@@ -200,7 +200,7 @@ class Run:
 
         def tick() -> tuple[float, int, dict[str, float]]:
             used = {pool.spec.name: pool.busy_seconds - was for pool, was in zip(pools, busy, strict=True)}
-            return time.monotonic() - started, controller.usage.fresh_tokens + at_work.tokens, used
+            return time.monotonic() - started, at_work.tokens, used
 
         def engines_are_busy() -> bool:
             return any(pool.running or pool.waiting for pool in pools)

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -42,7 +43,7 @@ sys.exit(status)
 
 @pytest.mark.parametrize(
     ("sigint", "number"),
-    [("default", signal.SIGINT), ("default", signal.SIGTERM), ("ignored", signal.SIGTERM)],
+    [("default", signal.SIGINT), ("ignored", signal.SIGTERM)],
 )
 def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, number):
     command = [sys.executable, "-c", SCRIPT, sigint]
@@ -55,6 +56,46 @@ def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, n
         out, errors = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "closed\n")
     assert errors == "interrupted; all of it is kept\n"
+
+
+HARD = """
+import signal, sys
+from rich.console import Console
+from orchestrator.commands import interrupts
+from orchestrator.commands.launch import until_interrupted
+
+async def work():
+    print("begun", flush=True)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+interrupts.GRACE_SECONDS = 0.3
+signal.signal(signal.SIGINT, signal.default_int_handler)
+until_interrupted(work(), Console(stderr=True), lambda: "all of it is kept")
+"""
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+def test_a_second_signal_or_time_ends_a_strategy_that_nothing_else_ends(numbers):
+    with subprocess.Popen(
+        [sys.executable, "-c", HARD],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.1)  # two at once are one
+        out, errors = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, "")
+    assert errors.splitlines()[-1] == "ended at once; all of it is kept"
 
 
 def test_a_run_that_is_not_finished_is_found_by_its_configuration_alone(tmp_path):

@@ -97,7 +97,7 @@ os._exit(0 if descriptor > 2 else 1)
 
 
 def test_a_closed_stream_is_replaced_before_another_file_takes_its_number():
-    command = f'"{sys.executable}" -c \'{CLOSED}\' <&- >&- 2>&-'
+    command = f"\"{sys.executable}\" -c '{CLOSED}' <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], cwd=ROOT, check=False).returncode == 0
 
 
@@ -119,7 +119,7 @@ def test_the_version_is_told(capsys):
 
 @pytest.mark.parametrize("out", ["", "no/such/x.html", "/proc/x.html", "n" * 300])
 def test_a_file_that_cannot_be_written_is_refused(tmp_path, out):
-    with pytest.raises(BadInput, match="--out: .*allowed: a file that can be written"):
+    with pytest.raises(BadInput, match=r"--out: .*allowed: a file that can be written"):
         check_out(tmp_path / out)
 
 
@@ -162,9 +162,9 @@ def test_directories_and_names_that_cannot_be_written_are_found_before_the_start
 
     lab = [f"runs={tmp_path}", "problems.limit=1"]
     prepare(load(LAB_CONFIG, [*lab, f"name={'n' * 234}"]))
-    with pytest.raises(BadInput, match="name: .*allowed: 234 bytes or less"):
+    with pytest.raises(BadInput, match=r"name: .*allowed: 234 bytes or less"):
         prepare(load(LAB_CONFIG, [*lab, f"name={'n' * 235}"]))
     for runs in ("/proc", str(Path(tmp_path) / ("r" * 300))):
-        with pytest.raises(BadInput, match="runs: .*a directory that can be written"):
+        with pytest.raises(BadInput, match=r"runs: .*a directory that can be written"):
             prepare(load(LAB_CONFIG, [*lab, f"runs={runs}"]))
     assert terminal.results() is sys.stdout, "outside a command"

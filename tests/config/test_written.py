@@ -31,7 +31,9 @@ def environment(monkeypatch):
     monkeypatch.setenv("STORE", "http://user:s3cretpw@127.0.0.1:9/")
 
 
-def test_a_value_of_the_environment_is_written_as_it_was_given_and_read_again(environment, tmp_path, monkeypatch):
+def test_a_value_of_the_environment_is_written_as_it_was_given_and_read_again(
+    environment, tmp_path, monkeypatch
+):
     config = load(LAB_CONFIG, SECRETS)
     assert config.generator.engine["hf_token"] == "hunter2secret"
     text = to_yaml(replace(config, seed=config.seed))
@@ -72,7 +74,9 @@ def test_no_file_of_a_run_or_a_sweep_has_a_secret(environment, tmp_path, monkeyp
     assert {"config.yaml", "tracking.jsonl", "run.log", "journal.sqlite"} <= names
     for path in left:
         content = path.read_bytes()
-        assert not any(secret in content for secret in (b"hunter2secret", b"s3cretpw", b"in-clear-secret")), path
+        assert not any(secret in content for secret in (b"hunter2secret", b"s3cretpw", b"in-clear-secret")), (
+            path
+        )
     assert "\\x1b" in (tmp_path / "lab-1" / "run.log").read_text()
     assert run.untracked is not None
     assert "s3cretpw" not in run.untracked
@@ -108,7 +112,7 @@ def test_the_place_and_the_reason_of_what_is_no_yaml_are_told(tmp_path):
         with pytest.raises(BadInput, match=said) as raised:
             load(path)
         assert "\n" not in str(raised.value)
-    with pytest.raises(BadInput, match="budget: 'budget.tokens=1000 budget.flops=1e9'.*exactly one"):
+    with pytest.raises(BadInput, match=r"budget: 'budget\.tokens=1000 budget\.flops=1e9'.*exactly one"):
         load(LAB_CONFIG, ["budget.tokens=1000", "budget.flops=1e9"])
     assert load(LAB_CONFIG, ["budget.flops=null", "budget.tokens=5e3"]).budget.units == ["tokens"]
 
@@ -123,7 +127,7 @@ def test_a_name_that_is_nearly_one_is_suggested_and_all_are_listed():
     ):
         with pytest.raises(BadInput, match=said):
             load(LAB_CONFIG, [override])
-    with pytest.raises(BadInput, match="did you mean width[?] beam_search takes n, width"):
+    with pytest.raises(BadInput, match=r"did you mean width[?] beam_search takes n, width"):
         prepare(load(LAB_CONFIG, ["strategy.widht=2"]))
-    with pytest.raises(BadInput, match="did you mean beam_search[?] allowed: "):
+    with pytest.raises(BadInput, match=r"did you mean beam_search[?] allowed: "):
         prepare(load(LAB_CONFIG, ["strategy.name=beam_serach"]))

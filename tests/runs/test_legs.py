@@ -65,10 +65,15 @@ async def test_a_leg_is_noted_as_it_goes_on_and_at_its_end(tmp_path, monkeypatch
     monkeypatch.setattr("orchestrator.runs.legs.TICK_SECONDS", 0.005)
     legs, seconds = Legs(tmp_path), iter(range(1000))
     legs.begin(0.0, {})
-    with pytest.raises(asyncio.CancelledError), legs.ticking(lambda: (float(next(seconds)), 0, {})):
-        await asyncio.sleep(0.05)
-        assert read(tmp_path / FILE).seconds >= 1.0
-        raise asyncio.CancelledError
+
+    async def work() -> None:
+        with legs.ticking(lambda: (float(next(seconds)), 0, {})):
+            await asyncio.sleep(0.05)
+            assert read(tmp_path / FILE).seconds >= 1.0
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await work()
     assert read(tmp_path / FILE).seconds == legs.spent.seconds > 1.0
 
 
