@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -59,14 +57,11 @@ def connect(address: str | None, specs: Sequence[PoolSpec]) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     auto_init_hook.enable_auto_connect = False  # else a call after the end would start another Ray
     rays.print_to_stdstream = _log_printed
-    terminate = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler by one that exits
     try:
         if address is None:
             _start(specs)
         else:
             _join(address)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminate)
     # AuthenticationError is a RayError
     except (ConnectionError, OSError, RuntimeError, ValueError, RayError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]

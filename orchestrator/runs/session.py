@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -29,6 +30,7 @@ JOIN_SECONDS = 30.0
 """Seconds that joining a cluster may take."""
 STOP_SECONDS = 10.0
 """Seconds for which a run that is interrupted waits for a start of Ray that is under way."""
+SIGNAL_SECONDS = 0.1
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's ``max_lora_rank`` can have."""
 
@@ -210,6 +212,15 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
             await deployment.close()
 
 
+def _hear_signals() -> None:
+    """Gives this process back the signals for which Ray has put a handler of its own in place: one that
+    aborts."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
+
+
 @asynccontextmanager
 async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[None]:
     """Starts or joins Ray, and stops or leaves it at the end. Raises PoolFailed.
@@ -244,7 +255,11 @@ async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[N
     threading.Thread(target=work, name="ray", daemon=True).start()
     within = None if cluster.address is None else JOIN_SECONDS
     try:
-        await asyncio.wait_for(asyncio.shield(up), within)
+        async with asyncio.timeout(within):
+            while not up.done():
+                await asyncio.wait([up], timeout=SIGNAL_SECONDS)
+                _hear_signals()
+        up.result()
     except TimeoutError:
         late = f"no head of a Ray cluster has answered there in {within:g} s"
         raise PoolFailed(f"cluster.address={cluster.address}: {late}") from None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
+import signal
 import threading
 import time
 
@@ -86,3 +89,17 @@ async def test_why_ray_does_not_start_reaches_the_caller(monkeypatch, calls):
         async with session._ray(ClusterConfig(), []):
             pytest.fail("it is not up")
     assert calls == []
+
+
+async def test_signals_are_heard_again_once_ray_has_started(monkeypatch, calls):
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    libc = ctypes.CDLL(None)
+    connecting(monkeypatch, calls, lambda: libc.signal(signal.SIGTERM, 1))  # ignored, behind Python's back
+    try:
+        async with session._ray(ClusterConfig(), []):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
