@@ -19,6 +19,7 @@ from actors.messages import ReplicaInfo
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.budget.units import described
 from orchestrator.commands.terminal import say
+from orchestrator.errors import visible
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.results import Group, Summary
 
@@ -193,7 +194,7 @@ def summary_table(summary: Summary) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(summary):
-        table.add_row(name, value)
+        table.add_row(visible(name), visible(value))
     return table
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,15 @@ from rich.console import Console
 from orchestrator.commands.interrupts import INTERRUPTED, heard
 from orchestrator.commands.terminal import say, show, show_json
 from orchestrator.errors import in_one_line
+from orchestrator.masking import without_user
+
+HINT_SECONDS = 3.0
+"""Seconds after which a run that waits for MLflow says so."""
+WAITING = "MLflow has not taken everything yet: it is waited for, at most a minute without progress"
 
 if TYPE_CHECKING:
     from orchestrator.config.preparation import Prepared
+    from orchestrator.config.schema import Config
     from orchestrator.runs.controller import Search
 
 
@@ -79,9 +86,14 @@ def run(
         say(errors, f"verifier: format {config.verifier.format}, a score for {scored}")
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
-        with Run(prepared, name, role=role, instead=instead) as record:
-            async with session(pools, config.cluster, display) as engines:
-                summary = await record.search(engines, display, search)
+        waiting = threading.Timer(HINT_SECONDS, lambda: say(errors, WAITING))
+        try:
+            with Run(prepared, name, role=role, instead=instead) as record:
+                async with session(pools, config.cluster, display) as engines:
+                    summary = await record.search(engines, display, search)
+                waiting.start()
+        finally:
+            waiting.cancel()
         return summary, record.untracked
 
     with Display(errors) as display:
@@ -95,8 +107,13 @@ def run(
         show_json(summary.to_dict())
     else:
         show(summary_table(summary))
-        say(errors, f"results in {directory}/; MLflow: ttc ui")
+        say(errors, f"results in {directory}/; MLflow: {store(config)}")
     return 0 if summary.failed < summary.problems else 1
+
+
+def store(config: Config) -> str:
+    """Returns where the runs of a configuration are seen in MLflow."""
+    return "ttc ui" if config.tracking.uri is None else without_user(config.tracking.uri)
 
 
 def until_interrupted(

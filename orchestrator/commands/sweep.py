@@ -7,7 +7,7 @@ import shlex
 
 from rich.console import Console
 
-from orchestrator.commands.launch import until_interrupted
+from orchestrator.commands.launch import store, until_interrupted
 from orchestrator.commands.terminal import add_run_options, say, show, show_json, with_log_level
 
 
@@ -52,7 +52,7 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
         show_json({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells})
     else:
         show(sweep_display.table(name, found))
-        say(errors, f"results in {whole.grid.directory}/; MLflow: ttc ui")
+        say(errors, f"results in {whole.grid.directory}/; MLflow: {store(whole.grid.config)}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         say(errors, f"failed: {outcome.cell.key}: {outcome.error}", "red")
