@@ -110,6 +110,16 @@ def check_reachable(host: str, port: int) -> None:
         raise ConnectionError(f"nobody answers there ({error})") from error
 
 
+def head_answers() -> bool:
+    """Tells whether the head of the cluster that this process has joined can be reached."""
+    try:
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        check_reachable(host, int(port))
+    except (ConnectionError, RayError):
+        return False
+    return True
+
+
 def _options(environment: dict[str, str]) -> dict[str, Any]:
     return {
         "logging_level": logging.ERROR,

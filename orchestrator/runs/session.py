@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from actors.deployment import Deployment, connect, disconnect
+from actors.deployment import Deployment, connect, disconnect, head_answers
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
 from actors.messages import PoolFailed, ReplicaInfo
@@ -31,6 +31,8 @@ JOIN_SECONDS = 30.0
 STOP_SECONDS = 10.0
 """Seconds for which a run that is interrupted waits for a start of Ray that is under way."""
 SIGNAL_SECONDS = 0.1
+HEAD_SECONDS = 10.0
+"""Seconds between two looks at the head of the cluster."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's ``max_lora_rank`` can have."""
 
@@ -204,12 +206,34 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     observer.starting([name for spec in specs for name in spec.names])
     reviser = None if pools.reviser == pools.generator else pools.reviser
     deployment = Deployment(pools.generator, pools.verifier, reviser)
-    async with _ray(cluster, specs):
+    async with _ray(cluster, specs), _watched(observer):
         try:
             await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
             yield Session(deployment, time.monotonic() - began)
         finally:
             await deployment.close()
+
+
+@asynccontextmanager
+async def _watched(observer: SessionObserver) -> AsyncIterator[None]:
+    """Tells the observer where the head of the cluster is lost: Ray itself ends this process a minute later,
+    without a word of what is kept."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(HEAD_SECONDS)
+            if not await asyncio.to_thread(head_answers) and not await asyncio.to_thread(head_answers):
+                observer.notice(
+                    "the head of the Ray cluster does not answer; if it stays away, Ray ends this process in "
+                    "a minute: what was computed is kept, and ttc resume goes on with it"
+                )
+                return
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 def _hear_signals() -> None:

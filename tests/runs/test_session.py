@@ -103,3 +103,30 @@ async def test_signals_are_heard_again_once_ray_has_started(monkeypatch, calls):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
+
+
+class Told:
+    """A session's observer that keeps its notices."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def starting(self, names) -> None: ...
+
+    def ready(self, info) -> None: ...
+
+    def notice(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize(
+    ("answers", "count"), [([True] * 9, 0), ([True, False, False], 1), ([False, True] * 5, 0)]
+)
+async def test_a_head_that_is_lost_is_told_with_what_is_kept(monkeypatch, answers, count):
+    told, left = Told(), iter([*answers, *[True] * 99])
+    monkeypatch.setattr(session, "HEAD_SECONDS", 0.001)
+    monkeypatch.setattr(session, "head_answers", lambda: next(left))
+    async with session._watched(told):
+        await asyncio.sleep(0.1)
+    assert len(told.lines) == count
+    assert all("what was computed is kept, and ttc resume goes on with it" in line for line in told.lines)
