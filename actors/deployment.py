@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
-import signal
-import threading
+import socket
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import auto_init_hook
+from ray._private import worker as rays
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.exceptions import RayError
 
+from actors.local_ray import LocalFiles, give_token, loopback
 from actors.messages import (
     PoolFailed,
     ReplicaInfo,
@@ -27,6 +28,9 @@ from actors.messages import (
 from actors.pool import Pool
 from actors.spec import PoolSpec
 
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())
+
 WORKER_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
@@ -34,90 +38,143 @@ WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-
 START_ATTEMPTS = 3
 """The attempts to start a local Ray before ``connect`` fails."""
 
-_local_sessions: list[Path] = []
-"""The session directory of the local Ray, while it runs."""
+REACH_SECONDS = 5.0
+"""Seconds that the head of a cluster has to answer."""
+
+_local: list[LocalFiles] = []
+"""The files of the local Ray, while it runs."""
 
 _joined = 0
 """The ``connect`` calls that found a running Ray in this process, less the ``disconnect`` calls for them."""
 
 
-def connect(address: str | None, specs: Sequence[PoolSpec], *, log_to_driver: bool = False) -> None:
+def connect(address: str | None, specs: Sequence[PoolSpec]) -> None:
     """Starts Ray on this machine (``address`` None) or joins a cluster. Raises PoolFailed.
 
     A local Ray is given at least the CPUs that the pools ask for: replicas share cores rather than wait for
-    each other for ever. A Ray that this process already runs is used as it is.
+    each other for ever. A Ray that this process already runs is used as it is. What Ray and the replicas
+    print is in this module's log.
     """
     global _joined
     if address is None and ray.is_initialized():
         _joined += 1
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict[str, Any] = {
-        "logging_level": logging.ERROR,
-        "log_to_driver": log_to_driver,
-        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
-    }
-    if address is None:
-        needed = sum(spec.replicas * spec.num_cpus for spec in specs)
-        # "local", since without an address Ray would join a cluster that happens to run on this machine.
-        options |= {
-            "address": "local",
-            "num_cpus": max(os.cpu_count() or 1, int(needed + 0.999)),
-            "include_dashboard": False,
-        }
-        gpus = sum(spec.replicas * spec.num_gpus for spec in specs)
-        if not gpus:
-            options["num_gpus"] = 0
-    else:
-        options["address"] = address
-    terminate = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler by one that exits
+    auto_init_hook.enable_auto_connect = False  # else a call after the end would start another Ray
+    rays.print_to_stdstream = _log_printed
     try:
-        session = _init(options)
         if address is None:
-            _local_sessions.append(session)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminate)
-    except (
-        ConnectionError,
-        RuntimeError,
-        ValueError,
-        RayError,
-    ) as error:  # AuthenticationError is a RayError
-        problem = str(error).splitlines()[0]
-        if address is not None:
-            problem += " (is it up? With a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH)"
+            _start(specs)
+        else:
+            _join(address)
+    # AuthenticationError is a RayError
+    except (ConnectionError, OSError, RuntimeError, ValueError, RayError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        if address is None:
+            disconnect()
+            raise PoolFailed(f"Ray does not start on this machine: {problem}") from error
+        problem += " (is it up? With a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH)"
         raise PoolFailed(f"cluster.address={address}: {problem}") from error
 
 
-def _init(options: dict[str, Any]) -> Path:
-    """Calls ``ray.init``, again if Ray's own 30 s for its start pass. Returns the session's directory."""
+def _start(specs: Sequence[PoolSpec]) -> None:
+    needed = sum(spec.replicas * spec.num_cpus for spec in specs)
+    give_token()
+    files = LocalFiles()
+    _local.append(files)
+    options = _options(files.environment)
+    if not any(spec.replicas * spec.num_gpus for spec in specs):
+        options["num_gpus"] = 0
+    with loopback():
+        # "local", since without an address Ray would join a cluster that happens to run on this machine.
+        _init(
+            {
+                "address": "local",
+                "num_cpus": max(os.cpu_count() or 1, int(needed + 0.999)),
+                "include_dashboard": False,
+                "_temp_dir": str(files.ray),
+                **options,
+            }
+        )
+
+
+def _join(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        check_reachable(host, int(port))
+    # Ray does so by itself for the address "auto" alone; a head that asks for no token ignores one.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    _init({"address": address, **_options({})})
+
+
+def check_reachable(host: str, port: int) -> None:
+    """Raises ConnectionError where nobody listens there: Ray would wait for minutes."""
+    try:
+        socket.create_connection((host.strip("[]"), port), REACH_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(f"nobody answers there ({error})") from error
+
+
+def head_answers() -> bool:
+    """Tells whether the head of the cluster that this process has joined can be reached."""
+    try:
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        check_reachable(host, int(port))
+    except (ConnectionError, RayError):
+        return False
+    return True
+
+
+def _options(environment: dict[str, str]) -> dict[str, Any]:
+    return {
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **environment}},
+    }
+
+
+def _init(options: dict[str, Any]) -> None:
+    """Calls ``ray.init``, again if Ray's own 30 s for its start pass."""
     for left in reversed(range(START_ATTEMPTS)):
         try:
-            started: Any = ray.init(**options)
-            return Path(started.address_info["session_dir"])
+            ray.init(**options)
+            return
         except Exception as error:  # Ray has no class for it
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
             if not left:
                 raise RuntimeError(str(error)) from error
-    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _log_printed(data: dict[str, Any], ignore_prefix: bool) -> None:
+    """Takes the place of Ray's function that prints on standard output and error what nodes and replicas
+    report."""
+    for line in data["lines"]:
+        log.info("%s %s: %s", data.get("actor_name") or "ray", data.get("pid"), line)
 
 
 def disconnect() -> None:
-    """Stops a local Ray and removes the sockets that it leaves behind; a cluster, and a Ray that ran before
-    ``connect``, are left running."""
+    """Stops a local Ray and removes its files; a cluster, and a Ray that ran before ``connect``, are left
+    running."""
     global _joined
     if _joined:
         _joined -= 1
         return
-    ray.shutdown()
-    while _local_sessions:
-        shutil.rmtree(_local_sessions.pop() / "sockets", ignore_errors=True)
+    ray.shutdown(wait_for_processes=bool(_local))
+    while _local:
+        _local.pop().remove()
+
+
+def abandon() -> None:
+    """Kills a local Ray and removes its files, in a process that ends at once."""
+    node = rays._global_node
+    if _local and node is not None:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+    while _local:
+        _local.pop().remove()
 
 
 class Deployment:

@@ -6,7 +6,6 @@ instead of a ``RayReplicaHandle``.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
@@ -14,12 +13,10 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.faults import last_frame, reason, traceback_text
+
 if TYPE_CHECKING:
     from actors.spec import PoolSpec
-
-
-_ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_FRAME = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
 class ReplicaError(Exception):
@@ -107,38 +104,6 @@ class RayReplicaHandle:
         ray.kill(self._actor)
         if self._group is not None:
             remove_placement_group(self._group)
-
-
-def reason(error: BaseException) -> str:
-    """Returns a remote exception in one line: its class and the first line of its message."""
-    if isinstance(error, RayTaskError) and error.cause is not None:
-        return one_line(error.cause)
-    lines = [line.strip() for line in traceback_text(error).splitlines() if line.strip()]
-    naming = [line for line in lines if "Error" in line and ":" in line]
-    return (naming or lines or [type(error).__name__])[-1]
-
-
-def one_line(error: BaseException) -> str:
-    """Returns the class of an exception and the first line of its message."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def traceback_text(error: BaseException) -> str:
-    """Returns the remote traceback that Ray keeps in the text of its exceptions, without colours."""
-    return _ANSI_COLOUR.sub("", str(error))
-
-
-def last_frame(traceback: str) -> str:
-    """Returns where a traceback ends, as ``actors/engine.py:118 in engine_options``, or an empty string.
-
-    Ray's frames are skipped. The path is shortened to the package's, or to its last two parts.
-    """
-    for frame in reversed(list(_FRAME.finditer(traceback))):
-        path = frame["path"].rpartition("-packages/")[2]
-        if not path.startswith(("ray/", "python/ray/")):
-            short = path if path != frame["path"] else "/".join(path.split("/")[-2:])
-            return f"{short}:{frame['line']} in {frame['function']}"
-    return ""
 
 
 def cluster_resources() -> str:

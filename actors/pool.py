@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.concurrency import ConcurrencyLimit
+from actors.faults import one_line
 from actors.handle import (
     Broken,
     Gone,
@@ -28,7 +29,6 @@ from actors.handle import (
     ReplicaError,
     ReplicaHandle,
     cluster_resources,
-    one_line,
 )
 from actors.member import Member
 from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
@@ -97,13 +97,17 @@ class Pool(Generic[Res]):
             self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = self._loop.create_future()
-        for name in (f"{spec.name}-{i}" for i in range(spec.replicas)):
+        for name in spec.names:
             self._members[name] = Member(name, self._connect(spec, name))
         self._tasks = [asyncio.create_task(self._life(member)) for member in self._members.values()]
         try:
             await asyncio.wait_for(self._started, within)
         except TimeoutError:
-            late = ", ".join(member.name for member in self._members.values() if member.info is None)
+            late = ", ".join(
+                f"{member.name} (died: {member.died})" if member.died else member.name
+                for member in self._members.values()
+                if member.info is None
+            )
             raise PoolFailed(
                 f"{late}: not up after {within:g} s (each needs {spec.needs}; the cluster has "
                 f"{cluster_resources()})"
@@ -249,6 +253,10 @@ class Pool(Generic[Res]):
             except (Lost, Broken) as error:
                 if isinstance(error, Broken) and member.info is None:
                     raise
+                if member.info is None and not member.died:
+                    member.died = str(error)
+                    log.warning("%s died as it started: %s\n%s", member.name, error, error.traceback)
+                    self.on_notice(f"{member.name} died as it started ({error}); Ray starts it again")
                 await asyncio.sleep(self.spec.return_poll)
 
     async def _exchange(self, member: Member) -> NoReturn:

@@ -39,6 +39,11 @@ class PoolSpec:
     doubles."""
 
     @property
+    def names(self) -> list[str]:
+        """The names of the replicas."""
+        return [f"{self.name}-{i}" for i in range(self.replicas)]
+
+    @property
     def needs(self) -> str:
         """The resources of one replica, as ``1 CPU and 0 GPU``."""
         more = "".join(f" and {amount:g} {name}" for name, amount in self.custom.items())

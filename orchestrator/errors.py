@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+
+from orchestrator.masking import masked_value
 
 _OURS = Path(__file__).resolve().parent
 _INSTALLED = ("site-packages", sysconfig.get_path("stdlib"), "<frozen")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class BadInput(Exception):
     """Bad config, dataset, model directory or request: one readable line, exit status 2.
 
-    Raised before any engine starts. The line names the key, the value and what is allowed.
+    Raised before any engine starts. The line names the key, the value and what is allowed; a secret is
+    masked.
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
+        value = masked_value(key, value)
         super().__init__(f"{key}: {value!r} is not usable; {allowed}")
         self.key = key
         self.value = value
@@ -30,10 +37,23 @@ def at_least(key: str, value: float, least: float) -> None:
         raise BadInput(key, value, f"allowed: {least:g} or more")
 
 
-def one_of(names: Iterable[str]) -> str:
-    """Returns the words for a choice: ``allowed: a, b or c``."""
+def one_of(names: Iterable[str], given: object = None) -> str:
+    """Returns the words for a choice: ``allowed: a, b or c``; before them the name that is meant, where
+    ``given`` is nearly one of them."""
     names = list(names)
-    return "allowed: " + (" or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0])
+    allowed = " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+    return f"{meant(given, names)}allowed: {allowed}"
+
+
+def meant(given: object, names: Iterable[str]) -> str:
+    """Returns ``did you mean a? `` where ``given`` is nearly one of the names, else an empty text."""
+    near = get_close_matches(given, list(names), 1) if isinstance(given, str) else []
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def visible(text: str) -> str:
+    """Returns a text as one line that no terminal obeys: control characters are written as escapes."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def in_one_line(error: BaseException, *, frame: bool = False) -> str:
@@ -54,13 +74,20 @@ def in_one_line(error: BaseException, *, frame: bool = False) -> str:
 def last_frame(error: BaseException) -> str | None:
     """Returns the place where ``error`` arose, as ``file.py:12 in function``; None where that is not known.
 
-    A frame outside this project, the standard library and installed packages is preferred: it is the user's.
+    A user's frame is preferred.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return None
     files = [frame for frame in frames if Path(frame.filename).is_file()]  # not those of compiled modules
-    users = [frame for frame in files if not Path(frame.filename).resolve().is_relative_to(_OURS)]
+    return users_place(files) or (_place((files or list(frames))[-1]) if frames else None)
+
+
+def users_place(frames: Sequence[traceback.FrameSummary]) -> str | None:
+    """Returns the place of the last frame outside this project, the standard library and installed packages;
+    None where there is none."""
+    users = [frame for frame in frames if not Path(frame.filename).resolve().is_relative_to(_OURS)]
     users = [frame for frame in users if not any(part in frame.filename for part in _INSTALLED)]
-    found = (users or files or frames)[-1]
-    return f"{found.filename}:{found.lineno} in {found.name}"
+    return _place(users[-1]) if users else None
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}:{frame.lineno} in {frame.name}"

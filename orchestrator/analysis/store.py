@@ -16,6 +16,7 @@ from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.analysis.failures import commonest, told, too_many
 from orchestrator.errors import BadInput, in_one_line, one_of
 from orchestrator.tracking.tracker import local_store
+from orchestrator.tracking.uri import check_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,6 +52,7 @@ def find(experiment: str, uri: str | None, runs: str) -> Experiment:
     """
     if "/" in experiment:
         return load_directory(Path(experiment))
+    check_uri(uri, "--uri")
     if uri is None and not (Path(runs) / "mlflow.db").is_file():
         raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
     return load(experiment, local_store(uri, runs)[0], Path(runs) if uri is None else None)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import results, say, show_json
 from orchestrator.errors import BadInput
 
 
@@ -37,15 +36,15 @@ def command(options: argparse.Namespace, errors: Console) -> int:
         for line in lines:
             say(errors, f"ttc: {line}", "bold red")
         if options.json:
-            print(json.dumps({"failures": lines}))
+            show_json({"failures": lines})
         return 2
     except AnswersFailed as error:
         say(errors, f"ttc: {error}", "bold red")
         return 1
     if options.json:
-        print(json.dumps(facts.to_dict()))
+        show_json(facts.to_dict())
     else:
-        out = Console()
+        out = Console(file=results(), emoji=False)
         out.print(page(facts, out.width))
         say(out, *verdict(facts))
     return 2 if facts.failures else 0

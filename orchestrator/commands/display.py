@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, ConsoleRenderable, RichCast
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
@@ -17,6 +19,8 @@ from actors.messages import ReplicaInfo
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.failures import told
 from orchestrator.budget.units import described
+from orchestrator.commands.terminal import say
+from orchestrator.errors import visible
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.results import Group, Summary
 
@@ -24,6 +28,8 @@ PLAIN_SECONDS = 5.0
 """Seconds between two lines, at least, where there is no terminal."""
 MOST_FAILURES = 5
 """The most searches that broke which have a line of their own."""
+STARTING_SECONDS = 15.0
+"""Seconds between two lines about replicas that start, where there is no terminal."""
 
 
 @dataclass
@@ -34,8 +40,9 @@ class Display:
     every: float = PLAIN_SECONDS
     """Seconds between lines where there is no terminal."""
     _began: float = field(default_factory=time.monotonic)
-    _replicas: int = 0
-    _up: int = 0
+    _names: list[str] = field(default_factory=list)
+    _up: list[str] = field(default_factory=list)
+    _starting: asyncio.Task[None] | None = None
     _done: int = 0
     _problems: int = 0
     _failed: int = 0
@@ -46,29 +53,54 @@ class Display:
     _view: _View | None = None
     _controller: Controller | None = None
 
-    def starting(self, replicas: int) -> None:
-        self._replicas, self._up, self._began = replicas, 0, time.monotonic()
-        several = "s" if replicas != 1 else ""
-        self.console.print(f"starting Ray and {replicas} replica{several} …")
+    def starting(self, names: Sequence[str]) -> None:
+        self._names, self._up, self._began = list(names), [], time.monotonic()
+        several = "s" if len(names) != 1 else ""
+        self._print(f"starting Ray and {len(names)} replica{several} …")
+        if self.console.is_terminal:
+            self._show(_Starting(self))
+        else:
+            self._starting = asyncio.create_task(self._say_who_is_up())
 
     def ready(self, info: ReplicaInfo) -> None:
-        self._up += 1
+        self._up.append(info.name)
         cache = f"; {info.kv_cache_tokens:,} tokens of KV cache" if info.kv_cache_tokens else ""
-        self.console.print(
-            f"  {info.name} up after {time.monotonic() - self._began:.0f} s "
-            f"({self._up} of {self._replicas}{cache})"
-        )
+        self._print(f"  {info.name} up after {self._since:.0f} s{cache}")
+
+    @property
+    def who_is_up(self) -> str:
+        """A line that says how many replicas are up, since when it is waited for, and for which."""
+        missing = [name for name in self._names if name not in self._up]
+        named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        waits = f"; loading: {named}" if missing else ""
+        return f"{len(self._up)} of {len(self._names)} replicas up, {self._since:.0f} s{waits}"
+
+    async def _say_who_is_up(self) -> None:
+        while len(self._up) < len(self._names):
+            await asyncio.sleep(STARTING_SECONDS)
+            self._print(self.who_is_up)
+
+    @property
+    def _since(self) -> float:
+        return time.monotonic() - self._began
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        say(self.console, line, style)
 
     def notice(self, line: str) -> None:
-        self.console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._print(line, "yellow")
+
+    def _show(self, view: ConsoleRenderable | RichCast) -> None:
+        self._live = Live(view, console=self.console, refresh_per_second=4, transient=True)
+        self._live.start()
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
+        self.stop()
         self._controller, self._problems, self._said = controller, problems, time.monotonic()
         self._done, self._failed, self._covered, self._correct = 0, 0, 0, {}
         if self.console.is_terminal:
             self._view = _View(self, controller, deployment)
-            self._live = Live(self._view, console=self.console, refresh_per_second=4, transient=True)
-            self._live.start()
+            self._show(self._view)
 
     def result(self, result: SearchResult) -> None:
         self._done += 1
@@ -79,13 +111,11 @@ class Display:
             self._failed += 1
             if self._failed <= MOST_FAILURES:
                 more = "; of others only the number is shown" if self._failed == MOST_FAILURES else ""
-                line = f"problem {result.problem.id} failed: {result.error}{more}"
-                self.console.print(line, style="red", markup=False)
+                self._print(f"problem {result.problem.id} failed: {result.error}{more}", "red")
         now = time.monotonic()
         if self._live is None and (now - self._said >= self.every or self._ends()):
             self._said = now
-            line = f"{self._done}/{self._problems} problems, {self.standing()}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self._print(f"{self._done}/{self._problems} problems, {self.standing()}")
 
     def standing(self) -> str:
         """Returns a line with the accuracy so far, over the problems that are done, and what is spent."""
@@ -114,9 +144,22 @@ class Display:
 
     def stop(self) -> None:
         """Takes the live view away."""
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+class _Starting:
+    """Who is up while engines start; rendered anew at each refresh."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def __rich__(self) -> Text:
+        return Text(self._display.who_is_up)
 
 
 class _View:
@@ -160,7 +203,7 @@ def summary_table(summary: Summary) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(summary):
-        table.add_row(name, value)
+        table.add_row(visible(name), visible(value))
     return table
 
 

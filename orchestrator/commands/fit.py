@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import add_experiment_options, check_out, say
+from orchestrator.commands.terminal import add_experiment_options, check_out, console, results, say, show_json
 from orchestrator.errors import BadInput, at_least, in_one_line
 
 if TYPE_CHECKING:
@@ -106,10 +106,10 @@ def run_fit(
         "coverage_fit": None if coverage is None else asdict(coverage),
     }
     if as_json:
-        print(json.dumps({"policy": str(out), **numbers}))
+        show_json({"policy": str(out), **numbers})
     else:
-        show(learned, Console())
-        show_laws(curves, coverage, Console())
+        show(learned, console(results()))
+        show_laws(curves, coverage, console(results()))
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "margin": margin}

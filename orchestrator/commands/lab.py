@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import results, say
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb and its commands to the command's parser."""
     parser = commands.add_parser("lab", help="the tiny models of the embedded default")
-    lab_commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    lab_commands = parser.add_subparsers(metavar="COMMAND")
+    parser.set_defaults(group=parser)
     train = lab_commands.add_parser("train", help="train a lab model on this CPU, from a seed; resumable")
     train.add_argument("what", help="generator-s, prm, …: an unknown name lists them all")
     train.add_argument("out", type=Path, help="the directory of the model")
@@ -57,11 +59,12 @@ def _evaluate(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.lab.evaluate import evaluate
     from orchestrator.lab.evaluate_reviser import evaluate_reviser
 
+    generator, log = LAB_MODELS / "generator-s", partial(print, file=results())
     if options.reviser is not None:
-        evaluate_reviser(LAB_MODELS / "generator-s", LAB_MODELS / options.reviser, limit=options.problems)
+        evaluate_reviser(generator, LAB_MODELS / options.reviser, limit=options.problems, log=log)
         return 0
     verifiers = [LAB_MODELS / name for name in options.verifier]
-    evaluate(LAB_MODELS / "generator-s", verifiers, limit=options.problems, samples=options.samples)
+    evaluate(generator, verifiers, limit=options.problems, samples=options.samples, log=log)
     return 0
 
 

@@ -8,21 +8,27 @@ anything starts.
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import sqlite3
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.interrupts import INTERRUPTED, heard
+from orchestrator.commands.terminal import say, show, show_json
 from orchestrator.errors import in_one_line
+from orchestrator.masking import without_user
+
+HINT_SECONDS = 3.0
+"""Seconds after which a run that waits for MLflow says so."""
+WAITING = "MLflow has not taken everything yet: it is waited for, at most a minute without progress"
 
 if TYPE_CHECKING:
     from orchestrator.config.preparation import Prepared
+    from orchestrator.config.schema import Config
     from orchestrator.runs.controller import Search
 
 
@@ -35,28 +41,37 @@ def run(
     search: Search | None = None,
     role: str = "cell",
     instead: str = "",
+    shown: bool = True,
 ) -> int:
     """Does one run. Returns its exit status.
 
     ``run_id`` names a run that goes on. ``search`` replaces the configured strategy, in a run of this
     ``role`` (``Summary.role``), by what ``instead`` names, with its parameters: a journal goes on with no
-    other.
+    other. ``shown`` is False where the summary is not yet the command's result.
     """
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
     from orchestrator.config.warnings import warnings_of
+    from orchestrator.durability.journal import holds_results
+    from orchestrator.runs.capacity import check_capacity
     from orchestrator.runs.results import Summary
     from orchestrator.runs.run import Run, new_run_id, unfinished
     from orchestrator.runs.session import pool_specs, session
 
-    config = prepared.config
+    config, pools = prepared.config, pool_specs(prepared)
+    crowded = check_capacity(pools.started) if config.cluster.address is None else None
     name = run_id or new_run_id(config)
-    kept = "what was computed is kept"
-    if search is None:
-        elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
-        kept += f". To go on: ttc resume {name}{elsewhere}"
-        if run_id is None and (earlier := unfinished(prepared)) is not None:
-            say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
+    directory = Path(config.runs) / name
+    elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
+    if search is None and run_id is None and (earlier := unfinished(prepared)) is not None:
+        say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
+
+    def kept() -> str:
+        if not holds_results(directory / "journal.sqlite"):
+            return "nothing was computed"
+        more = f". To go on: ttc resume {name}{elsewhere}" if search is None else ""
+        return f"what was computed is kept{more}"
+
     say(errors, f"run {name}")
     if prepared.skipped:
         count = len(prepared.skipped)
@@ -64,6 +79,8 @@ def run(
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
     for line in warnings_of(prepared):
         say(errors, f"warning: {line}", "yellow")
+    if crowded is not None:
+        say(errors, f"warning: {crowded}", "yellow")
     if prepared.taken:
         taken = ", ".join(f"{key} {value:g}" for key, value in prepared.taken.items())
         say(errors, f"sampling by the model's own generation_config.json: {taken}")
@@ -74,12 +91,16 @@ def run(
         say(errors, f"verifier: format {config.verifier.format}, a score for {scored}")
 
     async def searched(display: Display) -> tuple[Summary, str | None]:
-        with Run(prepared, name, role=role, instead=instead) as record:
-            async with session(pool_specs(prepared), config.cluster, display) as engines:
-                summary = await record.search(engines, display, search)
+        waiting = threading.Timer(HINT_SECONDS, lambda: say(errors, WAITING))
+        try:
+            with Run(prepared, name, role=role, instead=instead) as record:
+                async with session(pools, config.cluster, display) as engines:
+                    summary = await record.search(engines, display, search)
+                waiting.start()
+        finally:
+            waiting.cancel()
         return summary, record.untracked
 
-    directory = Path(config.runs) / name
     with Display(errors) as display:
         status, done = until_interrupted(searched(display), errors, kept, directory)
     if done is None:
@@ -87,23 +108,28 @@ def run(
     summary, untracked = done
     if untracked is not None:
         say(errors, f"warning: {untracked}", "yellow")
-    if as_json:
-        print(json.dumps(summary.to_dict()))
-    else:
-        Console().print(summary_table(summary))
-        say(errors, f"results in {directory}/; MLflow: ttc ui")
+    if shown and as_json:
+        show_json(summary.to_dict())
+    elif shown:
+        show(summary_table(summary))
+        say(errors, f"results in {directory}/; MLflow: {store(config)}")
     if summary.broken is not None:
         say(errors, f"the run has failed: {summary.broken}", "red")
     return 0 if summary.broken is None else 1
 
 
+def store(config: Config) -> str:
+    """Returns where the runs of a configuration are seen in MLflow."""
+    return "ttc ui" if config.tracking.uri is None else without_user(config.tracking.uri)
+
+
 def until_interrupted(
-    work: Coroutine[Any, Any, Any], errors: Console, kept: str, directory: Path | None = None
+    work: Coroutine[Any, Any, Any], errors: Console, kept: Callable[[], str], directory: Path | None = None
 ) -> tuple[int, Any]:
     """Runs ``work``. Returns status 0 and its result, or the status of what ended it and None.
 
-    ``kept`` says what there is to go on with; ``directory`` has the log. SIGTERM ends the work as Ctrl-C
-    does: engines closed, journal kept.
+    ``kept`` says what there is to go on with; ``directory`` has the log. Ctrl-C and SIGTERM end the work in
+    good order: engines closed, journal kept.
     """
     from actors.messages import PoolFailed
     from orchestrator.durability.journal import JournalDamaged, JournalInUse, JournalMismatch
@@ -112,12 +138,18 @@ def until_interrupted(
     from orchestrator.runs.log import FILE
     from orchestrator.runs.run import NoSummary
 
+    async def heeding() -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        with heard(errors, lambda: loop.call_soon_threadsafe(task.cancel), kept):
+            return await work
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return 0, runner.run(_until_terminated(work))
+            return 0, runner.run(heeding())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        say(errors, f"interrupted; {kept}")
-        return 130, None
+        say(errors, f"interrupted; {kept()}")
+        return INTERRUPTED, None
     except BadInput:
         raise
     except (JournalDamaged, JournalInUse, JournalMismatch) as error:
@@ -129,19 +161,5 @@ def until_interrupted(
         say(errors, f"ttc: {in_one_line(error, frame=True)}", "bold red")
     if directory is not None and (directory / FILE).is_file():
         say(errors, f"the whole traceback is in {directory / FILE}")
-    say(errors, kept)
+    say(errors, kept())
     return 1, None
-
-
-async def _until_terminated(work: Coroutine[Any, Any, Any]) -> Any:
-    """Awaits ``work``, which SIGTERM cancels as the runner cancels it by SIGINT; also where SIGINT is
-    ignored, as it is in a shell's background job."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-
-    def terminate(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the end short
-        loop.call_soon_threadsafe(task.cancel)
-
-    signal.signal(signal.SIGTERM, terminate)
-    return await work

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.commands.terminal import existing_run, say
+from orchestrator.commands.terminal import existing_run, say, show, show_json
 from orchestrator.config.loading import load
 from orchestrator.errors import BadInput
 
@@ -44,7 +43,7 @@ def regrade(run_id: str, runs: str, overrides: list[str], as_json: bool, errors:
     directory = existing_run(run_id, runs)
     for override in overrides:
         key, _, value = override.partition("=")
-        if not key.startswith(OWN):
+        if not key.startswith((*OWN, "tracking.uri")):
             raise BadInput(key, value, f"the solutions are what they are; allowed: {' or '.join(OWN)}")
     return graded_by(
         load(directory / "config.yaml", [f"runs={runs}", *overrides]), directory, as_json, errors
@@ -68,22 +67,26 @@ def graded_by(config: Config, directory: Path, as_json: bool, errors: Console) -
     if untracked is not None:
         say(errors, f"warning: {untracked}", "yellow")
     if as_json:
-        print(json.dumps({"before": before, "after": after}))
+        show_json({"before": before, "after": after})
     else:
-        Console().print(_table(directory.name, before, after))
+        show(_table(directory.name, before, after))
         say(errors, f"as the run left them: {directory}/*.{grading.BEFORE}.*")
     return 0
 
 
 def _tracked(directory: Path, config: Any, after: dict[str, Any]) -> str | None:
     """Logs the new numbers to the run's MLflow run, where it has one. Returns what could not be written."""
+    from orchestrator.config.written import tracking_uri
+    from orchestrator.masking import is_masked
     from orchestrator.tracking.mlflow_store import ID
     from orchestrator.tracking.tracker import Tracker
 
     if not (directory / ID).is_file():
         return None
-    tracking = config.tracking
-    tracker = Tracker(config.runs, directory.name, tracking.experiment, {}, uri=tracking.uri)
+    if is_masked("tracking.uri", config.tracking.uri):
+        return "MLflow has the old grades: the password of tracking.uri is not kept; give tracking.uri again"
+    uri = tracking_uri(config)
+    tracker = Tracker(config.runs, directory.name, config.tracking.experiment, {}, uri=uri)
     values = {f"accuracy/{rule}": value for rule, value in after["accuracy"].items()}
     values |= {f"pass_at/{k}": estimate["value"] for k, estimate in after["pass_at_k"].items()}
     values |= {"coverage": after["coverage"], "distinct_answers": after["distinct_answers"]}

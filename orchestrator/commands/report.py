@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import add_experiment_options, check_out, say
+from orchestrator.commands.terminal import add_experiment_options, check_out, results, say
 from orchestrator.errors import BadInput, at_least, one_of
 
 ROLE = "report"
@@ -90,7 +90,7 @@ def run_report(
         found = TABLES[table](evidence)
         if found is None:
             raise BadInput("--table", table, f"the experiment {experiment} has no data for it")
-        print(markdown(found))
+        print(markdown(found), file=results())
         return 0
     if price is None:
         price = float((evidence.main.options[0].cells[0].config.get("cluster") or {}).get("price", 2.0))

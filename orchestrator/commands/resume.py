@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext, redirect_stdout
-from io import StringIO
+from pathlib import Path
+from typing import Any
 
+import msgspec
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from orchestrator.commands import launch
 from orchestrator.commands.regrade import graded_by
-from orchestrator.commands.terminal import add_run_options, existing_run, with_log_level
+from orchestrator.commands.terminal import (
+    add_run_options,
+    existing_run,
+    say,
+    show,
+    show_json,
+    with_log_level,
+)
+from orchestrator.config.fingerprint import differing
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
+from orchestrator.config.schema import to_dict
+from orchestrator.errors import BadInput
+from orchestrator.masking import is_masked
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -35,18 +48,51 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
     """Goes on with a run that was begun. Returns its exit status.
 
-    ``overrides`` may change where it runs; its journal refuses what determines its results. A run that was
-    graded again goes on as it was begun, and is then graded again.
+    ``overrides`` may change where it runs, and nothing that determines its results. A run that is finished is
+    shown as its summary is stored. A run that was graded again goes on as it was begun, and is then graded
+    again.
     """
     from orchestrator.runs.regrade import begun, put_back
+    from orchestrator.runs.run import stored_summary
 
     directory = existing_run(run_id, runs)
     # The store may have been moved, or be named from another working directory.
+    own = [f"runs={runs}"]
+    if overrides:
+        _check_same(begun(directory), own, overrides)
+    if (summary := stored_summary(directory)) is not None:
+        say(errors, f"run {run_id} is finished; its summary, as it is stored:")
+        _show(summary, as_json)
+        return 0
     config, graded = (
-        load(path, [f"runs={runs}", *overrides]) for path in (begun(directory), directory / "config.yaml")
+        load(path, [*own, *overrides]) for path in (begun(directory), directory / "config.yaml")
     )
     prepared, again = prepare(config), config != graded
     put_back(directory)
-    with redirect_stdout(StringIO()) if again and as_json else nullcontext():
-        status = launch.run(prepared, as_json, errors, run_id=run_id)
+    status = launch.run(prepared, as_json, errors, run_id=run_id, shown=not again)
     return status if status or not again else graded_by(graded, directory, as_json, errors)
+
+
+def _check_same(path: Path, own: list[str], overrides: list[str]) -> None:
+    """Raises BadInput where the overrides make another run of the one that was begun."""
+    begun, now = load(path, own), load(path, [*own, *overrides])
+    kept = OmegaConf.create(to_dict(begun))  # a secret is not: its journal tells whether it is the same
+    differ = [key for key in differing(begun, now) if not is_masked(key, OmegaConf.select(kept, key))]
+    if differ:
+        given = [override.partition("=")[0] for override in overrides]
+        key = next((key for key in differ if key in given), differ[0])
+        before, after = OmegaConf.select(kept, key), OmegaConf.select(OmegaConf.create(to_dict(now)), key)
+        needed = "its results depend on it: leave it as it is, or begin a new run"
+        raise BadInput(key, after, f"the run was begun with {before!r}, and {needed}")
+
+
+def _show(summary: dict[str, Any], as_json: bool) -> None:
+    from orchestrator.commands.display import summary_table
+    from orchestrator.runs.results import Summary
+
+    if as_json:
+        return show_json(summary)
+    try:
+        show(summary_table(Summary.from_dict(summary)))
+    except msgspec.ValidationError:  # of an earlier version, which had other numbers
+        show_json(summary)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections import Counter
 
 from rich.console import Console
 
-from orchestrator.commands.launch import until_interrupted
-from orchestrator.commands.terminal import add_run_options, say, with_log_level
+from orchestrator.commands.launch import store, until_interrupted
+from orchestrator.commands.terminal import add_run_options, say, show, show_json, with_log_level
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -33,16 +32,20 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     from orchestrator.commands import sweep_display
     from orchestrator.config.warnings import warnings_of
     from orchestrator.runs import grid
-    from orchestrator.runs.sweep import Sweep
+    from orchestrator.runs.capacity import check_capacity
+    from orchestrator.runs.sweep import Sweep, grouped
 
     whole = Sweep(grid.read(path, overrides))
     name = whole.grid.config.name
     say(errors, f"sweep {name}")
     for line, times in Counter(line for cell in whole.todo for line in warnings_of(cell.prepared)).items():
         say(errors, f"warning: {line}" + (f" (in {times} cells)" if times > 1 else ""), "yellow")
-    kept = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
+    for pools, _ in grouped(whole.todo) if whole.grid.config.cluster.address is None else ():
+        if (crowded := check_capacity(pools.started)) is not None:
+            say(errors, f"warning: {crowded}", "yellow")
+    again = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
     with sweep_display.SweepDisplay(errors) as display:
-        status, outcomes = until_interrupted(whole.run(display), errors, kept, whole.grid.directory)
+        status, outcomes = until_interrupted(whole.run(display), errors, lambda: again, whole.grid.directory)
     if outcomes is None:
         return status
     if whole.untracked is not None:
@@ -50,10 +53,10 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     found = sweep_display.rows(outcomes)
     if as_json:
         cells = [outcome.to_dict() for outcome in outcomes]
-        print(json.dumps({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells}))
+        show_json({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells})
     else:
-        Console().print(sweep_display.table(name, found))
-        say(errors, f"results in {whole.grid.directory}/; MLflow: ttc ui")
+        show(sweep_display.table(name, found))
+        say(errors, f"results in {whole.grid.directory}/; MLflow: {store(whole.grid.config)}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         say(errors, f"failed: {outcome.cell.key}: {outcome.error}", "red")

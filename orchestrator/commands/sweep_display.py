@@ -20,20 +20,25 @@ from orchestrator.runs.sweep import CellOutcome
 
 PLAIN_SECONDS = 30.0
 """Seconds between two lines about a cell that is running, at least, where there is no terminal."""
+LEAST_SECONDS = 5.0
+"""Seconds of search from which the rest is estimated."""
+USUAL_SOLUTIONS = 16
+"""Solutions a problem, where a strategy does not say how many it asks for."""
+DAY, MOST_DAYS = 86_400, 99
 
 
 class SweepDisplay(Display):
     """Follows a sweep: one line a cell, below it the run that is at work.
 
-    What is left is estimated from the cells' budgets in FLOPs and the rate so far.
+    What is left is estimated from the solutions that the cells ask for and the rate so far.
     """
 
     def __init__(self, console: Console) -> None:
         super().__init__(console, every=PLAIN_SECONDS)
         self._cells = 0
         self._ended = 0
-        self._planned_flops = 0
-        self._ended_flops = 0
+        self._planned = 0.0
+        self._worked = 0.0
         self._searched = 0.0
         self._search_began: float | None = None
         self._cell: GridCell | None = None
@@ -41,9 +46,9 @@ class SweepDisplay(Display):
     def planned(self, kept: Sequence[CellOutcome], todo: Sequence[GridCell]) -> None:
         self._cells = len(kept) + len(todo)
         self._ended = len(kept)
-        self._planned_flops = sum(cell.prepared.budget.flops for cell in todo)
+        self._planned = sum(map(work, todo))
         message = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
-        self.console.print(message, highlight=False)
+        self._print(message)
 
     def cell(self, cell: GridCell) -> None:
         self._cell = cell
@@ -55,7 +60,7 @@ class SweepDisplay(Display):
     def outcome(self, outcome: CellOutcome) -> None:
         self.stop()
         self._ended += 1
-        self._ended_flops += outcome.cell.prepared.budget.flops
+        self._worked += work(outcome.cell)
         if self._search_began is not None:
             self._searched += time.monotonic() - self._search_began
             self._search_began = None
@@ -66,7 +71,7 @@ class SweepDisplay(Display):
         else:
             assert outcome.summary is not None
             line, style = f"{head}: {_brief(outcome.summary)}{self._left()}", None
-        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._print(line, style)
 
     def _ends(self) -> bool:
         return False  # the cell has a line of its own
@@ -78,20 +83,32 @@ class SweepDisplay(Display):
 
     def _left(self) -> str:
         """Returns how long the rest will take, once that can be known."""
-        done, total, searched = self._ended_flops, self._planned_flops, self._searched
+        done, total, searched = self._worked, self._planned, self._searched
         if self._search_began is not None and self._cell is not None and self._problems:
-            done += self._cell.prepared.budget.flops * self._done // self._problems
+            done += work(self._cell) * self._done / self._problems
             searched += time.monotonic() - self._search_began
-        if not done or done >= total:
+        if searched < LEAST_SECONDS or not 0 < done < total:
             return ""
-        return f"; about {_duration(searched / done * (total - done))} left"
+        return f"; about {duration(searched / done * (total - done))} left"
 
 
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+def work(cell: GridCell) -> float:
+    """Returns how much a cell has to do: the solutions that its strategy asks for, or that its budget buys
+    where these are fewer. A budget may be as good as unlimited."""
+    asked = cell.prepared.strategy.params.get("n", USUAL_SOLUTIONS)
+    solutions = asked if isinstance(asked, int) else USUAL_SOLUTIONS
+    return len(cell.prepared.problems) * max(1.0, min(solutions, cell.prepared.budget.generations))
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in words, in the largest unit that fits."""
+    if not seconds < MOST_DAYS * DAY:
+        return f"more than {MOST_DAYS} days"
+    for unit, name in ((DAY, "day"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit:
+            count = round(seconds / unit)
+            return f"{count} {name}" + ("s" if name == "day" else "")
+    return f"{seconds:.0f} s"
 
 
 def _brief(summary: dict[str, Any]) -> str:

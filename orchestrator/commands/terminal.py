@@ -1,19 +1,129 @@
-"""Shared by the commands at the terminal: a line on standard error, and the options of those that run."""
+"""Shared by the commands at the terminal: what is printed where, and the options of those that run."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import Any, TextIO
 
-from rich.console import Console
+import msgspec
+from rich.console import Console, RenderableType
 
 from orchestrator.config.checks import LOG_LEVELS
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, visible
+from orchestrator.masking import masked
+
+
+class Lenient:
+    """A stream that drops what it cannot take: its reader is gone, it is closed, or its disk is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.failed: Exception | None = None
+        """Why something was dropped."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes or drops a text. Returns its length."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes what was written, or drops it."""
+        with self._dropping():
+            self._stream.flush()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self.failed = self.failed or error
+            with suppress(OSError, ValueError, AttributeError):  # else Python fails as it ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_result: Lenient | None = None
+"""Standard output, while a command runs."""
+
+
+def open_standard_streams() -> None:
+    """Opens /dev/null in the place of a standard stream that is closed, as under some daemons: else the next
+    file that is opened takes its number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def streams() -> Iterator[Console]:
+    """Keeps standard output for the result alone, while a command runs: what Ray, a strategy or a library
+    prints goes to standard error. Yields the console there.
+
+    Neither stream ends the command where it is closed or full. Raises OSError at the end where the result
+    did not reach a file.
+    """
+    global _result
+    result, errors = Lenient(sys.stdout), Lenient(sys.stderr)
+    _result, before = result, _result
+    try:
+        with redirect_stdout(errors), redirect_stderr(errors):
+            yield console(errors)
+            result.flush()
+    finally:
+        _result = before
+    if isinstance(result.failed, OSError) and not isinstance(result.failed, BrokenPipeError):
+        raise OSError(result.failed.errno, f"{result.failed.strerror}: the result is not on standard output")
+
+
+def console(stream: Any) -> Console:
+    """Returns a console that prints texts as they are: no word of them is markup or an emoji."""
+    return Console(file=stream, markup=False, emoji=False, highlight=False)
+
+
+def results() -> Any:
+    """Returns the stream for a command's result: standard output."""
+    return sys.stdout if _result is None else _result
+
+
+def show(*results_: RenderableType) -> None:
+    """Prints the result for a reader, on standard output."""
+    out = console(results())
+    for each in results_:
+        out.print(each)
+
+
+def show_json(value: object) -> None:
+    """Prints the result for a program, on standard output: one object on one line; NaN and infinity are
+    null."""
+    print(msgspec.json.encode(value, enc_hook=_plain).decode(), file=results())
+
+
+def _plain(number: Any) -> int | float:
+    """A number of numpy's as one of Python's."""
+    return number.item()
 
 
 def say(console: Console, line: str, style: str | None = None) -> None:
-    """Prints one line as it is: it is not wrapped, and no word of it is taken for markup."""
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    """Prints one line as it is: it is not wrapped, no word of it is taken for markup, a control character is
+    an escape, and a secret is masked."""
+    line = masked(visible(line))
+    console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +146,18 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, key: str = "--out") -> None:
     """Raises BadInput where ``out`` cannot become a file."""
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise BadInput("--out", str(out), "allowed: a file in a directory that exists")
+    allowed = "allowed: a file that can be written, in a directory that exists"
+    try:
+        if out.is_dir():
+            raise BadInput(key, str(out), f"{allowed}; this is a directory")
+        with tempfile.TemporaryFile(dir=out.absolute().parent):
+            pass
+        if out.exists():
+            out.open("ab").close()
+    except OSError as error:
+        raise BadInput(key, str(out), f"{allowed} ({error.strerror})") from error
 
 
 def existing_run(run_id: str, runs: str) -> Path:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
+from orchestrator.commands.terminal import say
 from orchestrator.errors import BadInput
+
+HOST = "127.0.0.1"
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -21,17 +25,28 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
-    """Become the MLflow server. Raises BadInput where there is no run store yet."""
+    """Become the MLflow server. Raises BadInput where there is no run store yet; returns 1 where the port is
+    in use."""
     from orchestrator.tracking.tracker import local_uri
 
     runs = Path(options.runs)
     if not (runs / "mlflow.db").is_file():
         raise BadInput("--runs", options.runs, "there is no run store yet; start a run first: ttc run CONFIG")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, options.port))
+    except (OSError, OverflowError) as error:
+        say(errors, f"ttc: port {options.port} cannot be used ({error}); take another: --port", "bold red")
+        return 1
+    say(errors, f"open http://{HOST}:{options.port} (Ctrl-C ends it)")
+    # No jobs: MLflow would leave their queues in shared memory.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.execvp(
         sys.executable,
         [
             *(sys.executable, "-m", "mlflow", "server"),
             *("--backend-store-uri", local_uri(runs)),
-            *("--host", "127.0.0.1", "--port", str(options.port)),
+            *("--host", HOST, "--port", str(options.port)),
         ],
     )

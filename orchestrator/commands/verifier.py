@@ -4,8 +4,8 @@ write one with a value head as vLLM serves it."""
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.commands import launch
-from orchestrator.commands.terminal import add_run_options, say, with_log_level
+from orchestrator.commands.terminal import add_run_options, check_out, results, say, with_log_level
 from orchestrator.config.loading import load
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.errors import BadInput
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb and its commands to the command's parser."""
     verifier = commands.add_parser("verifier", help="label steps by rollouts, train a verifier, convert one")
-    own = verifier.add_subparsers(required=True, metavar="COMMAND")
+    own = verifier.add_subparsers(metavar="COMMAND")
+    verifier.set_defaults(group=verifier)
 
     label = own.add_parser(
         "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
@@ -116,7 +117,9 @@ def label(
     from orchestrator.runs.run import new_run_id
     from orchestrator.verifiers.label import write_labels
 
-    _check_writable(out)
+    with suppress(OSError):  # then the check says why
+        out.parent.mkdir(parents=True, exist_ok=True)
+    check_out(out, "out")
     prepared = prepare(replace(config, name=f"{config.name}-label"))
     grader = Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking)
     labeller = make(prepared.codec, grader)
@@ -154,19 +157,6 @@ def label(
     write_labels(labeller.rows, out)
     say(errors, f"{len(labeller.rows)} labelled solutions in {out}")
     return status
-
-
-def _check_writable(out: Path) -> None:
-    """Raises BadInput where ``out`` cannot become a file."""
-    allowed = "allowed: a file that can be written"
-    if out.is_dir():
-        raise BadInput("out", str(out), f"{allowed}; this is a directory")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise BadInput("out", str(out), f"{allowed} ({error.strerror})") from error
 
 
 def _train(options: argparse.Namespace, errors: Console) -> int:
@@ -219,4 +209,4 @@ def train(
     if untracked is not None:
         say(errors, f"warning: {untracked}", "yellow")
     if measures is not None:
-        print(describe(measures))
+        print(describe(measures), file=results())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from actors.messages import MAX_TEMPERATURE
@@ -17,7 +16,7 @@ from orchestrator.budget.units import UNITS, check_amount
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.config.judge import check_judge
-from orchestrator.errors import BadInput, at_least, one_of
+from orchestrator.errors import BadInput, at_least, meant, one_of
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
 from orchestrator.grading.registry import resolve as resolve_checker
@@ -204,8 +203,8 @@ def _conversation(generator: GeneratorConfig) -> None:
             raise BadInput("generator.examples", turn, "allowed: {user: a question, assistant: its answer}")
     for name, value in generator.chat_options.items():
         if not isinstance(name, str) or name in NOT_VARIABLES:
-            meant = "; set generator.chat_template" if name == "chat_template" else ""
-            allowed = f"allowed: variables that the chat template reads; this is the run's own{meant}"
+            instead = "; set generator.chat_template" if name == "chat_template" else ""
+            allowed = f"allowed: variables that the chat template reads; this is the run's own{instead}"
             raise BadInput(f"generator.chat_options.{name}", value, allowed)
     if not generator.chat:
         for key in ("system", "examples", "chat_template", "chat_options"):
@@ -282,9 +281,7 @@ def _engine(name: str, engine: Mapping[str, Any]) -> None:
         if option in OWNED:
             raise BadInput(key, value, OWNED[option].format(pool=name))
         if known and option not in known:
-            close = get_close_matches(option, known)
-            meant = f", as {' or '.join(close)}" if close else ""
-            raise BadInput(key, value, f"allowed: vLLM's engine arguments{meant}")
+            raise BadInput(key, value, f"{meant(option, known)}allowed: vLLM's engine arguments")
     overrides = engine.get("hf_overrides")
     if overrides is not None and not isinstance(overrides, Mapping):
         allowed = "allowed: a mapping of keys of the model's config.json to values"
@@ -312,4 +309,4 @@ def _ranks(name: str, engine: Mapping[str, Any]) -> int:
 
 def _choice(key: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise BadInput(key, value, one_of(allowed))
+        raise BadInput(key, value, one_of(allowed, value))

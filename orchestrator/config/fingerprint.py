@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from orchestrator.config.generator import OFF
 from orchestrator.config.schema import Config, to_dict
+from orchestrator.config.written import leaves
 from orchestrator.formats.registry import STEPS
 
 PERFORMANCE_OPTIONS = frozenset(
@@ -111,7 +112,29 @@ PIECES = 16
 
 
 def fingerprint(config: Config) -> str:
-    """Returns the SHA-256 of the keys that determine a run's results: not of where or how fast it runs.
+    """Returns the SHA-256 of the keys that determine a run's results."""
+    keys = OmegaConf.create(determining(config))
+    return hashlib.sha256(OmegaConf.to_yaml(keys, sort_keys=True).encode()).hexdigest()
+
+
+def differing(begun: Config, now: Config) -> list[str]:
+    """Returns the keys by which two configurations are those of different runs."""
+    before, after = dict(leaves(determining(begun))), dict(leaves(determining(now)))
+    differ = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return list(dict.fromkeys(_key(key) for key in differ))
+
+
+def _key(path: str) -> str:
+    """The key of a configuration that a place in what determines its results is of."""
+    section, _, name = path.partition(".")
+    if path == "allocation.hopeless":
+        return "allocation.min_gain"
+    models = ("model", "adapter")
+    return f"{section}.{name.partition('.')[0]}" if name.partition(".")[0] in models else path
+
+
+def determining(config: Config) -> dict[str, Any]:
+    """Returns the keys that determine a run's results, with their values: not where or how fast it runs.
 
     A model in a directory counts by what it is and not by its path. Of other files that a configuration names
     (problems, a strategy, a policy) the name counts, and ``preparation`` adds their contents.
@@ -152,7 +175,7 @@ def fingerprint(config: Config) -> str:
     for holder, key in (named, (keys["problems"], "path"), (strategy, "name"), (strategy, "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name
-    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(keys), sort_keys=True).encode()).hexdigest()
+    return keys
 
 
 def _as_earlier(problems: dict[str, Any]) -> None:

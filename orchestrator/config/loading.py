@@ -11,16 +11,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
-from orchestrator.config.schema import SETS, Config
+from orchestrator.config.schema import SETS, Config, to_dict
+from orchestrator.config.written import leaves, unresolved
 from orchestrator.errors import BadInput, one_of
+from orchestrator.masking import remember
 
 SWEEP = "sweep"
 """The section of a file that ``ttc sweep`` reads (orchestrator/runs/grid.py)."""
 
+BUDGETS = tuple(f"budget.{unit}=" for unit in UNITS)
 
 RENAMED = {"allocation.hopeless": "allocation.min_gain"}
 """Keys of earlier versions: a run that was begun with one is resumed."""
@@ -42,14 +45,13 @@ def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
     """
     try:
         found = _layers(Path(path))
-        for override in overrides:
-            key, separator, _ = override.partition("=")
-            if not separator or not key:
-                raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
-            found.append(OmegaConf.from_dotlist([override]))
-    except (OmegaConfBaseException, YAMLError) as error:
+        given = [_override(override) for override in overrides]
+    except OmegaConfBaseException as error:
         raise explained(error, OmegaConf.structured(Config)) from error
-    return found
+    budgets = [o for o in overrides if o.startswith(BUDGETS) and not o.endswith("=null")]
+    if len({budget.partition("=")[0] for budget in budgets}) > 1:
+        raise BadInput("budget", " ".join(budgets), f"exactly one is needed; {one_of(UNITS)}")
+    return [*found, *given]
 
 
 def merged(stack: Sequence[DictConfig]) -> DictConfig:
@@ -60,6 +62,8 @@ def merged(stack: Sequence[DictConfig]) -> DictConfig:
             result = _over(result, layer)
     except (OmegaConfBaseException, TypeError) as error:  # a mapping over a list is a TypeError
         raise explained(error, result) from error
+    except RecursionError as error:
+        raise BadInput("config", "…", "it is nested too deeply") from error
     return result
 
 
@@ -70,6 +74,9 @@ def build(stack: Sequence[DictConfig]) -> Config:
         config: Config = OmegaConf.to_object(result)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise explained(error, result) from error
+    for key, value in leaves(to_dict(config)):
+        remember(key, value)
+    config.unresolved = unresolved(result, config)
     check(config)
     return config
 
@@ -85,12 +92,7 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
                 [f"${{sets:{file.stem}}}" for file in sorted(SETS.glob("*.yaml"))] or ["none here"]
             )
         raise BadInput("base" if seen else "config", str(path), allowed)
-    try:
-        layer = OmegaConf.load(path)
-    except UnicodeDecodeError as error:
-        raise BadInput("config", str(path), f"the file is not UTF-8 text ({error.reason})") from error
-    if not isinstance(layer, DictConfig):
-        raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
+    layer = _parsed(path)
     for old, new in RENAMED.items():
         section, _, key = old.rpartition(".")
         held = layer.get(section)
@@ -110,6 +112,45 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
             raise BadInput("base", each, "allowed: the path of another YAML file, or a list of such paths")
         before += _layers(path.parent / each, (*seen, path.resolve()))
     return [*before, layer]
+
+
+def _parsed(path: Path) -> DictConfig:
+    try:
+        layer = OmegaConf.load(path)
+    except UnicodeDecodeError as error:
+        raise BadInput("config", str(path), f"the file is not UTF-8 text ({error.reason})") from error
+    except OSError as error:
+        needed = "allowed: a YAML mapping of keys to values"  # OmegaConf's own: the file is one number
+        raise BadInput("config", str(path), error.strerror or needed) from error
+    except RecursionError as error:
+        raise BadInput("config", str(path), "the file is nested too deeply") from error
+    except YAMLError as error:
+        place, reason = _fault(error)
+        raise BadInput("config", f"{path}{place}", f"this is no valid YAML: {reason}") from error
+    if not isinstance(layer, DictConfig):
+        raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
+    return layer
+
+
+def _override(override: str) -> DictConfig:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
+    try:
+        return OmegaConf.from_dotlist([override])
+    except RecursionError as error:
+        raise BadInput("override", f"{key}=…", "the value is nested too deeply") from error
+    except YAMLError as error:
+        raise BadInput(key, value, f"this is no valid YAML: {_fault(error)[1]}") from error
+
+
+def _fault(error: YAMLError) -> tuple[str, str]:
+    """Returns the place of an error of YAML, as ``:line:column``, and its reason in one line."""
+    if not isinstance(error, MarkedYAMLError) or error.problem is None:
+        return "", " ".join(str(error).split())
+    mark = error.problem_mark or error.context_mark
+    place = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+    return place, " ".join(part for part in (error.problem, error.context) if part)
 
 
 def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
@@ -140,7 +181,7 @@ def explained(error: Exception, merged: DictConfig) -> BadInput:
     if isinstance(error, ConfigKeyError):
         parent = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
-        return BadInput(key, "unknown key", one_of(known) if known else message)
+        return BadInput(key, "unknown key", one_of(known, key.rpartition(".")[2]) if known else message)
     if isinstance(error, MissingMandatoryValue):
         return BadInput(key, None, "this key has no default: give it a value")
     if isinstance(error, ValidationError):

@@ -7,6 +7,8 @@ configurations and their tokenizers, and how they fit each other.
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from orchestrator.config.model_config import config_of, costs_of
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.config.truths import check_truths
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
+from orchestrator.config.written import check_secrets
 from orchestrator.errors import BadInput, one_of
 from orchestrator.formats.function import is_function
 from orchestrator.grading.checker import Checker
@@ -37,6 +40,10 @@ from orchestrator.problems.sources import SOURCES
 from orchestrator.search.revision import FORMATS, RevisionPrompt
 from orchestrator.strategies.definition import BoundStrategy, RunFacts, Strategy
 from orchestrator.strategies.registry import resolve
+from orchestrator.tracking.uri import check_uri
+
+STAMP = "-20260101-000000-0000"
+"""What follows a configuration's name in that of a run's directory."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,8 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
 
     ``cache`` holds what several runs share.
     """
+    check_secrets(config)
+    check_uri(config.tracking.uri)
     strategy = resolve(config.strategy)
     config = replace(config, strategy=strategy.section)
     config, unheeded = with_endpoint(config)
@@ -272,10 +281,15 @@ def _at_a_server(pool: object) -> bool:
 def _check_writable(config: Config) -> None:
     try:
         Path(config.runs).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.runs):
+            pass
+        longest = os.pathconf(config.runs, "PC_NAME_MAX") - len(STAMP)
     except OSError as error:
         raise BadInput(
             "runs", config.runs, f"allowed: a directory that can be written ({error.strerror})"
         ) from error
+    if len(os.fsencode(config.name)) > longest:
+        raise BadInput("name", config.name, f"allowed: {longest} bytes or less (it names a directory)")
 
 
 def _bought(

@@ -34,7 +34,7 @@ TYPE_NAMES: dict[Any, str] = {
 def table() -> str:
     """Returns the table, a row a key: those of the run itself first, then section by section."""
     lines = ["| key | type | default | what it does |", "|---|---|---|---|"]
-    keys = fields(Config)
+    keys = [key for key in fields(Config) if not key.metadata]
     types = get_type_hints(Config)
     lines += [row for key in keys if not _section(types[key.name]) for row in _rows(key, Config)]
     sections = [(key.name, _section(types[key.name])) for key in keys]

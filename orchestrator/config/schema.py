@@ -348,6 +348,10 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runs: str = "runs"
     """Directory for the results, a subdirectory a run."""
+    unresolved: dict[str, tuple[str, Any]] = field(
+        default_factory=dict, metadata={"omegaconf_ignore": True}, compare=False
+    )
+    """No key: the values that come from the environment, by key, with the texts that they were given by."""
 
 
 @dataclass
@@ -388,8 +392,3 @@ OmegaConf.register_resolver("sets", lambda name: str(SETS / f"{name}.yaml"), rep
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain containers, with interpolations resolved."""
     return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)  # type: ignore[return-value]
-
-
-def to_yaml(config: Config) -> str:
-    """Returns the configuration as YAML, with interpolations resolved."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)

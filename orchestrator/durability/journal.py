@@ -32,7 +32,7 @@ from contextlib import closing, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -116,11 +116,32 @@ class JournalDamaged(Exception):
 
 def fingerprint_in(path: Path) -> str | None:
     """Returns the fingerprint that a journal was created with, or None if there is no readable journal."""
+    found: str | None = _first(path, "SELECT value FROM header WHERE key='fingerprint'")
+    return found
+
+
+def holds_results(path: Path) -> bool:
+    """Tells whether a journal can be read and has a result: whether there is something to go on with."""
+    return _first(path, "SELECT 1 FROM commits LIMIT 1") is not None
+
+
+def in_use(path: Path) -> bool:
+    """Tells whether a process has the journal open."""
+    held = path.with_suffix(".lock")
+    try:
+        with held.open("rb") as file:
+            return not lock(file.fileno())
+    except OSError:  # nobody has ever opened it, or may
+        return False
+
+
+def _first(path: Path, query: str) -> Any:
+    """The first column of the first row; None where there is none, or no readable journal."""
     if not path.is_file():
         return None
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
         try:
-            row = database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
+            row = database.execute(query).fetchone()
         except UNREADABLE:  # killed before its first line, or damaged since
             return None
     return row[0] if row else None
@@ -218,7 +239,8 @@ class Journal:
         self._database.execute("INSERT OR IGNORE INTO header VALUES ('fingerprint', ?)", (fingerprint,))
         (begun,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
         if begun != fingerprint:
-            raise JournalMismatch(f"{self.path} records a run of another configuration ({begun[:12]}…)")
+            what = "another configuration, or of a model, problems or a file that have changed since"
+            raise JournalMismatch(f"{self.path} records a run of {what} ({begun[:12]}…)")
 
     def _check(self) -> None:
         """Raises JournalDamaged if a row is not what was written, or an operation has two results."""

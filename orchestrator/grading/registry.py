@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from orchestrator.errors import BadInput, one_of
+from orchestrator.errors import BadInput, meant, one_of
 from orchestrator.grading.checker import Checker
 from orchestrator.grading.choice import Choice
 from orchestrator.grading.code import Code
@@ -39,12 +39,12 @@ def resolve(section: object) -> Checker:
         checker.check()
         return checker
     if not isinstance(name, str) or name not in CHECKERS:
-        raise BadInput(KEY, section, one_of([*CHECKERS, "path/to/file.py:function"]))
+        raise BadInput(KEY, section, one_of([*CHECKERS, "path/to/file.py:function"], name))
     known = {field.name: field.default for field in fields(CHECKERS[name])}
     for parameter, value in given.items():
         if parameter not in known:
             takes = ", ".join(known) or "no parameters"
-            raise BadInput(f"{KEY}.{parameter}", value, f"{name} takes {takes}")
+            raise BadInput(f"{KEY}.{parameter}", value, f"{meant(parameter, known)}{name} takes {takes}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInput(f"{KEY}.{parameter}", value, "allowed: a number")
     made: Checker = CHECKERS[name](**given)

@@ -97,7 +97,7 @@ class Columns:
         """Chooses the columns of a table by its first row. Raises BadInput."""
         for role in given:
             if role not in ROLES:
-                raise BadInput(f"problems.columns.{role}", given[role], one_of(ROLES))
+                raise BadInput(f"problems.columns.{role}", given[role], one_of(ROLES, role))
             several = given[role] if role in ("choices", "wrong") else None
             if isinstance(several, list | tuple) and not SEVERAL[role] <= len(several) <= len(LETTERS):
                 allowed = f"allowed: a column's name, or {SEVERAL[role]} to {len(LETTERS)} of them, or null"

@@ -20,7 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.config.loading import SWEEP, build, explained, layers, merged
 from orchestrator.config.preparation import Prepared, PromptCache, prepare
 from orchestrator.config.schema import Config, DifficultyConfig, SweepConfig
+from orchestrator.config.written import changed
 from orchestrator.errors import BadInput, at_least
+from orchestrator.masking import masked_value
 
 SHARED = ("name", "runs", "tracking", "cluster")
 """Sections that belong to the whole sweep: no cell may have its own."""
@@ -95,7 +97,7 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
     if twice is not None:
         raise BadInput(SWEEP, twice, "this cell is there twice; allowed: each combination once")
     source = {**_plain(base), SWEEP: _plain(OmegaConf.structured(section))}
-    return Grid(cells, OmegaConf.to_yaml(OmegaConf.create(source)))
+    return Grid(cells, OmegaConf.to_yaml(OmegaConf.create(changed(source, masked_value))))
 
 
 def _section(given: Sequence[Any]) -> SweepConfig:

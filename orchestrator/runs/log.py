@@ -7,9 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.errors import visible
+from orchestrator.masking import masked
+
 FILE = "run.log"
 """The file's name in the directory of a run or a sweep."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Readable(logging.Formatter):
+    """Masks secrets, and writes control characters as escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(visible, masked(super().format(record)).split("\n")))
 
 
 @contextmanager
@@ -19,7 +29,7 @@ def logged(directory: Path, level: str) -> Iterator[None]:
     ``level`` is debug, info, warning or error. Raises OSError where the disk takes no file.
     """
     handler = logging.FileHandler(directory / FILE, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_Readable(FORMAT))
     handler.setLevel(level.upper())
     loggers = [logging.getLogger(name) for name in ("orchestrator", "actors")]
     before = [logger.level for logger in loggers]

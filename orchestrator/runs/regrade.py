@@ -14,8 +14,9 @@ from typing import Any
 
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.judge import prepare_judge
-from orchestrator.config.schema import Config, to_yaml
+from orchestrator.config.schema import Config
 from orchestrator.config.truths import check_truths, graded_against_itself
+from orchestrator.config.written import to_yaml
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal
 from orchestrator.errors import BadInput, in_one_line

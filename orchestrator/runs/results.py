@@ -134,6 +134,11 @@ class Summary:
         """Returns plain containers for JSON, with None for a number that is not finite."""
         return _finite(asdict(self))
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Summary:
+        """Returns the summary that a file holds. Raises msgspec.ValidationError where it lacks something."""
+        return msgspec.json.decode(msgspec.json.encode(stored), type=cls)
+
 
 def summarise(
     run_id: str,
@@ -150,8 +155,12 @@ def summarise(
     by: str | None = None,
     ungraded: Mapping[str, int] | None = None,
     judge_flops: int = 0,
+    sampled: int | None = None,
 ) -> Summary:
-    """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time."""
+    """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time.
+
+    ``sampled`` are the tokens that were sampled in these seconds (None: those of ``usage``).
+    """
     return Summary(
         run_id=run_id,
         problems=len(results),
@@ -168,7 +177,7 @@ def summarise(
             judge=judge_flops,
         ),
         tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
-        tokens_per_second=usage.fresh_tokens / seconds if seconds else 0.0,
+        tokens_per_second=(usage.fresh_tokens if sampled is None else sampled) / seconds if seconds else 0.0,
         seconds=seconds,
         startup_seconds=startup_seconds,
         latency={f"p{q}": float(np.percentile([r.seconds for r in results], q)) for q in (50, 95)},

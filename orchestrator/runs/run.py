@@ -15,32 +15,38 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors.deployment import Deployment
 from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.allocation.compute_optimal import ComputeOptimal
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy
 from orchestrator.allocation.rounds import Allocator
+from orchestrator.analysis.failures import too_many
 from orchestrator.budget.ledger import Lease
 from orchestrator.config.generator import sampling_of
 from orchestrator.config.preparation import Prepared, fingerprint, revision_prompt
-from orchestrator.config.schema import Config, to_dict, to_yaml
+from orchestrator.config.schema import Config
+from orchestrator.config.written import to_yaml, tracking_uri, written
 from orchestrator.durability.files import write_atomically
-from orchestrator.durability.journal import Journal, fingerprint_in
+from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint_in, holds_results, in_use
 from orchestrator.errors import in_one_line
 from orchestrator.grading.grader import Grader
+from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.function_verifier import FunctionVerifier
 from orchestrator.runs.judging import ModelJudge
+from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
 from orchestrator.runs.results import ResultsFile, Summary, summarise
 from orchestrator.runs.session import Session, check_context
 from orchestrator.runs.trace import trace_of
+from orchestrator.runs.watchdog import Watchdog
 from orchestrator.search.context import SearchContext, Transport
 from orchestrator.search.selection import rules
 from orchestrator.tracking.tracker import Step, Tracker, status_of
@@ -49,8 +55,8 @@ log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
-DISK_SECONDS = 5.0
-"""Seconds that a run which a full disk has ended waits for the tracking store."""
+IMPATIENT_SECONDS = 5.0
+"""Seconds that a run which was interrupted, or which a full disk has ended, waits for the tracking store."""
 
 
 class NoSummary(RuntimeError):
@@ -66,6 +72,9 @@ class RunObserver(Protocol):
     def result(self, result: SearchResult) -> None:
         """Is told of each search that has ended."""
 
+    def notice(self, line: str) -> None:
+        """Is told, in one line and maybe from another thread, of a strategy that gets no further."""
+
 
 def new_run_id(config: Config) -> str:
     """Returns a name for a run that no other run has."""
@@ -73,14 +82,25 @@ def new_run_id(config: Config) -> str:
 
 
 def unfinished(prepared: Prepared) -> str | None:
-    """Returns the newest run of this very configuration that has not ended; None where there is none."""
+    """Returns the newest run of this very configuration that was cut short, has results and is not going on
+    in another process; None where there is none."""
     config, wanted = prepared.config, fingerprint(prepared)
     journals = Path(config.runs).glob(f"{glob.escape(config.name)}-*/journal.sqlite")
     begun = [journal for journal in journals if not (journal.parent / SUMMARY).is_file()]
     for journal in sorted(begun, key=lambda journal: journal.parent.name, reverse=True):
-        if fingerprint_in(journal) == wanted:
+        if fingerprint_in(journal) == wanted and holds_results(journal) and not in_use(journal):
             return journal.parent.name
     return None
+
+
+def stored_summary(directory: Path) -> dict[str, Any] | None:
+    """Returns the summary of a finished run; None where there is work left: it was cut short, or too many of
+    its searches failed."""
+    try:
+        summary: dict[str, Any] = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # not there, or the machine went down as it was written
+        return None
+    return None if too_many(summary["failed"], summary["problems"]) else summary
 
 
 class Run:
@@ -103,7 +123,8 @@ class Run:
         tags: Mapping[str, str] | None = None,
         parent: Tracker | None = None,
     ) -> None:
-        """Opens the record. Raises JournalMismatch where the run was begun with another configuration.
+        """Opens the record. Raises JournalMismatch where the run was begun with another configuration, and
+        JournalDamaged where it had begun and its journal is gone.
 
         ``role`` is what the run is for (``Summary.role``). ``instead`` names what is done in the strategy's
         place, with its parameters. ``title`` (the run id unless given) and ``tags`` are MLflow's; ``parent``
@@ -118,14 +139,19 @@ class Run:
         self._role = role
         self._open = ExitStack()
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._journal = Journal(self.directory / "journal.sqlite", fingerprint=fingerprint(prepared, instead))
+        journal = self.directory / "journal.sqlite"
+        if (self.directory / "config.yaml").is_file() and not (journal.is_file() and journal.stat().st_size):
+            what = "empty" if journal.is_file() else "missing"
+            needed = "put a copy in its place, or begin a new run"
+            raise JournalDamaged(f"{journal} is {what}, and this run had begun: {needed}")
+        self._journal = Journal(journal, fingerprint=fingerprint(prepared, instead))
         write_atomically(self.directory / "config.yaml", to_yaml(config))
         self._tracker = Tracker(
             config.runs,
             run_id,
             config.tracking.experiment,
-            to_dict(config),
-            uri=config.tracking.uri,
+            written(config),
+            uri=tracking_uri(config),
             title=title,
             tags={"ttc.run_id": run_id, "ttc.role": role, **(tags or {})},
             parent=parent,
@@ -157,21 +183,22 @@ class Run:
             if self.prepared.config.tracking.uri is not None:  # the store beside the runs would keep it twice
                 self._tracker.artifact(self.directory / "journal.sqlite")
             self._tracker.artifact(self.directory / LOG)
-            # A full disk is the local store's too.
-            patience = DISK_SECONDS if isinstance(error, OSError | sqlite3.Error) else None
             status = "FAILED" if self._broken and error is None else status_of(error)
-            self.untracked = self._tracker.close(status, patience) or self.untracked
+            self.untracked = self._tracker.close(status, patience_of(error)) or self.untracked
 
     async def search(self, session: Session, observer: RunObserver, search: Search | None = None) -> Summary:
         """Searches all problems by the configured strategy, or by ``search`` in its place."""
-        prepared, pools = self.prepared, session.pools_of(self.prepared)
+        prepared = self.prepared
         check_context(prepared, session.deployment)
         judge = judge_of(prepared, session.deployment, self._journal)
         controller = controller_of(prepared, session.deployment, self._journal, judge)
+        legs = Legs(self.directory)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
         results_file = ResultsFile(self.directory)
 
         def on_result(result: SearchResult) -> None:
+            legs.problem_ends(result.problem.id, result.seconds, whole=result.error is None)
+            result = replace(result, seconds=legs.seconds_of(result.problem.id))
             results_file.add(result)
             try:
                 curve.add(result)
@@ -182,26 +209,21 @@ class Run:
         controller.on_result = on_result
         await session.deployment.forget()  # what a run takes must not depend on the run before it
         observer.searching(controller, session.deployment, len(prepared.problems))
-        busy = [pool.busy_seconds for pool in pools]
-        started = time.monotonic()
-        results = await controller.run(prepared.problems, prepared.prompts, search or prepared.strategy)
-        seconds = time.monotonic() - started
+        found = await self._measured(controller, session, legs, observer, search or prepared.strategy)
+        results = [replace(result, seconds=legs.seconds_of(result.problem.id)) for result in found]
         table = results_file.close(results)  # before all that is only about them
         self._tracker.artifact(table)
+        spent = legs.spent
         try:
             summary = summarise(
                 self.run_id,
                 results,
                 controller.usage,
                 budget=prepared.budget,
-                seconds=seconds,
-                startup_seconds=session.startup_seconds,
-                utilisation={
-                    pool.spec.name: min(
-                        1.0, (pool.busy_seconds - before) / max(1e-9, seconds * pool.spec.replicas)
-                    )
-                    for pool, before in zip(pools, busy, strict=True)
-                },
+                seconds=spent.seconds,
+                startup_seconds=spent.startup_seconds,
+                sampled=spent.tokens,
+                utilisation=spent.utilisation,
                 allocation=controller.rounds.to_dict() if controller.rounds else None,
                 role=self._role,
                 skipped=len(prepared.skipped),
@@ -217,6 +239,28 @@ class Run:
         self._finish(summary)
         await asyncio.to_thread(self._track, summary, results[: prepared.config.tracking.traces])
         return summary
+
+    async def _measured(
+        self, controller: Controller, session: Session, legs: Legs, observer: RunObserver, search: Search
+    ) -> list[SearchResult]:
+        """Runs the searches, while it is noted what time they take and told which of them stands still."""
+        prepared, at_work = self.prepared, AtWork()
+        pools = session.pools_of(prepared)
+        busy = [pool.busy_seconds for pool in pools]
+        started = time.monotonic()
+        at_work.on_begin = lambda problem: legs.problem_begins(problem, time.monotonic() - started)
+
+        def tick() -> tuple[float, int, dict[str, float]]:
+            used = {pool.spec.name: pool.busy_seconds - was for pool, was in zip(pools, busy, strict=True)}
+            return time.monotonic() - started, at_work.tokens, used
+
+        def engines_are_busy() -> bool:
+            return any(pool.running or pool.waiting for pool in pools)
+
+        legs.begin(session.startup_seconds, {pool.spec.name: pool.spec.replicas for pool in pools})
+        watchdog = Watchdog(prepared.strategy.name, at_work, engines_are_busy, observer.notice)
+        with watchdog, legs.ticking(tick):
+            return await controller.run(prepared.problems, prepared.prompts, at_work.noting(search))
 
     def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:
         """Logs the summary, and the first searches. A fault in that costs the run nothing else."""
@@ -239,6 +283,14 @@ class Run:
         self._tracker.artifact(path)
         self._broken = summary.broken is not None
         log.info("finished: %d of %d problems failed", summary.failed, summary.problems)
+
+
+def patience_of(error: BaseException | None) -> float | None:
+    """Returns the seconds for which a run that ``error`` ended waits for the tracking store, or None: the
+    usual ones."""
+    hurried = error is not None and not isinstance(error, Exception)
+    full = isinstance(error, OSError | sqlite3.Error)  # the local store is on the same disk
+    return IMPATIENT_SECONDS if hurried or full else None
 
 
 def metrics(summary: Summary) -> dict[str, float]:

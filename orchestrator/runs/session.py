@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from actors.deployment import Deployment, connect, disconnect
+from actors.deployment import Deployment, connect, disconnect, head_answers
 from actors.dialects import ChatFrame
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
-from actors.messages import ReplicaInfo
+from actors.messages import PoolFailed, ReplicaInfo
 from actors.pool import Pool
 from actors.replica import Replica
 from actors.spec import PoolSpec
@@ -27,6 +30,13 @@ from orchestrator.config.schema import ClusterConfig, Config, EndpointConfig, Ge
 from orchestrator.errors import BadInput
 from orchestrator.runs.judging import Ask
 
+JOIN_SECONDS = 30.0
+"""Seconds that joining a cluster may take."""
+STOP_SECONDS = 10.0
+"""Seconds for which a run that is interrupted waits for a start of Ray that is under way."""
+SIGNAL_SECONDS = 0.1
+HEAD_SECONDS = 10.0
+"""Seconds between two looks at the head of the cluster."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's ``max_lora_rank`` can have."""
 
@@ -34,8 +44,8 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 class SessionObserver(Protocol):
     """Watches engines start."""
 
-    def starting(self, replicas: int) -> None:
-        """Is told how many replicas are about to start."""
+    def starting(self, names: Sequence[str]) -> None:
+        """Is told which replicas are about to start."""
 
     def ready(self, info: ReplicaInfo) -> None:
         """Is told that a replica can serve."""
@@ -211,18 +221,99 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     for spec in specs:
         if spec.replica is EndpointActor and cluster.address is None:  # else another node asks it
             await look(spec.name, spec.model, spec.options)
-    observer.starting(sum(spec.replicas for spec in specs))
-    connect(cluster.address, specs)
+    observer.starting([name for spec in specs for name in spec.names])
     reviser = None if pools.reviser == pools.generator else pools.reviser
     deployment = Deployment(pools.generator, pools.verifier, reviser, pools.judge)
-    try:
-        await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
-        yield Session(deployment, time.monotonic() - began)
-    finally:
+    async with _ray(cluster, specs), _watched(observer):
         try:
-            await deployment.close()
+            await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
+            yield Session(deployment, time.monotonic() - began)
         finally:
+            await deployment.close()
+
+
+@asynccontextmanager
+async def _watched(observer: SessionObserver) -> AsyncIterator[None]:
+    """Tells the observer where the head of the cluster is lost: Ray itself ends this process a minute later,
+    without a word of what is kept."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(HEAD_SECONDS)
+            if not await asyncio.to_thread(head_answers) and not await asyncio.to_thread(head_answers):
+                observer.notice(
+                    "the head of the Ray cluster does not answer; if it stays away, Ray ends this process in "
+                    "a minute: what was computed is kept, and ttc resume goes on with it"
+                )
+                return
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+def _hear_signals() -> None:
+    """Gives this process back the signals for which Ray has put a handler of its own in place: one that
+    aborts."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
+
+
+@asynccontextmanager
+async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[None]:
+    """Starts or joins Ray, and stops or leaves it at the end. Raises PoolFailed.
+
+    Both are done by a thread of their own, so that the event loop goes on: the display lives, and a signal is
+    heard. It is one thread, since the processes of a local Ray end with the thread that has started them.
+    """
+    loop = asyncio.get_running_loop()
+    up, down, over = loop.create_future(), loop.create_future(), threading.Event()
+    for ending in (up, down):  # asyncio would say of an error that nobody has asked for it
+        ending.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+    def settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result(None) if error is None else future.set_exception(error)
+
+    def tell(future: asyncio.Future[None], error: BaseException | None = None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, future, error)
+
+    def work() -> None:
+        try:
+            connect(cluster.address, specs)
+            tell(up)
+            over.wait()
             disconnect()
+        except BaseException as error:
+            tell(up, error)
+            tell(down, error)
+        tell(down)
+
+    threading.Thread(target=work, name="ray", daemon=True).start()
+    within = None if cluster.address is None else JOIN_SECONDS
+    try:
+        async with asyncio.timeout(within):
+            while not up.done():
+                await asyncio.wait([up], timeout=SIGNAL_SECONDS)
+                _hear_signals()
+        up.result()
+    except TimeoutError:
+        late = f"no head of a Ray cluster has answered there in {within:g} s"
+        raise PoolFailed(f"cluster.address={cluster.address}: {late}") from None
+    except asyncio.CancelledError:
+        over.set()
+        await asyncio.wait([down], timeout=STOP_SECONDS)
+        raise
+    try:
+        yield
+    finally:
+        over.set()
+        await down
 
 
 @asynccontextmanager
@@ -234,13 +325,10 @@ async def judge_alone(config: Config, judge: PreparedJudge) -> AsyncIterator[Ask
     spec = judge_spec(config, judge)
     if spec.replica is EndpointActor and config.cluster.address is None:
         await look(spec.name, spec.model, spec.options)
-    connect(config.cluster.address, [spec])
-    pool: Pool[Any] = Pool(spec)
-    try:
-        await pool.start(config.cluster.start_timeout_seconds)
-        yield pool.run
-    finally:
+    async with _ray(config.cluster, [spec]):
+        pool: Pool[Any] = Pool(spec)
         try:
-            await pool.close()
+            await pool.start(config.cluster.start_timeout_seconds)
+            yield pool.run
         finally:
-            disconnect()
+            await pool.close()

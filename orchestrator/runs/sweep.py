@@ -6,7 +6,6 @@ again, a cell that was cut short goes on from its journal, and one that fails co
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from actors.messages import PoolFailed
-from orchestrator.analysis.failures import too_many
 from orchestrator.config.preparation import fingerprint
 from orchestrator.config.schema import ClusterConfig
+from orchestrator.config.written import tracking_uri
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import fingerprint_in, hold
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.runs.found import FATAL
 from orchestrator.runs.grid import Grid, GridCell
 from orchestrator.runs.log import logged
-from orchestrator.runs.run import SUMMARY, Run, RunObserver
+from orchestrator.runs.run import Run, RunObserver, patience_of, stored_summary
 from orchestrator.runs.session import Pools, Session, SessionObserver, pool_specs, session
 from orchestrator.tracking.tracker import Tracker, status_of
 
@@ -108,7 +107,7 @@ class Sweep:
             config.name,
             config.tracking.experiment,
             {"cells": len(self.grid.cells)},
-            uri=config.tracking.uri,
+            uri=tracking_uri(config),
             tags={"ttc.run_id": config.name, "ttc.role": "sweep"},
         )
         parent.artifact(directory / "sweep.yaml")
@@ -122,7 +121,7 @@ class Sweep:
             ended = error
             raise
         finally:
-            self._note(parent.close(status_of(ended)))
+            self._note(parent.close(status_of(ended), patience_of(ended)))
             held.close()
         found = {outcome.cell.key: outcome for outcome in [*self.kept, *outcomes]}
         return [found[cell.key] for cell in self.grid.cells]
@@ -181,13 +180,7 @@ class Sweep:
                 f"{directory} was begun with another configuration; allowed: another name, or a directory "
                 f"without that cell",
             )
-        if not (directory / SUMMARY).is_file():
-            return None
-        try:
-            summary: dict[str, Any] = json.loads((directory / SUMMARY).read_text())
-        except ValueError:  # the machine went down as it was written
-            return None
-        return None if too_many(summary["failed"], summary["problems"]) else summary
+        return stored_summary(directory)
 
     def _run_id(self, cell: GridCell) -> str:
         return f"{cell.config.name}/cells/{cell.key}"

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, meant
 from orchestrator.extensions.user_file import own_code
 from orchestrator.problems.codec import Codec
 from orchestrator.search.tree import Node
@@ -81,7 +81,7 @@ class Strategy:
         for name, value in given.items():
             if name not in known:
                 takes = ", ".join(known) or "no parameters"
-                raise BadInput(f"strategy.{name}", value, f"{self.name} takes {takes}")
+                raise BadInput(f"strategy.{name}", value, f"{meant(name, known)}{self.name} takes {takes}")
             wanted = type(known[name])
             if wanted is float and type(value) is int:
                 wanted = int

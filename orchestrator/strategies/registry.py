@@ -39,7 +39,7 @@ def find(name: object) -> Strategy:
     if isinstance(name, str) and ".py:" in name:
         return _from_file(name)
     if not isinstance(name, str) or name not in REGISTRY:
-        allowed = one_of([*sorted(REGISTRY), "path/to/file.py:function"])
+        allowed = one_of([*sorted(REGISTRY), "path/to/file.py:function"], name)
         meant = f" ({name} is {ELSEWHERE[str(name)]})" if str(name) in ELSEWHERE else ""
         raise BadInput("strategy.name", name, allowed + meant)
     return REGISTRY[name]

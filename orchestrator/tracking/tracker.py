@@ -17,11 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import in_one_line
+from orchestrator.errors import BadInput, in_one_line
+from orchestrator.masking import masked, remember, without_user
 from orchestrator.tracking import spool
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.sender import Sender
 from orchestrator.tracking.spool import Artifact, Begin, End, Entry, Held, Metric, Param, Spool, Trace
+from orchestrator.tracking.uri import KEY, resolved
 
 CLOSE_SECONDS = 60.0
 """Seconds that the end of a run waits for a store that is away before it goes on without it."""
@@ -71,7 +73,8 @@ class Tracker:
         """Begins the run, or goes on with the one that the directory ``runs / run_id`` remembers, after what
         its spool still holds.
 
-        ``uri`` None is the store beside the runs. ``title`` is the MLflow run's name (the run id unless
+        ``uri`` None is the store beside the runs; it may hold an ``${oc.env:…}``, and is kept without its
+        password. ``title`` is the MLflow run's name (the run id unless
         given). ``parent`` is the run that this one is nested in, which then waits for the store on behalf of
         both.
         """
@@ -91,11 +94,12 @@ class Tracker:
                 **(tags or {}),
             },
             uuid.uuid4().hex,
-            uri,
+            None if uri is None else without_user(uri),
             os.path.relpath(parent.directory, self.directory) if parent is not None else None,
             _now(),
         )
-        self._store = MlflowStore(*local_store(uri, runs), self.directory)
+        remember(KEY, resolved(uri))
+        self._store = MlflowStore(*local_store(resolved(uri), runs), self.directory)
         self._sender = Sender(self._spool, self._store, temporary=self.directory.parent.name == TEMPORARY)
         self._log([begin])
         self.params(params)
@@ -162,21 +166,20 @@ class Tracker:
         self._sender.wake()
 
     def _unwritten(self, every: Sequence[Tracker]) -> str | None:
+        store = without_user(self._store.uri)
         senders = [tracker._sender for tracker in every]
         messages = [tracker._unkept for tracker in every if tracker._unkept is not None][:1]
         refused = [why for sender in senders for why in sender.refused]
         if refused:
-            messages.append(
-                f"{self._store.uri} refused {len(refused)} of what was logged, first {refused[0]}"
-            )
+            messages.append(f"{store} refused {len(refused)} of what was logged, first {refused[0]}")
         away = [sender for sender in senders if sender.waiting]
         if away:
             where = "" if self._runs == Path("runs") else f" --runs {self._runs}"
             messages.append(
-                f"tracking at {self._store.uri}: {away[0].away}; {sum(c.waiting for c in away)} entries wait "
+                f"tracking at {store}: {away[0].away}; {sum(c.waiting for c in away)} entries wait "
                 f"in {self._runs / self._run_id}/; to write them later: ttc replay {self._run_id}{where}"
             )
-        return "; ".join(messages) or None
+        return masked("; ".join(messages)) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,30 +196,36 @@ class Replayed:
     """Why the store did not take some, one line for each."""
 
 
-def replay(runs: Path, run_id: str = "") -> Iterator[Replayed]:
-    """Writes what the spools in ``runs / run_id`` still hold, parents before their children. Yields what
-    became of each."""
+def replay(runs: Path, run_id: str = "", uri: str | None = None) -> Iterator[Replayed]:
+    """Writes what the spools in ``runs / run_id`` still hold, parents before their children, to the store
+    that each names, or to ``uri``. Yields what became of each."""
     away: dict[str, str] = {}
     for path in sorted((runs / run_id).rglob(spool.FILE), key=lambda path: path.parent.parts):
         entries = Spool(path.parent)
         begin, waiting = entries.beginning(), entries.waiting()
         if begin is None or not waiting:
             continue
-        uri, artifacts = local_store(begin.uri, runs)
-        store = MlflowStore(uri, artifacts, path.parent)
+        try:
+            address, artifacts = local_store(resolved(uri or begin.uri), runs)
+        except BadInput as error:
+            yield Replayed(path.parent, waiting, waiting, f"{error}: ttc replay --uri ADDRESS", ())
+            continue
+        remember(KEY, address)
+        store = MlflowStore(address, artifacts, path.parent)
         sender = Sender(entries, store, temporary=path.parent.parent.name == TEMPORARY)
-        if uri in away:
-            sender.away = away[uri]
+        if address in away:
+            sender.away = away[address]
         else:
             try:
                 entries.hold()
                 sender.start()
                 sender.close()
                 if not sender.finished(CLOSE_SECONDS):
-                    away[uri] = sender.away
+                    away[address] = sender.away
             except Held as error:
                 sender.away = str(error)
-        yield Replayed(path.parent, waiting, sender.waiting, sender.away, tuple(sender.refused))
+        refused = tuple(map(masked, sender.refused))
+        yield Replayed(path.parent, waiting, sender.waiting, masked(sender.away), refused)
 
 
 def status_of(error: BaseException | None) -> str:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,9 +155,10 @@ async def test_a_custom_resource_keeps_a_pool_to_its_nodes(cluster: Cluster):
 
 @pytest.mark.parametrize("error", [RayError("no token"), AuthenticationError("no token")])
 def test_what_ray_says_of_a_missing_token_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception):
-    def refused(options: dict[str, Any]) -> Path:
+    def refused(options: dict[str, Any]) -> None:
         raise error
 
     monkeypatch.setattr(deployment, "_init", refused)
+    monkeypatch.setattr(deployment, "check_reachable", lambda host, port: None)
     with pytest.raises(PoolFailed, match=r"cluster.address=head:6379: .*no token.* set RAY_AUTH_MODE=token"):
         deployment.connect("head:6379", [])

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ray.exceptions import RayError
 
-from actors.handle import Broken, Gone, Lost, last_frame
+from actors.faults import last_frame, reason, told
+from actors.handle import Broken, Gone, Lost
 from actors.messages import PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
 from actors.pool import Pool
 from actors.replica import Replica
@@ -324,3 +326,46 @@ def test_the_last_frame_is_not_rays_and_its_path_is_that_of_its_package():
     ray = '  File "/v/lib/python3.13/site-packages/ray/worker.py", line 9, in get\n'
     assert last_frame(TRACEBACK + vllm + ray) == "vllm/config/model.py:7 in check"
     assert last_frame("no traceback") == ""
+
+
+PYDANTIC = """ValidationError: 2 validation errors for SchedulerConfig
+max_num_seqs
+  Input should be greater than or equal to 1 [type=greater_than_equal, input_value=0, input_type=int]
+    For further information visit https://errors.pydantic.dev/2.12/v/greater_than_equal
+policy
+  Value error, no such policy [type=value_error, input_value='no', input_type=str]
+    For further information visit https://errors.pydantic.dev/2.12/v/value_error"""
+
+
+def test_each_field_that_pydantic_refuses_is_told_with_its_reason():
+    expected = (
+        "ValidationError: 2 validation errors for SchedulerConfig: max_num_seqs: Input should be greater "
+        "than or equal to 1 (it is 0); policy: Value error, no such policy (it is 'no')"
+    )
+    assert told(PYDANTIC.splitlines()) == expected
+    assert reason(RayError(f"The actor died\n  File x\n{PYDANTIC}")) == expected
+    whole = "1 validation error for ModelConfig\n  Value error, too long [type=value_error, input_value="
+    whole = f"{whole}{'x' * 99}, input_type=ArgsKwargs]"
+    assert told(whole.splitlines()) == "1 validation error for ModelConfig: Value error, too long"
+    assert told(["ValueError: one line", "another"]) == "ValueError: one line"
+
+
+async def test_a_replica_that_dies_as_it_starts_is_told_and_named_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("actors.pool.cluster_resources", lambda: "1 CPU, 0 GPU")
+
+    class Dying(Scripted):
+        async def info(self, _: None) -> ReplicaInfo:
+            raise Lost("OutOfMemoryError: killed")
+
+    spec = PoolSpec("scripted", Replica, "model", return_poll=0.01)
+    pool: Pool[SampleResult] = Pool(spec, lambda _, name: Dying(name))
+    notices: list[str] = []
+    pool.on_notice = notices.append
+    with pytest.raises(
+        PoolFailed, match=r"scripted-0 \(died: OutOfMemoryError: killed\): not up after 0.2 s"
+    ):
+        await pool.start(0.2)
+    await pool.close()
+    assert notices == ["scripted-0 died as it started (OutOfMemoryError: killed); Ray starts it again"]

@@ -68,7 +68,7 @@ def nothing_starts(monkeypatch):
             "verifier.engine.max_num_seq=8",
             "verifier.engine.max_num_seq",
             "8",
-            "engine arguments, as max_num_seqs",
+            "did you mean max_num_seqs?",
         ),
         ("generator.engine.model=other", "generator.engine.model", "other", "are generator.model's"),
         ("generator.engine.dtype=float16", "generator.engine.dtype", "float16", "set generator.dtype"),

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 from rich.console import Console
 
+from actors.messages import SampleResult
 from orchestrator.commands import launch
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
@@ -37,14 +39,14 @@ async def work():
         print("closed", flush=True)
 
 signal.signal(signal.SIGINT, {"default": signal.default_int_handler, "ignored": signal.SIG_IGN}[sys.argv[1]])
-status, _ = until_interrupted(work(), Console(stderr=True), "all of it is kept")
+status, _ = until_interrupted(work(), Console(stderr=True), lambda: "all of it is kept")
 sys.exit(status)
 """
 
 
 @pytest.mark.parametrize(
     ("sigint", "number"),
-    [("default", signal.SIGINT), ("default", signal.SIGTERM), ("ignored", signal.SIGTERM)],
+    [("default", signal.SIGINT), ("ignored", signal.SIGTERM)],
 )
 def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, number):
     command = [sys.executable, "-c", SCRIPT, sigint]
@@ -59,16 +61,62 @@ def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, n
     assert errors == "interrupted; all of it is kept\n"
 
 
+HARD = """
+import signal, sys
+from rich.console import Console
+from orchestrator.commands import interrupts
+from orchestrator.commands.launch import until_interrupted
+
+async def work():
+    print("begun", flush=True)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+interrupts.GRACE_SECONDS = 0.3
+signal.signal(signal.SIGINT, signal.default_int_handler)
+until_interrupted(work(), Console(stderr=True), lambda: "all of it is kept")
+"""
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+def test_a_second_signal_or_time_ends_a_strategy_that_nothing_else_ends(numbers):
+    with subprocess.Popen(
+        [sys.executable, "-c", HARD],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.1)  # two at once are one
+        out, errors = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, "")
+    assert errors.splitlines()[-1] == "ended at once; all of it is kept"
+
+
 def test_a_run_that_is_not_finished_is_found_by_its_configuration_alone(tmp_path):
     config = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2"])
     other = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2", "seed=1"])
     prepared = prepare(config)
     assert unfinished(prepared) is None
-    for name in ("lab-1", "lab-2", "lab-3"):
-        Journal(tmp_path / name / "journal.sqlite", fingerprint=fingerprint(prepared)).close()
+    for name in ("lab-1", "lab-2", "lab-3", "lab-4"):
+        journal = Journal(tmp_path / name / "journal.sqlite", fingerprint=fingerprint(prepared))
+        if name != "lab-4":
+            journal.record("p", "p/sample/0", SampleResult("p/sample/0", (1,), "end", 1, "r"), 1)
+        journal.close()
     (tmp_path / "lab-3" / SUMMARY).write_text("{}")
-    assert unfinished(prepared) == "lab-2"
+    assert unfinished(prepared) == "lab-2", "the newest that is not finished and has results"
     assert unfinished(prepare(other)) is None
+    held = Journal(tmp_path / "lab-2" / "journal.sqlite", fingerprint=fingerprint(prepared))
+    assert unfinished(prepared) == "lab-1", "one that is going on is not advertised"
+    held.close()
 
 
 class Engines(ScriptedEngine):
@@ -112,7 +160,7 @@ async def test_a_run_whose_last_results_are_not_recorded_is_not_finished(tmp_pat
         await finished("lab-2", full=True)
     assert (tmp_path / "lab-2" / "journal.sqlite").is_file()
     assert not (tmp_path / "lab-2" / SUMMARY).is_file()
-    assert unfinished(prepared) == "lab-2"
+    assert unfinished(prepared) is None, "nothing of it is recorded"
 
 
 @pytest.mark.parametrize(("broken", "status"), [(0, "FINISHED"), (1, "FINISHED"), (2, "FAILED")])

@@ -11,7 +11,8 @@ from actors.server import Secret
 from orchestrator.config.endpoint import chat_frame
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, fingerprint, prepare
-from orchestrator.config.schema import EndpointConfig, to_yaml
+from orchestrator.config.schema import EndpointConfig
+from orchestrator.config.written import to_yaml
 from orchestrator.errors import BadInput
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.conversation import Conversation

@@ -117,8 +117,8 @@ class Watched:
         self.lines: list[str] = []
         self.ups: list[str] = []
 
-    def starting(self, replicas: int) -> None:
-        self.lines.append(f"{replicas}")
+    def starting(self, names: list[str]) -> None:
+        self.lines.append(f"{len(names)}")
 
     def ready(self, info: ReplicaInfo) -> None:
         self.ups.append(info.name)

@@ -15,7 +15,7 @@ from actors.messages import ScoreResult
 from orchestrator.analysis.solutions import read_solutions
 from orchestrator.commands.cli import run_command
 from orchestrator.config.preparation import fingerprint, prepare
-from orchestrator.config.schema import to_yaml
+from orchestrator.config.written import to_yaml
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.results import summarise, write_parquet
@@ -131,7 +131,10 @@ def test_what_cannot_be_judged_is_counted_and_said(run, capsys, tmp_path):
             ["r", "seed=1"],
             "seed: '1' is not usable; the solutions are what they are; allowed: problems.answers",
         ),
-        (["r", "problems.answers=maths"], "problems.answers: 'maths' is not usable; allowed: exact, math"),
+        (
+            ["r", "problems.answers=maths"],
+            "problems.answers: 'maths' is not usable; did you mean math? allowed: exact, math",
+        ),
     ],
 )
 def test_bad_input_is_one_line(run, capsys, arguments, said):

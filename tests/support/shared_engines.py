@@ -139,7 +139,7 @@ class SharedEngines:
         deployment.generator = deployment.reviser = Pool(pools.generator, attach)
         if pools.verifier is not None:
             deployment.verifier = Pool(pools.verifier, attach)
-        observer.starting(len(pools.started))
+        observer.starting([pool.name for pool in pools.started])
         try:
             await deployment.start(START_SECONDS, observer.ready, observer.notice)
             await deployment.forget()

@@ -15,7 +15,8 @@ import numpy as np
 from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.analysis.solutions import Solutions
 from orchestrator.config.loading import load
-from orchestrator.config.schema import Config, to_dict, to_yaml
+from orchestrator.config.schema import Config, to_dict
+from orchestrator.config.written import to_yaml
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.results import summarise, write_parquet

@@ -1,0 +1,89 @@
+"""A Ray of one's own leaves nothing behind, and a cluster that is not there is told at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from ray._private import ray_constants
+
+from actors import deployment
+from actors.local_ray import LOCK, PREFIX, LocalFiles, give_token, loopback
+from actors.messages import PoolFailed
+
+
+@pytest.fixture
+def parent(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_its_files_are_its_users_alone_and_go_with_it(parent: Path):
+    files = LocalFiles()
+    assert files.directory.parent == parent
+    assert files.directory.stat().st_mode & 0o077 == 0
+    assert files.environment["TMPDIR"] == str(files.directory)
+    (files.directory / "vllm_dist_1").touch()
+    files.remove()
+    assert not list(parent.iterdir())
+
+
+def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has_stays(parent: Path):
+    for name in ("left", "living", "no_lock"):
+        (parent / f"{PREFIX}{name}" / "session").mkdir(parents=True)
+    (parent / f"{PREFIX}left" / LOCK).touch()
+    held = os.open(parent / f"{PREFIX}living" / LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    files = LocalFiles()
+    LocalFiles().remove()
+    assert {path.name for path in parent.iterdir()} == {
+        f"{PREFIX}living",
+        f"{PREFIX}no_lock",
+        files.directory.name,
+    }
+    os.close(held)
+    files.remove()
+
+
+def test_it_listens_on_loopback_alone_and_a_cluster_does_not():
+    with loopback():
+        assert not ray_constants.ENABLE_RAY_CLUSTER
+    assert ray_constants.ENABLE_RAY_CLUSTER
+
+
+def test_its_token_is_in_no_file_and_a_users_own_is_kept(monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    give_token()
+    given = os.environ["RAY_AUTH_TOKEN"]
+    assert len(given) == 64
+    give_token()
+    assert os.environ["RAY_AUTH_TOKEN"] == given
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/some/file")
+    give_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_a_cluster_where_nobody_listens_is_one_line_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(PoolFailed, match=rf"cluster.address={address}: nobody answers there") as failed:
+            deployment.connect(address, [])
+    assert time.monotonic() - started < 5
+    assert "\n" not in str(failed.value)
+
+
+def test_what_ray_and_replicas_print_is_in_the_log(caplog, capsys):
+    with caplog.at_level("INFO", "actors.deployment"):
+        deployment._log_printed({"pid": 7, "actor_name": "Generator", "lines": ["a", "b"]}, False)
+        deployment._log_printed({"pid": "raylet", "is_err": False, "lines": ["A worker died"]}, False)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["Generator 7: a", "Generator 7: b", "ray raylet: A worker died"]
+    assert capsys.readouterr() == ("", "")

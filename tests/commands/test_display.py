@@ -1,0 +1,91 @@
+"""What is shown while engines start, and how long a sweep will take."""
+
+from __future__ import annotations
+
+import asyncio
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from actors.messages import ReplicaInfo
+from orchestrator.commands import display
+from orchestrator.commands.display import Display
+from orchestrator.commands.sweep_display import SweepDisplay, duration, work
+
+INFO = ReplicaInfo("generator-0", "n", 1, 128, 16, 1000, 1.0)
+
+
+async def test_who_is_up_and_who_is_waited_for_is_told_while_engines_start(monkeypatch):
+    monkeypatch.setattr(display, "STARTING_SECONDS", 0.01)
+    stream = StringIO()
+    with Display(Console(file=stream, width=200)) as shown:
+        shown.starting(["generator-0", "generator-1", "verifier-0"])
+        shown.ready(INFO)
+        await asyncio.sleep(0.05)
+    lines = stream.getvalue().splitlines()
+    assert lines[:2] == [
+        "starting Ray and 3 replicas …",
+        "  generator-0 up after 0 s; 1,000 tokens of KV cache",
+    ]
+    assert lines[2] == "1 of 3 replicas up, 0 s; loading: generator-1, verifier-0"
+    count = len(lines)
+    await asyncio.sleep(0.03)
+    assert len(stream.getvalue().splitlines()) == count, "nothing is said after the end"
+
+
+def test_many_that_are_waited_for_are_counted():
+    shown = Display(Console(file=StringIO()))
+    shown._names = [f"generator-{i}" for i in range(9)]
+    assert shown.who_is_up.endswith("generator-0, generator-1, generator-2, generator-3 and 5 more")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (42, "42 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (3600, "60 min"),
+        (3 * 3600, "3 h"),
+        (86_400, "24 h"),
+        (5 * 86_400, "5 days"),
+        (1e293, "more than 99 days"),
+        (float("inf"), "more than 99 days"),
+        (float("nan"), "more than 99 days"),
+    ],
+)
+def test_a_time_is_told_in_words(seconds, words):
+    assert duration(seconds) == words
+
+
+def cell(*, generations: float, n: object = None, problems: int = 10) -> SimpleNamespace:
+    params = {} if n is None else {"n": n}
+    prepared = SimpleNamespace(
+        strategy=SimpleNamespace(params=params),
+        problems=range(problems),
+        budget=SimpleNamespace(generations=generations, flops=10**300),
+    )
+    return SimpleNamespace(prepared=prepared, key="k")
+
+
+def test_a_cells_work_is_what_it_asks_for_and_no_more_than_its_budget_buys():
+    assert work(cell(generations=1e290, n=8)) == 80
+    assert work(cell(generations=4, n=8)) == 40
+    assert work(cell(generations=1e290)) == 160
+    assert work(cell(generations=0.1, n=8)) == 10
+
+
+def test_a_budget_without_end_does_not_spoil_the_estimate(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("orchestrator.commands.sweep_display.time", SimpleNamespace(monotonic=lambda: now))
+    shown = SweepDisplay(Console(file=StringIO()))
+    cells = [cell(generations=1e290, n=4), cell(generations=4, n=4), cell(generations=8, n=16)]
+    shown.planned([], cells)
+    assert shown._left() == ""
+    shown._search_began = 0.0
+    now = 3600.0
+    outcome = SimpleNamespace(cell=cells[0], error="x", summary=None)
+    shown.outcome(outcome)
+    assert shown._left() == "; about 3 h left"

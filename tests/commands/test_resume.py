@@ -1,0 +1,216 @@
+"""``ttc resume``: a finished run is shown, one that was cut short goes on with what it has measured."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.messages import PoolFailed, SampleRequest, SampleResult
+from orchestrator.commands import launch
+from orchestrator.commands.cli import run_command
+from orchestrator.commands.terminal import console
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.durability.journal import JournalDamaged
+from orchestrator.problems.problem import Problem
+from orchestrator.runs import legs as measured
+from orchestrator.runs.results import Summary
+from orchestrator.runs.run import SUMMARY, Run, stored_summary
+from tests.support.paths import LAB_CONFIG
+from tests.support.scripted import CODEC, GENERATOR, ScriptedEngine, flops_budget
+
+PROBLEMS = 3
+
+
+@dataclass
+class Engines(ScriptedEngine):
+    """Ends the run as a kill would, after so many samples."""
+
+    left: int = 10**9
+    pool: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(
+            spec=SimpleNamespace(name="generator", replicas=2), busy_seconds=0.0, running=0, waiting=0
+        )
+    )
+
+    async def forget(self) -> None: ...
+
+    async def sample(self, request: SampleRequest) -> SampleResult:
+        await asyncio.sleep(0.02)
+        self.pool.busy_seconds += 0.01
+        self.left -= 1
+        if self.left < 0:
+            raise PoolFailed("the end of this leg")
+        return await super().sample(request)
+
+
+@pytest.fixture(autouse=True)
+def no_tracking(monkeypatch) -> None:
+    tracker = MagicMock()
+    tracker.return_value.close.return_value = None
+    monkeypatch.setattr("orchestrator.runs.run.Tracker", tracker)
+
+
+@pytest.fixture
+def prepared(tmp_path) -> Prepared:
+    own = [f"runs={tmp_path}", "strategy={name: best_of_n, n: 4}", "verifier.model=null", "max_searches=1"]
+    return replace(
+        prepare(load(LAB_CONFIG, [*own, f"problems.limit={PROBLEMS}"])),
+        problems=[Problem(f"p{i}", f"{i}+1?", "") for i in range(PROBLEMS)],
+        prompts=[CODEC.encode(f"{i}+1?") for i in range(PROBLEMS)],
+        codec=CODEC,
+        generator=GENERATOR,
+        budget=flops_budget(10**12, PROBLEMS),
+    )
+
+
+def leg(prepared: Prepared, name: str, *, samples: int = 10**9) -> Summary:
+    engines = Engines(left=samples)
+    session = SimpleNamespace(pools_of=lambda _: [engines.pool], deployment=engines, startup_seconds=2.0)
+
+    async def run() -> Summary:
+        with Run(prepared, name) as record:
+            return await record.search(session, MagicMock())
+
+    return asyncio.run(run())
+
+
+def test_a_run_in_two_legs_ends_as_one_and_its_measurements_are_summed(prepared, tmp_path):
+    whole = leg(prepared, "whole")
+    with pytest.raises(PoolFailed):
+        leg(prepared, "cut", samples=6)
+    cut = measured.read(tmp_path / "cut" / measured.FILE)
+    both = leg(prepared, "cut")
+    assert (both.solutions_sha256, both.flops) == (whole.solutions_sha256, whole.flops)
+    assert both.replayed > 0
+    assert both.startup_seconds == 4.0
+    assert 0 < cut.seconds < both.seconds
+    assert both.utilisation["generator"] == pytest.approx(12 * 0.01 / (2 * both.seconds), rel=0.35)
+    tokens = sum(s["tokens"] for s in rows(tmp_path / "cut", "solutions"))
+    assert tokens <= both.tokens_per_second * both.seconds + 1e-6
+    first, *_ = rows(tmp_path / "cut", "seconds")
+    assert first == cut.problems["p0"] > 0.02, "of the leg that searched it, not of the one that replayed it"
+    assert sum(rows(tmp_path / "cut", "seconds")) == pytest.approx(both.seconds, rel=0.2)
+
+
+def rows(directory: Path, column: str) -> list:
+    found = pq.read_table(directory / "results.parquet").to_pylist()
+    return (
+        [each for row in found for each in row[column]]
+        if column == "solutions"
+        else [r[column] for r in found]
+    )
+
+
+def files(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
+
+
+@pytest.fixture
+def finished(prepared, monkeypatch) -> Path:
+    leg(prepared, "lab-1")
+
+    def started(*arguments: object) -> None:
+        pytest.fail("engines were started")
+
+    monkeypatch.setattr(launch, "run", started)
+    return Path(prepared.config.runs) / "lab-1"
+
+
+def test_a_finished_run_is_shown_as_it_is_stored_and_nothing_is_changed(finished, capsys):
+    before = files(finished)
+    command = ["resume", "lab-1", "--runs", str(finished.parent)]
+    assert run_command([*command, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads((finished / SUMMARY).read_text())
+    assert err == "run lab-1 is finished; its summary, as it is stored:\n"
+    assert run_command([*command, "generator.replicas=1"]) == 0
+    shown = capsys.readouterr().out
+    assert "accuracy, majority" in shown
+    assert f"{PROBLEMS} answered" in shown
+    assert files(finished) == before
+
+
+def test_a_summary_is_read_as_it_was_written(finished):
+    stored = stored_summary(finished)
+    assert stored is not None
+    assert json.loads(json.dumps(Summary.from_dict(stored).to_dict())) == stored
+
+
+def test_a_summary_of_an_earlier_version_is_shown_as_json(finished, capsys):
+    stored = json.loads((finished / SUMMARY).read_text())
+    del stored["latency"]
+    (finished / SUMMARY).write_text(json.dumps(stored))
+    assert run_command(["resume", "lab-1", "--runs", str(finished.parent)]) == 0
+    assert json.loads(capsys.readouterr().out) == stored
+
+
+def test_a_run_whose_every_search_failed_is_not_finished(tmp_path):
+    (tmp_path / SUMMARY).write_text('{"failed": 3, "problems": 3}')
+    assert stored_summary(tmp_path) is None
+    (tmp_path / SUMMARY).write_text('{"failed": 2, "problems": 3}')
+    assert stored_summary(tmp_path) is not None
+    (tmp_path / SUMMARY).write_text('{"failed": ')
+    assert stored_summary(tmp_path) is None
+    assert stored_summary(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed=5", "seed: 5 is not usable; the run was begun with 0"),
+        ("strategy.n=8", "strategy.n: 8 is not usable; the run was begun with 4"),
+        ("generator.temperature=0.5", "generator.temperature: 0.5 is not usable; the run was begun with"),
+        ("sed=5", "sed: 'unknown key' is not usable; did you mean seed?"),
+    ],
+)
+def test_the_key_that_would_make_another_run_is_named(finished, capsys, override, said):
+    assert run_command(["resume", "lab-1", "--runs", str(finished.parent), override]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"ttc: {said}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", ["missing", "empty"])
+def test_a_journal_that_is_gone_is_damage_and_not_a_new_beginning(prepared, tmp_path, what):
+    with pytest.raises(PoolFailed):
+        leg(prepared, "cut", samples=6)
+    journal = tmp_path / "cut" / "journal.sqlite"
+    if what == "empty":
+        journal.write_bytes(b"")
+    else:
+        journal.unlink()
+    before = (tmp_path / "cut" / "config.yaml").read_bytes()
+    with pytest.raises(JournalDamaged, match=rf"journal\.sqlite is {what}, and this run had begun"):
+        leg(prepared, "cut")
+    assert (tmp_path / "cut" / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"), [(0, "nothing was computed"), (6, "what was computed is kept. To go on: ttc resume")]
+)
+def test_what_is_kept_is_promised_only_where_something_is(prepared, monkeypatch, capsys, samples, said):
+    engines = Engines(left=samples)
+
+    @asynccontextmanager
+    async def session(pools, cluster, observer):
+        if not samples:
+            raise PoolFailed("cluster.address=h:1: nobody answers there")
+        yield SimpleNamespace(pools_of=lambda _: [], deployment=engines, startup_seconds=0.0)
+
+    engines.pools = []
+    monkeypatch.setattr("orchestrator.runs.session.session", session)
+    import sys
+
+    assert launch.run(prepared, False, console(sys.stderr)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith(said)
+    assert sum(line.startswith("ttc: ") for line in lines) == 1
