@@ -14,12 +14,13 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.faults import last_frame, one_line
+
 if TYPE_CHECKING:
     from actors.spec import PoolSpec
 
 
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_FRAME = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
 class ReplicaError(Exception):
@@ -118,27 +119,9 @@ def reason(error: BaseException) -> str:
     return (naming or lines or [type(error).__name__])[-1]
 
 
-def one_line(error: BaseException) -> str:
-    """Returns the class of an exception and the first line of its message."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
 def traceback_text(error: BaseException) -> str:
     """Returns the remote traceback that Ray keeps in the text of its exceptions, without colours."""
     return _ANSI_COLOUR.sub("", str(error))
-
-
-def last_frame(traceback: str) -> str:
-    """Returns where a traceback ends, as ``actors/engine.py:118 in engine_options``, or an empty string.
-
-    Ray's frames are skipped. The path is shortened to the package's, or to its last two parts.
-    """
-    for frame in reversed(list(_FRAME.finditer(traceback))):
-        path = frame["path"].rpartition("-packages/")[2]
-        if not path.startswith(("ray/", "python/ray/")):
-            short = path if path != frame["path"] else "/".join(path.split("/")[-2:])
-            return f"{short}:{frame['line']} in {frame['function']}"
-    return ""
 
 
 def cluster_resources() -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.concurrency import ConcurrencyLimit
+from actors.faults import one_line
 from actors.handle import (
     Broken,
     Gone,
@@ -28,7 +29,6 @@ from actors.handle import (
     ReplicaError,
     ReplicaHandle,
     cluster_resources,
-    one_line,
 )
 from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
 from actors.routing import Router

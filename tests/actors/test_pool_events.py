@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.handle import Broken, Gone, Lost, last_frame
+from actors.faults import last_frame
+from actors.handle import Broken, Gone, Lost
 from actors.messages import PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
 from actors.pool import Pool
 from actors.replica import Replica

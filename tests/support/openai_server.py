@@ -17,7 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
-from actors.handle import Broken, Gone, one_line
+from actors.faults import one_line
+from actors.handle import Broken, Gone
 from actors.spec import PoolSpec
 
 PLAIN = frozenset(
