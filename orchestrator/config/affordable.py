@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price
 from orchestrator.config.schema import Config
 from orchestrator.config.verifier import PreparedVerifier
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, one_of
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
 from orchestrator.search.tree import Node
@@ -46,40 +46,32 @@ def check_affordable(
     strategy: Strategy,
     budget: Budget,
     whole: Sequence[int],
-    generator: CostModel,
-    prompts: Sequence[tuple[int, ...]],
+    begins: Callable[[], Sequence[int]],
 ) -> None:
     """Raises BadInput where no search can begin: none can pay its prompt with a first solution, or a first
     step.
 
-    ``whole`` is what a problem's prompt and its longest solution cost, in FLOPs.
+    ``whole`` is what a problem's prompt and its longest solution cost, in FLOPs; ``begins`` gives what its
+    prompt and what the strategy begins with cost.
     """
-    step = min(config.generator.max_step_tokens, config.generator.max_tokens)
-    cheapest = min(generator.prefill(len(p)) + generator.sample(len(p), 1) for p in prompts)
-    key = f"budget.{budget.unit}"
-    if budget.flops < cheapest:
-        needed = f"one token after the shortest prompt costs {cheapest:.3g} FLOPs; allowed: that or more"
-        raise BadInput(key, budget.amount, needed)
-    if config.allocation.name != "uniform":
-        if budget.flops < min(whole):
-            needed = f"the cheapest longest solution costs {min(whole):.3g} FLOPs; allowed: that or more"
-            raise BadInput(key, budget.amount, needed)
+    shares = budget.shares if config.allocation.name == "uniform" else [budget.flops] * len(whole)
+    if any(share >= cost for share, cost in zip(shares, whole, strict=True)):
         return
-    begins = (
-        whole
-        if strategy.whole
-        else [generator.prefill(len(p)) + generator.sample(len(p), step) for p in prompts]
-    )
-    if all(share < cost for share, cost in zip(budget.shares, begins, strict=True)):
-        what = "a longest solution" if strategy.whole else "a longest step"
-        bought = affordable(budget.flops, begins)
-        fewer = f", problems.limit={bought} or less" if bought else ""
+    key = f"budget.{budget.unit}"
+    if config.allocation.name != "uniform":
+        needed = f"the cheapest longest solution costs {min(whole):.3g} FLOPs; allowed: that or more"
+        raise BadInput(key, budget.amount, needed)
+    costs = begins()
+    if all(share < cost for share, cost in zip(shares, costs, strict=True)):
+        what = "a longest solution" if strategy.begins == "solutions" else "a longest step"
+        bought = affordable(budget.flops, costs)
+        others = [f"problems.limit={bought} or less"] if bought else []
+        others += ["allocation.name=adaptive"] if budget.flops >= min(whole) else []
         raise BadInput(
             key,
             budget.amount,
-            f"of {len(begins):,} equal shares ({max(budget.shares):.3g} FLOPs) none buys {what} with its "
-            f"prompt ({min(begins):.3g} or more); allowed: {len(begins) * min(begins):.3g} FLOPs{fewer}, or "
-            "allocation.name=adaptive",
+            f"of {len(costs):,} equal shares ({max(shares):.3g} FLOPs) none buys {what} with its prompt "
+            f"({min(costs):.3g} or more); {one_of([f'{len(costs) * min(costs):.3g} FLOPs', *others])}",
         )
 
 

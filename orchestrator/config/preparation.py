@@ -307,11 +307,18 @@ def _bought(
     (unit,) = config.budget.units
     longest = config.generator.max_tokens
     new = config.budget.solution_tokens or longest
+    writer = (strategy.needs_reviser and reviser) or generator
+
+    def costs(new: int, judge: PreparedVerifier | None) -> tuple[int, ...]:
+        asked = prices(config, problems, prompts, codec, writer, judge, new)
+        return tuple(price.prompt + price.solution for price in asked)
+
+    def begins() -> tuple[int, ...]:
+        step = min(config.generator.max_step_tokens, longest)
+        return whole if strategy.begins == "solutions" else costs(step, verifier if strategy.begins else None)
+
     asked = prices(config, problems, prompts, codec, generator, verifier, new)
     budget = convert(unit, getattr(config.budget, unit), asked, new)
-    writer = (strategy.needs_reviser and reviser) or generator
-    if (writer, longest) != (generator, new):
-        asked = prices(config, problems, prompts, codec, writer, verifier, longest)
-    whole = tuple(price.prompt + price.solution for price in asked)
-    check_affordable(config, strategy, budget, whole, writer, prompts)
+    whole = costs(longest, verifier)
+    check_affordable(config, strategy, budget, whole, begins)
     return budget, whole

@@ -21,11 +21,12 @@ def _shares(prepared: Prepared) -> Iterator[str]:
     poor = [cost for share, cost in zip(budget.shares, whole, strict=True) if share < cost]
     if poor:
         bought = affordable(budget.flops, whole)
-        fewer = f"problems.limit={bought} or " if 0 < bought < len(whole) else ""
+        help = [f"problems.limit={bought}"] if 0 < bought < len(whole) else []
+        help += ["allocation.name=adaptive"] if budget.flops >= min(whole) else []
         yield (
             f"budget.{budget.unit}: an equal share buys no longest solution of {len(poor):,} of "
-            f"{len(whole):,} problems, with its prompt ({max(poor):.3g} FLOPs); "
-            f"{fewer}allocation.name=adaptive buys whole solutions for some"
+            f"{len(whole):,} problems, with its prompt ({max(poor):.3g} FLOPs)"
+            + (f"; whole ones are bought with {' or '.join(help)}" if help else "")
         )
 
 

@@ -39,7 +39,7 @@ def continuations(n: int, width: Width) -> int:
     return math.isqrt(n) if width == "sqrt" else width
 
 
-@strategy(check=check, needs_verifier=True, words=WORDS)
+@strategy(check=check, begins="steps", needs_verifier=True, words=WORDS)
 async def beam_search(
     ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40
 ) -> Sequence[Node]:

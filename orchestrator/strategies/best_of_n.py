@@ -15,7 +15,7 @@ def check(n: int) -> None:
     at_least("strategy.n", n, 1)
 
 
-@strategy(check=check, whole=True)
+@strategy(check=check, begins="solutions")
 async def best_of_n(ops: Operations, *, n: int = 16) -> Sequence[Node]:
     """Samples ``n`` independent solutions, each scored as soon as it is sampled. Selection decides among
     them."""

@@ -47,7 +47,7 @@ def check_run(facts: RunFacts, max_thinking_tokens: int, answer_prefix: str, **o
         )
 
 
-@strategy(check=check, check_run=check_run, needs_thinking=True, whole=True)
+@strategy(check=check, check_run=check_run, needs_thinking=True, begins="solutions")
 async def budget_forcing(
     ops: Operations,
     *,

@@ -52,7 +52,7 @@ def compute_optimal_among(find: Callable[[object], Strategy]) -> Strategy:
             except BadInput as error:
                 raise BadInput("strategy.policy", policy, f"it chooses {choice}: {error}") from error
 
-    @strategy(check=check, check_run=check_run, needs_verifier=True, whole=True, within=within)
+    @strategy(check=check, check_run=check_run, needs_verifier=True, begins="solutions", within=within)
     async def compute_optimal(ops: Operations, *, policy: str = "policy.yaml") -> Sequence[Node]:
         """Samples a few solutions to the end; their mean final score gives the problem's bin; then runs what
         the policy (from ``ttc fit``) has for that bin and for the largest budget that can still be paid.

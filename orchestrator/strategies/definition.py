@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import BadInput, meant
 from orchestrator.extensions.user_file import own_code
@@ -53,8 +53,8 @@ class Strategy:
     needs_reviser: bool = False
     needs_thinking: bool = False
     """The generator's thinking must end with a known marker."""
-    whole: bool = False
-    """It begins with whole solutions, and not with steps."""
+    begins: Literal["solutions", "steps"] | None = None
+    """What it begins with, scored where there is a verifier; None where that is not known."""
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By parameter: the words that it takes beside values of its default's type."""
     within: Callable[..., Sequence[str]] | None = None
@@ -150,7 +150,7 @@ def strategy(
     needs_verifier: bool = False,
     needs_reviser: bool = False,
     needs_thinking: bool = False,
-    whole: bool = False,
+    begins: Literal["solutions", "steps"] | None = None,
     words: Mapping[str, Sequence[str]] | None = None,
     within: Callable[..., Sequence[str]] | None = None,
 ) -> Callable[[Search], Strategy]:
@@ -163,7 +163,7 @@ def strategy(
         needs_verifier=needs_verifier,
         needs_reviser=needs_reviser,
         needs_thinking=needs_thinking,
-        whole=whole,
+        begins=begins,
         words=words or {},
         within=within,
     )

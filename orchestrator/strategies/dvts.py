@@ -13,7 +13,7 @@ from orchestrator.strategies.definition import strategy
 check = beam_search.check
 
 
-@strategy(check=check, needs_verifier=True, words=WORDS)
+@strategy(check=check, begins="steps", needs_verifier=True, words=WORDS)
 async def dvts(ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40) -> Sequence[Node]:
     """Grows ``n / width`` independent subtrees. Each one samples ``width`` proposals for its next step and
     goes on from the best one alone, until that is finished; its last ``width`` proposals are returned.

@@ -24,7 +24,7 @@ def check(n: int, width: int, threshold: float, stop: float, max_rounds: int) ->
         raise BadInput("strategy.stop", stop, "allowed: 0 to 1 (never stops)")
 
 
-@strategy(check=check, needs_verifier=True)
+@strategy(check=check, begins="steps", needs_verifier=True)
 async def early_rejection(
     ops: Operations,
     *,

@@ -19,7 +19,7 @@ def check(n: int, width: Width, k: int, max_rounds: int) -> None:
     at_least("strategy.k", k, 0)
 
 
-@strategy(check=check, needs_verifier=True, words=WORDS)
+@strategy(check=check, begins="steps", needs_verifier=True, words=WORDS)
 async def lookahead(
     ops: Operations, *, n: int = 16, width: Width = 4, k: int = 1, max_rounds: int = 40
 ) -> Sequence[Node]:

@@ -50,7 +50,7 @@ class Branch:
             self.parent.close()
 
 
-@strategy(check=check, needs_verifier=True)
+@strategy(check=check, begins="steps", needs_verifier=True)
 async def mcts(
     ops: Operations, *, n: int = 16, width: int = 4, exploration: float = 0.5, max_rounds: int = 40
 ) -> Sequence[Node]:

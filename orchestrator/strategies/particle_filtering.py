@@ -18,7 +18,7 @@ EDGE = 1e-7
 check = rebase.check
 
 
-@strategy(check=check, needs_verifier=True)
+@strategy(check=check, begins="steps", needs_verifier=True)
 async def particle_filtering(
     ops: Operations, *, n: int = 16, temperature: float = 1.0, max_rounds: int = 40
 ) -> Sequence[Node]:

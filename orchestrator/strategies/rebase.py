@@ -19,7 +19,7 @@ def check(n: int, temperature: float, max_rounds: int) -> None:
         raise BadInput("strategy.temperature", temperature, "allowed: above 0")
 
 
-@strategy(check=check, needs_verifier=True)
+@strategy(check=check, begins="steps", needs_verifier=True)
 async def rebase(
     ops: Operations, *, n: int = 16, temperature: float = 0.1, max_rounds: int = 40
 ) -> Sequence[Node]:

@@ -19,7 +19,7 @@ def check(n: int, length: int) -> None:
         raise BadInput("strategy.n", n, f"allowed: multiples of strategy.length ({length})")
 
 
-@strategy(check=check, needs_reviser=True, whole=True)
+@strategy(check=check, needs_reviser=True, begins="solutions")
 async def revisions(ops: Operations, *, n: int = 16, length: int = 4) -> Sequence[Node]:
     """Writes ``n / length`` chains of ``length`` attempts (sequential to parallel is ``length`` to ``n /
     length``). Every attempt after the first is a revision that sees the last four before it.

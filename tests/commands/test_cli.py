@@ -106,7 +106,7 @@ def nothing_starts(monkeypatch):
         ("budget.solution_tokens=0", "budget.solution_tokens", "0", "1 or more"),
         ("strategy.n=${budget.generations}", "strategy.n", "None", "type int"),
         ("budget.flops=1e12x", "budget.flops", "1e12x", "Float"),
-        ("budget.flops=1000", "budget.flops", "1000", "one token after the shortest prompt costs"),
+        ("budget.flops=1000", "budget.flops", "1000", "none buys a longest step with its prompt"),
         ("generator.model=nowhere/at/all", "generator.model", "nowhere/at/all", "directory"),
         ("verifier.model=/nowhere", "verifier.model", "/nowhere", "directory"),
         ("verifier.model=null", "verifier.model", "None", "beam_search needs a verifier"),

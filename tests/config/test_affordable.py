@@ -27,7 +27,7 @@ def test_shares_that_buy_no_first_solution_are_refused_with_what_would_help(tmp_
         BadInput, match=r"of 12 equal shares \(3\.33e\+07 FLOPs\) none buys a longest sol"
     ) as no:
         prepared(tmp_path, *BEST, *FEW)
-    assert "problems.limit=3 or less, or allocation.name=adaptive" in str(no.value)
+    assert "FLOPs, problems.limit=3 or less or allocation.name=adaptive" in str(no.value)
     for mended in ("problems.limit=3", "allocation.name=adaptive"):
         assert warnings_of(prepared(tmp_path, *BEST, *FEW, mended)) == []
 
@@ -41,11 +41,22 @@ def test_the_limit_that_is_named_is_the_largest_that_buys_each_problem_a_solutio
 
 
 def test_shares_that_buy_steps_and_no_solution_are_warned_of(tmp_path):
-    (line,) = warnings_of(prepared(tmp_path, *FEW))
+    (line,) = warnings_of(prepared(tmp_path, "problems.limit=12", "budget.flops=8e8"))
     assert line.startswith("budget.flops: an equal share buys no longest solution of 12 of 12 problems")
-    assert "problems.limit=3 or allocation.name=adaptive" in line
-    with pytest.raises(BadInput, match="none buys a longest step"):
-        prepared(tmp_path, "problems.limit=12", "budget.flops=2.4e8")
+    assert line.endswith("whole ones are bought with problems.limit=6 or allocation.name=adaptive")
+    with pytest.raises(
+        BadInput, match=r"none buys a longest step .*7\.46e\+08 FLOPs or problems.limit=1 or less$"
+    ):
+        prepared(tmp_path, "problems.limit=12", "budget.flops=1e8")
+
+
+def test_of_a_users_own_strategy_it_is_not_known_that_it_scores_its_first_step(tmp_path):
+    (tmp_path / "own.py").write_text("async def f(ops):\n    return await ops.sample(ops.root, 1)\n")
+    own = f"strategy={{name: '{tmp_path}/own.py:f'}}"
+    run = prepared(tmp_path, own, "problems.limit=12", "budget.flops=4e8")
+    assert len(warnings_of(run)) == 1
+    with pytest.raises(BadInput, match=r"none buys a longest step with its prompt \(2\.\d+e\+07"):
+        prepared(tmp_path, own, "problems.limit=12", "budget.flops=2e8")
 
 
 def test_a_budget_that_moves_must_buy_one_solution(tmp_path):
