@@ -183,6 +183,13 @@ def _answers(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
         )
 
 
+def _choices(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
+    problems = prepared.problems
+    twice = [p.id for p in problems if len({text.strip() for text in p.choices}) < len(p.choices)]
+    if twice:
+        yield f"{len(twice)} of {len(problems)} problems have a wrong choice twice, such as {twice[0]}"
+
+
 def _sampling(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     n = prepared.strategy.params.get("n")
     if prepared.config.generator.temperature == 0 and isinstance(n, int) and n > 1:
@@ -225,6 +232,7 @@ DOUBTS: tuple[Doubt, ...] = (
         _stop,
         _lengths,
         _answers,
+        _choices,
         _sampling,
         _budget,
         _dtype,
