@@ -29,7 +29,7 @@ SETTING = tuple(
             "model revision format kind aggregation dtype system separator template choices token_ratio"
         ),
         "problems": "template answers",
-        "judge": "model revision system template",
+        "judge": "model endpoint.model revision dtype system template choices flops max_tokens",
         "reviser": "model revision adapter format dtype",
         "allocation": "name confidence round parallel exploration min_gain",
     }.items()
@@ -89,11 +89,13 @@ class Cell:
     @property
     def setting(self) -> dict[str, Any]:
         """The values of the keys in ``SETTING``. A value is None where the run's configuration lacks the
-        key, and for ``ADAPTIVE`` keys where the allocation is another one."""
+        key, for ``ADAPTIVE`` keys where the allocation is another one, and for a judge's where there is
+        none."""
         found = {name: self._configured(name) for name in SETTING}
-        if found["allocation.name"] == "adaptive":
-            return found
-        return {name: None if name in ADAPTIVE else value for name, value in found.items()}
+        unread = [] if found["allocation.name"] == "adaptive" else [*ADAPTIVE]
+        if found["judge.model"] is None:
+            unread += [name for name in SETTING if name.startswith("judge.")]
+        return {name: None if name in unread else value for name, value in found.items()}
 
     @property
     def models(self) -> dict[str, Any]:

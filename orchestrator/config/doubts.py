@@ -184,6 +184,13 @@ def _answers(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
         )
 
 
+def _choices(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
+    problems = prepared.problems
+    twice = [p.id for p in problems if len({text.strip() for text in p.choices}) < len(p.choices)]
+    if twice:
+        yield f"{len(twice)} of {len(problems)} problems have a wrong choice twice, such as {twice[0]}"
+
+
 def _budget(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     strategy, bought = prepared.strategy, prepared.budget.generations
     if strategy.name != "best_of_n" or prepared.config.allocation.name != "uniform":
@@ -220,6 +227,7 @@ DOUBTS: tuple[Doubt, ...] = (
         _stop,
         _lengths,
         _answers,
+        _choices,
         _budget,
         _dtype,
         _skipped,

@@ -92,6 +92,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "choices": ({},),
         "token_ratio": (2.0,),
     },
+    "judge": {"trust_remote_code": (False, True)},
 }
 """Keys that came later, by section, with the values that do what was done without them."""
 
@@ -162,7 +163,7 @@ def determining(config: Config) -> dict[str, Any]:
     # Journals begun by earlier versions do not know these keys; this one they know by another name.
     for section, names in LATER.items():
         for name, values in names.items():
-            if keys[section][name] in values:
+            if section in keys and keys[section][name] in values:
                 del keys[section][name]
     for (section, name), value in ONCE.items():
         if keys[section][name] is None:

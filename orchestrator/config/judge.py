@@ -59,7 +59,6 @@ class PreparedJudge:
     tell."""
     flops: int | None
     """FLOPs that all judging may take; None where there is no limit."""
-
     writes: int = 0
     """Tokens of an answer that it writes at most; 0 where the verdict is read from odds, and nothing is
     written."""

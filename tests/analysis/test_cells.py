@@ -115,6 +115,7 @@ def test_a_run_that_was_made_again_counts_once():
 def test_a_setting_is_every_key_that_results_depend_on():
     """Those of the fingerprint, so that a new key cannot be forgotten."""
     config = lab_config("allocation.name=adaptive")
+    config.judge.model = "j"
     flat = {
         f"{s}.{k}": v
         for s, keys in to_dict(config).items()
@@ -138,8 +139,8 @@ def test_a_setting_is_every_key_that_results_depend_on():
     which |= {"problems.columns", "problems.options"}
     elsewhere = (".engine", ".resources", ".endpoint")
     keys = [key for key in flat if not key.startswith(apart) and not key.endswith(elsewhere)]
-    at_a_server = "generator.endpoint.model"
-    assert {key for key in keys if changed(key)} | {at_a_server} == set(SETTING) | which
+    at_a_server = {"generator.endpoint.model", "judge.endpoint.model"}
+    assert {key for key in keys if changed(key)} | at_a_server == set(SETTING) | which
     shown = replace(cell([1]), config=to_dict(config)).setting
     assert shown == {key: flat.get(key) for key in SETTING}
 

@@ -103,3 +103,10 @@ def test_problems_that_are_asked_twice_or_left_out_are_counted(models):
     long = {"problem": "How many? " * 100, "answer": "1"}
     (found,) = doubts(models, "problems.too_long=skip", rows=[*ROWS, long])
     assert found == "1 of 3 problems are left out: too long for a model"
+
+
+def test_wrong_choices_that_are_the_same_are_counted(models):
+    row = {"problem": "How many is 48 + 24?", "choices": ["7", "72", "7 "], "answer": "B"}
+    rows = [row, {"problem": "And 5 + 5?", "choices": ["7", "10"], "answer": "B"}]
+    (found,) = doubts(models, "problems.answers=choice", rows=rows)
+    assert found == "1 of 2 problems have a wrong choice twice, such as problems-00000"
