@@ -33,7 +33,7 @@ def told(failed: int, problems: int, errors: dict[str, int]) -> str:
 
 
 def failure(failed: int, problems: int, errors: dict[str, int]) -> str | None:
-    """Returns why a run has failed as a whole, since too many of its searches broke; None where it has not."""
+    """Returns why a run has failed as a whole: too many of its searches broke; or None."""
     if not too_many(failed, problems):
         return None
     return f"{told(failed, problems, errors)} (more than {100 * MOST_FAILED:g} % make it a failed run)"
