@@ -140,7 +140,7 @@ FAILED = (
 
 def one_sample(group: Group) -> tuple[Option, Floats, float] | None:
     """Returns the largest best-of-N of at most ``MOST_SAMPLES``, each problem's pass@1 by its samples, and
-    the mean FLOPs of one sample without a verifier. None where best-of-1 was run, or no samples are stored."""
+    the mean FLOPs of one sample without a verifier. None where best-of-1 was run or no samples are stored."""
     by_n = group.by_n(SAMPLES)
     if not by_n or 1 in by_n:
         return None
