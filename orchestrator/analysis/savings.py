@@ -128,7 +128,7 @@ class _Curves:
     def savings(self, labels: Sequence[str]) -> tuple[Saving, ...]:
         right = self.base_right[0]
         by_cost = np.argsort(self.base_cost[0], kind="stable")
-        before = np.concatenate([[-np.inf], np.maximum.accumulate(right[by_cost])[:-1]])
+        before = np.concatenate([[0.0], np.maximum.accumulate(right[by_cost])[:-1]])
         rising = sorted(by_cost[right[by_cost] > before + 1e-12])
         return self._at([labels[j] for j in rising], self.base_right[:, rising])
 

@@ -173,6 +173,8 @@ def test_the_samples_of_an_estimate_are_the_first_of_best_of_n():
         ((0.5, 0.6, 0.7, 0.7), ["o0", "o1", "o2"]),
         ((0.5, 0.6, 0.7, 0.65), ["o0", "o1", "o2"]),
         ((0.5, 0.5), ["o0"]),
+        ((0.0, 0.5), ["o1"]),
+        ((0.0, 0.0), []),
     ],
 )
 def test_best_of_n_saves_nothing_against_itself_also_where_it_is_flat_or_falls(shares, rising):
