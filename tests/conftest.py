@@ -1,4 +1,4 @@
-"""What all tests share: one Ray and one set of engines, one lane for all that starts either, and the property
+"""What all tests share: one Ray and one set of engines, which one lane uses, and the property
 tests' settings: no deadline, since the machine may be busy; the same examples each time in CI."""
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ settings.load_profile("ttc")
 
 @pytest.hookimpl(wrapper=True)  # before xdist's own hook, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
-    """Mark what uses the shared Ray or its engines, and put all that starts any into one group of xdist,
-    which comes first: it takes longest. In it, what starts a Ray of its own comes before what shares one."""
+    """Marks what uses the shared Ray or its engines. What shares them is one group of xdist, what starts a
+    Ray of its own another: one lane does each. They come first, since they take longest."""
 
     def shares(item: pytest.Item) -> bool:
         return "shared_ray" in getattr(item, "fixturenames", ())
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, o
         if fixtures & {"engines", "undisturbed"}:
             item.add_marker("engine")
         if is_heavy(item):
-            item.add_marker(pytest.mark.xdist_group("engines"))
+            item.add_marker(pytest.mark.xdist_group("shared" if shares(item) else "own"))
     items.sort(key=lambda item: (not is_heavy(item), shares(item)))
     return (yield)
 
@@ -50,6 +50,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         ]
         if apart:
             raise pytest.UsageError(f"xdist does not heed the group of {apart[0]}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mlflow_tables() -> Iterator[None]:
+    """Stores of this process get their tables by a copy."""
+    from tests.support.mlflow_tables import copied_tables
+
+    with copied_tables():
+        yield
 
 
 @pytest.fixture(scope="session")

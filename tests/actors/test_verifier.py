@@ -23,7 +23,7 @@ from orchestrator.verifiers.config import TrainConfig
 from orchestrator.verifiers.label import LabelledSolution
 from orchestrator.verifiers.model import load_verifier, scores
 from orchestrator.verifiers.train import train
-from tests.support.calls import answers, collect, end, sample, score
+from tests.support.calls import answers, end, results_of, sample, score
 from tests.support.tiny_models import MAX_LEN, make_reward_model, save_family, save_llama
 
 ENDS = (20, 50, 70, 100, 131, 150)
@@ -118,8 +118,8 @@ def test_a_path_that_is_being_scored_is_not_computed_again(verifier: Any) -> Non
 
     first, second = (score(path(203), *ENDS) for _ in range(2))
     ray.get([verifier.submit.remote([first, second]), verifier.abort.remote([first.id])])
-    (result,) = collect(verifier, 1)
-    assert (result.id, len(result.scores)) == (second.id, len(ENDS))
+    (result,) = results_of(verifier, [second])
+    assert len(result.scores) == len(ENDS)
     alone = score(path(204), *ENDS)
     ray.get([verifier.submit.remote([alone]), verifier.abort.remote([alone.id])])
     (again,) = answers(verifier, [score(path(204), *ENDS)])

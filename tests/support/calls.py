@@ -35,7 +35,15 @@ def collect(replica: Any, count: int) -> list[Any]:
 def answers(replica: Any, requests: Sequence[Request]) -> list[Any]:
     """The results of ``requests``, in their order."""
     ray.get(replica.submit.remote(list(requests)))
-    by_id = {result.id: result for result in collect(replica, len(requests))}
+    return results_of(replica, requests)
+
+
+def results_of(replica: Any, requests: Sequence[Request]) -> list[Any]:
+    """The results of requests that were submitted, in their order. Others that come meanwhile are left out:
+    what is aborted may be done already."""
+    by_id: dict[str, Any] = {}
+    while any(request.id not in by_id for request in requests):
+        by_id |= {result.id: result for result in collect(replica, 1)}
     return [by_id[request.id] for request in requests]
 
 

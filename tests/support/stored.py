@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mlflow import MlflowClient
 
 from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.analysis.solutions import Solutions
@@ -24,7 +22,7 @@ from orchestrator.runs.results import summarise, write_parquet
 from orchestrator.runs.run import metrics
 from orchestrator.search.context import Usage
 from orchestrator.search.selection import RULES, Candidate
-from orchestrator.tracking.tracker import Tracker, local_uri
+from orchestrator.tracking.tracker import Tracker
 from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import flops_budget
 
@@ -135,14 +133,6 @@ def _loaded(overrides: tuple[str, ...]) -> Config:
     return load(LAB_CONFIG, overrides)
 
 
-@cache
-def _empty_store() -> bytes:
-    """The file of an MLflow store without runs; to make its tables takes seconds."""
-    with tempfile.TemporaryDirectory() as directory:
-        MlflowClient(local_uri(Path(directory))).search_experiments()
-        return (Path(directory) / "mlflow.db").read_bytes()
-
-
 def store(
     directory: Path, uri: str, config: Config, results: Sequence[SearchResult], *, role: str = "cell"
 ) -> None:
@@ -165,8 +155,6 @@ def store(
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")
     runs = directory.parent.parent
-    if uri == local_uri(runs) and not (runs / "mlflow.db").exists():
-        (runs / "mlflow.db").write_bytes(_empty_store())
     tracker = Tracker(
         runs,
         str(directory.relative_to(runs)),
