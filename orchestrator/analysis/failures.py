@@ -30,3 +30,10 @@ def told(failed: int, problems: int, errors: dict[str, int]) -> str:
         return line
     error, count = next(iter(errors.items()))
     return f"{line}, {f'{count:,} of them' if count < failed else 'all'} with {error}"
+
+
+def failure(failed: int, problems: int, errors: dict[str, int]) -> str | None:
+    """Returns why a run has failed as a whole: too many of its searches broke; or None."""
+    if not too_many(failed, problems):
+        return None
+    return f"{told(failed, problems, errors)} (more than {100 * MOST_FAILED:g} % make it a failed run)"

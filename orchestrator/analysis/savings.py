@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator.analysis.cross_validation import Outcomes, Validated
 from orchestrator.analysis.estimators import (
@@ -127,7 +128,7 @@ class _Curves:
     def savings(self, labels: Sequence[str]) -> tuple[Saving, ...]:
         right = self.base_right[0]
         by_cost = np.argsort(self.base_cost[0], kind="stable")
-        before = np.concatenate([[-np.inf], np.maximum.accumulate(right[by_cost])[:-1]])
+        before = np.concatenate([[0.0], np.maximum.accumulate(right[by_cost])[:-1]])
         rising = sorted(by_cost[right[by_cost] > before + 1e-12])
         return self._at([labels[j] for j in rising], self.base_right[:, rising])
 
@@ -164,7 +165,7 @@ def read_at(wanted: float, flops: Floats, accuracy: Floats) -> tuple[Floats, Rea
     """
     costs = mean_known(flops, axis=1)
     order = np.argsort(costs, kind="stable")
-    place = float(np.interp(np.log2(wanted), np.log2(costs[order]), np.arange(len(order))))
+    place = float(np.interp(_log2(wanted), _log2(costs[order]), np.arange(len(order))))
     first, share = int(place), place % 1
     values = accuracy[order[first]]
     if share > 0:
@@ -181,7 +182,7 @@ def flops_for(wanted: Floats, flops: Floats, accuracy: Floats) -> Floats:
     accuracy, and the first point's FLOPs where that point already has it.
     """
     order = np.argsort(flops, axis=-1, kind="stable")
-    x = np.log2(np.take_along_axis(flops, order, -1))
+    x = _log2(np.take_along_axis(flops, order, -1))
     y = np.maximum.accumulate(np.take_along_axis(accuracy, order, -1), axis=-1)
     lower = (y[..., None, :] < wanted[..., :, None] - 1e-12).sum(axis=-1)
     after = np.minimum(lower, x.shape[-1] - 1)
@@ -189,3 +190,8 @@ def flops_for(wanted: Floats, flops: Floats, accuracy: Floats) -> Floats:
     (x0, x1), (y0, y1) = ([np.take_along_axis(z, i, -1) for i in (before, after)] for z in (x, y))
     share = np.divide(wanted - y0, y1 - y0, out=np.zeros_like(y0), where=y1 > y0)
     return np.where(lower < x.shape[-1], 2.0 ** (x0 + np.clip(share, 0, 1) * (x1 - x0)), np.inf)
+
+
+def _log2(flops: npt.ArrayLike) -> Floats:
+    """Returns log2 FLOPs; a run that spent none counts as one of a single FLOP."""
+    return np.log2(np.maximum(flops, 1.0))

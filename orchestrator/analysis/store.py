@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from orchestrator.analysis.cells import COSTS, Cell
-from orchestrator.analysis.failures import commonest, told, too_many
+from orchestrator.analysis.failures import commonest, failure, too_many
 from orchestrator.errors import BadInput, in_one_line, one_of
 from orchestrator.tracking.tracker import local_store
 from orchestrator.tracking.uri import check_uri
@@ -123,12 +123,13 @@ def load_directory(directory: Path) -> Experiment:
 def _experiment(name: str, cells: Sequence[Cell]) -> Experiment:
     if not cells:
         raise BadInput("experiment", name, "it has no finished run yet; start one first: ttc sweep CONFIG")
-    left_out = []
+    kept, left_out = [], []
     for cell in cells:
-        if too_many(int(cell.failed.sum()), len(cell.problems)):
-            why = told(int(cell.failed.sum()), len(cell.problems), commonest(cell.errors))
+        why = failure(int(cell.failed.sum()), len(cell.problems), commonest(cell.errors))
+        if why is None:
+            kept.append(cell)
+        else:
             left_out.append(f"run {cell.run_id} has failed: {why}")
-    kept = [cell for cell in cells if not too_many(int(cell.failed.sum()), len(cell.problems))]
     if not kept:
         raise BadInput("experiment", name, f"all of its {len(cells)} runs have failed; {left_out[0]}")
     return Experiment(

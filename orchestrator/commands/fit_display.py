@@ -29,7 +29,8 @@ def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, consol
             and f"{100 * curve.plateau.accuracy.value:.1f} from {2**curve.plateau.log2_flops.value:.3g}"
         )
         table.add_row(name, *line, level or "none")
-    console.print(table)
+    if curves:
+        console.print(table)
     if coverage is not None:
         a, b = (f"{each.value:.3f} ± {each.error:.3f}" for each in (coverage.a, coverage.b))
         console.print(f"coverage of k samples = exp(a · k^b), a = {a}, b = {b}", highlight=False)

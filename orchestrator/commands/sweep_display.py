@@ -114,7 +114,7 @@ def duration(seconds: float) -> str:
 def _brief(summary: dict[str, Any]) -> str:
     rules = ", ".join(f"{rule} {100 * value:.1f} %" for rule, value in summary["accuracy"].items())
     flops = summary["flops"]["spent"] / summary["problems"]
-    failed = f"{summary['failed']} problems failed, " if summary["failed"] else ""
+    failed = f"{summary['failed']} of {summary['problems']} problems failed, " if summary["failed"] else ""
     return f"{failed}{rules}, {flops:.3g} FLOPs a problem, {summary['seconds']:.0f} s"
 
 

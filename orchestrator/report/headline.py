@@ -26,7 +26,7 @@ def headline(evidence: Evidence) -> list[str]:
     near = [option for option in options if _gap(option, best, rule).low > -SLACK]
     use = min(near, key=lambda option: option.flops, default=best)
     within = f"within {100 * SLACK:g} points of it"
-    if use.flops < best.flops:
+    if 0 < use.flops < best.flops:
         saved = f"{best.flops / use.flops:.1f} times fewer FLOPs"
         lines.append(f"The cheapest that is {within} beyond doubt: {_told(use, rule)}, for {saved}.")
     elif len(options) > 1:

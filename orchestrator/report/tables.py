@@ -45,6 +45,8 @@ class Table:
     """Text below the table."""
 
 
+MOST_SAMPLES = 1_000_000
+"""The most samples that are read to tell what one is worth."""
 MOST_SEEDS = 5
 """The most seeds that are named."""
 MOST_ROWS = 60
@@ -137,11 +139,14 @@ FAILED = (
 
 
 def one_sample(group: Group) -> tuple[Option, Floats, float] | None:
-    """Returns the largest best-of-N, each problem's pass@1 by its samples, and the mean FLOPs of one sample
-    without a verifier. None where best-of-1 was run, or no samples are stored."""
+    """Returns the largest best-of-N of at most ``MOST_SAMPLES``, each problem's pass@1 by its samples, and
+    the mean FLOPs of one sample without a verifier. None where best-of-1 was run or no samples are stored."""
     by_n = group.by_n(SAMPLES)
-    option = by_n[max(by_n)] if by_n else None
-    if option is None or 1 in by_n or any(cell.results is None for cell in option.cells):
+    if not by_n or 1 in by_n:
+        return None
+    few = [n for n in by_n if n * len(group.problems) <= MOST_SAMPLES]
+    option = by_n[max(few, default=min(by_n))]
+    if any(cell.results is None for cell in option.cells):
         return None
     flops = option.mean(lambda cell: estimate_flops(cell, 1, "generator_flops"))
     return option, option.mean(pass_at_1), float(mean_known(flops))

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
-from orchestrator.analysis.failures import commonest, told, too_many
+from orchestrator.analysis.failures import commonest, failure
 from orchestrator.budget.units import Budget
 from orchestrator.durability.files import replacing
 from orchestrator.problems.problem import filled
@@ -126,9 +126,7 @@ class Summary:
     @property
     def broken(self) -> str | None:
         """Why the run has failed as a whole, since too many of its searches broke; None where it has not."""
-        if not too_many(self.failed, self.problems):
-            return None
-        return told(self.failed, self.problems, self.errors)
+        return failure(self.failed, self.problems, self.errors)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain containers for JSON, with None for a number that is not finite."""

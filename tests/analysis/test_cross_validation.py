@@ -118,6 +118,7 @@ def test_a_curve_is_read_both_ways_and_says_where_it_was_not_measured():
     assert accuracy_at(8.0, flops, accuracy) == (pytest.approx(0.6), "measured")
     assert accuracy_at(64.0, flops, accuracy) == (pytest.approx(0.8), "beyond")
     assert accuracy_at(0.5, flops, accuracy) == (pytest.approx(0.2), "below")
+    assert accuracy_at(0.0, np.array([0.0, 4.0]), np.array([0.0, 0.4])) == (0.0, "measured")
     assert flops_for(np.array([0.3, 0.6, 0.8, 0.1]), flops, accuracy) == pytest.approx([2.0, 8.0, 16.0, 1.0])
     assert flops_for(np.array([0.81]), flops, accuracy) == np.inf
     dented = np.array([0.2, 0.4, 0.3])
@@ -172,6 +173,8 @@ def test_the_samples_of_an_estimate_are_the_first_of_best_of_n():
         ((0.5, 0.6, 0.7, 0.7), ["o0", "o1", "o2"]),
         ((0.5, 0.6, 0.7, 0.65), ["o0", "o1", "o2"]),
         ((0.5, 0.5), ["o0"]),
+        ((0.0, 0.5), ["o1"]),
+        ((0.0, 0.0), []),
     ],
 )
 def test_best_of_n_saves_nothing_against_itself_also_where_it_is_flat_or_falls(shares, rising):

@@ -13,7 +13,7 @@ from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.cross_validation import Outcomes, choose
 from orchestrator.analysis.difficulty import independent_samples
 from orchestrator.analysis.estimators import wilson
-from orchestrator.analysis.failures import commonest, told, too_many
+from orchestrator.analysis.failures import commonest, failure, told, too_many
 from orchestrator.analysis.options import options
 from orchestrator.analysis.policy_fit import fit, study
 from orchestrator.analysis.store import Experiment, find, load, load_directory
@@ -28,6 +28,7 @@ from tests.support.stored import cell, difficulty, lab_config, sampled, store
 
 BUDGET = "budget.flops=8000"
 ERROR = "RequestFailed: the score of step 1 is nan"
+WHY = f"40 of 40 problems failed, all with {ERROR} (more than 5 % make it a failed run)"
 
 
 def broken(found: Cell, *places: int) -> Cell:
@@ -67,13 +68,17 @@ def test_the_commonest_error_is_told_with_its_count():
     assert told(7, 8, errors) == "7 of 8 problems failed, 3 of them with d"
     assert told(8, 8, {"x": 8}) == "8 of 8 problems failed, all with x"
     assert told(1, 8, {}) == "1 of 8 problems failed"
+    assert failure(1, 20, {"x": 1}) is None
+    assert (
+        failure(2, 20, {"x": 2}) == "2 of 20 problems failed, all with x (more than 5 % make it a failed run)"
+    )
 
 
 @pytest.mark.parametrize("where", ["mlflow", "directory"])
 def test_a_run_of_which_all_searches_broke_is_left_out_by_name_and_the_others_are_used(stored, where):
     found = find("lab", None, str(stored)) if where == "mlflow" else load_directory(stored / "study")
     assert sorted(each.run_id for each in found.cells) == ["scratched", "sound"]
-    assert found.left_out == [f"run broken has failed: 40 of 40 problems failed, all with {ERROR}"]
+    assert found.left_out == [f"run broken has failed: {WHY}"]
     evidence = gather(found)
     html = page(evidence, [], [])
     assert "run broken has failed: 40 of 40" in html
@@ -96,10 +101,7 @@ def test_an_experiment_of_failed_runs_alone_is_refused_in_one_line_with_their_er
     out = str(tmp_path / "report.html")
     assert run_command(["report", f"{tmp_path}/study", "--out", out]) == 2
     err = capsys.readouterr().err
-    assert (
-        f"all of its 1 runs have failed; run broken has failed: 40 of 40 problems failed, all with {ERROR}"
-        in err
-    )
+    assert f"all of its 1 runs have failed; run broken has failed: {WHY}" in err
     assert err.count("\n") == 1
     assert not Path(out).exists()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
@@ -21,9 +23,12 @@ from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.durability.journal import Journal, JournalMismatch
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.results import summarise
 from orchestrator.runs.run import SUMMARY, NoSummary, Run, unfinished
+from orchestrator.search.context import Usage
 from tests.support.paths import LAB_CONFIG
 from tests.support.scripted import CODEC, GENERATOR, ScriptedEngine, flops_budget
+from tests.support.stored import result, solution
 
 SCRIPT = """
 import asyncio, signal, sys
@@ -192,6 +197,45 @@ async def test_a_run_of_which_more_than_5_of_100_searches_broke_ends_as_failed_i
     tracker().close.assert_called_once_with(status, None)
     kept = {call.args[0].name for call in tracker().artifact.call_args_list}
     assert "journal.sqlite" not in kept, "the store beside the runs does not keep it twice"
+
+
+@pytest.mark.parametrize(("failed", "status"), [(0, 0), (1, 0), (2, 1)])
+def test_a_run_of_which_too_many_searches_broke_is_a_failure_to_the_shell(
+    tmp_path, monkeypatch, capsys, failed, status
+):
+    results = [result(f"p{i}", [solution(0, True)]) for i in range(20)]
+    results = [replace(r, error="ValueError: no" if i < failed else None) for i, r in enumerate(results)]
+    found = summarise(
+        "r", results, Usage(), budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
+    )
+
+    class Record:
+        untracked = None
+
+        def __init__(self, *given, **named): ...
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error): ...
+
+        async def search(self, *given):
+            return found
+
+    @asynccontextmanager
+    async def engines(*given):
+        yield None
+
+    monkeypatch.setattr("orchestrator.runs.run.Run", Record)
+    monkeypatch.setattr("orchestrator.runs.session.session", engines)
+    prepared = prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=1"]))
+    errors = Console(stderr=True, width=200)
+    assert launch.run(prepared, True, errors) == status
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["failed"] == failed
+    assert ("the run has failed: 2 of 20 problems failed, all with ValueError: no" in printed.err) == bool(
+        status
+    )
 
 
 def test_a_run_goes_on_only_with_what_is_done_in_its_strategys_place(tmp_path, monkeypatch):

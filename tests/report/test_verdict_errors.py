@@ -13,14 +13,14 @@ import pytest
 from scipy.special import gammaln
 from scipy.stats import binom
 
-from orchestrator.analysis.cross_validation import Outcomes
+from orchestrator.analysis.cross_validation import Outcomes, Validated
 from orchestrator.analysis.estimators import (
     Estimate,
     independent_difference,
     mean_difference,
     share_over_problems,
 )
-from orchestrator.analysis.savings import savings
+from orchestrator.analysis.savings import Saving, compare
 from orchestrator.report.verdicts import SAME, SLACK, Part, above, at_least, near, no_more
 
 PROBLEMS = (13, 32, 200, 1000)
@@ -131,15 +131,22 @@ def test_a_share_of_cases_at_its_margin_is_seldom_decided(problems, share):
 def test_a_second_sample_of_best_of_n_itself_seldom_saves_half_of_its_flops(problems):
     """It rises, then is flat: on the flat part the FLOPs that reach an accuracy are chance."""
     rng = np.random.default_rng(problems)
-    trials, shares = 60, np.array([0.5, 0.6, 0.66, 0.66])[:, None]
+    trials, shares = 80, np.array([0.5, 0.6, 0.66, 0.66])[:, None]
     flops = np.broadcast_to(4.0 ** np.arange(4)[:, None], (4, problems))
-    wrong = []
+    option = np.zeros((1, 4, problems), dtype=np.int16)
+    wrong, near_best = [], []
     for _ in range(trials):
         one, other = ((rng.random((4, problems)) < shares).astype(float) for _ in range(2))
         baseline = Outcomes([f"n={i}" for i in range(4)], flops[:, 0], other, flops, np.ones(4, dtype=bool))
-        found = savings(flops, one, baseline)
-        wrong.append(np.mean([above("x", s.factor, 2.0, points=False).verdict == "holds" for s in found]))
+        found = compare(Validated(flops[:, 0], one, flops, flops, option), baseline)
+        wrong.append(np.mean([saves_half(saving) for saving in found.savings]))
+        near_best.append(saves_half(found.near_best))
     assert simulated(np.mean(wrong), trials)
+    assert simulated(np.mean(near_best), trials)
+
+
+def saves_half(saving: Saving) -> bool:
+    return above("x", saving.factor, 2.0, points=False).verdict == "holds"
 
 
 @pytest.mark.parametrize(("problems", "effect"), [(200, 0.15), (1000, 0.08)])
