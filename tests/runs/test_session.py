@@ -139,3 +139,17 @@ async def test_a_head_that_is_lost_is_told_with_what_is_kept(monkeypatch, answer
         await asked.wait()
     assert len(told.lines) == count
     assert all("what was computed is kept, and ttc resume goes on with it" in line for line in told.lines)
+
+
+async def test_a_start_of_ray_that_does_not_end_is_abandoned_by_an_interrupt(monkeypatch, calls):
+    hanging = threading.Event()
+    connecting(monkeypatch, calls, lambda: hanging.wait(5))
+    monkeypatch.setattr(session, "STOP_SECONDS", 0.02)
+    monkeypatch.setattr(session, "abandon", lambda: calls.append(("abandon", 0)))
+    task = asyncio.create_task(session._ray(ClusterConfig(), []).__aenter__())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert calls == [("abandon", 0)]
+    hanging.set()
