@@ -65,6 +65,7 @@ def connect(address: str | None, specs: Sequence[PoolSpec]) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     auto_init_hook.enable_auto_connect = False  # else a call after the end would start another Ray
     rays.print_to_stdstream = _log_printed
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if address is None:
             _start(specs)

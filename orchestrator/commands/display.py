@@ -54,6 +54,7 @@ class Display:
     _controller: Controller | None = None
 
     def starting(self, names: Sequence[str]) -> None:
+        self.stop()  # the engines before, which did not start
         self._names, self._up, self._began = list(names), [], time.monotonic()
         several = "s" if len(names) != 1 else ""
         self._print(f"starting Ray and {len(names)} replica{several} …")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one ends a command in good order, a second one ends the program at once."""
+"""Ctrl-C and SIGTERM: the first one ends a command in good order, a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAST_SECONDS = 3.0
 
 @contextmanager
 def heard(errors: Console, stop: Callable[[], object], last: Callable[[], str]) -> Iterator[None]:
-    """Calls ``stop`` in this thread, the main one, at the first Ctrl-C or SIGTERM. At the second one, or
+    """Calls ``stop`` in this thread, the main one, at the first Ctrl-C or SIGTERM. At a Ctrl-C after it, or
     ``GRACE_SECONDS`` after a SIGTERM, the program ends with ``INTERRUPTED``, whatever it does, after it has
     said ``last()``.
 
@@ -43,12 +43,14 @@ def heard(errors: Console, stop: Callable[[], object], last: Callable[[], str]) 
         timer.start()
 
     def hear(number: int, frame: object) -> None:
-        if timers:
+        again = bool(timers)
+        if again and number == signal.SIGINT:
             end_now(errors, last)
-        later(HINT_SECONDS, lambda: say(errors, "ending in good order; Ctrl-C again ends at once"))
         if number == signal.SIGTERM:
             later(GRACE_SECONDS, lambda: end_now(errors, last))
-        stop()
+        if not again:
+            later(HINT_SECONDS, lambda: say(errors, "ending in good order; Ctrl-C again ends at once"))
+            stop()
 
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:

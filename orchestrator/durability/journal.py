@@ -139,12 +139,14 @@ def _first(path: Path, query: str) -> Any:
     """The first column of the first row; None where there is none, or no readable journal."""
     if not path.is_file():
         return None
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+    for mode in ("mode=ro", "immutable=1"):  # on a full disk a write-ahead log cannot be read, its file can
         try:
-            row = database.execute(query).fetchone()
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)) as database:
+                row = database.execute(query).fetchone()
         except UNREADABLE:  # killed before its first line, or damaged since
-            return None
-    return row[0] if row else None
+            continue
+        return row[0] if row else None
+    return None
 
 
 def file_system(path: Path, mounts: str) -> str:

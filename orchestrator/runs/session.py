@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from actors.deployment import Deployment, connect, disconnect, head_answers
+from actors.deployment import Deployment, abandon, connect, disconnect, head_answers
 from actors.dialects import ChatFrame
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
@@ -32,7 +32,7 @@ from orchestrator.runs.judging import Ask
 
 JOIN_SECONDS = 30.0
 """Seconds that joining a cluster may take."""
-STOP_SECONDS = 10.0
+STOP_SECONDS = 5.0
 """Seconds for which a run that is interrupted waits for a start of Ray that is under way."""
 SIGNAL_SECONDS = 0.1
 HEAD_SECONDS = 10.0
@@ -308,6 +308,8 @@ async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[N
     except asyncio.CancelledError:
         over.set()
         await asyncio.wait([down], timeout=STOP_SECONDS)
+        if not down.done():  # the processes of a local Ray end with this one
+            abandon()
         raise
     try:
         yield

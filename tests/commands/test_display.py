@@ -89,3 +89,15 @@ def test_a_budget_without_end_does_not_spoil_the_estimate(monkeypatch):
     outcome = SimpleNamespace(cell=cells[0], error="x", summary=None)
     shown.outcome(outcome)
     assert shown._left() == "; about 3 h left"
+
+
+async def test_engines_that_did_not_start_are_not_spoken_of_with_the_next(monkeypatch):
+    monkeypatch.setattr(display, "STARTING_SECONDS", 0.01)
+    stream = StringIO()
+    with Display(Console(file=stream, width=200)) as shown:
+        shown.starting(["generator-0", "verifier-0"])
+        shown.starting(["generator-0"])
+        await asyncio.sleep(0.05)
+        asked = [task for task in asyncio.all_tasks() if "_say_who_is_up" in repr(task)]
+    assert len(asked) == 1
+    assert all("of 1 replicas" in line for line in stream.getvalue().splitlines() if " up, " in line)

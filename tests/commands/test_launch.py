@@ -270,7 +270,7 @@ def test_a_run_without_a_summary_ends_in_a_line_that_says_where_its_results_are(
 
     errors = Console(file=StringIO(), width=300)
     handler = signal.getsignal(signal.SIGTERM)  # the command puts its own in place
-    assert launch.until_interrupted(work(), errors, "kept") == (1, None)
+    assert launch.until_interrupted(work(), errors, lambda: "kept") == (1, None)
     signal.signal(signal.SIGTERM, handler)
     said = errors.file.getvalue()  # type: ignore[attr-defined]
     assert said.startswith("ttc: runs/r/results.parquet is whole, and has no summary: ZeroDivisionError\n")

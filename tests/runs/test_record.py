@@ -51,6 +51,8 @@ class Observer:
 
     def result(self, result: object) -> None: ...
 
+    def notice(self, line: str) -> None: ...
+
 
 async def run(directory: Path, monkeypatch, observer: object = None) -> Run:
     monkeypatch.setattr(module, "Tracker", NoTracker)

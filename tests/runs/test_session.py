@@ -123,10 +123,33 @@ class Told:
     ("answers", "count"), [([True] * 9, 0), ([True, False, False], 1), ([False, True] * 5, 0)]
 )
 async def test_a_head_that_is_lost_is_told_with_what_is_kept(monkeypatch, answers, count):
-    told, left = Told(), iter([*answers, *[True] * 99])
+    told, asked, left = Told(), asyncio.Event(), iter(answers)
+    loop = asyncio.get_running_loop()
+
+    def head_answers() -> bool:
+        answer = next(left, None)
+        if answer is None or told.lines:
+            loop.call_soon_threadsafe(asked.set)
+        return answer is not False
+
     monkeypatch.setattr(session, "HEAD_SECONDS", 0.001)
-    monkeypatch.setattr(session, "head_answers", lambda: next(left))
-    async with session._watched(told):
-        await asyncio.sleep(0.1)
+    monkeypatch.setattr(session, "head_answers", head_answers)
+    told.notice = lambda line: (told.lines.append(line), asked.set())  # type: ignore[method-assign]
+    async with session._watched(told), asyncio.timeout(30):
+        await asked.wait()
     assert len(told.lines) == count
     assert all("what was computed is kept, and ttc resume goes on with it" in line for line in told.lines)
+
+
+async def test_a_start_of_ray_that_does_not_end_is_abandoned_by_an_interrupt(monkeypatch, calls):
+    hanging = threading.Event()
+    connecting(monkeypatch, calls, lambda: hanging.wait(5))
+    monkeypatch.setattr(session, "STOP_SECONDS", 0.02)
+    monkeypatch.setattr(session, "abandon", lambda: calls.append(("abandon", 0)))
+    task = asyncio.create_task(session._ray(ClusterConfig(), []).__aenter__())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert calls == [("abandon", 0)]
+    hanging.set()
