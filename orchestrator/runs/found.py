@@ -69,11 +69,8 @@ async def found_by(search: Search, ops: Operations) -> Found:
         raise ops.broken
     if caller.cancelling():
         raise asyncio.CancelledError
-    if (
-        found.error is None
-        and ops.score_error is not None
-        and not any(node.scored for node in found.solutions)
-    ):
+    unscored = not any(node.scored for node in found.solutions) and (found.solutions or not found.exhausted)
+    if found.error is None and ops.score_error is not None and unscored:
         return replace(found, error=ops.score_error)
     return found
 
