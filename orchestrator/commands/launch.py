@@ -90,7 +90,8 @@ def run(
         scored = "a whole solution" if prepared.verifier.format.whole else "each step"
         say(errors, f"verifier: format {config.verifier.format}, a score for {scored}")
 
-    async def searched(display: Display) -> tuple[Summary, str | None]:
+    async def searched(display: Display) -> Summary:
+        record: Run | None = None
         waiting = threading.Timer(HINT_SECONDS, lambda: say(errors, WAITING))
         try:
             with Run(prepared, name, role=role, instead=instead) as record:
@@ -99,15 +100,14 @@ def run(
                 waiting.start()
         finally:
             waiting.cancel()
-        return summary, record.untracked
+            if record is not None and record.untracked is not None:
+                say(errors, f"warning: {record.untracked}", "yellow")
+        return summary
 
     with Display(errors) as display:
-        status, done = until_interrupted(searched(display), errors, kept, directory)
-    if done is None:
+        status, summary = until_interrupted(searched(display), errors, kept, directory)
+    if summary is None:
         return status
-    summary, untracked = done
-    if untracked is not None:
-        say(errors, f"warning: {untracked}", "yellow")
     if shown and as_json:
         show_json(summary.to_dict())
     elif shown:

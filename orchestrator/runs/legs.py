@@ -80,6 +80,7 @@ class Legs:
         """Reads the legs before. A line that a machine which went down has left torn is left out."""
         self._path = directory / FILE
         self.spent = read(self._path)
+        self._failed = False
         self._begun: dict[str, float] = {}
         """The problems that are at work in this leg, and the second of it in which each began."""
 
@@ -128,7 +129,9 @@ class Legs:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:  # a full disk: a measurement is not worth the run
-            log.warning("%s: %s", self._path, error)
+            if not self._failed:
+                log.warning("%s: %s", self._path, error)
+            self._failed = True
 
 
 def read(path: Path) -> Spent:

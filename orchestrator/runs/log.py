@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,14 @@ from orchestrator.masking import masked
 FILE = "run.log"
 """The file's name in the directory of a run or a sweep."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _File(logging.FileHandler):
+    """Drops a record that the disk does not take: the full disk is told by what it ends."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class _Readable(logging.Formatter):
@@ -28,7 +37,7 @@ def logged(directory: Path, level: str) -> Iterator[None]:
 
     ``level`` is debug, info, warning or error. Raises OSError where the disk takes no file.
     """
-    handler = logging.FileHandler(directory / FILE, encoding="utf-8", errors="backslashreplace")
+    handler = _File(directory / FILE, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_Readable(FORMAT))
     handler.setLevel(level.upper())
     loggers = [logging.getLogger(name) for name in ("orchestrator", "actors")]

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 """The last file that a run writes: where it is, the run is finished."""
-IMPATIENT_SECONDS = 5.0
+IMPATIENT_SECONDS = 10.0
 """Seconds that a run which was interrupted, or which a full disk has ended, waits for the tracking store."""
 
 

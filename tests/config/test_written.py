@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
@@ -66,8 +66,6 @@ def test_no_file_of_a_run_or_a_sweep_has_a_secret(environment, tmp_path, monkeyp
     prepared = prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=1"]))
     config = load(LAB_CONFIG, [f"runs={tmp_path}", *SECRETS])
     with Run(replace(prepared, config=config), "lab-1") as run:
-        import logging
-
         logging.getLogger("orchestrator.x").warning("EngineArgs(hf_token='hunter2secret')\x1b[31m")
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     names = {path.name for path in left}
@@ -107,7 +105,7 @@ def test_the_place_and_the_reason_of_what_is_no_yaml_are_told(tmp_path):
         ("name: " + "[" * 5000 + "]" * 5000, r"c\.yaml'.*nested too deeply"),
         ("7\n", r"c\.yaml'.*a YAML mapping"),
     ):
-        path = Path(tmp_path / "c.yaml")
+        path = tmp_path / "c.yaml"
         path.write_text(text)
         with pytest.raises(BadInput, match=said) as raised:
             load(path)

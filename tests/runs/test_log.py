@@ -123,3 +123,18 @@ async def test_a_task_group_that_meets_the_budgets_end_is_a_search_cut_short(tmp
     (result,) = await control.run([Problem("p", "1+1?", "2")], [CODEC.encode("1+1?")], search)
     assert (result.error, result.exhausted) == (None, True)
     assert len(result.solutions) >= 8
+
+
+def test_a_full_disk_costs_the_log_a_record_and_prints_no_traceback(tmp_path, capsys, monkeypatch):
+    def full(stream, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with logged(tmp_path, "info"):
+        (handler,) = (
+            h for h in logging.getLogger("orchestrator").handlers if isinstance(h, logging.FileHandler)
+        )
+        monkeypatch.setattr(
+            handler, "stream", type("Full", (), {"write": full, "flush": str, "close": str})()
+        )
+        logging.getLogger("orchestrator.runs").error("lost")
+    assert capsys.readouterr().err == ""

@@ -248,7 +248,8 @@ def test_cells_that_the_same_engines_can_serve_are_one_group(tmp_path):
     assert len(own.started) == 2
 
 
-async def test_cells_are_nested_in_the_sweeps_mlflow_run_and_go_on_in_their_own(tmp_path):
+async def test_cells_are_nested_in_the_sweeps_mlflow_run_and_go_on_in_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.runs.run.IMPATIENT_SECONDS", 60.0)  # a busy machine makes tables slowly
     cells = read(
         tmp_path,
         "tracking.uri=null",
