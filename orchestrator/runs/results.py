@@ -301,9 +301,12 @@ class ResultsFile:
         self._lines.unlink(missing_ok=True)
 
     def add(self, result: SearchResult) -> None:
-        """Appends one result."""
-        with self._lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_row(result), ensure_ascii=False) + "\n")
+        """Appends one result. Raises OSError, with the file's name, where the disk does not take it."""
+        try:
+            with self._lines.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_row(result), ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._lines)) from error
 
     def close(self, results: Sequence[SearchResult]) -> Path:
         """Writes all results to the Parquet file, in this order, in the place of the lines. Returns its
