@@ -314,9 +314,12 @@ class ResultsFile:
         self._lines.unlink(missing_ok=True)
 
     def add(self, result: SearchResult) -> None:
-        """Appends one result."""
-        with self._lines.open("ab") as file:
-            file.write(msgspec.json.encode(_row(result), enc_hook=float) + b"\n")
+        """Appends one result. Raises OSError, with the file's name, where the disk does not take it."""
+        try:
+            with self._lines.open("ab") as file:
+                file.write(msgspec.json.encode(_row(result), enc_hook=float) + b"\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._lines)) from error
 
     def close(self, results: Sequence[SearchResult]) -> Path:
         """Writes all results to the Parquet file, in this order, in the place of the lines. Returns its

@@ -272,13 +272,18 @@ async def test_a_strategy_that_asks_for_ever_for_what_it_cannot_have_lets_others
                 await ops.sample(ops.root, n, until="end")
         return found
 
-    ended: list[str] = []
+    ended, both = list[str](), asyncio.Event()
+
+    def on_result(result: SearchResult) -> None:
+        ended.append(result.problem.id)
+        if ended == ["p1", "p2"]:
+            both.set()
+
     control = Controller(setting(ScriptedEngine(letters(3))), grader("exact"), Lease(3 * 10**6))
-    control.on_result = lambda result: ended.append(result.problem.id)
+    control.on_result = on_result
     run = asyncio.create_task(control.run(PROBLEMS, PROMPTS, own))
-    for _ in range(2000):
-        await asyncio.sleep(0)
-    assert ended == ["p1", "p2"]
+    async with asyncio.timeout(10):
+        await both.wait()
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(run, 5)

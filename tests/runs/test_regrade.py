@@ -219,17 +219,19 @@ def test_a_users_class_that_returns_no_string_is_counted_as_failed(run, capsys, 
 
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
-def test_a_run_that_was_graded_again_is_resumed_as_it_was_begun_and_graded_again(
+def test_a_failed_run_that_was_graded_again_is_resumed_as_it_was_begun_and_graded_again(
     run, capsys, monkeypatch, as_json
 ):
+    stored = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**stored, "failed": stored["problems"]}))
     regraded(run, capsys, "problems.answers=math")
     begun = []
 
-    def resumed(prepared, as_json, errors, *, run_id):
+    def resumed(prepared, as_json, errors, *, run_id, shown):
+        assert not shown
         begun.append((run_id, prepared.config.problems.answers, fingerprint(prepared)))
         assert "answers: exact" in (run / "config.yaml").read_text()
         assert json.loads((run / "summary.json").read_text())["coverage"] == 0.0
-        print("{}")
         return 0
 
     monkeypatch.setattr("orchestrator.commands.launch.run", resumed)
