@@ -5,7 +5,7 @@ The sentences under the fields become the table of keys in configs/KEYS.md (``re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -390,5 +390,7 @@ OmegaConf.register_resolver("sets", lambda name: str(SETS / f"{name}.yaml"), rep
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Returns plain containers, with interpolations resolved."""
-    return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)  # type: ignore[return-value]
+    """Returns the keys and their values in plain containers."""
+    found = asdict(config)
+    del found["unresolved"]  # it is no key
+    return found
