@@ -43,6 +43,11 @@ START_ATTEMPTS = 3
 
 REACH_SECONDS = 5.0
 """Seconds that the head of a cluster has to answer."""
+HTTP2_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+"""An empty frame of settings, with which either side of HTTP/2 begins (RFC 9113, section 3.4). Its fourth
+byte is the type."""
+HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HTTP2_SETTINGS
+"""The beginning of a client; Ray's nodes speak HTTP/2 (gRPC)."""
 
 _local: list[LocalFiles] = []
 """The files of the local Ray, while it runs."""
@@ -105,16 +110,35 @@ def _start(specs: Sequence[PoolSpec]) -> None:
 def _join(address: str) -> None:
     host, _, port = address.rpartition(":")
     if port.isdigit():
-        check_reachable(host, int(port))
+        check_head(host, int(port))
     # Ray does so by itself for the address "auto" alone; a head that asks for no token ignores one.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     _init({"address": address, **_options({})})
 
 
+def check_head(host: str, port: int) -> None:
+    """Raises ConnectionError where nobody listens there, or what listens does not speak as the head of a
+    cluster does: Ray would wait for minutes, and say so in its own words."""
+    with _connected(host, port) as head:
+        if os.environ.get("RAY_USE_TLS", "0") == "1":  # it speaks only to whom it knows
+            return
+        try:
+            head.sendall(HTTP2_HELLO)
+            answer = head.recv(len(HTTP2_SETTINGS))
+        except OSError:
+            answer = b""
+    if len(answer) < 4 or answer[3] != HTTP2_SETTINGS[3]:
+        raise ConnectionError("what answers there is no head of a Ray cluster")
+
+
 def check_reachable(host: str, port: int) -> None:
-    """Raises ConnectionError where nobody listens there: Ray would wait for minutes."""
+    """Raises ConnectionError where nobody listens there."""
+    _connected(host, port).close()
+
+
+def _connected(host: str, port: int) -> socket.socket:
     try:
-        socket.create_connection((host.strip("[]"), port), REACH_SECONDS).close()
+        return socket.create_connection((host.strip("[]"), port), REACH_SECONDS)
     except OSError as error:
         raise ConnectionError(f"nobody answers there ({error})") from error
 

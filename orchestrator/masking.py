@@ -10,8 +10,8 @@ _SECRET = re.compile(
     r"(?:^|[_.-])(?:token|password|passwd|secret|secrets|api_?key|key|credentials?)$", re.IGNORECASE
 )
 _OF_TEXT = re.compile(r"(?:^|[_.-])(?:bos|eos|pad|unk|sep|cls|mask|stop|start|end|special)_token$", re.I)
-_VARIABLE = "generator.endpoint.key"
-"""The key that holds the name of an environment variable, not a secret."""
+_VARIABLE = ".endpoint.key"
+"""The end of keys that hold the name of an environment variable, not a secret."""
 _USER = re.compile(r"^([A-Za-z][\w+.-]*://)([^/\s@]+)@(\S*)$")
 _LEAST = 8
 """A shorter secret is not looked for in texts: it may be a part of any word."""
@@ -22,7 +22,7 @@ _known: set[str] = set()
 
 def is_secret(key: str) -> bool:
     """Tells whether a dotted key names a secret, such as ``generator.engine.hf_token``."""
-    return key != _VARIABLE and bool(_SECRET.search(key)) and not _OF_TEXT.search(key)
+    return not key.endswith(_VARIABLE) and bool(_SECRET.search(key)) and not _OF_TEXT.search(key)
 
 
 def without_user(text: str) -> str:

@@ -38,7 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, o
             item.add_marker("engine")
         if is_heavy(item):
             item.add_marker(pytest.mark.xdist_group("shared" if shares(item) else "own"))
-    items.sort(key=lambda item: (not is_heavy(item), shares(item)))
+    # What starts engines of its own comes before what starts a Ray alone, while the shared ones start: a Ray
+    # gives up after some seconds.
+    items.sort(key=lambda item: (not is_heavy(item), shares(item), not item.get_closest_marker("engine")))
     return (yield)
 
 

@@ -36,6 +36,7 @@ def test_a_secret_is_told_by_its_key(key):
         "strategy.stop_token",
         "engine.eos_token",
         "generator.endpoint.key",  # the name of an environment variable
+        "judge.endpoint.key",
         "keys.of",
     ],
 )

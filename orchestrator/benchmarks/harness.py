@@ -22,8 +22,8 @@ from orchestrator.benchmarks.paced import paced
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import Journal
+from orchestrator.runs.assembly import controller_of
 from orchestrator.runs.results import digest
-from orchestrator.runs.run import controller_of
 from orchestrator.runs.session import pool_specs
 from orchestrator.search.context import Transport, Usage
 

@@ -9,11 +9,10 @@ import asyncio
 import glob
 import json
 import logging
-import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -22,34 +21,26 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from actors.deployment import Deployment
-from orchestrator.allocation.adaptive import Adaptive
-from orchestrator.allocation.compute_optimal import ComputeOptimal
-from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy
-from orchestrator.allocation.rounds import Allocator
 from orchestrator.analysis.failures import too_many
-from orchestrator.budget.ledger import Lease
-from orchestrator.config.generator import sampling_of
-from orchestrator.config.preparation import Prepared, fingerprint, revision_prompt
+from orchestrator.config.preparation import Prepared, fingerprint
 from orchestrator.config.schema import Config
 from orchestrator.config.written import to_yaml, tracking_uri, written
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint_in, holds_results, in_use
 from orchestrator.errors import in_one_line
-from orchestrator.grading.grader import Grader
+from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.controller import Controller, Search, SearchResult
-from orchestrator.runs.function_verifier import FunctionVerifier
-from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
-from orchestrator.runs.results import ResultsFile, Summary, summarise
+from orchestrator.runs.metrics import AnytimeCurve, metrics
+from orchestrator.runs.results import Summary, summarise
+from orchestrator.runs.results_file import ResultsFile
 from orchestrator.runs.session import Session, check_context
 from orchestrator.runs.trace import trace_of
 from orchestrator.runs.watchdog import Watchdog
-from orchestrator.search.context import SearchContext, Transport
-from orchestrator.search.selection import rules
-from orchestrator.tracking.tracker import Step, Tracker, status_of
+from orchestrator.tracking.tracker import Tracker, status_of
 
 log = logging.getLogger(__name__)
 
@@ -291,147 +282,3 @@ def patience_of(error: BaseException | None) -> float | None:
     hurried = error is not None and not isinstance(error, Exception)
     full = isinstance(error, OSError | sqlite3.Error)  # the local store is on the same disk
     return IMPATIENT_SECONDS if hurried or full else None
-
-
-def metrics(summary: Summary) -> dict[str, float]:
-    """Returns the summary as MLflow metrics, each by a flat name."""
-    return {
-        **{f"accuracy/{rule}": value for rule, value in summary.accuracy.items()},
-        "coverage": summary.coverage,
-        **{
-            f"interval/{name}_{end}": bound
-            for name, ends in summary.intervals.items()
-            for end, bound in zip(("low", "high"), ends, strict=True)
-        },
-        **{
-            f"pass_at/{k}{end}": value
-            for k, estimate in summary.pass_at_k.items()
-            for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
-        },
-        "distinct_answers": summary.distinct_answers,
-        **({"flips": summary.flips} if summary.flips is not None else {}),
-        **{f"budget/{name}": float(value) for name, value in summary.budget.items() if name != "unit"},
-        **{f"flops/{name}": float(value) for name, value in vars(summary.flops).items()},
-        **{f"tokens/{name}": float(value) for name, value in summary.tokens.items()},
-        "tokens_per_second": summary.tokens_per_second,
-        "seconds": summary.seconds,
-        "startup_seconds": summary.startup_seconds,
-        **{f"latency/{name}": value for name, value in summary.latency.items()},
-        **{f"utilisation/{name}": value for name, value in summary.utilisation.items()},
-        **{f"allocation/{name}": float(value) for name, value in summary.allocation.items()},
-        "problems/total": float(summary.problems),
-        "problems/answered": float(summary.answered),
-        "problems/exhausted": float(summary.exhausted),
-        "problems/failed": float(summary.failed),
-        "unscored": float(summary.unscored),
-        "problems/skipped": float(summary.skipped),
-        **_by(summary),
-        **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},
-        "operations": float(summary.operations),
-    }
-
-
-def _by(summary: Summary) -> dict[str, float]:
-    """The accuracy by the attribute that is asked for, by names that MLflow takes."""
-    if summary.by is None:
-        return {}
-    return {
-        f"by_{_named(summary.by)}/{_named(value)}/{rule}": estimate.value
-        for value, group in summary.groups[summary.by].items()
-        for rule, estimate in [*group.accuracy.items(), ("coverage", group.coverage)]
-    }
-
-
-def _named(text: str) -> str:
-    return re.sub(r"[^\w .-]", "_", text)
-
-
-def judge_of(prepared: Prepared, deployment: Deployment, journal: Journal) -> ModelJudge | None:
-    """Returns what asks the run's judge; None where no model judges answers."""
-    if prepared.judge is None:
-        return None
-    return ModelJudge(prepared.judge, deployment.judge, journal, len(prepared.problems))
-
-
-def controller_of(
-    prepared: Prepared, engine: Transport, journal: Journal, judge: ModelJudge | None = None
-) -> Controller:
-    """Returns what runs a configuration's searches on these engines."""
-    config, verifier = prepared.config, prepared.verifier
-    if verifier is not None and verifier.function is not None:
-        engine = FunctionVerifier(engine, verifier.function)
-    context = SearchContext(
-        engine=engine,
-        codec=prepared.codec,
-        generator=prepared.generator,
-        verifier=verifier.costs if verifier is not None else None,
-        reviser=prepared.reviser,
-        revision_prompt=revision_prompt(config, prepared.codec),
-        sampling=sampling_of(config.generator),
-        verifier_kind=config.verifier.kind or "prm",
-        verifier_format=verifier.format if verifier is not None else None,
-        verifier_ratio=config.verifier.token_ratio,
-        verifier_limit=verifier.limit if verifier is not None else None,
-        aggregation=config.verifier.aggregation,
-        seed=config.seed,
-        journal=journal,
-    )
-    return Controller(
-        context,
-        Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking, judge=judge),
-        Lease(prepared.budget.flops),
-        shares=prepared.budget.shares,
-        allocator=_allocator(prepared),
-        rules=rules(scored=prepared.verifier is not None, chains=prepared.strategy.strategy.needs_reviser),
-        searches_at_once=config.max_searches,
-    )
-
-
-def _allocator(prepared: Prepared) -> Allocator | None:
-    """None where each problem has a fixed share."""
-    allocation = prepared.config.allocation
-    if allocation.name == "uniform":
-        return None
-    if allocation.name == COMPUTE_OPTIMAL:
-        return ComputeOptimal(read_policy(prepared.strategy.params["policy"]))
-    return Adaptive(
-        allocation.confidence,
-        allocation.round,
-        allocation.parallel,
-        allocation.exploration,
-        allocation.min_gain,
-    )
-
-
-POINTS = 200
-"""The most points of a curve."""
-
-
-class AnytimeCurve:
-    """Logs accuracy over all problems against FLOPs spent, at most ``POINTS`` times as searches end: evenly
-    over them, and when the last one has ended.
-
-    MLflow's steps are integers: a step is 10⁶ FLOPs. A problem that is not done counts as wrong.
-    """
-
-    def __init__(self, problems: int, budget: Lease, log: Callable[[list[Step]], None]) -> None:
-        self._problems = problems
-        self._budget = budget
-        self._log = log
-        self._done = 0
-        self._correct: dict[str, int] = {}
-        self._covered = 0
-
-    def add(self, result: SearchResult) -> None:
-        """Counts one more result, and logs the point after it if it is one of the curve's."""
-        points = min(POINTS, self._problems)
-        reached = self._done * points // self._problems
-        self._done += 1
-        for rule, right in result.correct.items():
-            self._correct[rule] = self._correct.get(rule, 0) + right
-        self._covered += result.covered
-        if self._done * points // self._problems == reached:
-            return
-        step = self._budget.spent // 1_000_000
-        shares = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
-        self._log([*shares, ("anytime/coverage", self._covered / self._problems, step)])

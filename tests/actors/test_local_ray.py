@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -77,6 +78,28 @@ def test_a_cluster_where_nobody_listens_is_one_line_at_once():
         with pytest.raises(PoolFailed, match=rf"cluster.address={address}: nobody answers there") as failed:
             deployment.connect(address, [])
     assert time.monotonic() - started < 5
+    assert "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n", b"", None])
+def test_a_port_where_something_else_listens_is_one_line(monkeypatch, answer):
+    monkeypatch.setattr(deployment, "REACH_SECONDS", 0.2)
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            if answer is None:  # it never says anything
+                asked.wait(5)
+            else:
+                connection.sendall(answer)
+
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(PoolFailed, match="what answers there is no head of a Ray cluster") as failed:
+            deployment.connect(address, [])
+        asked.set()
     assert "\n" not in str(failed.value)
 
 

@@ -159,6 +159,6 @@ def test_what_ray_says_of_a_missing_token_is_one_line(monkeypatch: pytest.Monkey
         raise error
 
     monkeypatch.setattr(deployment, "_init", refused)
-    monkeypatch.setattr(deployment, "check_reachable", lambda host, port: None)
+    monkeypatch.setattr(deployment, "check_head", lambda host, port: None)
     with pytest.raises(PoolFailed, match=r"cluster.address=head:6379: .*no token.* set RAY_AUTH_MODE=token"):
         deployment.connect("head:6379", [])

@@ -18,7 +18,7 @@ from orchestrator.errors import BadInput
 from orchestrator.report.evidence import Group, gather
 from orchestrator.report.series import series
 from orchestrator.report.tables import accuracy_table, runs_table
-from orchestrator.runs.results import write_parquet
+from orchestrator.runs.results_file import write_parquet
 from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate
 from orchestrator.tracking.tracker import local_uri
 from tests.support.stored import cell, lab_config, result, sampled, solution, store

@@ -17,8 +17,9 @@ from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import Journal
 from orchestrator.errors import BadInput
 from orchestrator.runs import session as sessions
+from orchestrator.runs.assembly import controller_of
 from orchestrator.runs.controller import SearchResult
-from orchestrator.runs.run import Run, controller_of
+from orchestrator.runs.run import Run
 from orchestrator.runs.session import check_context, pool_specs
 from tests.support.openai_server import FakeServer, LocalReplicaHandle, drop, served, status
 from tests.support.paths import LAB_CONFIG

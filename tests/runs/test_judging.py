@@ -22,8 +22,8 @@ from orchestrator.grading.judge import Judge
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.judging import ModelJudge
+from orchestrator.runs.metrics import metrics
 from orchestrator.runs.results import digest, summarise
-from orchestrator.runs.run import metrics
 from orchestrator.runs.session import pool_specs
 from orchestrator.strategies.registry import find
 from tests.support.openai_server import FakeServer, LocalReplicaHandle, served

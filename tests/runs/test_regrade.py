@@ -18,7 +18,8 @@ from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.config.written import to_yaml
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.runs.results import summarise, write_parquet
+from orchestrator.runs.results import summarise
+from orchestrator.runs.results_file import write_parquet
 from orchestrator.search.context import Usage
 from orchestrator.tracking.tracker import Tracker, local_uri
 from tests.support.public_models import save_language_model

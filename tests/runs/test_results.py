@@ -17,8 +17,9 @@ from orchestrator.analysis.estimators import wilson
 from orchestrator.commands.display import summary_table
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.runs.results import ResultsFile, groups, pass_at_k, summarise
-from orchestrator.runs.run import AnytimeCurve, metrics
+from orchestrator.runs.metrics import AnytimeCurve, metrics
+from orchestrator.runs.results import groups, pass_at_k, summarise
+from orchestrator.runs.results_file import ResultsFile
 from orchestrator.search.context import Usage
 from tests.support.scripted import flops_budget
 

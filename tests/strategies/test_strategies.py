@@ -15,7 +15,7 @@ from orchestrator.budget.ledger import BudgetExhausted
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
 from orchestrator.errors import BadInput
-from orchestrator.runs.run import controller_of
+from orchestrator.runs.assembly import controller_of
 from orchestrator.runs.session import pool_specs
 from orchestrator.strategies.registry import REGISTRY, find
 from tests.support.paths import LAB_CONFIG, OWN_STRATEGY

@@ -19,8 +19,9 @@ from orchestrator.config.schema import Config, to_dict
 from orchestrator.config.written import to_yaml
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.runs.results import summarise, write_parquet
-from orchestrator.runs.run import metrics
+from orchestrator.runs.metrics import metrics
+from orchestrator.runs.results import summarise
+from orchestrator.runs.results_file import write_parquet
 from orchestrator.search.context import Usage
 from orchestrator.search.selection import RULES, Candidate
 from orchestrator.tracking.tracker import Tracker

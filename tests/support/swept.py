@@ -12,7 +12,7 @@ from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.store import Experiment, read_cell
 from orchestrator.config.schema import to_dict
 from orchestrator.runs.controller import SearchResult
-from orchestrator.runs.results import write_parquet
+from orchestrator.runs.results_file import write_parquet
 from orchestrator.search.context import Usage
 from tests.support.stored import lab_config, result, solution
 
