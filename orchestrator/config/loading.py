@@ -71,7 +71,7 @@ def merged(stack: Sequence[DictConfig]) -> DictConfig:
     except RecursionError as error:
         raise BadInput("config", "…", "it is nested too deeply") from error
     except OverflowError as error:
-        given = leaves(OmegaConf.to_container(layer, resolve=False))  # type: ignore[arg-type]
+        given = leaves(OmegaConf.to_container(layer, resolve=False))
         key = next((key for key, value in given if isinstance(value, int) and abs(value) > MOST), "config")
         raise BadInput(key, in_one_line(error), "allowed: numbers up to 1e308") from error
     return result
