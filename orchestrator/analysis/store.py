@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,10 @@ def load(experiment: str, uri: str, runs: Path | None = None) -> Experiment:
         known = sorted(experiment.name for experiment in client.search_experiments())
         raise BadInput("experiment", experiment, f"{one_of(known)} (in {uri})")
     latest = {run.data.tags.get("ttc.run_id", run.info.run_id): run for run in _runs(client, found)}
-    cells = [_cell(run, uri, runs) for run in latest.values()]
+    cells = []
+    for name, run in latest.items():
+        with _readable(name):
+            cells.append(_cell(run, uri, runs))
     return _experiment(experiment, cells)
 
 
@@ -100,24 +104,41 @@ def load_directory(directory: Path) -> Experiment:
     found += [*directory.glob("*/summary.json"), *directory.glob("cells/*/summary.json")]
     cells = []
     for path in sorted(found):
-        summary, run = json.loads(path.read_text()), path.parent
-        role = summary.get("role", "cell")
-        if role == LABEL:
-            continue
-        if run.name.startswith(DIFFICULTY):  # the summaries of older runs have no role
-            role = DIFFICULTY
-        cells.append(
-            read_cell(
-                summary["run_id"],
-                role,
-                _yaml(run / "config.yaml"),
-                summary["flops"]["budget"],
-                summary["seconds"],
-                run / "results.parquet",
-                {name: int(summary.get(name, 0)) for name in COUNTS},
-            )
-        )
+        with _readable(path.parent):
+            cells += _cells_in(path.parent)
     return _experiment(directory.name, cells)
+
+
+def _cells_in(run: Path) -> list[Cell]:
+    """The cell of a run's directory; none where its solutions are labels."""
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    role = summary.get("role", "cell")
+    if role == LABEL:
+        return []
+    if run.name.startswith(DIFFICULTY):  # the summaries of older runs have no role
+        role = DIFFICULTY
+    cell = read_cell(
+        summary["run_id"],
+        role,
+        _yaml(run / "config.yaml"),
+        summary["flops"]["budget"],
+        summary["seconds"],
+        run / "results.parquet",
+        {name: int(summary.get(name, 0)) for name in COUNTS},
+    )
+    return [cell]
+
+
+@contextmanager
+def _readable(run: object) -> Iterator[None]:
+    """Raises BadInput that names the run where its files are not what a run writes, whatever is wrong."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        needed = f"its files cannot be read ({in_one_line(error)}): leave it out, or put a copy in its place"
+        raise BadInput("experiment", str(run), needed) from error
 
 
 def _experiment(name: str, cells: Sequence[Cell]) -> Experiment:
@@ -246,4 +267,7 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is installed: it is faster
-    return yaml.load(path.read_text(), Loader=loader)
+    held = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    if not isinstance(held, Mapping) or not {"seed", "strategy", "generator"} <= held.keys():
+        raise ValueError(f"{path.name} is no run's configuration")
+    return held

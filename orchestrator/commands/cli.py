@@ -59,7 +59,7 @@ def _status(options: argparse.Namespace, errors: Console) -> int:
         say(errors, f"ttc: {error}", "bold red")
         return 1
     except Exception as error:
-        if not type(error).__module__.startswith("mlflow."):
+        if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.")):
             raise
         say(errors, f"ttc: {in_one_line(error)}", "bold red")
         return 1

@@ -17,13 +17,19 @@ from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
 from orchestrator.config.schema import SETS, Config, to_dict
 from orchestrator.config.written import leaves, unresolved
-from orchestrator.errors import BadInput, one_of
+from orchestrator.errors import BadInput, in_one_line, one_of
 from orchestrator.masking import remember
 
 SWEEP = "sweep"
 """The section of a file that ``ttc sweep`` reads (orchestrator/runs/grid.py)."""
 
 BUDGETS = tuple(f"budget.{unit}=" for unit in UNITS)
+
+UNBUILT = (ValueError, OverflowError, LookupError, AttributeError)
+"""Errors of Python where YAML's text is none of the type that it is tagged or read as: ``!!bool x``."""
+
+MOST = 10**308
+"""The largest number that a floating-point number can be, nearly."""
 
 RENAMED = {"allocation.hopeless": "allocation.min_gain"}
 """Keys of earlier versions: a run that was begun with one is resumed."""
@@ -64,6 +70,10 @@ def merged(stack: Sequence[DictConfig]) -> DictConfig:
         raise explained(error, result) from error
     except RecursionError as error:
         raise BadInput("config", "…", "it is nested too deeply") from error
+    except OverflowError as error:
+        given = leaves(OmegaConf.to_container(layer, resolve=False))
+        key = next((key for key, value in given if isinstance(value, int) and abs(value) > MOST), "config")
+        raise BadInput(key, in_one_line(error), "allowed: numbers up to 1e308") from error
     return result
 
 
@@ -72,9 +82,10 @@ def build(stack: Sequence[DictConfig]) -> Config:
     result = merged(stack)
     try:
         config: Config = OmegaConf.to_object(result)  # type: ignore[assignment]
+        given = to_dict(config)
     except OmegaConfBaseException as error:
         raise explained(error, result) from error
-    for key, value in leaves(to_dict(config)):
+    for key, value in leaves(given):
         remember(key, value)
     config.unresolved = unresolved(result, config)
     check(config)
@@ -127,6 +138,8 @@ def _parsed(path: Path) -> DictConfig:
     except YAMLError as error:
         place, reason = _fault(error)
         raise BadInput("config", f"{path}{place}", f"this is no valid YAML: {reason}") from error
+    except UNBUILT as error:
+        raise BadInput("config", str(path), f"allowed: values of YAML ({in_one_line(error)})") from error
     if not isinstance(layer, DictConfig):
         raise BadInput("config", str(path), "allowed: a YAML mapping of keys to values")
     return layer
@@ -142,6 +155,10 @@ def _override(override: str) -> DictConfig:
         raise BadInput("override", f"{key}=…", "the value is nested too deeply") from error
     except YAMLError as error:
         raise BadInput(key, value, f"this is no valid YAML: {_fault(error)[1]}") from error
+    except UnicodeEncodeError as error:
+        raise BadInput("override", override[:60], "it is not UTF-8 text") from error
+    except UNBUILT as error:
+        raise BadInput(key, value[:60], f"allowed: a value of YAML ({in_one_line(error)})") from error
 
 
 def _fault(error: YAMLError) -> tuple[str, str]:

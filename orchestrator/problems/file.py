@@ -201,6 +201,9 @@ def _parquet(raw: io.BufferedReader, file: Path) -> Iterator[Row]:
         raise BadInput(
             "problems.path", str(file), f"it is no whole Parquet file ({in_one_line(error)})"
         ) from error
+    except OverflowError as error:  # a date after the year 9999
+        needed = f"allowed: values that Python can hold ({in_one_line(error)})"
+        raise BadInput("problems.path", str(file), needed) from error
 
 
 READERS: Mapping[str, Callable[[io.BufferedReader, Path], Iterator[Row]]] = {

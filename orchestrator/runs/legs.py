@@ -127,6 +127,8 @@ class Legs:
         take(self.spent, self._begun, line)
         try:
             with self._path.open("a", encoding="utf-8") as file:
+                if file.tell() and line[0] == "leg":
+                    file.write("\n")  # the leg before may have ended within a line
                 file.write(json.dumps(line) + "\n")
         except OSError as error:  # a full disk: a measurement is not worth the run
             if not self._failed:
@@ -141,7 +143,7 @@ def read(path: Path) -> Spent:
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 take(spent, begun, json.loads(text))
-            except (ValueError, TypeError, KeyError, IndexError):
+            except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
                 continue
         _cut_short(spent, begun)
     return spent
@@ -153,24 +155,28 @@ def take(spent: Spent, begun: dict[str, float], line: Any) -> None:
     if kind == "leg":
         _cut_short(spent, begun)
         startup, replicas = values
-        spent.legs.append(Leg(startup, replicas=replicas))
+        there = {pool: int(count) for pool, count in replicas.items()}
+        spent.legs.append(Leg(float(startup), replicas=there))
     elif kind == "begun":
         problem, second = values
-        begun[problem] = second
+        begun[problem] = float(second)
     elif kind == "ended":
         problem, seconds, whole = values
+        spent.problems[problem] = spent.problems.get(problem, 0.0) + float(seconds)
         begun.pop(problem, None)
-        spent.problems[problem] = spent.problems.get(problem, 0.0) + seconds
         if whole:
             spent.ended.add(problem)
     elif kind == "tick":
         leg = spent.legs[-1]
-        leg.seconds, leg.tokens, leg.busy = values
+        seconds, tokens, busy = values
+        used = {pool: float(lasted) for pool, lasted in busy.items()}
+        leg.seconds, leg.tokens, leg.busy = float(seconds), int(tokens), used
 
 
 def _cut_short(spent: Spent, begun: dict[str, float]) -> None:
     """The last leg was cut short: the problems that were at work count up to its last line."""
+    last = spent.legs[-1].seconds if spent.legs else 0.0
     for problem, second in begun.items():
-        lasted = max(0.0, spent.legs[-1].seconds - second)
+        lasted = max(0.0, last - second)
         spent.problems[problem] = spent.problems.get(problem, 0.0) + lasted
     begun.clear()

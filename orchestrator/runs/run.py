@@ -89,9 +89,9 @@ def stored_summary(directory: Path) -> dict[str, Any] | None:
     its searches failed."""
     try:
         summary: dict[str, Any] = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # not there, or the machine went down as it was written
-        return None
-    return None if too_many(summary["failed"], summary["problems"]) else summary
+        return None if too_many(summary["failed"], summary["problems"]) else summary
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return None  # it is not there, or not what a run writes: the machine went down meanwhile
 
 
 class Run:

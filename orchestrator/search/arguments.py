@@ -31,7 +31,7 @@ def check_temperature(temperature: object) -> None:
     if temperature is None:
         return
     number = isinstance(temperature, Real) and not isinstance(temperature, bool)
-    if not number or not 0 <= float(temperature) <= MAX_TEMPERATURE:  # type: ignore[arg-type]
+    if not number or not 0 <= temperature <= MAX_TEMPERATURE:  # type: ignore[operator]
         raise BadInput("temperature", temperature, f"allowed: 0 to {MAX_TEMPERATURE:g}, or None")
 
 

@@ -222,7 +222,7 @@ class Planner:
             seed=seed_of(self._context.seed, self._problem.id, key),
             max_tokens=max_tokens,
             until=until,
-            temperature=sampling.temperature if temperature is None else temperature,
+            temperature=sampling.temperature if temperature is None else float(temperature),
             top_p=sampling.top_p,
             affinity=self._problem.id,
             priority=self._priority,

@@ -194,3 +194,10 @@ def test_a_comma_is_the_decimal_point_where_semicolons_separate_cells(tmp_path):
         *("3.5", "-0.25", "1234.5", "1.234", "7", "(1,2)", "1, 2", "3,5 m")
     ]
     assert problems(tmp_path / "b.csv", b'problem,answer\nwhat?,"3,5"\n')[0].answer == "3,5"
+
+
+def test_a_date_that_python_cannot_hold_is_told_with_the_files_name(tmp_path):
+    late = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"problem": ["q"], "answer": ["a"], "day": late}), tmp_path / "late.parquet")
+    with pytest.raises(BadInput, match=r"late\.parquet' is not usable; allowed: values that Python can hold"):
+        read(Wanted(str(tmp_path / "late.parquet")))
