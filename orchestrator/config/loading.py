@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationResolutionError,
+    KeyValidationError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
 from yaml import MarkedYAMLError, YAMLError
 
 from orchestrator.budget.units import UNITS
@@ -203,4 +210,9 @@ def explained(error: Exception, merged: DictConfig) -> BadInput:
         return BadInput(key, None, "this key has no default: give it a value")
     if isinstance(error, ValidationError):
         return BadInput(key, getattr(error, "value", None) or message, message)
+    if isinstance(error, KeyValidationError):
+        needed = 'allowed: texts; YAML reads a word such as No or on as one only in "quotes"'
+        return BadInput(key, message, needed)
+    if isinstance(error, InterpolationResolutionError):
+        return BadInput(key, "${...}", message)
     return BadInput(key, message, "allowed: valid YAML and resolvable ${...} interpolations")

@@ -171,7 +171,7 @@ class VerifierConfig:
     about the last step, or about the solution."""
     choices: dict[str, float] = field(default_factory=dict)
     """The judge's answers, each one token, and the scores from 0 to 1 that they stand for; empty takes
-    `{No: 0, Yes: 1}`."""
+    `{"No": 0, "Yes": 1}`."""
     token_ratio: float = 2.0
     """The verifier's tokens that are granted for each of the generator's before the text is known; a step
     that takes more is not scored, and counted."""
@@ -237,7 +237,7 @@ class JudgeConfig:
     the answer) and `{choices}`; null asks whether the answer is the same as the true one."""
     choices: dict[str, float] = field(default_factory=dict)
     """The words that it answers with, each one token, and what they stand for, from 0 to 1: 0.5 or more is
-    right; empty takes `{No: 0, Yes: 1}`."""
+    right; empty takes `{"No": 0, "Yes": 1}`."""
     flops: float | None = None
     """FLOPs that judging may take, in equal shares of the problems, beside the run's budget; what they do not
     pay for is not graded, and counted. null sets no limit."""
