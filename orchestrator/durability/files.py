@@ -27,21 +27,29 @@ def lock(descriptor: int) -> bool:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Lets an OSError of what is done inside name the file: where a write fails, Python's own names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields the path of a new file, which takes the place of ``path`` at the end: after a crash, or an
     error, the file has the old content or the new. Raises OSError, with the old content in place, if the disk
     does not take it."""
     writing = path.with_name(f"{path.name}.part")
     try:
-        yield writing
-        with writing.open("rb+") as file:
-            os.fsync(file.fileno())  # else the name may reach the disk before what it names
-        writing.replace(path)
-    except BaseException as error:
+        with naming(path):
+            yield writing
+            with writing.open("rb+") as file:
+                os.fsync(file.fileno())  # else the name may reach the disk before what it names
+            writing.replace(path)
+    except BaseException:
         with suppress(OSError):
             writing.unlink()
-        if isinstance(error, OSError):  # Python's own names no file
-            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

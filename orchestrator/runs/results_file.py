@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.durability.files import replacing
+from orchestrator.durability.files import naming, replacing
 from orchestrator.problems.problem import filled
 from orchestrator.runs.controller import SearchResult
 
@@ -32,11 +32,8 @@ class ResultsFile:
 
     def add(self, result: SearchResult) -> None:
         """Appends one result. Raises OSError, with the file's name, where the disk does not take it."""
-        try:
-            with self._lines.open("ab") as file:
-                file.write(msgspec.json.encode(_row(result), enc_hook=float) + b"\n")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._lines)) from error
+        with naming(self._lines), self._lines.open("ab") as file:
+            file.write(msgspec.json.encode(_row(result), enc_hook=float) + b"\n")
 
     def close(self, results: Sequence[SearchResult]) -> Path:
         """Writes all results to the Parquet file, in this order, in the place of the lines. Returns its

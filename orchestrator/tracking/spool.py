@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from orchestrator.durability.files import lock, write_atomically
+from orchestrator.durability.files import lock, naming, write_atomically
 
 FILE = "tracking.jsonl"
 
@@ -109,7 +109,11 @@ class Spool:
         self._lock: int | None = None
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Writes the entries to the disk. Raises OSError where it does not take them."""
+        """Writes the entries to the disk. Raises OSError, with the file's name, where it takes none."""
+        with naming(self._path):
+            self._append(entries)
+
+    def _append(self, entries: Iterable[Entry]) -> None:
         lines = "".join(json.dumps([type(each).__name__, *astuple(each)]) + "\n" for each in entries)
         if self._appending is None:
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from orchestrator.durability.files import replacing, write_atomically
+from orchestrator.durability.files import naming, replacing, write_atomically
+from orchestrator.tracking.spool import Metric, Spool
 
 
 def test_what_cannot_be_written_leaves_what_was_there_and_is_said_of_the_file(tmp_path: Path):
@@ -34,3 +36,16 @@ def test_a_new_file_that_is_not_finished_leaves_the_old_one_and_nothing_else(tmp
         part.write_text("ne")
         raise ValueError("half")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("results.parquet", "old")]
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path):
+    path = tmp_path / "x"
+    with pytest.raises(OSError, match=f"'{path}'") as failed, naming(path):
+        Path("/dev/full").write_bytes(b"x")
+    assert failed.value.errno == errno.ENOSPC
+
+
+def test_what_tracking_cannot_note_names_its_file(tmp_path: Path):
+    (tmp_path / "tracking.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"tracking\.jsonl"):
+        Spool(tmp_path).append([Metric("a", 1.0, 0, 0)])
