@@ -23,7 +23,7 @@ class AtWork:
     ended: int = 0
     _searches: dict[str, Awaitable[Sequence[Node]]] = field(default_factory=dict)
     _usages: list[Usage] = field(default_factory=list)
-    """Of all searches that have begun: what is under way as a search ends is counted in it yet."""
+    """Those of all searches that have begun: what is under way as a search ends is still counted there."""
 
     def noting(self, search: Search) -> Search:
         """Returns the same search, which is noted while it is at work."""

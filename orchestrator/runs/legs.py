@@ -28,7 +28,7 @@ class Leg:
 
     startup_seconds: float = 0.0
     seconds: float = 0.0
-    """Of search."""
+    """Seconds of search."""
     tokens: int = 0
     """Tokens that the generators sampled in this leg."""
     busy: dict[str, float] = field(default_factory=dict)

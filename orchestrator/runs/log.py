@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.errors import visible
@@ -17,11 +17,16 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _File(logging.FileHandler):
-    """Drops a record that the disk does not take: the full disk is told by what it ends."""
+    """Drops a record that the disk does not take: the full disk is told by what it ends, and what is still
+    to be written as the log closes must not take that error's place."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class _Readable(logging.Formatter):

@@ -138,3 +138,15 @@ def test_a_full_disk_costs_the_log_a_record_and_prints_no_traceback(tmp_path, ca
         )
         logging.getLogger("orchestrator.runs").error("lost")
     assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_cannot_be_closed_on_a_full_disk_leaves_the_runs_own_error(tmp_path, capsys):
+    (tmp_path / FILE).symlink_to("/dev/full")
+
+    def fail() -> None:
+        logging.getLogger("orchestrator.runs").error("one record")
+        raise ValueError("the run's own")
+
+    with pytest.raises(ValueError, match="the run's own"), logged(tmp_path, "info"):
+        fail()
+    assert "Traceback" not in capsys.readouterr().err
