@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import add_experiment_options, check_out, console, results, say, show_json
+from orchestrator.commands.terminal import (
+    add_experiment_options,
+    check_out,
+    console,
+    results,
+    say,
+    say_untracked,
+    show_json,
+)
 from orchestrator.errors import BadInput, at_least, in_one_line
 
 if TYPE_CHECKING:
@@ -113,16 +121,11 @@ def run_fit(
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "margin": margin}
-        if (place := moved_from(experiment, uri, runs)) is not None:
-            say(
-                errors,
-                f"not kept in MLflow: the store was moved, and its artifacts belong in {place}",
-                "yellow",
-            )
-            return 0
-        untracked = _track(learned, out, numbers, asked, experiment, uri, runs)
-        if untracked is not None:
-            say(errors, f"warning: {untracked}", "yellow")
+        say_untracked(
+            errors,
+            moved_from(experiment, uri, runs),
+            lambda: _track(learned, out, numbers, asked, experiment, uri, runs),
+        )
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import add_experiment_options, check_out, results, say
+from orchestrator.commands.terminal import add_experiment_options, check_out, results, say, say_untracked
 from orchestrator.errors import BadInput, at_least, one_of
 
 ROLE = "report"
@@ -99,16 +99,11 @@ def run_report(
     say(errors, f"report in {out}")
     if "/" not in experiment:
         asked = {"rule": rule, "samples": samples, "price": price}
-        if (place := moved_from(experiment, uri, runs)) is not None:
-            say(
-                errors,
-                f"not kept in MLflow: the store was moved, and its artifacts belong in {place}",
-                "yellow",
-            )
-            return 0
-        untracked = _track(out, drawn, asked, experiment, uri, runs)
-        if untracked is not None:
-            say(errors, f"warning: {untracked}", "yellow")
+        say_untracked(
+            errors,
+            moved_from(experiment, uri, runs),
+            lambda: _track(out, drawn, asked, experiment, uri, runs),
+        )
     return 0
 
 

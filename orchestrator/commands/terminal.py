@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -144,6 +144,15 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+
+
+def say_untracked(errors: Console, moved: str | None, track: Callable[[], str | None]) -> None:
+    """Keeps a command's result in MLflow by ``track``, and says what that could not write. A store that was
+    ``moved`` from another place takes nothing: its artifacts would be written there."""
+    if moved is not None:
+        say(errors, f"not kept in MLflow: the store was moved, and its artifacts belong in {moved}", "yellow")
+    elif (untracked := track()) is not None:
+        say(errors, f"warning: {untracked}", "yellow")
 
 
 def check_out(out: Path, key: str = "--out") -> None:
