@@ -141,7 +141,7 @@ def determining(config: Config) -> dict[str, Any]:
     (problems, a strategy, a policy) the name counts, and ``preparation`` adds their contents.
     """
     keys = to_dict(config)
-    for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name"):
+    for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name", "baseline"):
         keys.pop(key)
     for section in ("generator", "judge"):
         held = keys[section]

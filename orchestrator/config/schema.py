@@ -331,6 +331,9 @@ class Config:
     """Name of the run and of its directory: letters, digits, `.`, `_` and `-`."""
     seed: int = 0
     """Number from which the seed of every request is derived."""
+    baseline: int = 0
+    """Independent samples of each problem, beside the search and its budget, which show what the search buys:
+    the accuracy of one sample, and of their majority. 0 takes none."""
     max_searches: int = 128
     """Problems that are searched at once under `allocation.name: uniform`; otherwise all are."""
     log_level: str = "info"

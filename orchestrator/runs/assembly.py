@@ -23,7 +23,8 @@ def judge_of(prepared: Prepared, deployment: Deployment, journal: Journal) -> Mo
     """Returns what asks the run's judge; None where no model judges answers."""
     if prepared.judge is None:
         return None
-    return ModelJudge(prepared.judge, deployment.judge, journal, len(prepared.problems))
+    judged = len(prepared.problems) * (2 if prepared.config.baseline else 1)  # its answers are judged too
+    return ModelJudge(prepared.judge, deployment.judge, journal, judged)
 
 
 def controller_of(

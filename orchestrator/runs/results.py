@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
 from orchestrator.analysis.failures import commonest, failure
 from orchestrator.budget.units import Budget
+from orchestrator.runs.baseline import Baseline
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.context import Usage
 
@@ -32,6 +33,8 @@ class Flops:
     charged twice."""
     judge: int = 0
     """Charged for judging answers, beside the budget and what is spent of it."""
+    baseline: int = 0
+    """Charged for the samples of the baseline, beside the budget too."""
 
 
 LEAST_DIFFERENCE = 1e-4
@@ -116,6 +119,8 @@ class Summary:
     ungraded: dict[str, int] = field(default_factory=dict)
     """How many answers were not judged as they should be, by what was wrong (``grading.grader``); empty where
     all were."""
+    baseline: Baseline | None = None
+    """What samples without any search reach; None where none were asked for."""
     errors: dict[str, int] = field(default_factory=dict)
     """The commonest errors of the searches that broke, and how many each of them broke."""
 
@@ -149,6 +154,7 @@ def summarise(
     by: str | None = None,
     ungraded: Mapping[str, int] | None = None,
     judge_flops: int = 0,
+    baseline: Baseline | None = None,
     sampled: int | None = None,
 ) -> Summary:
     """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time.
@@ -169,6 +175,7 @@ def summarise(
             verifier=usage.verifier_flops,
             computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
             judge=judge_flops,
+            baseline=baseline.flops if baseline is not None else 0,
         ),
         tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
         tokens_per_second=(usage.fresh_tokens if sampled is None else sampled) / seconds if seconds else 0.0,
@@ -188,6 +195,7 @@ def summarise(
         by=by,
         groups=groups(results, by),
         ungraded=dict(ungraded or {}),
+        baseline=baseline,
         errors=commonest(result.error for result in results),
     )
 
