@@ -382,7 +382,7 @@ def test_the_reviser_is_measured_by_the_command(capsys, monkeypatch):
     monkeypatch.setattr(evaluate_reviser, "LENGTH", evaluate_reviser.REVISIONS + 1)
     once = partial(evaluate_reviser.evaluate_reviser, seeds=(0,))
     monkeypatch.setattr(evaluate_reviser, "evaluate_reviser", once)
-    assert run_command(["lab", "evaluate", "--reviser", "--problems", "8"]) == 0
+    assert run_command(["lab", "evaluate", "--reviser", "--problems", "4"]) == 0
     said = capsys.readouterr().out
-    assert "reviser over generator-s: 8 test problems" in said
+    assert "reviser over generator-s: 4 test problems" in said
     assert "to_wrong" in said
