@@ -212,6 +212,8 @@ def summary_table(summary: Summary) -> Table:
 
 
 def _moved(allocation: dict[str, int]) -> str:
+    if "passed_on" in allocation:
+        return f"{allocation['passed_on']:.4g} FLOPs that problems left of their shares, to those after them"
     return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
 
 
@@ -282,7 +284,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("budget", asked),
         ("  which buys", buys),
         ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
-        *([("  moved", _moved(s.allocation))] if s.allocation else []),
+        *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
         *([("beside it, judge", f"{s.flops.judge:.4g} FLOPs")] if s.flops.judge else []),

@@ -43,6 +43,9 @@ MOST = 10**308
 RENAMED = {"allocation.hopeless": "allocation.min_gain"}
 """Keys of earlier versions: a run that was begun with one is resumed."""
 
+SINCE = {"allocation.pass_on": False}
+"""Keys whose default is not what was done before there were such keys, with what was done."""
+
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file (and the files it inherits from through ``base:``), applies ``key=value`` overrides,
@@ -51,6 +54,14 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     if any(SWEEP in layer for layer in stack):
         raise BadInput(SWEEP, str(path), "one run has no such section; it is for ttc sweep")
     return build(stack)
+
+
+def load_begun(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads the configuration that a run was begun with, as ``load`` does, also where an earlier version has
+    begun it. Raises BadInput."""
+    held = layers(path)[-1]
+    then = [f"{key}={value}" for key, value in SINCE.items() if OmegaConf.select(held, key) is None]
+    return load(path, [*then, *overrides])
 
 
 def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:

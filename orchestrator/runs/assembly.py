@@ -55,6 +55,7 @@ def controller_of(
         Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking, judge=judge),
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
+        pass_on=config.allocation.pass_on,
         allocator=_allocator(prepared),
         rules=rules(scored=prepared.verifier is not None, chains=prepared.strategy.strategy.needs_reviser),
         searches_at_once=config.max_searches,
@@ -62,7 +63,7 @@ def controller_of(
 
 
 def _allocator(prepared: Prepared) -> Allocator | None:
-    """None where each problem has a fixed share."""
+    """None where each problem has a share."""
     allocation = prepared.config.allocation
     if allocation.name == "uniform":
         return None

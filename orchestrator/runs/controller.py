@@ -3,7 +3,8 @@
 One asyncio process: a search per problem, each a coroutine over its own lease; the engines see the requests
 of all of them. A problem that fails is reported and costs the others nothing.
 
-Leases are equal shares of the budget, or grow in rounds by an allocator (``allocation``).
+Leases are shares of the budget, of which what a problem leaves is passed on (``budget.shares``), or grow in
+rounds by an allocator (``allocation``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import partial
 
 from orchestrator.allocation.rounds import Allocator, Rounds
 from orchestrator.budget.ledger import Lease
+from orchestrator.budget.shares import Shares
 from orchestrator.budget.units import Price
 from orchestrator.errors import in_one_line
 from orchestrator.extensions.contained import contained_tasks
@@ -93,17 +95,19 @@ class Controller:
     budget: Lease
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
-    """The most problems in flight where each one has a fixed share. With an allocator all are, since it
-    compares them."""
+    """The most problems in flight where each one has a share. With an allocator all are, since it compares
+    them."""
     shares: Sequence[int] | None = None
-    """FLOPs of each problem's fixed share; None divides the budget equally."""
+    """FLOPs of each problem's share; None divides the budget equally."""
+    pass_on: bool = True
+    """Whether what a problem leaves of its share goes to those after it."""
     allocator: Allocator | None = None
-    """Moves the budget between problems; None gives each problem a fixed share."""
+    """Moves the budget between problems; None gives each problem a share."""
     on_result: Callable[[SearchResult], None] = lambda result: None
     """Is called as each search ends, in the order in which they end."""
     usage: Usage = field(default_factory=Usage)
-    rounds: Rounds | None = None
-    """The rounds of the allocator, once it runs."""
+    moved: Rounds | Shares | None = None
+    """What moves the budget between problems, once it runs."""
 
     def __post_init__(self) -> None:
         # One thread: more of them would only take the interpreter from the searches.
@@ -117,26 +121,28 @@ class Controller:
         ``prompts`` are the problems' token ids. Returns the results in the order of the problems. Raises the
         first of the errors that end a run (``found.FATAL``).
         """
-        run = self._equally if self.allocator is None else self._in_rounds
+        run = self._in_shares if self.allocator is None else self._in_rounds
         try:
             with rare_collections(), contained_tasks(), self._decoding:
                 return await run(problems, prompts, search)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _equally(
+    async def _in_shares(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
-        shares = self.shares or [self.budget.limit // len(problems)] * len(problems)
+        equal = [self.budget.limit // len(problems)] * len(problems)
+        shares = Shares(self.budget, self.shares or equal, pass_on=self.pass_on)
+        self.moved = shares if self.pass_on else None
         results: dict[int, SearchResult] = {}
         indices = iter(range(len(problems)))
 
         async def search_in_turn() -> None:
             for index in indices:
-                lease = self.budget.lease(shares[index], problems[index].id)
+                lease = shares.open(index, problems[index].id)
                 ops = Operations(problems[index], prompts[index], lease, self.context, priority=index)
-                result = await self._search(ops, search, _Reader(self, len(prompts[index])))
-                lease.close()
+                reader = _Reader(self, len(prompts[index]))
+                result = await self._search(ops, search, reader, partial(shares.close, index))
                 results[index] = self._done(result)
 
         async with asyncio.TaskGroup() as group:
@@ -157,7 +163,7 @@ class Controller:
             begun = asyncio.run_coroutine_threadsafe(reading, loop)
             return lambda: [candidate for _, candidate in begun.result()]
 
-        rounds = self.rounds = Rounds(self.budget, self.allocator, candidates)
+        rounds = self.moved = Rounds(self.budget, self.allocator, candidates)
         searches = [
             Operations(
                 problem, prompt, rounds.open(problem.id, self._price(prompt)), self.context, priority=index
@@ -166,8 +172,8 @@ class Controller:
         ]
 
         async def search_one(index: int) -> SearchResult:
-            result = await self._search(searches[index], search, readers[index])
-            rounds.close(index)
+            close = partial(rounds.close, index)
+            result = await self._search(searches[index], search, readers[index], close)
             del readers[index]
             return self._done(replace(result, exhausted=result.exhausted and index not in rounds.solved))
 
@@ -186,25 +192,26 @@ class Controller:
         self.on_result(result)
         return result
 
-    async def _search(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
+    async def _search(
+        self, ops: Operations, search: Search, reader: _Reader, close: Callable[[], None]
+    ) -> SearchResult:
+        """Searches one problem, calls ``close`` once it spends nothing more, and judges what it has found."""
         started = time.monotonic()
-        result = await self._searched(ops, search, reader)
-        return replace(result, seconds=time.monotonic() - started)
-
-    async def _searched(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
         try:
             found = await found_by(search, ops)
-            if found.error is not None:
-                log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
-            try:
-                return await self._judged(ops, reader, found)
-            except FATAL:
-                raise
-            except Exception as error:  # no answer can be read
-                log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
-                return await self._judged(ops, reader, Found((), found.exhausted, error))
         finally:
             await ops.drain()
+        close()
+        if found.error is not None:
+            log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
+        try:
+            result = await self._judged(ops, reader, found)
+        except FATAL:
+            raise
+        except Exception as error:  # no answer can be read
+            log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
+            result = await self._judged(ops, reader, Found((), found.exhausted, error))
+        return replace(result, seconds=time.monotonic() - started)
 
     async def _judged(self, ops: Operations, reader: _Reader, found: Found) -> SearchResult:
         problem, nodes = ops.problem, found.solutions

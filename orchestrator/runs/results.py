@@ -90,8 +90,8 @@ class Summary:
     utilisation: dict[str, float]
     """By pool: the share of the search in which its replicas had work, on average."""
     allocation: dict[str, int]
-    """Rounds in which the budget was moved between problems, and how many problems were stopped as solved;
-    empty where each had a fixed share."""
+    """Rounds in which the budget was moved between problems, and how many problems were stopped as solved; or
+    FLOPs of the shares that were passed on (``passed_on``); empty where each problem had its share alone."""
     operations: int
     replayed: int
     """Operations whose results came from the journal."""

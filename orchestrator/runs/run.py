@@ -219,7 +219,7 @@ class Run:
                 startup_seconds=spent.startup_seconds,
                 sampled=spent.tokens,
                 utilisation=spent.utilisation,
-                allocation=controller.rounds.to_dict() if controller.rounds else None,
+                allocation=controller.moved.to_dict() if controller.moved else None,
                 role=self._role,
                 skipped=len(prepared.skipped),
                 by=prepared.config.problems.by,

@@ -264,6 +264,12 @@ def test_the_fingerprint_is_of_what_determines_the_results():
     assert len({of(), *(of(override) for override in others)}) == 1 + len(others)
 
 
+def test_whether_shares_are_passed_on_makes_another_run_only_where_there_are_shares():
+    assert of() != of("allocation.pass_on=false")
+    rounds = [of("allocation.name=adaptive", f"allocation.pass_on={value}") for value in ("true", "false")]
+    assert rounds[0] == rounds[1]
+
+
 def test_what_only_says_how_fast_is_an_option_of_the_engine():
     from orchestrator.config.engine_arguments import engine_arguments
     from orchestrator.config.fingerprint import PERFORMANCE_OPTIONS
