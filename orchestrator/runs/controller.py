@@ -134,8 +134,11 @@ class Controller:
         async def search_in_turn() -> None:
             for index in indices:
                 lease = self.budget.lease(shares[index], problems[index].id)
-                ops = Operations(problems[index], prompts[index], lease, self.context, priority=index)
-                result = await self._search(ops, search, _Reader(self, len(prompts[index])))
+                reader = _Reader(self, len(prompts[index]))
+                ops = Operations(
+                    problems[index], prompts[index], lease, self.context, priority=index, read=reader.votes
+                )
+                result = await self._search(ops, search, reader)
                 lease.close()
                 results[index] = self._done(result)
 
@@ -160,7 +163,12 @@ class Controller:
         rounds = self.rounds = Rounds(self.budget, self.allocator, candidates)
         searches = [
             Operations(
-                problem, prompt, rounds.open(problem.id, self._price(prompt)), self.context, priority=index
+                problem,
+                prompt,
+                rounds.open(problem.id, self._price(prompt)),
+                self.context,
+                priority=index,
+                read=readers[index].votes,
             )
             for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
         ]
@@ -243,13 +251,24 @@ class _Reader:
         self.start = start
         self._controller = controller
         self._read: dict[Node, tuple[str, Candidate]] = {}
+        self._lost: set[Node] = set()
+        self._one_at_a_time = asyncio.Lock()
 
     async def read(self, nodes: Sequence[Node]) -> list[tuple[str, Candidate]]:
         """Returns the texts of finished paths, and what selection sees of each."""
-        new = [node for node in nodes if node not in self._read]
-        if new:
-            await self._read_all(list(dict.fromkeys(new)))
+        async with self._one_at_a_time:  # what two calls ask for is read, and what fails counted, once
+            new = [node for node in nodes if node not in self._read]
+            if new:
+                await self._read_all(list(dict.fromkeys(new)))
         return [self._read[node] for node in nodes]
+
+    async def votes(self, nodes: Sequence[Node]) -> list[str | None]:
+        """Returns what each path votes for; see ``ReadsAnswers``."""
+        read = await self.read(nodes)
+        return [
+            None if node in self._lost else candidate.vote
+            for node, (_, candidate) in zip(nodes, read, strict=True)
+        ]
 
     async def _read_all(self, nodes: list[Node]) -> None:
         controller = self._controller
@@ -265,6 +284,8 @@ class _Reader:
             reading = readings.get(i, NOTHING)
             score = aggregate(node.scores) if node.scored else None
             chain = node.key.partition(".")[0]
+            if reading.lost:
+                self._lost.add(node)
             self._read[node] = text, Candidate(reading.answer, score, chain, reading.key, node.key)
 
     def _decoded(self, nodes: list[Node]) -> list[str]:

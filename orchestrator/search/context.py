@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from orchestrator.formats.definition import Format
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
 from orchestrator.search.revision import RevisionPrompt
+from orchestrator.search.tree import Node
 from orchestrator.search.verifier_view import VerifierView, view_of
 
 
@@ -27,6 +28,14 @@ class Transport(Protocol):
 
     def revise(self, request: SampleRequest) -> Awaitable[SampleResult]:
         """Samples a new attempt with the reviser."""
+
+
+class ReadsAnswers(Protocol):
+    """Reads the answers of one problem's paths."""
+
+    async def __call__(self, nodes: Sequence[Node]) -> list[str | None]:
+        """Returns what each path votes for: equal texts for equal answers; None where it has no answer, and
+        where it is not known what that equals."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from orchestrator.problems.problem import Problem
 from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.search.operations import Operations
 from orchestrator.search.revision import Attempt, RevisionPrompt
+from orchestrator.search.tree import Node
 
 EOS = "$"
 SHAPE = {
@@ -166,4 +167,9 @@ def operations(
 ) -> Operations:
     """The operations of one problem. ``changes`` are fields of the search context."""
     context = replace(setting(engine, journal=journal), **changes)
-    return Operations(Problem("p", prompt, ""), CODEC.encode(prompt), Lease(budget), context)
+    start = len(CODEC.encode(prompt))
+
+    async def read(nodes: Sequence[Node]) -> list[str | None]:
+        return [CODEC.solution(n.tokens[start:]) if n.finish == "end" else None for n in nodes]
+
+    return Operations(Problem("p", prompt, ""), CODEC.encode(prompt), Lease(budget), context, read=read)
