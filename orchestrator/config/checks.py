@@ -167,6 +167,9 @@ def _generator(config: Config) -> None:
         raise BadInput("generator.end_of_thinking", "", "allowed: one or more characters, or null")
     at_least("generator.max_step_tokens", generator.max_step_tokens, 1)
     at_least("generator.max_tokens", generator.max_tokens, 1)
+    sure = generator.confidence
+    if sure not in (None, "mean") and (not isinstance(sure, int) or isinstance(sure, bool) or sure < 1):
+        raise BadInput("generator.confidence", sure, "allowed: mean, a number of tokens, or null")
 
 
 def check_sampling(key: str, value: object, source: str = "") -> None:

@@ -80,6 +80,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "chat_template": (None,),
         "chat_options": ({},),
         "reply": ("",),
+        "confidence": (None,),
     },
     "reviser": {"revision": (None,), "trust_remote_code": (False, True), "adapter": (None,)},
     "verifier": {

@@ -131,6 +131,10 @@ class GeneratorConfig:
     """Tokens after which a step ends without its delimiter."""
     max_tokens: int = 2048
     """Tokens of a whole solution at most, thinking included."""
+    confidence: Any = None
+    """The model's own confidence in a solution, by which the rules `confident` and `confidence_weighted`
+    select; it costs nothing. `mean` is over all its tokens; a number, such as 2048, is the lowest over so
+    many successive ones; null has none."""
     chat: bool = False
     """Whether the prompt is sent as a user's message in the model's own chat template."""
     system: str | None = None

@@ -8,7 +8,7 @@ from orchestrator.allocation.compute_optimal import ComputeOptimal
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy
 from orchestrator.allocation.rounds import Allocator
 from orchestrator.budget.ledger import Lease
-from orchestrator.config.generator import sampling_of
+from orchestrator.config.generator import confidence_of, sampling_of
 from orchestrator.config.preparation import Prepared, revision_prompt
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.grader import Grader
@@ -46,6 +46,7 @@ def controller_of(
         verifier_ratio=config.verifier.token_ratio,
         verifier_limit=verifier.limit if verifier is not None else None,
         aggregation=config.verifier.aggregation,
+        confidence=confidence_of(config.generator),
         seed=config.seed,
         journal=journal,
     )
@@ -55,7 +56,11 @@ def controller_of(
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
         allocator=_allocator(prepared),
-        rules=rules(scored=prepared.verifier is not None, chains=prepared.strategy.strategy.needs_reviser),
+        rules=rules(
+            scored=prepared.verifier is not None,
+            chains=prepared.strategy.strategy.needs_reviser,
+            confidence=config.generator.confidence is not None,
+        ),
         searches_at_once=config.max_searches,
     )
 

@@ -58,6 +58,8 @@ class Solution:
     finish: str
     key: str | None = None
     """Answers with equal keys are one (``grading``)."""
+    confidence: float | None = None
+    """The generator's own; None where it is not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ class Controller:
                 node.scores,
                 node.finish or "",
                 candidate.key,
+                candidate.confidence,
             )
             for node, (text, candidate), correct in zip(nodes, read, right, strict=True)
         )
@@ -280,13 +283,15 @@ class _Reader:
         found = await controller.grader.read([texts[i] for i in whole])
         readings = dict(zip(whole, found, strict=True))
         aggregate = AGGREGATIONS[controller.context.aggregation]
+        confidence = controller.context.confidence
         for i, (node, text) in enumerate(zip(nodes, texts, strict=True)):
             reading = readings.get(i, NOTHING)
             score = aggregate(node.scores) if node.scored else None
             chain = node.key.partition(".")[0]
             if reading.lost:
                 self._lost.add(node)
-            self._read[node] = text, Candidate(reading.answer, score, chain, reading.key, node.key)
+            sure = None if confidence is None else confidence(node.logprobs)
+            self._read[node] = text, Candidate(reading.answer, score, chain, reading.key, node.key, sure)
 
     def _decoded(self, nodes: list[Node]) -> list[str]:
         read = self._controller.context.codec.solution

@@ -29,15 +29,14 @@ from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.results import grades
 from orchestrator.search.context import Usage
-from orchestrator.search.selection import RULES as USUAL
-from orchestrator.search.selection import Candidate, hierarchical
+from orchestrator.search.selection import ALL as RULES
+from orchestrator.search.selection import Candidate
 
 RESULTS, SUMMARY, CONFIG = "results.parquet", "summary.json", "config.yaml"
 BEFORE = "before-regrade"
 """In the name of the copy of a file as the run left it."""
 AT_ONCE = 32
 """Problems that are graded beside each other, so that every process has work."""
-RULES = {**USUAL, "hierarchical": hierarchical}
 
 
 IN_SUMMARY = ("problems", "answered", "accuracy", "coverage", "distinct_answers")
@@ -175,7 +174,8 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
     for i, one in enumerate(kept):
         reading, path = readings.get(i, NOTHING), one["path"]
         chain = path.partition(".")[0]
-        candidates.append(Candidate(reading.answer, one["score"], chain, reading.key, path))
+        sure = one.get("confidence")
+        candidates.append(Candidate(reading.answer, one["score"], chain, reading.key, path, sure))
     rules = [name.removeprefix("selected_") for name in row if name.startswith("selected_")]
     selected = {rule: RULES[rule](candidates) for rule in rules}
     read = [Reading(candidate.answer, candidate.key) for candidate in candidates]
@@ -191,6 +191,7 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
             tuple(one["step_scores"] or ()),
             one["finish"],
             candidate.key,
+            candidate.confidence,
         )
         for one, candidate, correct in zip(kept, candidates, right, strict=True)
     )

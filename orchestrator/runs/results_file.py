@@ -61,6 +61,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("step_scores", pa.list_(pa.float64())),
             ("finish", pa.string()),
             ("key", pa.string()),
+            ("confidence", pa.float64()),
         ]
     )
     rows = [_row(result) for result in results]

@@ -12,6 +12,7 @@ from orchestrator.durability.journal import Journal
 from orchestrator.formats.definition import Format
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
+from orchestrator.search.confidence import Confidence
 from orchestrator.search.revision import RevisionPrompt
 from orchestrator.search.tree import Node
 from orchestrator.search.verifier_view import VerifierView, view_of
@@ -75,6 +76,9 @@ class SearchContext:
     """The longest text that the verifier takes, in its tokens; None where that is not known."""
     aggregation: str = "last"
     """A key of ``selection.AGGREGATIONS``."""
+    confidence: Confidence | None = None
+    """How the generator's own confidence in a path is read; None where its tokens' log-probabilities are not
+    asked for."""
     seed: int = 0
     journal: Journal | None = None
 

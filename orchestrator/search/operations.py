@@ -142,6 +142,15 @@ class Operations:
         """
         return AGGREGATIONS[self._context.aggregation](node.scores) if node.scored else 0.0
 
+    def confidence(self, node: Node) -> float:
+        """Returns the generator's own confidence in a path, from 0 to 1, as ``generator.confidence`` says.
+
+        It is 0, the least, for a path without a sampled token. Raises ValueError where it is not asked for.
+        """
+        if self._context.confidence is None:
+            raise ValueError("this run has no generator.confidence")
+        return self._context.confidence(node.logprobs) or 0.0
+
     # -- the operations ----------------------------------------------------------------------------
 
     async def sample(

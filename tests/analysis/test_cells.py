@@ -169,7 +169,7 @@ def test_of_a_server_only_the_models_name_counts():
         (
             "allocation",
             [{"name": "adaptive", "confidence": c} for c in (0.8, 0.9)],
-            ["confidence=0.8", "confidence=0.9"],
+            ["allocation confidence=0.8", "allocation confidence=0.9"],
         ),
     ],
 )

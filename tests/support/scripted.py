@@ -99,6 +99,8 @@ class ScriptedEngine:
     write: Write = field(default_factory=lambda: letters(3))
     judge: Judge = share_of_a
     jitter: random.Random | None = None
+    logprob: Callable[[str], float] = lambda letter: -0.5
+    """The log-probability of a letter."""
     samples: list[SampleRequest] = field(default_factory=list)
     scores: list[ScoreRequest] = field(default_factory=list)
     revisions: list[SampleRequest] = field(default_factory=list)
@@ -114,7 +116,9 @@ class ScriptedEngine:
         stops: dict[Finish, str] = {"end": EOS, "step": "\n", "thought": MARKER}
         finish = next((name for name, stop in stops.items() if text.endswith(stop)), "length")
         tokens = tuple(map(ord, text))
-        return SampleResult(request.id, tokens, finish, len(request.prompt) + len(tokens) - 1, "scripted")
+        computed = len(request.prompt) + len(tokens) - 1
+        logprobs = tuple(map(self.logprob, text)) if request.logprobs else ()
+        return SampleResult(request.id, tokens, finish, computed, "scripted", logprobs)
 
     async def revise(self, request: SampleRequest) -> SampleResult:
         self.revisions.append(request)
