@@ -31,6 +31,7 @@ SETTING = tuple(
         "problems": "template answers",
         "judge": "model endpoint.model revision dtype system template choices flops max_tokens",
         "reviser": "model revision adapter format dtype",
+        "selection": "generative share group candidates max_tokens template",
         "allocation": "name confidence round parallel exploration min_gain",
     }.items()
     for key in keys.split()
@@ -39,7 +40,7 @@ SETTING = tuple(
 tables of results say which problems were searched."""
 ADAPTIVE = [key for key in SETTING if key.startswith("allocation.") and key != "allocation.name"]
 """Keys of ``SETTING`` that only the adaptive allocation reads."""
-OPTIONAL = ("reviser.", "allocation.")
+OPTIONAL = ("reviser.", "allocation.", "selection.")
 """Prefixes of the keys of ``SETTING`` that are compared, as strategies are, and not held equal."""
 
 
@@ -95,6 +96,8 @@ class Cell:
         unread = [] if found["allocation.name"] == "adaptive" else [*ADAPTIVE]
         if found["judge.model"] is None:
             unread += [name for name in SETTING if name.startswith("judge.")]
+        if not found["selection.generative"]:
+            unread += [name for name in SETTING if name.startswith("selection.")]
         return {name: None if name in unread else value for name, value in found.items()}
 
     @property

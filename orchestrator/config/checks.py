@@ -16,6 +16,7 @@ from orchestrator.budget.units import UNITS, check_amount
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.config.judge import check_judge
+from orchestrator.config.selection import check_selection
 from orchestrator.errors import BadInput, at_least, meant, one_of
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
@@ -81,6 +82,7 @@ def check(config: Config) -> None:
     _generator(config)
     check_judge(config)
     _allocation(config)
+    check_selection(config)
     _budget(config)
     _cluster(config)
 

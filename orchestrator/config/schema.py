@@ -261,6 +261,28 @@ class JudgeConfig:
 
 
 @dataclass
+class SelectionConfig:
+    """Generative selection: the generator itself reads solutions and picks one, beside the rules that cost
+    nothing."""
+
+    generative: bool = False
+    """Whether it does so after each search; the answer is reported as `generative`. It reads one solution of
+    each answer; where all agree, nothing is asked."""
+    share: float = 0.25
+    """Share of each problem's budget that is kept for it, above 0, below 1; it may also spend what the search
+    leaves. What neither pays for is not asked, and counted."""
+    group: int = 4
+    """Solutions that are read at once, 2 or more. The winners of several groups are read again."""
+    candidates: int = 16
+    """Answers that take part at most: the most frequent ones."""
+    max_tokens: int | None = None
+    """Tokens of a reply at most, thinking included; null takes `generator.max_tokens`."""
+    template: str | None = None
+    """The question, with `{problem}`, `{solutions}` and, if you like, `{count}`. The last line of a reply has
+    to be `Choice:` and a number; else the group's most frequent answer stands, which is counted."""
+
+
+@dataclass
 class AllocationConfig:
     """The division of the budget between the problems; only `adaptive` reads the keys after `name`."""
 
@@ -346,6 +368,7 @@ class Config:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     strategy: dict[str, Any] = field(default_factory=dict)
     """`name`, which is needed, and the strategy's parameters; the name may be `path/to/file.py:function`."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     allocation: AllocationConfig = field(default_factory=AllocationConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

@@ -12,6 +12,7 @@ from orchestrator.config.generator import confidence_of, sampling_of
 from orchestrator.config.preparation import Prepared, revision_prompt
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.grader import Grader
+from orchestrator.runs.choosing import Chooser
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.function_verifier import FunctionVerifier
 from orchestrator.runs.judging import ModelJudge
@@ -62,6 +63,7 @@ def controller_of(
             confidence=config.generator.confidence is not None,
         ),
         searches_at_once=config.max_searches,
+        chooser=Chooser(prepared.selection, context) if prepared.selection is not None else None,
     )
 
 

@@ -26,6 +26,7 @@ from orchestrator.errors import in_one_line
 from orchestrator.extensions.contained import contained_tasks
 from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.choosing import RULE, Chooser
 from orchestrator.runs.found import FATAL, Found, Search, found_by
 from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.operations import Operations
@@ -101,6 +102,8 @@ class Controller:
     """FLOPs of each problem's fixed share; None divides the budget equally."""
     allocator: Allocator | None = None
     """Moves the budget between problems; None gives each problem a fixed share."""
+    chooser: Chooser | None = None
+    """Lets the generator pick a solution, of fixed shares; None where only rules select."""
     on_result: Callable[[SearchResult], None] = lambda result: None
     """Is called as each search ends, in the order in which they end."""
     usage: Usage = field(default_factory=Usage)
@@ -135,13 +138,17 @@ class Controller:
 
         async def search_in_turn() -> None:
             for index in indices:
-                lease = self.budget.lease(shares[index], problems[index].id)
+                kept = self.chooser.kept(shares[index]) if self.chooser is not None else 0
+                lease = self.budget.lease(shares[index] - kept, problems[index].id)
+                # The kept part first: what the search has left is what it might still have spent.
+                leases = (self.budget.lease(kept, f"{problems[index].id}, selection"), lease)
                 reader = _Reader(self, len(prompts[index]))
                 ops = Operations(
                     problems[index], prompts[index], lease, self.context, priority=index, read=reader.votes
                 )
-                result = await self._search(ops, search, reader)
-                lease.close()
+                result = await self._search(ops, search, reader, leases)
+                for each in leases:
+                    each.close()
                 results[index] = self._done(result)
 
         async with asyncio.TaskGroup() as group:
@@ -196,31 +203,41 @@ class Controller:
         self.on_result(result)
         return result
 
-    async def _search(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
+    async def _search(
+        self, ops: Operations, search: Search, reader: _Reader, leases: Sequence[Lease] = ()
+    ) -> SearchResult:
+        """``leases`` pay for a choice by the generator."""
         started = time.monotonic()
-        result = await self._searched(ops, search, reader)
+        result = await self._searched(ops, search, reader, leases)
         return replace(result, seconds=time.monotonic() - started)
 
-    async def _searched(self, ops: Operations, search: Search, reader: _Reader) -> SearchResult:
+    async def _searched(
+        self, ops: Operations, search: Search, reader: _Reader, leases: Sequence[Lease]
+    ) -> SearchResult:
         try:
             found = await found_by(search, ops)
             if found.error is not None:
                 log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
             try:
-                return await self._judged(ops, reader, found)
+                return await self._judged(ops, reader, found, leases)
             except FATAL:
                 raise
             except Exception as error:  # no answer can be read
                 log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
-                return await self._judged(ops, reader, Found((), found.exhausted, error))
+                return await self._judged(ops, reader, Found((), found.exhausted, error), leases)
         finally:
             await ops.drain()
 
-    async def _judged(self, ops: Operations, reader: _Reader, found: Found) -> SearchResult:
+    async def _judged(
+        self, ops: Operations, reader: _Reader, found: Found, leases: Sequence[Lease]
+    ) -> SearchResult:
         problem, nodes = ops.problem, found.solutions
         read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
+        if self.chooser is not None:
+            await ops.drain()  # what a strategy left running must not decide what is left
+            selected[RULE] = await self.chooser(problem, read, leases, ops.usage)
         readings = [Reading(candidate.answer, candidate.key) for candidate in candidates]
         right = await self.grader.solved(problem, readings, [text for text, _ in read])
         solutions = tuple(

@@ -25,6 +25,7 @@ from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.grading.registry import resolve
 from orchestrator.grading.user import UserChecker
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.choosing import RULE as GENERATIVE
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.results import grades
@@ -144,8 +145,8 @@ def _check_columns(directory: Path, rows: list[dict[str, Any]]) -> None:
     if lacking:
         raise BadInput("run_id", directory.name, f"its {RESULTS} has no column {', '.join(lacking)}")
     for name in rows[0]:
-        if name.startswith("selected_") and name.removeprefix("selected_") not in RULES:
-            known = ", ".join(f"selected_{rule}" for rule in RULES)
+        if name.startswith("selected_") and name.removeprefix("selected_") not in (*RULES, GENERATIVE):
+            known = ", ".join(f"selected_{rule}" for rule in (*RULES, GENERATIVE))
             raise BadInput("run_id", directory.name, f"its {RESULTS} has the column {name}; allowed: {known}")
 
 
@@ -177,7 +178,11 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
         sure = one.get("confidence")
         candidates.append(Candidate(reading.answer, one["score"], chain, reading.key, path, sure))
     rules = [name.removeprefix("selected_") for name in row if name.startswith("selected_")]
-    selected = {rule: RULES[rule](candidates) for rule in rules}
+    selected = {rule: RULES[rule](candidates) for rule in rules if rule != GENERATIVE}
+    if GENERATIVE in rules:  # the generator's pick stands, and its answer is read anew
+        picked = (i for i, one in enumerate(kept) if one["answer"] == row[f"selected_{GENERATIVE}"])
+        at = next(picked, None)
+        selected[GENERATIVE] = None if at is None else candidates[at].answer
     read = [Reading(candidate.answer, candidate.key) for candidate in candidates]
     right = await grader.solved(problem, read, [one["text"] for one in kept])
     solutions = tuple(

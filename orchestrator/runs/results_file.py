@@ -14,7 +14,10 @@ from orchestrator.durability.files import naming, replacing
 from orchestrator.problems.problem import filled
 from orchestrator.runs.controller import SearchResult
 
-COUNTED = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
+COUNTED = (
+    *("flops", "generator_flops", "verifier_flops", "selection_flops"),
+    *("generator_tokens", "verifier_tokens"),
+)
 """Counters of a search that the table has."""
 
 

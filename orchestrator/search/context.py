@@ -123,6 +123,14 @@ class Usage:
     read, or the verifier had none for them (NaN, for one)."""
     operations: int = 0
     replayed: int = 0
+    selection_flops: int = 0
+    """Those of the generator's FLOPs that generative selection took."""
+    choices: int = 0
+    """Choices that the generator was asked for."""
+    unread_choices: int = 0
+    """Those of them whose reply names no solution."""
+    unmade_choices: int = 0
+    """Choices that were not asked for, or failed: for want of funds, of context, or of an engine's answer."""
 
     @property
     def flops(self) -> int:

@@ -116,6 +116,7 @@ def test_a_setting_is_every_key_that_results_depend_on():
     """Those of the fingerprint, so that a new key cannot be forgotten."""
     config = lab_config("allocation.name=adaptive")
     config.judge.model = "j"
+    config.selection.generative = True
     flat = {
         f"{s}.{k}": v
         for s, keys in to_dict(config).items()
