@@ -28,9 +28,15 @@ def judge_of(prepared: Prepared, deployment: Deployment, journal: Journal) -> Mo
 
 
 def controller_of(
-    prepared: Prepared, engine: Transport, journal: Journal, judge: ModelJudge | None = None
+    prepared: Prepared,
+    engine: Transport,
+    journal: Journal,
+    judge: ModelJudge | None = None,
+    *,
+    chooses: bool = True,
 ) -> Controller:
-    """Returns what runs a configuration's searches on these engines."""
+    """Returns what runs a configuration's searches on these engines; without ``chooses`` the generator picks
+    no solution, whatever the configuration says, and nothing is kept for it."""
     config, verifier = prepared.config, prepared.verifier
     if verifier is not None and verifier.function is not None:
         engine = FunctionVerifier(engine, verifier.function)
@@ -63,7 +69,7 @@ def controller_of(
             confidence=config.generator.confidence is not None,
         ),
         searches_at_once=config.max_searches,
-        chooser=Chooser(prepared.selection, context) if prepared.selection is not None else None,
+        chooser=Chooser(prepared.selection, context) if prepared.selection is not None and chooses else None,
     )
 
 

@@ -85,6 +85,7 @@ def test_it_is_part_of_what_a_run_is_only_where_it_is_asked_for():
 def test_a_run_has_what_chooses_only_where_it_is_asked_for(tmp_path):
     run = prepared(tmp_path)
     assert controller_of(run, ScriptedEngine(), None).chooser is not None  # type: ignore[arg-type]
+    assert controller_of(run, ScriptedEngine(), None, chooses=False).chooser is None  # type: ignore[arg-type]
     without = prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2"]))
     assert without.selection is None
     assert controller_of(without, ScriptedEngine(), None).chooser is None  # type: ignore[arg-type]
