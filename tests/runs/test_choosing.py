@@ -5,18 +5,23 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from actors.messages import RequestFailed, SampleRequest, SampleResult
 from orchestrator.budget.ledger import Lease
+from orchestrator.commands.display import summary_table
 from orchestrator.config.selection import PreparedSelection
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.grader import grader
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.choosing import Chooser
 from orchestrator.runs.controller import Controller, SearchResult
+from orchestrator.runs.metrics import metrics
 from orchestrator.runs.results import Summary, summarise
 from orchestrator.search.selection import rules
 from orchestrator.strategies.registry import resolve
@@ -237,3 +242,60 @@ async def test_the_summary_has_its_accuracy_its_flops_and_its_counts():
     assert summary.flops.selection == sum(result.usage.selection_flops for result in results) > 0
     assert summary.choices == {"asked": 2, "unread": 0, "unmade": 0}
     assert Summary.from_dict(summary.to_dict()).choices == summary.choices
+    logged = metrics(summary)
+    assert (logged["choices/asked"], logged["flops/selection"]) == (2.0, float(summary.flops.selection))
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({}, None),
+        ({"asked": 3, "unread": 0, "unmade": 0}, "50 FLOPs of the generator's, 3 choices"),
+        (
+            {"asked": 3, "unread": 1, "unmade": 2},
+            "50 FLOPs of the generator's, 3 choices, 1 of them unreadable, "
+            "2 not made for want of budget or context (run.log)",
+        ),
+    ],
+)
+async def test_the_table_says_what_became_of_the_choices(choices, words):
+    results, control = await chosen(Picking("a"), n=2)
+    summary = summarise(
+        "r",
+        results,
+        replace(control.usage, selection_flops=50),
+        budget=flops_budget(10**9),
+        seconds=1,
+        startup_seconds=0,
+        utilisation={},
+    )
+    table = summary_table(replace(summary, choices=choices))
+    rows = dict(zip(*(column.cells for column in table.columns), strict=True))
+    assert rows.get("  selection") == words
+    assert "accuracy, generative" in rows
+
+
+@settings(max_examples=25)
+@given(
+    budget=st.integers(1, 12 * LONGEST),
+    share=st.floats(0.01, 0.99),
+    answers=st.text("abcdz", min_size=1, max_size=8),
+    group=st.integers(2, 4),
+    seeds=st.tuples(st.integers(0, 99), st.integers(0, 99)),
+)
+async def test_no_budget_is_overdrawn_and_who_is_fastest_decides_nothing(
+    budget, share, answers, group, seeds
+):
+    found = []
+    for seed in seeds:
+        engine = Picking(answers)
+        engine.jitter = random.Random(seed)
+        results, control = await chosen(
+            engine, n=8, budget=budget, problems=2, share=share, group=group, candidates=6
+        )
+        assert control.budget.settled == sum(result.usage.flops for result in results) <= budget
+        assert control.budget.reserved == 0
+        for result in results:
+            assert (result.selected["generative"] is None) == (result.selected["majority"] is None)
+        found.append(told(results))
+    assert found[0] == found[1]
