@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.messages import Finish, SampleRequest, SampleResult, Until
+from actors.messages import Finish, SampleRequest, SampleResult, Until, kept_logprob
 from actors.stops import Stops
 
 MAX_SEED = (1 << 63) - 1
@@ -75,6 +75,8 @@ class Writer:
     """Section of the configuration, for messages."""
     max_model_len: int | None = None
     """The longest prompt and output together; None where that is not known."""
+    logprobs: bool = False
+    """Whether the run asks for the log-probabilities of tokens."""
 
     def ids(self, text: str) -> tuple[int, ...]:
         """Returns the token ids of a text that follows others."""
@@ -104,6 +106,8 @@ class Dialect(ABC):
 
     path: str
     """Path of its calls, after the base URL."""
+    gives_logprobs = False
+    """Whether it can give the log-probability of each token."""
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
@@ -127,7 +131,9 @@ class Dialect(ABC):
     def result(self, request: SampleRequest, answer: Any) -> SampleResult:
         """Returns the result that an answer holds. Raises ValueError where it holds none."""
         try:
-            tokens, finish = self.read(request, only_choice(answer))
+            choice = only_choice(answer)
+            tokens, finish = self.read(request, choice)
+            logprobs = self.logprobs(choice) if request.logprobs else ()
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"no completion ({type(error).__name__}: {error}): {str(answer)[:200]}"
@@ -137,7 +143,12 @@ class Dialect(ABC):
             raise ValueError("the server wrote nothing")
         if len(tokens) > request.max_tokens:  # no more than that was granted
             tokens, finish = tokens[: request.max_tokens], "length"
-        return SampleResult(request.id, tokens, finish, computed, self.writer.replica)
+            logprobs = logprobs[: request.max_tokens]
+        return SampleResult(request.id, tokens, finish, computed, self.writer.replica, logprobs)
+
+    def logprobs(self, choice: Mapping[str, Any]) -> tuple[float, ...]:
+        """Returns the log-probability of each token of a choice. Raises ValueError where there is none."""
+        raise ValueError("this server gives no log-probabilities of tokens")
 
     def _values(self, request: SampleRequest, off: Mapping[str, float] = {}) -> dict[str, Any]:
         return {
@@ -154,6 +165,7 @@ class TokenDialect(Dialect):
     """Completions of vLLM: prompts, samples and stops as token ids, and what stopped a sample."""
 
     path = "/completions"
+    gives_logprobs = True
 
     def __init__(self, writer: Writer) -> None:
         super().__init__(writer)
@@ -171,6 +183,7 @@ class TokenDialect(Dialect):
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,  # a stop may be, or hold, a special token
             "return_token_ids": True,
+            **({"logprobs": 1} if request.logprobs else {}),
         }
 
     def read(self, request: SampleRequest, choice: Mapping[str, Any]) -> tuple[tuple[int, ...], Finish]:
@@ -178,6 +191,17 @@ class TokenDialect(Dialect):
         if ended(choice) == "length":
             return tokens, "length"
         return tokens, self.writer.stops.finish(request.until, choice.get("stop_reason"))
+
+    def logprobs(self, choice: Mapping[str, Any]) -> tuple[float, ...]:
+        held = choice.get("logprobs")
+        given = held.get("token_logprobs") if isinstance(held, Mapping) else None
+        count = len(choice["token_ids"])
+        if not isinstance(given, list) or len(given) != count:
+            raise ValueError(f"no log-probabilities of {count} tokens: {str(held)[:80]}")
+        for value in given:
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"{str(value)[:40]!r} is no log-probability")
+        return tuple(map(kept_logprob, given))
 
     def sampled(self, choice: Mapping[str, Any]) -> tuple[int, ...]:
         """Returns the token ids of a choice. Raises ValueError unless each is one of the vocabulary."""

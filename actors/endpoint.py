@@ -47,6 +47,7 @@ class EndpointActor:
         frame: ChatFrame | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
+        logprobs: bool = False,
         first_wait: float = FIRST_WAIT,
     ) -> None:
         """Loads the tokenizer of ``model`` (a directory or hub id), and asks the server what it can do.
@@ -54,7 +55,7 @@ class EndpointActor:
         ``served`` is the model's name at the server under ``url``; None means ``model``. At most
         ``concurrency`` requests are there at once. ``timeout`` and ``first_wait`` (seconds) and ``retries``
         are those of ``Server``; the texts and ``sampling`` those of ``GeneratorActor``. Servers that only
-        chat need ``frame``.
+        chat need ``frame``. ``logprobs`` tells that requests may ask for log-probabilities.
 
         Raises ValueError where the server does not have the model, refuses the key, or has no interface that
         is known, ServerLost where it does not answer, and the exceptions of the tokenizer.
@@ -69,7 +70,8 @@ class EndpointActor:
         )
         stops = Stops.of(tokenizer, step_delimiter, end_of_thinking, stop)
         section = name.rpartition("-")[0]
-        writer = Writer(name, served or model, tokenizer, stops, dict(sampling or {}), frame, section)
+        held = dict(sampling or {})
+        writer = Writer(name, served or model, tokenizer, stops, held, frame, section, logprobs=logprobs)
         self._server_of = partial(
             Server, url, key=key, timeout=timeout, retries=retries, first_wait=first_wait, section=section
         )

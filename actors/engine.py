@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
 from actors.faults import described
 from actors.load_meter import LoadMeter
-from actors.messages import Load
+from actors.messages import Load, kept_logprob
 
 if TYPE_CHECKING:
     from vllm import LLMEngine
@@ -295,7 +295,9 @@ def _outcome(output: Any, job: Job, ran: int) -> JobOutcome:
             # vLLM 0.32: num_cached_tokens is the number of the prompt's tokens without a row in data.
             return Pooled(job, output.outputs.data, output.num_cached_tokens or 0, ran)
         sample = output.outputs[0]
-        return Generated(job, tuple(sample.token_ids), sample.finish_reason or "", sample.stop_reason, ran)
+        tokens, held = tuple(sample.token_ids), sample.logprobs or ()
+        logprobs = tuple(kept_logprob(at[token].logprob) for token, at in zip(tokens, held, strict=False))
+        return Generated(job, tokens, sample.finish_reason or "", sample.stop_reason, ran, logprobs)
     except Exception as error:
         log.exception("the output of job %s cannot be read", job.key)
         return Refused(job, described(error))

@@ -24,6 +24,8 @@ class Job:
     """A lower number is scheduled first."""
     spent: int = 0
     """Tokens that earlier attempts at the same request computed."""
+    logprobs: tuple[float, ...] = ()
+    """The log-probabilities of the tokens at the prompt's end that earlier pieces of the request sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Generated:
     """The stop token id or stop string; None at the model's end-of-sequence token."""
     ran: int
     """Tokens that were scheduled for the job."""
+    logprobs: tuple[float, ...] = ()
+    """The log-probability of each token; empty where it was not asked for."""
 
     @property
     def computed_tokens(self) -> int:

@@ -43,10 +43,12 @@ def sampling_params(
     stop_token_ids: Sequence[int] = (),
     stop_strings: Sequence[str] = (),
     min_tokens: int = 0,
+    logprobs: bool = False,
 ) -> Any:
     """Returns vLLM's ``SamplingParams`` of one sample. Raises ValueError if a value is out of range.
 
     ``others`` are more of its fields by name, such as ``top_k``.
+    With ``logprobs`` the sampled tokens come with their log-probabilities.
     Neither a stop token nor the end of the sequence is sampled before ``min_tokens`` tokens.
     """
     from vllm import SamplingParams
@@ -66,6 +68,7 @@ def sampling_params(
             stop=list(stop_strings),
             include_stop_str_in_output=bool(stop_strings),
             detokenize=bool(stop_strings),  # only a stop string needs text
+            logprobs=0 if logprobs else None,  # of the sampled token, and of 0 others
             skip_special_tokens=False,  # a stop string may be, or hold, a special token
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,  # vLLM 0.32: without a deep copy; these are made for one request

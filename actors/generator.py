@@ -75,6 +75,7 @@ class GeneratorActor(Replica):
             max_tokens=min(PIECE, most) if self._in_pieces(request) else most,
             temperature=request.temperature,
             top_p=request.top_p,
+            logprobs=request.logprobs,
             others=self._sampling,
             **self._stops.at(request.until).arguments,
         )
@@ -108,14 +109,18 @@ class GeneratorActor(Replica):
         job, request = piece.job, piece.job.request
         earlier = tuple(job.prompt[len(request.prompt) :])
         tokens = earlier + piece.tokens
-        whole = replace(piece, tokens=tokens)
+        logprobs = job.logprobs + piece.logprobs
+        whole = replace(piece, tokens=tokens, logprobs=logprobs)
         for end in range(len(earlier) + 1, len(tokens) + 1):
             if self._pattern.search(self._engine.tokenizer.decode(list(tokens[:end]))):
-                return SampleResult(request.id, tokens[:end], "step", piece.computed_tokens, self.name)
+                return SampleResult(
+                    request.id, tokens[:end], "step", piece.computed_tokens, self.name, logprobs[:end]
+                )
         if piece.finish == "length" and len(piece.tokens) == PIECE and len(tokens) < request.max_tokens:
             params = self._params(request, len(tokens))
             prompt = [*request.prompt, *tokens]
-            return replace(job, prompt=prompt, params=params, spent=piece.computed_tokens)
+            spent = piece.computed_tokens
+            return replace(job, prompt=prompt, params=params, spent=spent, logprobs=logprobs)
         return self._result(whole)
 
     def _result(self, sample: Generated) -> Result | Failure:
@@ -126,4 +131,6 @@ class GeneratorActor(Replica):
             return self.failure(sample.job.request, f"the engine ended it with {sample.finish!r}")
         else:
             finish = self._stops.finish(sample.job.request.until, sample.stop)
-        return SampleResult(sample.job.request.id, sample.tokens, finish, sample.computed_tokens, self.name)
+        return SampleResult(
+            sample.job.request.id, sample.tokens, finish, sample.computed_tokens, self.name, sample.logprobs
+        )

@@ -71,11 +71,21 @@ def _is_card(card: Any) -> bool:
 async def choose(server: Server, writer: Writer, *, vllm: bool) -> tuple[Dialect, list[str]]:
     """Returns the most exact dialect that a server speaks, and lines that say which, and what it costs.
 
-    Raises ValueError where it speaks none, none that fits how the generator's prompts are put, or its answer
-    is no completion.
+    Raises ValueError where it speaks none, none that fits how the generator's prompts are put, none that has
+    the log-probabilities that are asked for, or its answer is no completion.
     """
+    dialect, lines = await _chosen(server, writer, vllm=vllm)
+    if writer.logprobs and not dialect.gives_logprobs:
+        raise ValueError(
+            f"{server.url} gives no log-probabilities of the tokens that were sampled, which "
+            f"{writer.section}.confidence reads: an engine does, or a server of vLLM; allowed here: null"
+        )
+    return dialect, lines
+
+
+async def _chosen(server: Server, writer: Writer, *, vllm: bool) -> tuple[Dialect, list[str]]:
     ids = writer.ids("1 + 1 =")[:8] or (0, 0)
-    probe = SampleRequest("probe", ids, 0, 8, until="end", temperature=0.0)
+    probe = SampleRequest("probe", ids, 0, 8, until="end", temperature=0.0, logprobs=writer.logprobs)
     tries: list[Dialect] = [
         TokenDialect(writer),
         TextDialect(writer, ids=True, knows_specials=False),
@@ -114,6 +124,8 @@ async def choose(server: Server, writer: Writer, *, vllm: bool) -> tuple[Dialect
                     dialect = TextDialect(writer, ids=True, knows_specials=True)
                 else:
                     lines = differing(writer, dialect.sampled(choice), text)
+                    if writer.logprobs:
+                        dialect.logprobs(choice)
         except ValueError as error:
             raise ValueError(f"{server.url}{dialect.path}: {error}") from error
         return dialect, [*lines, *said(writer, server.url, dialect, usage, vllm=vllm)]

@@ -24,6 +24,11 @@ Finish = Literal["step", "thought", "end", "length"]
 MAX_TEMPERATURE = 2.0
 """The highest temperature that vLLM, and servers of its kind, sample at."""
 
+LOGPROB_DIGITS = 4
+"""Digits of a log-probability after the point: more are noise of an engine's batches, and fill journals."""
+LEAST_LOGPROB = -9999.0
+"""Stands for what is less, as minus infinity: JSON has no such number."""
+
 
 class SampleRequest(msgspec.Struct, frozen=True, gc=False):
     """Asks a generator to continue ``prompt`` by at most ``max_tokens`` tokens."""
@@ -41,9 +46,11 @@ class SampleRequest(msgspec.Struct, frozen=True, gc=False):
     """The same for requests that share a prefix (a problem); a pool prefers the replica that holds it."""
     priority: int = 0
     """A lower number is served first."""
+    logprobs: bool = False
+    """Whether the new tokens' log-probabilities are asked for."""
 
 
-class SampleResult(msgspec.Struct, frozen=True, gc=False):
+class SampleResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A sample that a generator has made."""
 
     id: str
@@ -54,6 +61,9 @@ class SampleResult(msgspec.Struct, frozen=True, gc=False):
     """The tokens that the engine ran: the prompt's that were not cached, the new ones but the last (which is
     never fed back), and those computed again after a preemption."""
     replica: str
+    logprobs: tuple[float, ...] = ()
+    """The log-probability of each new token under the model itself, before temperature and the other sampling
+    values, to ``LOGPROB_DIGITS`` digits; empty where it was not asked for."""
 
 
 class ScoreRequest(msgspec.Struct, frozen=True, gc=False):
@@ -135,8 +145,24 @@ class ReplicaInfo:
     start_seconds: float
 
 
+def kept_logprob(value: float) -> float:
+    """Returns a log-probability as results have it. Raises ValueError where it is none: NaN, or above 0."""
+    if not value <= 1e-3:  # NaN too
+        raise ValueError(f"{value} is no log-probability")
+    return min(0.0, round(max(value, LEAST_LOGPROB), LOGPROB_DIGITS))
+
+
 class RequestFailed(RuntimeError):
     """Raised for a request that is refused for good; the message names replica, input and reason."""
+
+
+def check_logprobs(result: SampleResult, request: SampleRequest) -> None:
+    """Raises RequestFailed unless every token has its log-probability, where they are asked for."""
+    if request.logprobs and len(result.logprobs) != len(result.tokens):
+        raise RequestFailed(
+            f"{result.replica}, request {request.id}: {len(result.logprobs)} log-probabilities of "
+            f"{len(result.tokens)} tokens; needed: one each"
+        )
 
 
 def check_scores(result: ScoreResult, request: ScoreRequest) -> None:

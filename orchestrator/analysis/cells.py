@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.analysis.estimators import Floats, Ints
 from orchestrator.analysis.solutions import Bools, Solutions, read_solutions
-from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate, rules
+from orchestrator.search.selection import AGGREGATIONS, ALL, Candidate, rules
 
 COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
 """Names of a cell's costs: FLOPs in all, and FLOPs and tokens of each model."""
@@ -23,7 +23,7 @@ SETTING = tuple(
             "model endpoint.model revision adapter temperature top_p dtype chat step_delimiter "
             "end_of_thinking stop "
             "reply top_k min_p repetition_penalty presence_penalty frequency_penalty system "
-            "examples chat_template chat_options max_step_tokens max_tokens"
+            "examples chat_template chat_options max_step_tokens max_tokens confidence"
         ),
         "verifier": (
             "model revision format kind aggregation dtype system separator template choices token_ratio"
@@ -31,6 +31,7 @@ SETTING = tuple(
         "problems": "template answers",
         "judge": "model endpoint.model revision dtype system template choices flops max_tokens",
         "reviser": "model revision adapter format dtype",
+        "selection": "generative share group candidates max_tokens template",
         "allocation": "name pass_on confidence round parallel exploration min_gain",
     }.items()
     for key in keys.split()
@@ -41,7 +42,7 @@ ALLOCATION = [key for key in SETTING if key.startswith("allocation.") and key !=
 """Keys of ``SETTING`` that only one of the allocations reads: the uniform one reads ``PASS_ON``, the adaptive
 one the others."""
 PASS_ON = "allocation.pass_on"
-OPTIONAL = ("reviser.", "allocation.")
+OPTIONAL = ("reviser.", "allocation.", "selection.")
 """Prefixes of the keys of ``SETTING`` that are compared, as strategies are, and not held equal."""
 
 
@@ -100,6 +101,8 @@ class Cell:
         unread = [name for name in ALLOCATION if name not in read.get(allocation, ())]
         if found["judge.model"] is None:
             unread += [name for name in SETTING if name.startswith("judge.")]
+        if not found["selection.generative"]:
+            unread += [name for name in SETTING if name.startswith("selection.")]
         return {name: None if name in unread else value for name, value in found.items()}
 
     @property
@@ -169,15 +172,23 @@ def correct_of_first(cell: Cell, samples: int, rule: str) -> Bools:
     solutions, problems = cell.solutions, len(cell.problems)
     candidates: list[list[Candidate]] = [[] for _ in range(problems)]
     right: list[set[str | None]] = [set() for _ in range(problems)]
-    for problem, path, answer, correct, score in zip(
-        solutions.problem, solutions.path, solutions.answer, solutions.correct, solutions.score, strict=True
+    for problem, path, answer, correct, score, sure in zip(
+        solutions.problem,
+        solutions.path,
+        solutions.answer,
+        solutions.correct,
+        solutions.score,
+        solutions.confidence,
+        strict=True,
     ):
         if len(candidates[problem]) < samples:
-            known = None if np.isnan(score) else float(score)
-            candidates[problem].append(Candidate(answer, known, path.partition(".")[0], path=path))
+            known, own = (None if np.isnan(value) else float(value) for value in (score, sure))
+            candidates[problem].append(
+                Candidate(answer, known, path.partition(".")[0], path=path, confidence=own)
+            )
             if correct:
                 right[problem].add(answer)
-    select = RULES[rule]
+    select = ALL[rule]
     return np.array([select(c) in r for c, r in zip(candidates, right, strict=True)])
 
 

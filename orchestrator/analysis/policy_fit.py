@@ -32,6 +32,7 @@ from orchestrator.analysis.options import Option, options
 from orchestrator.analysis.savings import PolicyComparison, compare
 from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
+from orchestrator.search.selection import ALL
 
 SPLITS, SPLIT_PROBLEMS = 20, 20_000
 """The most splits into halves over which a policy is cross-validated, and the most problems in all of them.
@@ -107,7 +108,8 @@ def study(
     if not any(cell.strategy["name"] == SAMPLES for cell in cells):
         needed = f"it has no {SAMPLES} of the setting and the problems of its difficulty run"
         raise BadInput("experiment", experiment.name, needed)
-    rules = sorted(set.intersection(*(set(cell.correct) for cell in cells)))
+    # Not the generator's own choice, which cannot be made again among the samples of an estimate.
+    rules = sorted(set(ALL).intersection(*(cell.correct for cell in cells)))
     if rule not in rules:
         raise BadInput("--rule", rule, one_of(rules))
     left_out = list(experiment.left_out)

@@ -36,6 +36,8 @@ class Solutions:
     """Tokens of the solution, without the prompt."""
     step_scores: Sequence[Sequence[float]]
     """The verifier's score of each step; empty where nothing was scored."""
+    confidence: Floats
+    """The generator's own; NaN where it was not asked for."""
 
     def only(self, problems: Ints) -> Solutions:
         """Returns the solutions of these problems, ascending indices, which become 0, 1, 2, …"""
@@ -48,6 +50,7 @@ class Solutions:
             self.score[kept],
             self.tokens[kept],
             [self.step_scores[i] for i in kept],
+            self.confidence[kept],
         )
 
 
@@ -56,8 +59,8 @@ def read_solutions(results: Path) -> Solutions:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(results)
-    key = _key(file)
-    names = ("path", key, "correct", "score", "tokens", "step_scores")
+    key, sure = _key(file), _has(file, "confidence")
+    names = ("path", key, "correct", "score", "tokens", "step_scores", *(["confidence"] if sure else []))
     leaves = [f"solutions.list.element.{name}" for name in names]
     column = file.read(columns=leaves)["solutions"].combine_chunks()
     flat = dict(zip(names, (column.flatten().field(name) for name in names), strict=True))
@@ -67,9 +70,10 @@ def read_solutions(results: Path) -> Solutions:
         flat["path"].to_pylist(),
         flat[key].to_pylist(),
         flat["correct"].to_numpy(zero_copy_only=False).astype(bool),
-        flat["score"].fill_null(float("nan")).to_numpy(zero_copy_only=False).astype(float),
+        _floats(flat["score"]),
         flat["tokens"].to_numpy(),
         flat["step_scores"].to_pylist(),
+        _floats(flat["confidence"]) if sure else np.full(len(flat["score"]), np.nan),
     )
 
 
@@ -89,5 +93,15 @@ def distinct_answers(results: Path) -> float:
 def _key(file: Any) -> str:
     """The column of the keys of answers, or of the answers in tables that were written before there were
     any."""
-    names = {column.path for column in file.schema}
-    return "key" if "solutions.list.element.key" in names else "answer"
+    return "key" if _has(file, "key") else "answer"
+
+
+def _has(file: Any, name: str) -> bool:
+    """Tells whether a table has this column of solutions: later versions have written more."""
+    return f"solutions.list.element.{name}" in {column.path for column in file.schema}
+
+
+def _floats(column: Any) -> Floats:
+    """A column of numbers, with NaN where there is none."""
+    found: Floats = column.fill_null(float("nan")).to_numpy(zero_copy_only=False).astype(float)
+    return found

@@ -12,7 +12,7 @@ never waits for one that took its turn, and one whose share suffices never waits
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from orchestrator.budget.ledger import Lease
@@ -32,6 +32,8 @@ class Shares:
         self._shares = shares
         self._passes_on = pass_on
         self._open: dict[int, Lease] = {}
+        self._kept: dict[int, int] = {}
+        """FLOPs of the shares of open problems that are held back."""
         self._ended: dict[int, int] = {}
         """FLOPs that a problem has left which was closed before its turn."""
         self._turn = 0
@@ -39,18 +41,27 @@ class Shares:
         self._left = 0
         """FLOPs that the problems before it have left, and none of them has taken."""
 
-    def open(self, problem: int, name: str) -> Lease:
-        """Returns the lease of a problem: its share, which may grow once."""
+    def open(self, problem: int, name: str, kept: Callable[[int], int] | None = None) -> Lease:
+        """Returns the lease of a problem: its share, which may grow once.
+
+        ``kept`` tells of a share the FLOPs of it that are held back until ``release``.
+        """
         on_dry = partial(self._dry, problem) if self._passes_on else None
-        lease = self._open[problem] = self._budget.lease(
-            self._shares[problem], name, on_dry=on_dry, keeps=True
-        )
+        share = self._shares[problem]
+        self._kept[problem] = 0 if kept is None else kept(share)
+        share -= self._kept[problem]
+        lease = self._open[problem] = self._budget.lease(share, name, on_dry=on_dry, keeps=True)
         return lease
+
+    def release(self, problem: int) -> None:
+        """Adds what was held back of a problem's share to its lease. Again, it does nothing."""
+        self._open[problem].extend(self._kept.pop(problem, 0))
 
     def close(self, problem: int) -> None:
         """Closes a problem's lease, and passes on what it has left if it has not had its turn."""
         lease = self._open.pop(problem)
         lease.close()
+        self._kept.pop(problem, None)
         self.passed_on += max(0, lease.settled - self._shares[problem])
         if problem >= self._turn:
             self._ended[problem] = lease.left

@@ -54,6 +54,11 @@ def page(facts: Preview, width: int) -> RenderableType:
             _rule("what the judge of answers reads"),
             _shown(facts.judge, (*facts.special, MARK), INPUT_ROWS, width),
         ]
+    if facts.selection is not None:
+        parts += [
+            _rule("what the generator reads to choose between two solutions"),
+            _shown(facts.selection, facts.special, INPUT_ROWS, width),
+        ]
     parts.append(Rule(style="dim"))
     parts += [_line("here ", lack, "yellow") for lack in facts.machine.lacks]
     parts += [_line("doubt", doubt, "yellow") for doubt in facts.doubts]

@@ -217,6 +217,14 @@ def _moved(allocation: dict[str, int]) -> str:
     return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
 
 
+def _selection(s: Summary) -> str:
+    """What generative selection took of the generator's FLOPs, and what became of its choices."""
+    told = f"{s.flops.selection:.4g} FLOPs of the generator's, {s.choices['asked']:,} choices"
+    told += f", {s.choices['unread']:,} of them unreadable" if s.choices["unread"] else ""
+    lacking = f", {s.choices['unmade']:,} not made for want of budget or context (run.log)"
+    return told + (lacking if s.choices["unmade"] else "")
+
+
 def _grouped(by: str, groups: dict[str, Group]) -> list[tuple[str, str]]:
     """A row for each value of an attribute: how many problems, and the accuracy with its 95 % interval."""
 
@@ -287,6 +295,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
+        *([("  selection", _selection(s))] if s.choices else []),
         *([("beside it, judge", f"{s.flops.judge:.4g} FLOPs")] if s.flops.judge else []),
         *([("beside it, no search", f"{s.flops.baseline:.4g} FLOPs")] if s.flops.baseline else []),
         ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price
 from orchestrator.config.schema import Config
+from orchestrator.config.selection import kept_of
 from orchestrator.config.verifier import PreparedVerifier
 from orchestrator.errors import BadInput, one_of
 from orchestrator.problems.codec import Codec
@@ -54,7 +55,9 @@ def check_affordable(
     ``whole`` is what a problem's prompt and its longest solution cost, in FLOPs; ``begins`` gives what its
     prompt and what the strategy begins with cost.
     """
-    shares = budget.shares if config.allocation.name == "uniform" else [budget.flops] * len(whole)
+    shares: Sequence[int] = [budget.flops] * len(whole)
+    if config.allocation.name == "uniform":
+        shares = [share - kept_of(config.selection, share) for share in budget.shares]
     if any(share >= cost for share, cost in zip(shares, whole, strict=True)):
         return
     key = f"budget.{budget.unit}"

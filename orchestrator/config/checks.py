@@ -16,6 +16,7 @@ from orchestrator.budget.units import UNITS, check_amount
 from orchestrator.config.endpoint import check_endpoint
 from orchestrator.config.engine_arguments import engine_arguments
 from orchestrator.config.judge import check_judge
+from orchestrator.config.selection import check_selection
 from orchestrator.errors import BadInput, at_least, meant, one_of
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of
@@ -82,6 +83,7 @@ def check(config: Config) -> None:
     _generator(config)
     check_judge(config)
     _allocation(config)
+    check_selection(config)
     _budget(config)
     _cluster(config)
 
@@ -168,6 +170,9 @@ def _generator(config: Config) -> None:
         raise BadInput("generator.end_of_thinking", "", "allowed: one or more characters, or null")
     at_least("generator.max_step_tokens", generator.max_step_tokens, 1)
     at_least("generator.max_tokens", generator.max_tokens, 1)
+    sure = generator.confidence
+    if sure not in (None, "mean") and (not isinstance(sure, int) or isinstance(sure, bool) or sure < 1):
+        raise BadInput("generator.confidence", sure, "allowed: mean, a number of tokens, or null")
 
 
 def check_sampling(key: str, value: object, source: str = "") -> None:

@@ -192,7 +192,8 @@ def _choices(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
 
 
 def _budget(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
-    strategy, bought = prepared.strategy, prepared.budget.generations
+    strategy, selection = prepared.strategy, prepared.config.selection
+    bought = prepared.budget.generations * (1 - selection.share * selection.generative)
     if strategy.name != "best_of_n" or prepared.config.allocation.name != "uniform":
         return
     n = strategy.params["n"]

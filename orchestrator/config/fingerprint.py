@@ -80,6 +80,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "chat_template": (None,),
         "chat_options": ({},),
         "reply": ("",),
+        "confidence": (None,),
     },
     "reviser": {"revision": (None,), "trust_remote_code": (False, True), "adapter": (None,)},
     "verifier": {
@@ -151,6 +152,8 @@ def determining(config: Config) -> dict[str, Any]:
             held["endpoint"] = {"model": None if name == held["model"] else name}
     if keys["judge"]["model"] is None:
         keys.pop("judge")
+    if not keys["selection"]["generative"]:
+        keys.pop("selection")
     for pool in ("generator", "verifier", "reviser", *(["judge"] if "judge" in keys else [])):
         for key in ("replicas", "min_replicas", "resources"):
             keys[pool].pop(key)

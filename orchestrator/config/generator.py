@@ -14,6 +14,7 @@ from orchestrator.config.schema import Config, GeneratorConfig
 from orchestrator.errors import BadInput
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.conversation import Conversation
+from orchestrator.search.confidence import Confidence
 from orchestrator.search.context import Sampling
 
 OFF: Mapping[str, float] = {
@@ -60,6 +61,13 @@ def sampling_of(section: GeneratorConfig) -> Sampling:
     assert section.temperature is not None
     assert section.top_p is not None
     return Sampling(section.temperature, section.top_p, section.max_step_tokens, section.max_tokens)
+
+
+def confidence_of(section: GeneratorConfig) -> Confidence | None:
+    """Returns how the generator's own confidence is read; None where it is not asked for."""
+    if section.confidence is None:
+        return None
+    return Confidence(None if section.confidence == "mean" else section.confidence)
 
 
 def delimiters(section: GeneratorConfig) -> tuple[str, ...]:

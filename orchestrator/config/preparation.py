@@ -26,6 +26,7 @@ from orchestrator.config.judge import PreparedJudge, prepare_judge
 from orchestrator.config.lengths import fitting
 from orchestrator.config.model_config import config_of, costs_of
 from orchestrator.config.schema import BudgetConfig, Config
+from orchestrator.config.selection import PreparedSelection, prepare_selection
 from orchestrator.config.truths import check_truths
 from orchestrator.config.verifier import PreparedVerifier, prepare_verifier
 from orchestrator.config.written import check_secrets
@@ -71,6 +72,8 @@ class Prepared:
     """None where no model judges answers."""
     skipped: tuple[str, ...] = ()
     """Ids of the problems that are left out, since they are too long for a model."""
+    selection: PreparedSelection | None = None
+    """None where solutions are selected by the rules that cost nothing alone."""
     whole: tuple[int, ...] = ()
     """What each problem's prompt and its longest solution cost, in FLOPs."""
 
@@ -138,6 +141,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
             config.generator.max_tokens,
         )
     )
+    selection = prepare_selection(config, codec, generator, problems, prompts)
     budget, whole = _bought(config, strategy.strategy, problems, prompts, codec, generator, reviser, verifier)
     return Prepared(
         config,
@@ -154,6 +158,7 @@ def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:
         unheeded,
         judge,
         skipped,
+        selection,
         whole,
     )
 

@@ -102,6 +102,8 @@ class Preview:
     verifier: VerifierFacts | None
     judge: str | None
     """What the judge of answers reads of an example solution to the first problem."""
+    selection: str | None
+    """What the generator reads to choose between two example solutions; None where it does not choose."""
     special: tuple[str, ...]
     """Special tokens of the texts shown, the longest first."""
     cost: CostFacts
@@ -129,7 +131,11 @@ def preview(config: Config) -> Preview:
     verifier = None if prepared.verifier is None else _verifier(config, prepared, steps)
     prompt = visible(prepared.codec.tokenizer, prepared.prompts[0])
     judge = None if prepared.judge is None else _asked(prepared, steps)
-    texts = [prompt, *(verifier.inputs if verifier is not None else ()), judge or ""]
+    selection = None
+    if prepared.selection is not None:
+        asked = prepared.selection.tokens(prepared.problems[0], [steps[0], " ".join(steps)])
+        selection = visible(prepared.codec.tokenizer, asked)
+    texts = [prompt, *(verifier.inputs if verifier is not None else ()), judge or "", selection or ""]
     tokenizers = [prepared.codec.tokenizer]
     tokenizers += [prepared.judge.question.tokenizer] if prepared.judge is not None else []
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
@@ -150,6 +156,7 @@ def preview(config: Config) -> Preview:
         prompt,
         verifier,
         judge,
+        selection,
         tuple(sorted((s for s in special if any(s in text for text in texts)), key=lambda s: (-len(s), s))),
         _cost(prepared),
         pools,

@@ -131,6 +131,10 @@ class GeneratorConfig:
     """Tokens after which a step ends without its delimiter."""
     max_tokens: int = 2048
     """Tokens of a whole solution at most, thinking included."""
+    confidence: Any = None
+    """The model's own confidence in a solution, by which the rules `confident` and `confidence_weighted`
+    select; it costs nothing. `mean` is over all its tokens; a number, such as 2048, is the lowest over so
+    many successive ones; null has none."""
     chat: bool = False
     """Whether the prompt is sent as a user's message in the model's own chat template."""
     system: str | None = None
@@ -257,6 +261,28 @@ class JudgeConfig:
 
 
 @dataclass
+class SelectionConfig:
+    """Generative selection: the generator itself reads solutions and picks one, beside the rules that cost
+    nothing."""
+
+    generative: bool = False
+    """Whether it does so after each search; the answer is reported as `generative`. It reads one solution of
+    each answer; where all agree, nothing is asked."""
+    share: float = 0.25
+    """Share of each problem's budget that is kept for it, above 0, below 1; it may also spend what the search
+    leaves. What neither pays for is not asked, and counted."""
+    group: int = 4
+    """Solutions that are read at once, 2 or more. The winners of several groups are read again."""
+    candidates: int = 16
+    """Answers that take part at most: the most frequent ones."""
+    max_tokens: int | None = None
+    """Tokens of a reply at most, thinking included; null takes `generator.max_tokens`."""
+    template: str | None = None
+    """The question, with `{problem}`, `{solutions}` and, if you like, `{count}`. The last line of a reply has
+    to be `Choice:` and a number; else the group's most frequent answer stands, which is counted."""
+
+
+@dataclass
 class AllocationConfig:
     """The division of the budget between the problems; `pass_on` is for `uniform`, the keys after it are for
     `adaptive`."""
@@ -349,6 +375,7 @@ class Config:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     strategy: dict[str, Any] = field(default_factory=dict)
     """`name`, which is needed, and the strategy's parameters; the name may be `path/to/file.py:function`."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     allocation: AllocationConfig = field(default_factory=AllocationConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator.config.affordable import affordable
 from orchestrator.config.preparation import Prepared
+from orchestrator.config.selection import kept_of
 from orchestrator.grading.exact import Exact
 
 
@@ -18,7 +19,9 @@ def _shares(prepared: Prepared) -> Iterator[str]:
     budget, whole = prepared.budget, prepared.whole
     if prepared.config.allocation.name != "uniform":
         return
-    poor = [cost for share, cost in zip(budget.shares, whole, strict=True) if share < cost]
+    selection = prepared.config.selection
+    left = [share - kept_of(selection, share) for share in budget.shares]
+    poor = [cost for share, cost in zip(left, whole, strict=True) if share < cost]
     if poor:
         bought = affordable(budget.flops, whole)
         help = [f"problems.limit={bought}"] if 0 < bought < len(whole) else []

@@ -33,6 +33,8 @@ class Reading:
     """The answer as it is written; None if there is none."""
     key: str | None
     """Answers with equal keys are one."""
+    lost: bool = False
+    """True where it could not be found out in time what the answer equals."""
 
 
 NOTHING = Reading(None, None)
@@ -86,7 +88,7 @@ class Grader:
             # The answer is there, and only what it equals is not known: it equals itself.
             self._count(outcomes[i], texts[i])
             if outcome.failure is None:
-                readings[i] = Reading(outcome.value, outcome.value)
+                readings[i] = Reading(outcome.value, outcome.value, lost=True)
         for reading in readings:
             if self._longest is not None and reading.answer and len(reading.answer) > self._longest:
                 self._too_long(reading.answer)

@@ -8,10 +8,11 @@ from orchestrator.allocation.compute_optimal import ComputeOptimal
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, read_policy
 from orchestrator.allocation.rounds import Allocator
 from orchestrator.budget.ledger import Lease
-from orchestrator.config.generator import sampling_of
+from orchestrator.config.generator import confidence_of, sampling_of
 from orchestrator.config.preparation import Prepared, revision_prompt
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.grader import Grader
+from orchestrator.runs.choosing import Chooser
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.function_verifier import FunctionVerifier
 from orchestrator.runs.judging import ModelJudge
@@ -28,9 +29,15 @@ def judge_of(prepared: Prepared, deployment: Deployment, journal: Journal) -> Mo
 
 
 def controller_of(
-    prepared: Prepared, engine: Transport, journal: Journal, judge: ModelJudge | None = None
+    prepared: Prepared,
+    engine: Transport,
+    journal: Journal,
+    judge: ModelJudge | None = None,
+    *,
+    chooses: bool = True,
 ) -> Controller:
-    """Returns what runs a configuration's searches on these engines."""
+    """Returns what runs a configuration's searches on these engines; without ``chooses`` the generator picks
+    no solution, whatever the configuration says, and nothing is kept for it."""
     config, verifier = prepared.config, prepared.verifier
     if verifier is not None and verifier.function is not None:
         engine = FunctionVerifier(engine, verifier.function)
@@ -47,6 +54,7 @@ def controller_of(
         verifier_ratio=config.verifier.token_ratio,
         verifier_limit=verifier.limit if verifier is not None else None,
         aggregation=config.verifier.aggregation,
+        confidence=confidence_of(config.generator),
         seed=config.seed,
         journal=journal,
     )
@@ -57,8 +65,13 @@ def controller_of(
         shares=prepared.budget.shares,
         pass_on=config.allocation.pass_on,
         allocator=_allocator(prepared),
-        rules=rules(scored=prepared.verifier is not None, chains=prepared.strategy.strategy.needs_reviser),
+        rules=rules(
+            scored=prepared.verifier is not None,
+            chains=prepared.strategy.strategy.needs_reviser,
+            confidence=config.generator.confidence is not None,
+        ),
         searches_at_once=config.max_searches,
+        chooser=Chooser(prepared.selection, context) if prepared.selection is not None and chooses else None,
     )
 
 

@@ -14,7 +14,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +28,7 @@ from orchestrator.errors import in_one_line
 from orchestrator.extensions.contained import contained_tasks
 from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.choosing import RULE, Chooser
 from orchestrator.runs.found import FATAL, Found, Search, found_by
 from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.operations import Operations
@@ -41,6 +42,12 @@ COLLECTIONS = (1_000_000, 1000, 1000)
 more than at its last run. A search leaves no cycles, but a user's own strategy may. At the usual thresholds
 the collector looks through all live nodes again and again, and stops the searches meanwhile; at thousands
 too, since it counts what is new less what is gone, and looks at far more than it counts."""
+
+
+Read = Sequence[tuple[str, Candidate]]
+"""The texts of a problem's solutions, and what selection sees of each."""
+Choose = Callable[[Read], Awaitable[str | None]]
+"""Picks an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class Solution:
     finish: str
     key: str | None = None
     """Answers with equal keys are one (``grading``)."""
+    confidence: float | None = None
+    """The generator's own; None where it is not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,8 @@ class Controller:
     """Whether what a problem leaves of its share goes to those after it."""
     allocator: Allocator | None = None
     """Moves the budget between problems; None gives each problem a share."""
+    chooser: Chooser | None = None
+    """Lets the generator pick a solution, of shares; None where only rules select."""
     on_result: Callable[[SearchResult], None] = lambda result: None
     """Is called as each search ends, in the order in which they end."""
     usage: Usage = field(default_factory=Usage)
@@ -134,15 +145,21 @@ class Controller:
         equal = [self.budget.limit // len(problems)] * len(problems)
         shares = Shares(self.budget, self.shares or equal, pass_on=self.pass_on)
         self.moved = shares if self.pass_on else None
+        chooser = self.chooser
         results: dict[int, SearchResult] = {}
         indices = iter(range(len(problems)))
 
         async def search_in_turn() -> None:
             for index in indices:
-                lease = shares.open(index, problems[index].id)
-                ops = Operations(problems[index], prompts[index], lease, self.context, priority=index)
+                lease = shares.open(index, problems[index].id, chooser.kept if chooser is not None else None)
                 reader = _Reader(self, len(prompts[index]))
-                result = await self._search(ops, search, reader, partial(shares.close, index))
+                ops = Operations(
+                    problems[index], prompts[index], lease, self.context, priority=index, read=reader.votes
+                )
+                choose = None
+                if chooser is not None:
+                    choose = partial(_chosen, chooser, partial(shares.release, index), lease, ops)
+                result = await self._search(ops, search, reader, partial(shares.close, index), choose)
                 results[index] = self._done(result)
 
         async with asyncio.TaskGroup() as group:
@@ -166,7 +183,12 @@ class Controller:
         rounds = self.moved = Rounds(self.budget, self.allocator, candidates)
         searches = [
             Operations(
-                problem, prompt, rounds.open(problem.id, self._price(prompt)), self.context, priority=index
+                problem,
+                prompt,
+                rounds.open(problem.id, self._price(prompt)),
+                self.context,
+                priority=index,
+                read=readers[index].votes,
             )
             for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
         ]
@@ -193,31 +215,44 @@ class Controller:
         return result
 
     async def _search(
-        self, ops: Operations, search: Search, reader: _Reader, close: Callable[[], None]
+        self,
+        ops: Operations,
+        search: Search,
+        reader: _Reader,
+        close: Callable[[], None],
+        choose: Choose | None = None,
     ) -> SearchResult:
-        """Searches one problem, calls ``close`` once it spends nothing more, and judges what it has found."""
+        """Searches one problem, and judges what it has found. Calls ``close`` once it spends nothing more:
+        ``choose`` pays for its choice among the solutions."""
         started = time.monotonic()
         try:
             found = await found_by(search, ops)
         finally:
             await ops.drain()
-        close()
+        if choose is None:
+            close()
         if found.error is not None:
             log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
         try:
-            result = await self._judged(ops, reader, found)
+            result = await self._judged(ops, reader, found, choose)
         except FATAL:
             raise
         except Exception as error:  # no answer can be read
             log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
-            result = await self._judged(ops, reader, Found((), found.exhausted, error))
+            result = await self._judged(ops, reader, Found((), found.exhausted, error), choose)
+        if choose is not None:
+            close()
         return replace(result, seconds=time.monotonic() - started)
 
-    async def _judged(self, ops: Operations, reader: _Reader, found: Found) -> SearchResult:
+    async def _judged(
+        self, ops: Operations, reader: _Reader, found: Found, choose: Choose | None
+    ) -> SearchResult:
         problem, nodes = ops.problem, found.solutions
         read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
+        if choose is not None:
+            selected[RULE] = await choose(read)
         readings = [Reading(candidate.answer, candidate.key) for candidate in candidates]
         right = await self.grader.solved(problem, readings, [text for text, _ in read])
         solutions = tuple(
@@ -231,6 +266,7 @@ class Controller:
                 node.scores,
                 node.finish or "",
                 candidate.key,
+                candidate.confidence,
             )
             for node, (text, candidate), correct in zip(nodes, read, right, strict=True)
         )
@@ -238,6 +274,14 @@ class Controller:
         correct = {name: known.get(answer, False) for name, answer in selected.items()}
         error = None if found.error is None else in_one_line(found.error, frame=True)
         return SearchResult(problem, solutions, selected, correct, ops.usage, found.exhausted, error)
+
+
+async def _chosen(
+    chooser: Chooser, release: Callable[[], None], lease: Lease, ops: Operations, read: Read
+) -> str | None:
+    """The answer that the generator picks, with what was kept for that and what the search has left."""
+    release()
+    return await chooser(ops.problem, read, lease, ops.usage)
 
 
 class _Reader:
@@ -250,13 +294,24 @@ class _Reader:
         self.start = start
         self._controller = controller
         self._read: dict[Node, tuple[str, Candidate]] = {}
+        self._lost: set[Node] = set()
+        self._one_at_a_time = asyncio.Lock()
 
     async def read(self, nodes: Sequence[Node]) -> list[tuple[str, Candidate]]:
         """Returns the texts of finished paths, and what selection sees of each."""
-        new = [node for node in nodes if node not in self._read]
-        if new:
-            await self._read_all(list(dict.fromkeys(new)))
+        async with self._one_at_a_time:  # what two calls ask for is read, and what fails counted, once
+            new = [node for node in nodes if node not in self._read]
+            if new:
+                await self._read_all(list(dict.fromkeys(new)))
         return [self._read[node] for node in nodes]
+
+    async def votes(self, nodes: Sequence[Node]) -> list[str | None]:
+        """Returns what each path votes for; see ``ReadsAnswers``."""
+        read = await self.read(nodes)
+        return [
+            None if node in self._lost else candidate.vote
+            for node, (_, candidate) in zip(nodes, read, strict=True)
+        ]
 
     async def _read_all(self, nodes: list[Node]) -> None:
         controller = self._controller
@@ -268,11 +323,15 @@ class _Reader:
         found = await controller.grader.read([texts[i] for i in whole])
         readings = dict(zip(whole, found, strict=True))
         aggregate = AGGREGATIONS[controller.context.aggregation]
+        confidence = controller.context.confidence
         for i, (node, text) in enumerate(zip(nodes, texts, strict=True)):
             reading = readings.get(i, NOTHING)
             score = aggregate(node.scores) if node.scored else None
             chain = node.key.partition(".")[0]
-            self._read[node] = text, Candidate(reading.answer, score, chain, reading.key, node.key)
+            if reading.lost:
+                self._lost.add(node)
+            sure = None if confidence is None else confidence(node.logprobs)
+            self._read[node] = text, Candidate(reading.answer, score, chain, reading.key, node.key, sure)
 
     def _decoded(self, nodes: list[Node]) -> list[str]:
         read = self._controller.context.codec.solution

@@ -50,6 +50,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/skipped": float(summary.skipped),
         **_by(summary),
         **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},
+        **{f"choices/{name}": float(value) for name, value in summary.choices.items()},
         "operations": float(summary.operations),
     }
 

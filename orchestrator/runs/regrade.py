@@ -25,19 +25,19 @@ from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.grading.registry import resolve
 from orchestrator.grading.user import UserChecker
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.choosing import RULE as GENERATIVE
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.results import grades
 from orchestrator.search.context import Usage
-from orchestrator.search.selection import RULES as USUAL
-from orchestrator.search.selection import Candidate, hierarchical
+from orchestrator.search.selection import ALL as RULES
+from orchestrator.search.selection import Candidate
 
 RESULTS, SUMMARY, CONFIG = "results.parquet", "summary.json", "config.yaml"
 BEFORE = "before-regrade"
 """In the name of the copy of a file as the run left it."""
 AT_ONCE = 32
 """Problems that are graded beside each other, so that every process has work."""
-RULES = {**USUAL, "hierarchical": hierarchical}
 
 
 IN_SUMMARY = ("problems", "answered", "accuracy", "coverage", "distinct_answers")
@@ -145,8 +145,8 @@ def _check_columns(directory: Path, rows: list[dict[str, Any]]) -> None:
     if lacking:
         raise BadInput("run_id", directory.name, f"its {RESULTS} has no column {', '.join(lacking)}")
     for name in rows[0]:
-        if name.startswith("selected_") and name.removeprefix("selected_") not in RULES:
-            known = ", ".join(f"selected_{rule}" for rule in RULES)
+        if name.startswith("selected_") and name.removeprefix("selected_") not in (*RULES, GENERATIVE):
+            known = ", ".join(f"selected_{rule}" for rule in (*RULES, GENERATIVE))
             raise BadInput("run_id", directory.name, f"its {RESULTS} has the column {name}; allowed: {known}")
 
 
@@ -175,9 +175,14 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
     for i, one in enumerate(kept):
         reading, path = readings.get(i, NOTHING), one["path"]
         chain = path.partition(".")[0]
-        candidates.append(Candidate(reading.answer, one["score"], chain, reading.key, path))
+        sure = one.get("confidence")
+        candidates.append(Candidate(reading.answer, one["score"], chain, reading.key, path, sure))
     rules = [name.removeprefix("selected_") for name in row if name.startswith("selected_")]
-    selected = {rule: RULES[rule](candidates) for rule in rules}
+    selected = {rule: RULES[rule](candidates) for rule in rules if rule != GENERATIVE}
+    if GENERATIVE in rules:  # the generator's pick stands, and its answer is read anew
+        picked = (i for i, one in enumerate(kept) if one["answer"] == row[f"selected_{GENERATIVE}"])
+        at = next(picked, None)
+        selected[GENERATIVE] = None if at is None else candidates[at].answer
     read = [Reading(candidate.answer, candidate.key) for candidate in candidates]
     right = await grader.solved(problem, read, [one["text"] for one in kept])
     solutions = tuple(
@@ -191,6 +196,7 @@ async def _graded(row: Mapping[str, Any], grader: Grader) -> SearchResult:
             tuple(one["step_scores"] or ()),
             one["finish"],
             candidate.key,
+            candidate.confidence,
         )
         for one, candidate, correct in zip(kept, candidates, right, strict=True)
     )

@@ -31,6 +31,8 @@ class Flops:
     computed_over_logical: float
     """FLOPs that the engines ran over FLOPs charged: 1 is no recomputation; below 1, caches shared what was
     charged twice."""
+    selection: int = 0
+    """Those of the generator's FLOPs that generative selection took."""
     judge: int = 0
     """Charged for judging answers, beside the budget and what is spent of it."""
     baseline: int = 0
@@ -121,6 +123,9 @@ class Summary:
     all were."""
     baseline: Baseline | None = None
     """What samples without any search reach; None where none were asked for."""
+    choices: dict[str, int] = field(default_factory=dict)
+    """Choices of generative selection: ``asked``, of these ``unread``, and beside them ``unmade`` ones; empty
+    where there were none."""
     errors: dict[str, int] = field(default_factory=dict)
     """The commonest errors of the searches that broke, and how many each of them broke."""
 
@@ -174,6 +179,7 @@ def summarise(
             generator=usage.generator_flops,
             verifier=usage.verifier_flops,
             computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
+            selection=usage.selection_flops,
             judge=judge_flops,
             baseline=baseline.flops if baseline is not None else 0,
         ),
@@ -196,8 +202,15 @@ def summarise(
         groups=groups(results, by),
         ungraded=dict(ungraded or {}),
         baseline=baseline,
+        choices=_choices(usage),
         errors=commonest(result.error for result in results),
     )
+
+
+def _choices(usage: Usage) -> dict[str, int]:
+    if not usage.choices + usage.unmade_choices:
+        return {}
+    return {"asked": usage.choices, "unread": usage.unread_choices, "unmade": usage.unmade_choices}
 
 
 def groups(results: Sequence[SearchResult], by: str | None = None) -> dict[str, dict[str, Group]]:

@@ -14,7 +14,10 @@ from orchestrator.durability.files import naming, replacing
 from orchestrator.problems.problem import filled
 from orchestrator.runs.controller import SearchResult
 
-COUNTED = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
+COUNTED = (
+    *("flops", "generator_flops", "verifier_flops", "selection_flops"),
+    *("generator_tokens", "verifier_tokens"),
+)
 """Counters of a search that the table has."""
 
 
@@ -61,6 +64,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("step_scores", pa.list_(pa.float64())),
             ("finish", pa.string()),
             ("key", pa.string()),
+            ("confidence", pa.float64()),
         ]
     )
     rows = [_row(result) for result in results]

@@ -186,7 +186,8 @@ class Run:
         prepared = self.prepared
         check_context(prepared, session.deployment)
         judge = judge_of(prepared, session.deployment, self._journal)
-        controller = controller_of(prepared, session.deployment, self._journal, judge)
+        chooses = self._role == "cell"  # what tells the difficulty, or labels, has no use for an answer
+        controller = controller_of(prepared, session.deployment, self._journal, judge, chooses=chooses)
         legs = Legs(self.directory)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
         results_file = ResultsFile(self.directory)

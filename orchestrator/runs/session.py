@@ -96,6 +96,8 @@ def pool_specs(prepared: Prepared) -> Pools:
     if section.endpoint is not None:
         frame = chat_frame(prepared.codec)
         options = _at_endpoint(section, section.endpoint, frame) | writing | marker
+        if section.confidence is not None:
+            options["logprobs"] = True
         generators = replace(generators, replica=EndpointActor, options=options)
     verifiers, verifier = None, prepared.verifier
     if verifier is not None and verifier.function is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
@@ -12,7 +12,9 @@ from orchestrator.durability.journal import Journal
 from orchestrator.formats.definition import Format
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
+from orchestrator.search.confidence import Confidence
 from orchestrator.search.revision import RevisionPrompt
+from orchestrator.search.tree import Node
 from orchestrator.search.verifier_view import VerifierView, view_of
 
 
@@ -27,6 +29,14 @@ class Transport(Protocol):
 
     def revise(self, request: SampleRequest) -> Awaitable[SampleResult]:
         """Samples a new attempt with the reviser."""
+
+
+class ReadsAnswers(Protocol):
+    """Reads the answers of one problem's paths."""
+
+    async def __call__(self, nodes: Sequence[Node]) -> list[str | None]:
+        """Returns what each path votes for: equal texts for equal answers; None where it has no answer, and
+        where it is not known what that equals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,9 @@ class SearchContext:
     """The longest text that the verifier takes, in its tokens; None where that is not known."""
     aggregation: str = "last"
     """A key of ``selection.AGGREGATIONS``."""
+    confidence: Confidence | None = None
+    """How the generator's own confidence in a path is read; None where its tokens' log-probabilities are not
+    asked for."""
     seed: int = 0
     journal: Journal | None = None
 
@@ -110,6 +123,14 @@ class Usage:
     read, or the verifier had none for them (NaN, for one)."""
     operations: int = 0
     replayed: int = 0
+    selection_flops: int = 0
+    """Those of the generator's FLOPs that generative selection took."""
+    choices: int = 0
+    """Choices that the generator was asked for."""
+    unread_choices: int = 0
+    """Those of them whose reply names no solution."""
+    unmade_choices: int = 0
+    """Choices that were not asked for, or failed: for want of funds, of context, or of an engine's answer."""
 
     @property
     def flops(self) -> int:

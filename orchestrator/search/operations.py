@@ -15,7 +15,7 @@ from orchestrator.errors import BadInput
 from orchestrator.problems.problem import Problem
 from orchestrator.search.arguments import check_among, count_of, counts_of, nodes_of
 from orchestrator.search.charges import Charges
-from orchestrator.search.context import SearchContext, Usage
+from orchestrator.search.context import ReadsAnswers, SearchContext, Usage
 from orchestrator.search.draft import Author
 from orchestrator.search.execution import Execution, Keep
 from orchestrator.search.performing import Performer
@@ -28,7 +28,8 @@ from orchestrator.search.tree import Node
 class Operations:
     """The operations of one search over one problem, paid from one lease.
 
-    ``problem`` is the problem, ``prompt`` its token ids, ``root`` the node that all paths begin at.
+    ``problem`` is the problem, ``prompt`` its token ids, ``root`` the node that all paths begin at; ``read``
+    reads answers, for a strategy that goes by them.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Operations:
         context: SearchContext,
         *,
         priority: int = 0,
+        read: ReadsAnswers | None = None,
     ) -> None:
         self.problem = problem
         self.prompt = prompt
         self._lease = lease
         self._context = context
+        self._read = read
         charges, usage = Charges(context, problem, prompt), Usage()
         prompts = Prompts(charges, usage)
         self._execution = Execution(problem.id, lease, context.journal, usage, prompts)
@@ -140,6 +143,15 @@ class Operations:
         """
         return AGGREGATIONS[self._context.aggregation](node.scores) if node.scored else 0.0
 
+    def confidence(self, node: Node) -> float:
+        """Returns the generator's own confidence in a path, from 0 to 1, as ``generator.confidence`` says.
+
+        It is 0, the least, for a path without a sampled token. Raises ValueError where it is not asked for.
+        """
+        if self._context.confidence is None:
+            raise ValueError("this run has no generator.confidence")
+        return self._context.confidence(node.logprobs) or 0.0
+
     # -- the operations ----------------------------------------------------------------------------
 
     async def sample(
@@ -215,6 +227,20 @@ class Operations:
             )
             self._scored |= {node.key: node for node in scored}
         return [node if node.scored else self._scored[node.key] for node in nodes]
+
+    async def answers(self, nodes: Sequence[Node]) -> list[str | None]:
+        """Returns what each finished node votes for: equal texts for equal answers, and None where there is
+        no answer (as of a path that is not finished), or it could not be read in time.
+
+        Reading costs no FLOPs, and its result depends on the path alone: it is not journaled.
+        """
+        nodes = nodes_of("nodes", nodes)
+        for node in nodes:
+            self._planner.check_here(node)
+        if self._read is None:
+            raise ValueError("nothing reads the answers of this search")
+        await asyncio.sleep(0)  # so that a strategy which asks for ever for what is known stops nobody
+        return await self._read(nodes)
 
     async def drain(self) -> None:
         """Refuses what still waits for more funds, and waits for the operations that a strategy left running,

@@ -15,12 +15,14 @@ from actors.messages import (
     ScoreRequest,
     ScoreResult,
     Until,
+    check_logprobs,
     check_scores,
 )
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.ledger import Reservation
 from orchestrator.extensions.contained import contained, exited
 from orchestrator.search.charges import Charges, computed
+from orchestrator.search.confidence import GIVEN
 from orchestrator.search.draft import Draft
 from orchestrator.search.execution import Execution
 from orchestrator.search.planning import DraftOperation, Planner, SampleOperation
@@ -50,6 +52,7 @@ class Performer:
         assert model is not None
 
         def cost(result: SampleResult) -> int:
+            check_logprobs(result, request)
             return operation.owed + model.sample(len(request.prompt), len(result.tokens))
 
         run = context.engine.revise if operation.revised else context.engine.sample
@@ -68,6 +71,7 @@ class Performer:
             tokens=tokens,
             step_ends=parent.step_ends + ends,
             finish=sample.finish,
+            logprobs=parent.logprobs + sample.logprobs,
             finished=ended or len(sample.tokens) >= operation.room,
         )
         return await self.score(node, reservation) if operation.scored else node
@@ -103,8 +107,15 @@ class Performer:
             step_ends=ends,
             scores=node.scores[: len(ends)],
             judged=min(node.judged, ends[-1]) if ends else 0,
+            logprobs=self._logprobs(node, kept, len(tokens)),
             finish=None,
         )
+
+    def _logprobs(self, node: Node, kept: int, given: int) -> tuple[float, ...]:
+        """Those of the first ``kept`` tokens of ``node``, then of ``given`` tokens that were not sampled."""
+        if self._context.confidence is None:
+            return ()
+        return node.logprobs[: kept - self._begin] + (GIVEN,) * given
 
     async def score(self, node: Node, reservation: Reservation, shown: Sequence[Shown] | None = None) -> Node:
         """Returns the node with its scores; without them, which is counted and logged, where its text takes

@@ -226,6 +226,7 @@ class Planner:
             top_p=sampling.top_p,
             affinity=self._problem.id,
             priority=self._priority,
+            logprobs=self._context.confidence is not None,
         )
 
     def _id(self, kind: str, key: str) -> str:

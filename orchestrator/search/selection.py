@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Aggregation = Callable[[Sequence[float]], float]
 
@@ -32,6 +32,8 @@ class Candidate:
     """Answers with equal keys are one, and vote together; None where only equal answers are."""
     path: str = ""
     """Its place in the search's tree: of answers that tie, the one that is found first there wins."""
+    confidence: float | None = None
+    """The generator's own, from 0 to 1; None where it is not asked for."""
 
     @property
     def vote(self) -> str | None:
@@ -46,15 +48,24 @@ def majority(candidates: Sequence[Candidate]) -> str | None:
 
 def best(candidates: Sequence[Candidate]) -> str | None:
     """Returns the answer of the best-scored solution (best-of-N); None where nothing is scored."""
-    scored = [c for c in candidates if c.vote is not None and c.score is not None]
-    highest = max(map(_score, scored), default=0.0)
-    return _spelled(candidates, _winner([c for c in scored if _score(c) == highest], lambda candidate: 1.0))
+    return _spelled(candidates, _best(candidates))
 
 
 def weighted(candidates: Sequence[Candidate]) -> str | None:
     """Returns the answer whose solutions have the largest sum of scores (best-of-N weighted; Snell et al.
     2024, section 5.1)."""
     return _spelled(candidates, _heaviest(candidates))
+
+
+def confident(candidates: Sequence[Candidate]) -> str | None:
+    """Returns the answer of the solution that the generator is surest of; None where that is not known."""
+    return _spelled(candidates, _best(_by_confidence(candidates)))
+
+
+def confidence_weighted(candidates: Sequence[Candidate]) -> str | None:
+    """Returns the answer whose solutions have the largest sum of the generator's confidences (Fu et al.
+    2025)."""
+    return _spelled(candidates, _heaviest(_by_confidence(candidates)))
 
 
 def hierarchical(candidates: Sequence[Candidate]) -> str | None:
@@ -76,14 +87,29 @@ def hierarchical(candidates: Sequence[Candidate]) -> str | None:
 Rule = Callable[[Sequence[Candidate]], str | None]
 
 RULES: Mapping[str, Rule] = {"majority": majority, "best": best, "weighted": weighted}
+BY_CONFIDENCE: Mapping[str, Rule] = {"confident": confident, "confidence_weighted": confidence_weighted}
+ALL: Mapping[str, Rule] = {**RULES, "hierarchical": hierarchical, **BY_CONFIDENCE}
 
 
-def rules(*, scored: bool, chains: bool) -> Mapping[str, Rule]:
+def rules(*, scored: bool, chains: bool, confidence: bool = False) -> Mapping[str, Rule]:
     """Returns the rules that apply: without scores only majority; ``hierarchical`` where solutions come in
-    chains of revisions."""
-    if not scored:
-        return {"majority": majority}
-    return {**RULES, "hierarchical": hierarchical} if chains else RULES
+    chains of revisions; those by the generator's confidence where it is known."""
+    found = RULES if scored else {"majority": majority}
+    if scored and chains:
+        found = {**found, "hierarchical": hierarchical}
+    return {**found, **BY_CONFIDENCE} if confidence else found
+
+
+def _by_confidence(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with the generator's confidence for their score."""
+    return [replace(candidate, score=candidate.confidence) for candidate in candidates]
+
+
+def _best(candidates: Sequence[Candidate]) -> str | None:
+    """The vote of the best-scored candidate; of those that tie, of most."""
+    scored = [c for c in candidates if c.vote is not None and c.score is not None]
+    highest = max(map(_score, scored), default=0.0)
+    return _winner([c for c in scored if _score(c) == highest], lambda candidate: 1.0)
 
 
 def _score(candidate: Candidate) -> float:

@@ -26,6 +26,9 @@ class Node(msgspec.Struct, frozen=True, eq=False, gc=False):
     context: tuple[int, ...] | None = None
     """The token ids that a revision was written after (earlier attempts, and the prompt again); None where
     that was the path itself."""
+    logprobs: tuple[float, ...] = ()
+    """The log-probability of each token after the prompt, NaN of one that was given; empty where they are not
+    asked for."""
     judged: int = 0
     """The scores speak of all tokens before this position."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import BadInput, one_of
 from orchestrator.extensions.user_file import load_attribute
+from orchestrator.strategies.adaptive_self_consistency import adaptive_self_consistency
 from orchestrator.strategies.beam_search import beam_search
 from orchestrator.strategies.best_of_n import best_of_n
 from orchestrator.strategies.budget_forcing import budget_forcing
@@ -26,6 +27,7 @@ ELSEWHERE = {
     "self_consistency": "best_of_n, read by the rule majority; verifier.model=null does without a verifier",
     "majority": "best_of_n, read by the rule majority; verifier.model=null does without a verifier",
     "weighted_best_of_n": "best_of_n: each selection rule gives its answer",
+    "adaptive_consistency": "adaptive_self_consistency",
     "beam": "beam_search",
 }
 """Other names that a user may look for, and what they are called here."""
@@ -49,6 +51,7 @@ REGISTRY: dict[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
         best_of_n,
+        adaptive_self_consistency,
         beam_search,
         lookahead,
         dvts,

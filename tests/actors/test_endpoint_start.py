@@ -64,6 +64,10 @@ async def test_a_usage_that_is_none_is_not_told():
         ({"name": "other"}, {}, "serves no 'it'; generator.endpoint.model can be: other"),
         ({"key": "secret"}, {}, "refuses the key, or the lack of one (401 bad key); generator.endpoint.key"),
         ({"key": "secret"}, {"key": Secret("wrong")}, "refuses the key"),
+        *(
+            ({"kind": kind}, {"logprobs": True}, "gives no log-probabilities of the tokens that were sampled")
+            for kind in ("text", "strict", "strings")
+        ),
         ({"kind": "chat"}, {}, "/completions: 404 no such path; this server only chats: generator.chat=true"),
     ],
 )
@@ -134,3 +138,28 @@ async def test_another_models_tokens_are_noticed():
         said = "\n".join(each.line for each in await actor.collect() if isinstance(each, Notice))
         assert "is that the model that is served?" in said
         await actor.shutdown()
+
+
+async def test_log_probabilities_come_with_the_tokens_where_they_are_asked_for():
+    asked, plain = await once(FakeServer(TOKENIZER), request("a", logprobs=True), request("b"), logprobs=True)
+    assert asked.tokens == plain.tokens
+    assert asked.logprobs == tuple(-token / 100 for token in asked.tokens)
+    assert plain.logprobs == ()
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ("null", "no log-probabilities of 1 tokens: None"),
+        ('{"token_logprobs":[]}', "no log-probabilities of 1 tokens"),
+        ('{"token_logprobs":[null]}', "'None' is no log-probability"),
+        ('{"token_logprobs":[0.5]}', "0.5 is no log-probability"),
+        ('{"token_logprobs":[NaN]}', "nan is no log-probability"),
+    ],
+)
+async def test_log_probabilities_that_are_none_are_one_line_at_the_start(held: str, words: str):
+    answer = f'{{"choices":[{{"token_ids":[5],"text":"","finish_reason":"stop","logprobs":{held}}}]}}'
+    async with served(FakeServer(TOKENIZER, faults=[says(answer)])) as url:
+        with pytest.raises(ValueError, match="http") as raised:
+            await made(url, logprobs=True)
+    assert words in str(raised.value)

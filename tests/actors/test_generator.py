@@ -94,6 +94,22 @@ def test_greedy_is_hugging_faces_greedy(generator: Any, generator_path: Path) ->
         assert logits[len(prompt) - 1 : -1].argmax(-1).tolist() == list(result.tokens)
 
 
+def test_log_probabilities_are_the_models_own_before_temperature(
+    generator: Any, generator_path: Path
+) -> None:
+    model = Qwen2ForCausalLM.from_pretrained(generator_path, dtype=torch.float32).eval()
+    plain = [sample(prompt, 4, 15, until="end", temperature=1.5) for prompt in PROMPTS[:8]]
+    asked = answers(generator, [msgspec.structs.replace(each, logprobs=True) for each in plain])
+    assert tokens_of(asked) == tokens_of(answers(generator, plain)), "the same samples"
+    for prompt, result in zip(PROMPTS, asked, strict=False):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *result.tokens]])).logits[0]
+        expected = logits[len(prompt) - 1 : -1].log_softmax(-1)[range(len(result.tokens)), result.tokens]
+        assert result.logprobs == pytest.approx(expected.tolist(), abs=2e-4)
+    again = answers(generator, [msgspec.structs.replace(plain[0], logprobs=True)])
+    assert again[0].logprobs == asked[0].logprobs, "alone and in a batch"
+
+
 def test_computed_tokens_leave_out_the_cached_prefix(generator: Any) -> None:
     ray.get(generator.forget.remote())
     prompt = tuple(1 + (j * j) % 11 for j in range(80))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import ray
 
@@ -64,7 +65,9 @@ def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(serve
 def test_a_step_ends_with_the_token_with_which_an_expression_first_matches(server: Any, model: str) -> None:
     options = {"step_delimiter": (), "step_pattern": r"[0-4]\+|;;", "stop": ("=",)}
     requests = [SampleRequest(f"{i}", PROMPT, i, 100, "step") for i in range(16)]
-    first, again = ray.get(server.answers.remote(GeneratorActor, model, options, [requests, requests]))
+    surely = [msgspec.structs.replace(request, logprobs=True) for request in requests]
+    first, again = ray.get(server.answers.remote(GeneratorActor, model, options, [requests, surely]))
+    assert all(len(result.logprobs) == len(result.tokens) for result in again), "of all its pieces"
     assert [result.tokens for result in first] == [result.tokens for result in again], "by the seed alone"
     finishes = {result.finish for result in first}
     assert "step" in finishes

@@ -116,6 +116,7 @@ def test_a_setting_is_every_key_that_results_depend_on():
     """Those of the fingerprint, so that a new key cannot be forgotten."""
     config = lab_config("allocation.name=adaptive")
     config.judge.model = "j"
+    config.selection.generative = True
     flat = {
         f"{s}.{k}": v
         for s, keys in to_dict(config).items()
@@ -183,7 +184,7 @@ def test_of_a_server_only_the_models_name_counts():
         (
             "allocation",
             [{"name": "adaptive", "confidence": c} for c in (0.8, 0.9)],
-            ["confidence=0.8", "confidence=0.9"],
+            ["allocation confidence=0.8", "allocation confidence=0.9"],
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_the_examples_pass(path, tmp_path):
     assert facts.problems.count == 64
     assert facts.problems.wrong == ()
     assert facts.prompt.endswith("=")
-    assert (facts.verifier is None) == (path.stem == "self_consistency")
+    assert (facts.verifier is None) == path.stem.endswith("self_consistency")
     if facts.verifier is not None:
         assert [text.count(MARK) for text in facts.verifier.inputs] == [2]
 
@@ -255,3 +255,11 @@ def test_what_a_judge_reads_is_shown(mine, capsys):
     assert "what the judge of answers reads" in out
     assert "Given answer:↵ 72↵" in out
     assert f"Answer with N or Y only.<|im_end|>↵ <|im_start|>assistant↵ {MARK}" in out
+
+
+def test_what_the_generator_reads_to_choose_is_shown(mine, capsys):
+    chosen = ["selection.generative=true", "selection.max_tokens=9"]
+    assert run_command(["check", str(mine), "problems.limit=2", *chosen]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "what the generator reads to choose between two solutions" in out
+    assert '"Choice: " and the number of that solution' in out

@@ -22,7 +22,7 @@ from orchestrator.search.selection import AGGREGATIONS
 from tests.support.paths import CONFIGS, ROOT
 
 README = CONFIGS / "README.md"
-OWN_RUN, SWEEP = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+OWN_RUN, _, SWEEP = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
 SCHEMAS = [kind for kind in vars(schema).values() if is_dataclass(kind) and isinstance(kind, type)]
 CHOICES = [
     (schema.Config, "log_level", checks.LOG_LEVELS),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Family:
     outputs: Callable[[torch.Tensor], torch.Tensor]
     """The raw outputs [length, n] of token ids [1, length], that the engine has to give."""
     whole: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What the format needs of its facts."""
 
     @property
     def tokenizer(self) -> Any:
@@ -39,7 +41,8 @@ class Family:
 
     def format(self, **changes: Any) -> Format:
         config = read_config(str(self.directory), "verifier.model")
-        return build(self.name, FormatFacts(str(self.directory), self.tokenizer, config, **changes))
+        given = {**self.given, **changes}
+        return build(self.name, FormatFacts(str(self.directory), self.tokenizer, config, **given))
 
 
 def token(path: Path) -> Family:
@@ -118,9 +121,34 @@ def judge(path: Path) -> Family:
             for count in range(len(steps))
         ]
 
-    return Family("judge", path, reference, lambda ids: model(ids).logits[0][:, entries])
+    return Family(
+        "judge",
+        path,
+        reference,
+        lambda ids: model(ids).logits[0][:, entries],
+        given={"choices": {"N": 0.0, "Y": 1.0}},
+    )
 
 
-FAMILIES = (token, qwen_prm, math_shepherd, rlhflow, skywork, orm, judge)
-CHOICES = {"judge": {"choices": {"N": 0.0, "Y": 1.0}}}
-"""What a format's tiny vocabulary needs of its facts."""
+GRADES = {"1": 0.0, "2": 0.25, "3": 0.5, "4": 0.75, "5": 1.0}
+TEMPLATE = "Solved: {solution} of {problem}? Grade it: {choices}"
+"""Of a user's own; where a whole solution is judged, the problem may come after it."""
+
+
+def judge_of_solutions(path: Path) -> Family:
+    """A judge that grades a whole solution from 1 to 5, by a user's template."""
+    model = public.save_language_model(path, "qwen3", seed=17)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    entries = [tokenizer.encode(word, add_special_tokens=False)[0] for word in GRADES]
+
+    def reference(tokenizer: Any, question: str, steps: Sequence[str]) -> list[float]:
+        said = {"problem": question, "solution": "\n\n".join(steps), "choices": "1 or 2 or 3 or 4 or 5"}
+        return [public.of_judge(model, tokenizer, TEMPLATE.format(**said), GRADES)]
+
+    given = {"choices": GRADES, "template": TEMPLATE, "whole": True, "separator": "\n\n"}
+    return Family(
+        "judge", path, reference, lambda ids: model(ids).logits[0][:, entries], whole=True, given=given
+    )
+
+
+FAMILIES = (token, qwen_prm, math_shepherd, rlhflow, skywork, orm, judge, judge_of_solutions)

@@ -14,7 +14,7 @@ from orchestrator.errors import BadInput
 from orchestrator.formats.definition import Format, FormatFacts, Input
 from orchestrator.formats.registry import STEPS, build, guessed
 from orchestrator.formats.texts import shared_length
-from tests.formats.families import CHOICES, FAMILIES, Family
+from tests.formats.families import FAMILIES, Family
 from tests.support.public_models import QUESTION, save_language_model, save_tokenizer
 from tests.support.public_models import STEPS as SOLUTION
 
@@ -26,7 +26,7 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def format(family: Family) -> Format:
-    return family.format(**CHOICES.get(family.name, {}))
+    return family.format()
 
 
 @torch.no_grad()

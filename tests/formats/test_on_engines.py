@@ -12,7 +12,7 @@ import ray
 from actors.messages import ScoreRequest
 from actors.verifier import VerifierActor
 from orchestrator.formats.definition import Input
-from tests.formats.families import CHOICES, FAMILIES, Family
+from tests.formats.families import FAMILIES, Family
 from tests.support.in_one_process import OneAfterTheOther
 from tests.support.public_models import QUESTION
 from tests.support.public_models import STEPS as SOLUTION
@@ -33,7 +33,7 @@ def asked(inputs: list[Input]) -> list[ScoreRequest]:
 @pytest.mark.parametrize("make", FAMILIES, ids=lambda family: family.__name__)
 def test_each_formats_scores_are_the_publishers(server: Any, tmp_path: Path, make: Any) -> None:
     family: Family = make(tmp_path)
-    format = family.format(**CHOICES.get(family.name, {}))
+    format = family.format()
     expected = family.reference(family.tokenizer, QUESTION, SOLUTION)
     steps = [] if format.whole else range(1, len(SOLUTION) + 1)
     grown = [format.inputs(QUESTION, SOLUTION[:n], n - 1) for n in steps]

@@ -137,7 +137,11 @@ async def test_a_hang_in_a_key_leaves_the_answer_and_is_counted(tmp_path, pool):
         "    def accepts(self, truth, answer): return truth == answer\n"
     )
     judge = Grader(resolve(f"{file}:Hang"), pool=lambda: pool)
-    assert await judge.read(["A", "x", "B"]) == [Reading("A", "a"), Reading("x", "x"), Reading("B", "b")]
+    assert await judge.read(["A", "x", "B"]) == [
+        Reading("A", "a"),
+        Reading("x", "x", lost=True),
+        Reading("B", "b"),
+    ]
     assert judge.counts == {"timed_out": 1}
 
 

@@ -81,6 +81,7 @@ def sampled(per_problem: Sequence[Sequence[tuple[str, bool, float, Sequence[floa
         np.array([s[2] for _, _, s in flat]),
         np.ones(len(flat), dtype=int),
         [s[3] for _, _, s in flat],
+        np.full(len(flat), np.nan),
     )
 
 

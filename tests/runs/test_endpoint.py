@@ -98,6 +98,15 @@ async def test_every_kind_of_server_gives_the_same_solutions(tmp_path: Path, str
     assert all(s.text.count("\n") == 2 for s in solutions)
 
 
+async def test_a_server_of_token_ids_tells_confidence_and_one_of_text_is_refused(tmp_path: Path):
+    asked = ("strategy={name: best_of_n, n: 4}", "generator.confidence=mean")
+    results = await found(tmp_path, "vllm", *asked)
+    assert all(0 < s.confidence < 1 for result in results for s in result.solutions)
+    assert {"confident", "confidence_weighted"} < set(results[0].selected)
+    with pytest.raises(PoolFailed, match=r"gives no log-probabilities .* allowed here: null"):
+        await found(tmp_path, "text", *asked)
+
+
 async def test_a_server_whose_context_is_too_short_is_refused_before_the_search(tmp_path: Path):
     server = FakeServer(None, max_model_len=64)
     async with served(server) as url:

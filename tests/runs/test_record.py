@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from actors.messages import SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from orchestrator.config.loading import load
@@ -14,7 +15,7 @@ from orchestrator.config.preparation import prepare
 from orchestrator.runs import run as module
 from orchestrator.runs.run import NoSummary, Run
 from orchestrator.runs.session import Session
-from tests.support.lab_engine import sampled, scored
+from tests.support.lab_engine import PROMPT, sampled, scored
 from tests.support.paths import LAB_CONFIG
 
 
@@ -24,6 +25,8 @@ class LabEngine:
     pools: tuple = ()
 
     async def sample(self, request: SampleRequest) -> SampleResult:
+        if "/select/" in request.id:  # a question that is longer than a problem
+            request = replace(request, prompt=request.prompt[:PROMPT])
         return sampled(request)
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
@@ -54,11 +57,11 @@ class Observer:
     def notice(self, line: str) -> None: ...
 
 
-async def run(directory: Path, monkeypatch, observer: object = None) -> Run:
+async def run(directory: Path, monkeypatch, observer: object = None, *more: str, role: str = "cell") -> Run:
     monkeypatch.setattr(module, "Tracker", NoTracker)
-    overrides = ["problems.limit=3", "strategy.n=2", "strategy.width=2", f"runs={directory}"]
+    overrides = ["problems.limit=3", "strategy.n=2", "strategy.width=2", f"runs={directory}", *more]
     prepared = prepare(load(LAB_CONFIG, overrides))
-    with Run(prepared, "r") as record:
+    with Run(prepared, "r", role=role) as record:
         await record.search(Session(LabEngine(), 0.5), observer or Observer())  # type: ignore[arg-type]
     return record
 
@@ -105,3 +108,14 @@ async def test_a_display_that_fails_ends_no_search(tmp_path, monkeypatch):
     await run(tmp_path, monkeypatch, Broken())
     assert len(rows(tmp_path)) == 3
     assert "the terminal is gone" in (tmp_path / "r" / "run.log").read_text()
+
+
+@pytest.mark.parametrize(("role", "chosen"), [("cell", True), ("difficulty", False), ("label", False)])
+async def test_the_generator_chooses_only_in_a_run_whose_answers_count(tmp_path, monkeypatch, role, chosen):
+    selection = ["selection.generative=true", "selection.template='{problem}{solutions}'"]
+    room = "generator.engine.max_model_len=1024"
+    await run(tmp_path, monkeypatch, None, *selection, room, role=role)
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert ("generative" in summary["accuracy"]) == chosen
+    assert (summary["flops"]["selection"] > 0) == chosen
+    assert {row["selection_flops"] > 0 for row in rows(tmp_path)} == {chosen}

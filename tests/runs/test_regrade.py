@@ -267,3 +267,21 @@ def test_a_judge_grades_again_and_is_asked_once(run, capsys, monkeypatch, tmp_pa
     assert found["after"]["flops"]["judge"] > 0
     assert regraded(run, capsys)["after"] == found["after"]
     assert len(asked) == 2, "the verdicts are journaled"
+
+
+def test_rules_by_confidence_are_made_again_and_the_generators_own_pick_stands(run, capsys):
+    table = pq.read_table(run / "results.parquet")
+    rows = table.to_pylist()
+    for row in rows:
+        for i, one in enumerate(row["solutions"]):
+            one["confidence"] = (0.2, 0.9, 0.3)[i]
+        # What was picked is the second solution of the first problem, and the third of the other.
+        picked = row["solutions"][1 if row["problem"] == "half" else 2]["answer"]
+        row.update(selected_confident="x", correct_confident=False)
+        row.update(selected_generative=picked, correct_generative=False)
+    pq.write_table(pa.Table.from_pylist(rows), run / "results.parquet")
+    regraded(run, capsys, "problems.answers=math")
+    half, two = pq.read_table(run / "results.parquet").to_pylist()
+    assert (half["selected_confident"], two["selected_confident"]) == ("0.5", "9"), "one was cut off"
+    assert (half["selected_generative"], half["correct_generative"]) == ("\\frac12", True)
+    assert (two["selected_generative"], two["correct_generative"]) == ("9", False)

@@ -178,6 +178,8 @@ class FakeServer:
         choice |= {"message": {"role": "assistant", "content": shown}} if chat else {"text": shown}
         if self.kind == "vllm":
             choice |= {"stop_reason": reason, "token_ids": tokens if body.get("return_token_ids") else None}
+            if body.get("logprobs") is not None:
+                choice["logprobs"] = {"token_logprobs": [-token / 100 for token in tokens]}
         return web.json_response({"choices": [choice], "usage": usage})
 
     def _stopped(self, written: Sequence[int], body: dict[str, Any]) -> tuple[list[int], str, object]:

@@ -19,6 +19,7 @@ from orchestrator.problems.problem import Problem
 from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.search.operations import Operations
 from orchestrator.search.revision import Attempt, RevisionPrompt
+from orchestrator.search.tree import Node
 
 EOS = "$"
 SHAPE = {
@@ -98,6 +99,8 @@ class ScriptedEngine:
     write: Write = field(default_factory=lambda: letters(3))
     judge: Judge = share_of_a
     jitter: random.Random | None = None
+    logprob: Callable[[str], float] = lambda letter: -0.5
+    """The log-probability of a letter."""
     samples: list[SampleRequest] = field(default_factory=list)
     scores: list[ScoreRequest] = field(default_factory=list)
     revisions: list[SampleRequest] = field(default_factory=list)
@@ -113,7 +116,9 @@ class ScriptedEngine:
         stops: dict[Finish, str] = {"end": EOS, "step": "\n", "thought": MARKER}
         finish = next((name for name, stop in stops.items() if text.endswith(stop)), "length")
         tokens = tuple(map(ord, text))
-        return SampleResult(request.id, tokens, finish, len(request.prompt) + len(tokens) - 1, "scripted")
+        computed = len(request.prompt) + len(tokens) - 1
+        logprobs = tuple(map(self.logprob, text)) if request.logprobs else ()
+        return SampleResult(request.id, tokens, finish, computed, "scripted", logprobs)
 
     async def revise(self, request: SampleRequest) -> SampleResult:
         self.revisions.append(request)
@@ -166,4 +171,9 @@ def operations(
 ) -> Operations:
     """The operations of one problem. ``changes`` are fields of the search context."""
     context = replace(setting(engine, journal=journal), **changes)
-    return Operations(Problem("p", prompt, ""), CODEC.encode(prompt), Lease(budget), context)
+    start = len(CODEC.encode(prompt))
+
+    async def read(nodes: Sequence[Node]) -> list[str | None]:
+        return [CODEC.solution(n.tokens[start:]) if n.finish == "end" else None for n in nodes]
+
+    return Operations(Problem("p", prompt, ""), CODEC.encode(prompt), Lease(budget), context, read=read)

@@ -80,6 +80,7 @@ def difficulty(
         score.ravel(),
         np.full(right.size, length),
         [()] * right.size,
+        np.full(right.size, np.nan),
     )
     return found
 
