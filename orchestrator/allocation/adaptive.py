@@ -4,10 +4,11 @@ The belief about a problem comes from its solutions' answers and scores, without
 
 - *Which answer is right.* At most one is. An answer that k solutions gave, with mean score s, has weight
   (s/(1−s))^SHARPNESS · k^AGREEMENT, against a weight of 1 for "none of them".
-- *The chance that the next solution is right.* Each problem has a Beta(a, b) prior. Where the answer that k
-  of n solutions gave is the right one, the chance is (a+k)/(a+b+n); where none of them is, a/(a+b+n). n also
-  counts the spent FLOPs, in longest solutions, so that a solution that was given up half-way counts for what
-  it cost.
+- *The chance that the next solution is right.* Each problem has a Beta(a, b) prior, to which the mean score
+  of its solutions is added as one more, partly right, solution: it tells problems apart before any is solved.
+  Where the answer that k of n solutions gave is the right one, the chance is (a+k)/(a+b+n); where none is,
+  a/(a+b+n). n also counts the spent FLOPs, in longest solutions, so that a solution that was given up
+  half-way counts for what it cost.
 
 The gain of one more solution is the chance that the selected answer is wrong and the next solution right:
 that chance over all answers but the selected one, and over none. A problem stops when it is solved, or when
@@ -54,6 +55,8 @@ class Belief:
     """The chance that it is not: that another one is, or none."""
     hits: float
     """The solutions that are right where the selected answer is wrong, weighted by the chance of that."""
+    score: float | None = None
+    """The mean score of all solutions; None without any."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,15 @@ class Adaptive:
         total = 1.0 + sum(weights.values())
         others = {answer: weight for answer, weight in weights.items() if answer != selected}
         hits = sum(weight * given[answer] for answer, weight in others.items())
-        return Belief(weights[selected] / total, (1.0 + sum(others.values())) / total, hits / total)
+        scored = sum(map(len, scores.values()))
+        mean = sum(map(sum, scores.values())) / scored if scored else None
+        return Belief(weights[selected] / total, (1.0 + sum(others.values())) / total, hits / total, mean)
 
     def _gain(self, one: Asking, belief: Belief, failed: int) -> float:
         """Returns the gain of a next solution after ``failed`` more, in solved problems."""
         a, b = PRIOR
+        if belief.score is not None:
+            a, b = a + belief.score, b + 1 - belief.score
         total = a + b + self._tried(one) + failed
         chance = (a * belief.wrong + belief.hits) / total / belief.wrong
         spread = math.sqrt(chance * max(0.0, 1 - chance) / (total + 1))
