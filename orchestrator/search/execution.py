@@ -72,7 +72,7 @@ class Execution:
         self._journal = journal
         self._prompts = prompts
         self._recorded = journal.results(problem) if journal is not None else {}
-        self._made: dict[Node, int] = {}  # the finished nodes, and the number of the call that returned each
+        self._made: dict[Node, int] = {}  # the finished nodes, and the number of the call that found each
         self._calls = 0
         # The tasks of calls that have not returned, and whether their nodes may be answers.
         self._running: dict[asyncio.Task[Node], bool] = {}
@@ -126,11 +126,12 @@ class Execution:
         errors = [error_of(task) for task in call.tasks]
         done = [task.result() for task, error in zip(call.tasks, errors, strict=True) if error is None]
         failed = next((error for error in errors if error is not None), None)
-        finished = [node for node in done if node.finished]
-        self._made.update(dict.fromkeys(finished, number))
+        finished = [node for node in dict.fromkeys(done) if node.finished]
         cut = failed is not None or call.refused is not None
         if keep == "always" or (keep == "cut" and cut):
             self._keep(finished, number)
+        for node in finished:
+            self._made.setdefault(node, number)
         if keep == "scored":
             scored = {node.key: node for node in finished}
             self.finished[:] = [scored.get(n.key, n) if isinstance(n, Node) else n for n in self.finished]
@@ -164,7 +165,14 @@ class Execution:
         return done
 
     def _keep(self, finished: list[Node], number: int) -> None:
-        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier."""
+        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier. What
+        both have found, since it is equal, is there once."""
+        if any(node in self._made for node in finished):
+            there = {node for node in self.finished if isinstance(node, Node)}
+            finished = [node for node in finished if node not in there or self._made[node] > number]
+            moved = there.intersection(finished)
+            self.finished[:] = [n for n in self.finished if not (isinstance(n, Node) and n in moved)]
+        self._made.update(dict.fromkeys(finished, number))
         at = len(self.finished)
         while at and self._made.get(self.finished[at - 1], 0) > number:
             at -= 1

@@ -95,7 +95,9 @@ class Operations:
     @property
     def solutions(self) -> list[Node]:
         """The solutions of ``finished``, with the finished nodes of a call that waits for funds."""
-        return [*filter(self.is_solution, self.finished), *self._execution.running]
+        found = [*filter(self.is_solution, self.finished)]
+        there = set(found)
+        return found + [node for node in dict.fromkeys(self._execution.running) if node not in there]
 
     @property
     def paths(self) -> int:
@@ -150,10 +152,13 @@ class Operations:
         temperature: float | None = None,
         score: bool = True,
         keep: Keep = "always",
+        distinct: bool = False,
     ) -> list[Node]:
         """Continues each parent ``n`` times (parent i ``n[i]`` times), to the next step or to the end.
 
-        Each child goes to the verifier the moment it is sampled. Returns the children, parent by parent.
+        Each child goes to the verifier the moment it is sampled. Returns the children, parent by parent. With
+        ``distinct``, a child that is equal to an earlier one of the same parent is that very node: it is in
+        the list again, its sample is charged and no second score is.
         Finished children are added to ``finished`` as ``keep`` says. Raises BudgetExhausted if the lease
         could not pay for all, once those that it could pay for are done; the error of the first that fails,
         once the others are done; and BadInput for what no engine takes.
@@ -163,7 +168,7 @@ class Operations:
         check_among("keep", keep, get_args(Keep))
         scored = bool(score) and self._context.verifier is not None
         batches = [
-            self._planner.continuations(parent, count, until, temperature, scored)
+            self._planner.continuations(parent, count, until, temperature, scored, distinct=bool(distinct))
             for parent, count in zip(nodes, counts, strict=True)
             if count
         ]
