@@ -99,6 +99,10 @@ class Summary:
     """Share of the steps that ended by their length and not with a delimiter."""
     unscored: int = 0
     """Paths that the verifier could not score within what was granted for their text, or its context."""
+    compared: int = 0
+    """Samples that the strategy compared with their siblings, to search no thought twice (``distinct``)."""
+    copies: int = 0
+    """Those of them that are equal to an earlier one."""
     scores: tuple[float, float] | None = None
     """The least and the largest score of a step or solution; None where nothing was scored."""
 
@@ -183,6 +187,8 @@ def summarise(
         role=role,
         cut_steps=usage.cut_steps / usage.steps if usage.steps else 0.0,
         unscored=usage.unscored,
+        compared=usage.compared,
+        copies=usage.copies,
         scores=_range(score for r in results for s in r.solutions for score in s.step_scores),
         skipped=skipped,
         by=by,
@@ -267,11 +273,11 @@ def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
     """
     attempts = []
     for result in results:
-        found = {solution.path: solution for solution in result.solutions}
-        if any("." in path and path.rpartition(".")[0] not in found for path in found):
+        paths = {solution.path for solution in result.solutions}
+        if any("." in path and path.rpartition(".")[0] not in paths for path in paths):
             return {}
-        first = sorted((path for path in found if "." not in path), key=int)
-        attempts.append([found[path] for path in first])
+        first = [solution for solution in result.solutions if "." not in solution.path]
+        attempts.append(sorted(first, key=lambda solution: int(solution.path)))  # with its copies
     ended = [first for first, result in zip(attempts, results, strict=True) if result.error is None]
     most = min(map(len, ended), default=0)
     if most == 0:

@@ -11,6 +11,7 @@ funds are granted: what a budget does not buy costs nothing.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,7 +127,7 @@ class Execution:
         errors = [error_of(task) for task in call.tasks]
         done = [task.result() for task, error in zip(call.tasks, errors, strict=True) if error is None]
         failed = next((error for error in errors if error is not None), None)
-        finished = [node for node in dict.fromkeys(done) if node.finished]
+        finished = [node for node in done if node.finished]
         cut = failed is not None or call.refused is not None
         if keep == "always" or (keep == "cut" and cut):
             self._keep(finished, number)
@@ -165,18 +166,23 @@ class Execution:
         return done
 
     def _keep(self, finished: list[Node], number: int) -> None:
-        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier. What
-        both have found, since it is equal, is there once."""
-        if any(node in self._made for node in finished):
-            there = {node for node in self.finished if isinstance(node, Node)}
-            finished = [node for node in finished if node not in there or self._made[node] > number]
-            moved = there.intersection(finished)
-            self.finished[:] = [n for n in self.finished if not (isinstance(n, Node) and n in moved)]
-        self._made.update(dict.fromkeys(finished, number))
+        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier. The
+        copies of a node stand together, where the first call that has found it puts them."""
+        new: list[Node] = []
+        for node, count in Counter(finished).items():
+            there = self.finished.count(node) if node in self._made else 0
+            if there and self._made[node] <= number:
+                at = self.finished.index(node)
+                self.finished[at:at] = [node] * count
+                continue
+            if there:
+                self.finished[:] = [each for each in self.finished if each is not node]
+            new += [node] * (there + count)
+        self._made.update(dict.fromkeys(new, number))
         at = len(self.finished)
         while at and self._made.get(self.finished[at - 1], 0) > number:
             at -= 1
-        self.finished[at:at] = finished
+        self.finished[at:at] = new
 
     def _start(
         self, perform: Perform[O], answers: bool, operation: O, reservation: Reservation

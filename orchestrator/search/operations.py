@@ -95,9 +95,7 @@ class Operations:
     @property
     def solutions(self) -> list[Node]:
         """The solutions of ``finished``, with the finished nodes of a call that waits for funds."""
-        found = [*filter(self.is_solution, self.finished)]
-        there = set(found)
-        return found + [node for node in dict.fromkeys(self._execution.running) if node not in there]
+        return [*filter(self.is_solution, self.finished), *self._execution.running]
 
     @property
     def paths(self) -> int:
@@ -158,7 +156,7 @@ class Operations:
 
         Each child goes to the verifier the moment it is sampled. Returns the children, parent by parent. With
         ``distinct``, a child that is equal to an earlier one of the same parent is that very node: it is in
-        the list again, its sample is charged and no second score is.
+        the list again, and its sample is charged but no second score.
         Finished children are added to ``finished`` as ``keep`` says. Raises BudgetExhausted if the lease
         could not pay for all, once those that it could pay for are done; the error of the first that fails,
         once the others are done; and BadInput for what no engine takes.
