@@ -266,18 +266,20 @@ def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
 
     Children of the root that are whole solutions are: the samples of best-of-N, and the *first* attempts
     of chains of revisions (a later attempt depends on those before it and is left out). Where a solution
-    has a parent that is none itself, a search has chosen among partial paths: what it returns is no
-    sample of anything, and the result is empty. Of each problem the first m attempts count, m the least
-    that any problem has, so that what stopped a search early cannot bias what it is measured on. What a
-    search that failed did not come to counts as wrong.
+    has a parent that is none itself, a search has chosen among partial paths, or equal samples have
+    become one: what it returns is no sample of anything, and the result is empty. Of each problem the
+    first m attempts count, m the least that any problem has, so that what stopped a search early cannot
+    bias what it is measured on. What a search that failed did not come to counts as wrong.
     """
     attempts = []
     for result in results:
-        paths = {solution.path for solution in result.solutions}
-        if any("." in path and path.rpartition(".")[0] not in paths for path in paths):
+        found = {solution.path: solution for solution in result.solutions}
+        if any("." in path and path.rpartition(".")[0] not in found for path in found):
             return {}
-        first = [solution for solution in result.solutions if "." not in solution.path]
-        attempts.append(sorted(first, key=lambda solution: int(solution.path)))  # with its copies
+        if result.usage.compared:  # of equal samples only the first has a path
+            return {}
+        first = sorted((path for path in found if "." not in path), key=int)
+        attempts.append([found[path] for path in first])
     ended = [first for first, result in zip(attempts, results, strict=True) if result.error is None]
     most = min(map(len, ended), default=0)
     if most == 0:
