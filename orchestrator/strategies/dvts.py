@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from itertools import accumulate
 
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
 from orchestrator.strategies import beam_search
-from orchestrator.strategies.beam_search import WORDS, Width, continuations, share
+from orchestrator.strategies.beam_search import WORDS, Width, continuations, different, share, top
 from orchestrator.strategies.definition import strategy
 
 check = beam_search.check
@@ -22,44 +23,34 @@ async def dvts(
     goes on from the best one alone, until that is finished; its last proposals are returned.
 
     The subtrees advance together, so that what a budget buys does not depend on timing. With ``distinct`` no
-    two of them are the same: one whose best proposal is another's goes on from its next best. One that has no
-    proposal of its own ends, and the others have its share of the proposals.
+    two of them are the same: those that would go on from one node are one subtree with as many places. It
+    samples ``width`` proposals for each place, and goes on from as many of its best.
     """
     width = continuations(n, width)
-    sizes = [width] * (n // width)
-    proposals = groups(await ops.sample(ops.root, n, keep="cut", distinct=distinct), sizes)
+    places = [1] * (n // width)
+    proposals = groups(await ops.sample(ops.root, n, keep="cut", distinct=distinct), places, width)
     solutions = ops.finished
-    going_on = n
     for _ in range(max_rounds - 1):
-        best = best_of_each(proposals, ops.value)
-        for subtree, node in zip(proposals, best, strict=True):
-            if node is not None and node.finished:
+        live: Counter[Node] = Counter()
+        for subtree, count in zip(proposals, places, strict=True):
+            candidates = different(subtree)
+            best = top(candidates, [ops.value(node) for node in candidates], count)
+            if any(node.finished for node in best):
                 solutions += [proposal for proposal in subtree if proposal.finished]
-                going_on -= width
-        live = [node for node in best if node is not None and not node.finished]
+            for node, part in zip(best, share(count, len(best)), strict=True):
+                live[node] += 0 if node.finished else part
+        live = +live
         if not live:
             break
-        sizes = share(going_on, len(live))
-        proposals = groups(await ops.sample(live, sizes, keep="cut", distinct=distinct), sizes)
+        places = [*live.values()]
+        sizes = [width * count for count in places]
+        proposals = groups(await ops.sample([*live], sizes, keep="cut", distinct=distinct), places, width)
     else:
         solutions += [node for subtree in proposals for node in subtree if node.finished]
     return solutions
 
 
-def groups(nodes: Sequence[Node], sizes: Sequence[int]) -> list[Sequence[Node]]:
-    """Divides the nodes into consecutive groups of these sizes."""
-    ends = [*accumulate(sizes)]
-    return [nodes[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-
-
-def best_of_each(subtrees: Sequence[Sequence[Node]], value: Callable[[Node], float]) -> list[Node | None]:
-    """Returns the best proposal of each subtree that is none of an earlier one; None where there is no other.
-    Of equal values the first counts."""
-    taken: set[Node] = set()
-    found: list[Node | None] = []
-    for subtree in subtrees:
-        best = max((node for node in subtree if node not in taken), key=value, default=None)
-        found.append(best)
-        if best is not None:
-            taken.add(best)
-    return found
+def groups(nodes: Sequence[Node], places: Sequence[int], width: int) -> list[Sequence[Node]]:
+    """Divides the nodes into consecutive groups, of ``width`` for each place."""
+    ends = [*accumulate(width * count for count in places)]
+    return [nodes[end - width * count : end] for count, end in zip(places, ends, strict=True)]

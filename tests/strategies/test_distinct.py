@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from actors.messages import SampleRequest
 from orchestrator.budget.ledger import BudgetExhausted
 from orchestrator.strategies.beam_search import share
-from orchestrator.strategies.dvts import best_of_each
 from orchestrator.strategies.registry import REGISTRY, find
 from tests.support.scripted import EOS, ScriptedEngine, likes_good, operations, share_of_a, two_starts
 
@@ -151,19 +150,36 @@ async def test_lookahead_looks_ahead_once_from_a_step_and_what_was_foreseen_is_n
     assert max(tokens_of(engine.scores).values()) == 1
 
 
-def test_a_subtree_of_dvts_takes_its_next_best_proposal_where_the_best_is_an_earlier_ones():
-    values = {"a": 0.9, "b": 0.8, "c": 0.1}
-    value = values.__getitem__
-    assert best_of_each(["aab", "bac", "cab"], value) == ["a", "b", "c"]
-    assert best_of_each(["ab", "ab", "ab"], value) == ["a", "b", None]
-    assert best_of_each(["a", "aaa", "bc"], value) == ["a", None, "b"]
+async def test_subtrees_of_dvts_that_would_go_on_from_one_node_are_one_which_goes_on_from_as_many():
+    def write(request: SampleRequest, text: str, rng: random.Random) -> str:
+        at = [int(part) for part in request.id.rpartition("/")[2].split(".")]
+        if len(at) == 1:
+            return "g\n" if at[0] % 4 == 0 else "e\n"  # each of four subtrees has a g among its proposals
+        return ("abcd"[at[-1] % 4] if len(at) == 2 else "x") + ("\n" if len(at) == 2 else EOS)
+
+    def judge(text: str) -> float:
+        return {"g": 0.9, "a": 0.8, "b": 0.7, "c": 0.6, "d": 0.5, "x": 0.4}.get(text[-2], 0.1)
+
+    async def parents(distinct: bool) -> list[Counter[str]]:
+        engine = ScriptedEngine(write, judge)
+        nodes = await find("dvts")(operations(engine), n=16, width=4, distinct=distinct)
+        assert len(nodes) == 16
+        texts = ["".join(map(chr, request.prompt[PROMPT:])) for request in engine.samples]
+        return [Counter(text for text in texts if text.count("\n") == depth) for depth in (1, 2)]
+
+    assert await parents(True) == [{"g\n": 16}, {"g\na\n": 4, "g\nb\n": 4, "g\nc\n": 4, "g\nd\n": 4}]
+    assert await parents(False) == [{"g\n": 16}, {"g\na\n": 16}], "four subtrees that are the same"
 
 
-async def test_dvts_grows_each_subtree_from_a_node_of_its_own_and_shares_what_one_without_leaves():
-    engine = ScriptedEngine(two_starts, likes_good)
+async def test_a_subtree_of_dvts_with_more_places_than_different_proposals_has_more_of_each():
+    def write(request: SampleRequest, text: str, rng: random.Random) -> str:
+        last = request.id.count(".") == 2
+        return rng.choice("ab") + (EOS if last else "\n") if "\n" in text else "g\n"
+
+    engine = ScriptedEngine(write, share_of_a)
     nodes = await find("dvts")(operations(engine), n=16, width=4)
-    second = Counter("".join(map(chr, r.prompt[PROMPT:])) for r in engine.samples if len(r.prompt) > PROMPT)
-    assert second == {"good\n": 8, "evil\n": 8}, "two starts, so two subtrees of four"
+    asked = [request for request in engine.samples if len(request.prompt) == PROMPT + 4]
+    assert sorted(tokens_of(asked).values()) == [8, 8]
     assert len(nodes) == 16
 
 
