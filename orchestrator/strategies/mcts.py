@@ -32,6 +32,11 @@ class Branch:
         self.closed = False
         """Every solution below has been visited."""
 
+    @property
+    def open(self) -> list[Branch]:
+        """The children that are not closed."""
+        return [child for child in self.children if not child.closed]
+
     def ucb(self, exploration: float) -> float:
         """Returns the mean value plus an exploration term that shrinks with visits (UCB1): √(ln t / visits),
         where t is the visits of this branch and its siblings."""
@@ -49,7 +54,7 @@ class Branch:
     def close(self) -> None:
         """Closes this branch and every ancestor that has nothing open left."""
         self.closed = True
-        if self.parent is not None and all(child.closed for child in self.parent.children):
+        if self.parent is not None and not self.parent.open:
             self.parent.close()
 
 
@@ -65,24 +70,37 @@ async def mcts(
 ) -> Sequence[Node]:
     """Runs ``n`` simulations. Each one goes down from the root to a solution, at every node to the open child
     of the highest upper confidence bound, and samples ``width`` children where there are none yet. Then the
-    solution's value is backed up its path, which is closed. With ``distinct``, equal children are one branch.
+    solution's value is backed up its path, which is closed.
+
+    With ``distinct``, equal children are one branch. A node is then closed only when ``width`` more children
+    of it are all copies: that ends the simulation that finds it so.
     """
+
+    async def widen(branch: Branch) -> None:
+        children = await ops.sample(branch.node, width, keep="never", distinct=distinct)
+        known = {child.node for child in branch.children}
+        new = [child for child in different(children) if child not in known]
+        branch.children += [Branch(child, branch, ops.value(child)) for child in new]
+
     root = Branch(ops.root, None, 0.0)
     solutions: list[Node] = []
     for _ in range(n):
         branch = root
         while not branch.node.finished and len(branch.node.path) < max_rounds:
-            if not branch.children:
-                children = await ops.sample(branch.node, width, keep="never", distinct=distinct)
-                branch.children = [Branch(child, branch, ops.value(child)) for child in different(children)]
-            branch = max(
-                (child for child in branch.children if not child.closed), key=lambda c: c.ucb(exploration)
-            )
+            if not branch.open:
+                await widen(branch)
+            if not branch.open:
+                break
+            branch = max(branch.open, key=lambda child: child.ucb(exploration))
         if branch.node.finished:
             solutions.append(branch.node)
             ops.finished.append(branch.node)
-        branch.back_up(ops.value(branch.node))
-        branch.close()
+        if not branch.children:
+            branch.back_up(ops.value(branch.node))
+        if distinct:
+            branch.closed = True
+        else:
+            branch.close()
         if root.closed:
             break
     return solutions

@@ -183,11 +183,25 @@ async def test_a_subtree_of_dvts_with_more_places_than_different_proposals_has_m
     assert len(nodes) == 16
 
 
-async def test_mcts_has_one_branch_for_equal_children_and_stops_when_all_are_visited():
+async def test_mcts_has_one_branch_for_equal_children_and_stops_when_more_of_them_are_all_copies():
     engine = ScriptedEngine(two_starts, likes_good)
     nodes = await find("mcts")(operations(engine), n=16, width=8)
     assert len({node.tokens for node in nodes}) == len(nodes) == 2
-    assert len(engine.samples) == 8 + 2 * 8
+    first, below = 8 + 8, 2 * (8 + 8)
+    assert len(engine.samples) == first + below, "each of three nodes is given more once, in vain"
+
+
+async def test_mcts_gives_more_children_to_a_node_whose_branches_are_all_visited():
+    def write(request: SampleRequest, text: str, rng: random.Random) -> str:
+        return "aabbccdd"[int(request.id.rpartition("/")[2]) % 8] + EOS
+
+    engine = ScriptedEngine(write)
+    nodes = await find("mcts")(operations(engine), n=8, width=2)
+    assert sorted(chr(node.tokens[PROMPT]) for node in nodes) == ["a", "b", "c", "d"]
+    assert len(engine.samples) == 10
+    literal = ScriptedEngine(write)
+    nodes = await find("mcts")(operations(literal), n=8, width=2, distinct=False)
+    assert [chr(node.tokens[PROMPT]) for node in nodes] == ["a", "a"]
 
 
 async def test_equal_particles_are_one_node_with_their_weights_added():
