@@ -76,7 +76,8 @@ class Cell:
     errors: Sequence[str | None] = ()
     """What broke each problem's search, or None; empty where nothing broke."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Paths that were not scored (``unscored``) and problems that were not searched (``skipped``)."""
+    """Paths that were not scored (``unscored``), problems that were not searched (``skipped``), and samples
+    that were ``compared`` with their siblings, of which so many were ``copies``."""
     rows: Ints | None = None
     """The rows of the table of results that are the problems; None where all of them are."""
 

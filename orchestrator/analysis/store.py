@@ -27,7 +27,12 @@ LABEL = "label"
 """Role of a run whose solutions are labelled to train a verifier; it is not compared."""
 DIFFICULTY = "difficulty"
 """Role of a run whose samples only sort the problems into bins."""
-COUNTS = {"unscored": "unscored", "skipped": "problems/skipped"}
+COUNTS = {
+    "unscored": "unscored",
+    "skipped": "problems/skipped",
+    "compared": "compared",
+    "copies": "copies",
+}
 """Names of a cell's counts, and of their metrics in MLflow."""
 
 

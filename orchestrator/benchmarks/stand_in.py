@@ -149,6 +149,7 @@ def problems(count: int) -> list[Problem]:
 
 
 def search(n: int, whole: bool) -> Search:
-    """Returns best-of-N where solutions are sampled ``whole``, else beam search."""
-    name, params = ("best_of_n", {}) if whole else ("beam_search", {"width": 4})
+    """Returns best-of-N where solutions are sampled ``whole``, else beam search that scores every sample."""
+    params = {} if whole else {"width": 4, "distinct": False}
+    name = "best_of_n" if whole else "beam_search"
     return partial(find(name).search, n=n, **params)

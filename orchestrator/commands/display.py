@@ -314,6 +314,9 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
                 f"{s.unscored:,} paths: their text is too long, or the verifier had no score (run.log)",
             )
         )
+    if s.compared:
+        again = f"{percent(s.copies / s.compared)} of {s.compared:,} samples were equal to an earlier sibling"
+        rows.append(("copies", f"{again}, and are one with it"))
     if s.blind:
         low, high = s.scores or (0.0, 0.0)
         same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from orchestrator.commands.terminal import (
 from orchestrator.config.fingerprint import differing
 from orchestrator.config.loading import load_begun
 from orchestrator.config.preparation import prepare
-from orchestrator.config.schema import to_dict
+from orchestrator.config.schema import Config, to_dict
 from orchestrator.errors import BadInput
 from orchestrator.masking import is_masked
+from orchestrator.strategies.registry import find
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -65,7 +67,7 @@ def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: 
         _show(summary, as_json)
         return 0
     config, graded = (
-        load_begun(path, [*own, *overrides]) for path in (begun(directory), directory / "config.yaml")
+        _stored(path, [*own, *overrides]) for path in (begun(directory), directory / "config.yaml")
     )
     prepared, again = prepare(config), config != graded
     put_back(directory)
@@ -73,9 +75,16 @@ def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: 
     return status if status or not again else graded_by(graded, directory, as_json, errors)
 
 
+def _stored(path: Path, overrides: list[str]) -> Config:
+    """Reads a run's own configuration. It has a value for every parameter that its strategy had then."""
+    config = load_begun(path, overrides)
+    stored = find(config.strategy.get("name")).as_stored(config.strategy)
+    return replace(config, strategy=stored)
+
+
 def _check_same(path: Path, own: list[str], overrides: list[str]) -> None:
     """Raises BadInput where the overrides make another run of the one that was begun."""
-    begun, now = load_begun(path, own), load_begun(path, [*own, *overrides])
+    begun, now = _stored(path, own), _stored(path, [*own, *overrides])
     kept = OmegaConf.create(to_dict(begun))  # a secret is not: its journal tells whether it is the same
     differ = [key for key in differing(begun, now) if not is_masked(key, OmegaConf.select(kept, key))]
     if differ:

@@ -161,6 +161,8 @@ class SweepRow:
     coverage: Share
     flops: float
     counts: dict[str, int]
+    copies: float | None = None
+    """The share of the compared samples that were equal to an earlier one; None where none were compared."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -170,6 +172,7 @@ class SweepRow:
             "accuracy": {rule: value.to_dict() for rule, value in self.accuracy.items()},
             "coverage": self.coverage.to_dict(),
             "flops_per_problem": self.flops,
+            **({} if self.copies is None else {"copies": self.copies}),
             **{COUNTS[name]: count for name, count in self.counts.items()},
         }
 
@@ -201,9 +204,16 @@ def rows(outcomes: Sequence[CellOutcome]) -> list[SweepRow]:
                 ),
                 flops=statistics.fmean(s["flops"]["spent"] / s["problems"] for s in summaries),
                 counts={name: sum(s.get(key, 0) for s in summaries) for name, key in COUNTS.items()},
+                copies=_copies(summaries),
             )
         )
     return found
+
+
+def _copies(summaries: Sequence[dict[str, Any]]) -> float | None:
+    compared = sum(summary.get("compared", 0) for summary in summaries)
+    copies = sum(summary.get("copies", 0) for summary in summaries)
+    return copies / compared if compared else None
 
 
 def table(name: str, found: Sequence[SweepRow]) -> Table:
@@ -211,6 +221,7 @@ def table(name: str, found: Sequence[SweepRow]) -> Table:
     rules = list(dict.fromkeys(rule for row in found for rule in row.accuracy))
     units = list(dict.fromkeys(row.unit for row in found))
     counted = [name for name in COUNTS if any(row.counts[name] for row in found)]
+    merged = ["copies, %"] if any(row.copies is not None for row in found) else []
     spread = "mean ± standard deviation over seeds" if any(len(row.seeds) > 1 for row in found) else ""
     single = "one seed [95 % interval]" if any(len(row.seeds) == 1 for row in found) else ""
     made = Table(
@@ -222,7 +233,7 @@ def table(name: str, found: Sequence[SweepRow]) -> Table:
     )
     made.add_column("strategy", overflow="fold", min_width=20)
     budget = "N" if units == ["generations"] else "budget"
-    for column in (budget, "seeds", *counted, *rules, "coverage", "FLOPs"):
+    for column in (budget, "seeds", *counted, *merged, *rules, "coverage", "FLOPs"):
         made.add_column(column, justify="right")
     for row in found:
         made.add_row(
@@ -230,6 +241,7 @@ def table(name: str, found: Sequence[SweepRow]) -> Table:
             f"{row.budget:,.6g}" + ("" if budget == "N" else f" {row.unit}"),
             str(len(row.seeds)),
             *(f"{row.counts[name]:,}" for name in counted),
+            *("" if row.copies is None else f"{100 * row.copies:.0f}" for _ in merged),
             *(str(row.accuracy[rule]) if rule in row.accuracy else "" for rule in rules),
             str(row.coverage),
             f"{row.flops:.3g}",

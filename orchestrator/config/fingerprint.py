@@ -16,6 +16,7 @@ from orchestrator.config.generator import OFF
 from orchestrator.config.schema import Config, to_dict
 from orchestrator.config.written import leaves
 from orchestrator.formats.registry import STEPS
+from orchestrator.strategies.definition import DONE_BEFORE
 
 PERFORMANCE_OPTIONS = frozenset(
     [
@@ -95,11 +96,16 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "judge": {"trust_remote_code": (False, True)},
     "allocation": {"pass_on": (False,)},
+    "strategy": {name: (value,) for name, value in DONE_BEFORE.items()},
 }
 """Keys that came later, by section, with the values that do what was done without them."""
 
 ONCE = {("generator", "temperature"): 1.0, ("generator", "top_p"): 1.0, ("verifier", "kind"): "prm"}
 """What keys were by default before they could be left open."""
+
+VERSIONS = {"mcts": 2, "rebase": 2}
+"""Strategies that search otherwise than in earlier versions, with the same parameters: no journal that was
+begun then goes on."""
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 BESIDE = (
@@ -169,7 +175,7 @@ def determining(config: Config) -> dict[str, Any]:
     # Journals begun by earlier versions do not know these keys; this one they know by another name.
     for section, names in LATER.items():
         for name, values in names.items():
-            if section in keys and keys[section][name] in values:
+            if section in keys and name in keys[section] and keys[section][name] in values:
                 del keys[section][name]
     for (section, name), value in ONCE.items():
         if keys[section][name] is None:
@@ -179,6 +185,8 @@ def determining(config: Config) -> dict[str, Any]:
     checker = keys["problems"]["answers"]
     named = (checker, "name") if isinstance(checker, dict) else (keys["problems"], "answers")
     strategy = keys["strategy"]
+    if (version := VERSIONS.get(strategy.get("name"))) is not None:
+        strategy["version"] = version
     for holder, key in (named, (keys["problems"], "path"), (strategy, "name"), (strategy, "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name

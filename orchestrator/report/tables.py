@@ -180,9 +180,17 @@ COUNTED: dict[str, Callable[[Option], int]] = {
 verifier could not score, and problems that were too long."""
 
 
+def _copies(option: Option) -> str | None:
+    """The share of the samples that were equal to an earlier sibling, in %; None where none were compared."""
+    compared = sum(cell.counts.get("compared", 0) for cell in option.cells)
+    copies = sum(cell.counts.get("copies", 0) for cell in option.cells)
+    return f"{100 * copies / compared:.0f}" if compared else None
+
+
 def search_table(evidence: Evidence) -> Table:
     """Returns what each option's searches found and were charged, per problem."""
     counted = {name: count for name, count in COUNTED.items() if any(count(o) for o in evidence.main.options)}
+    merged = ["copies, %"] if any(_copies(option) is not None for option in evidence.main.options) else []
     rows = []
     for option in in_order(evidence.main):
         distinct = np.mean([_distinct(cell) for cell in option.cells])
@@ -197,17 +205,19 @@ def search_table(evidence: Evidence) -> Table:
                 f"{100 * cost['verifier_flops'] / cost['flops']:.0f}" if cost["flops"] else MISSING,
                 f"{cost['generator_tokens']:,.0f}",
                 f"{100 * np.mean([cell.exhausted.mean() for cell in option.cells]):.0f}",
+                *(_copies(option) or MISSING for _ in merged),
                 *(f"{count(option):,}" for count in counted.values()),
             ]
         )
     columns = ("distinct answers", "coverage, %", "FLOPs charged", "verifier's, %", "tokens", "cut short, %")
     return Table(
         "What the searches found, and their cost",
-        ["strategy", "budget", *columns, *counted],
+        ["strategy", "budget", *columns, *merged, *counted],
         rows,
         2,
         "Means over problems and seeds. Coverage: a correct answer is among the solutions. "
         "Cut short: problems whose share of the budget ended before the strategy did."
+        + (" Copies: samples that were equal to an earlier sibling." if merged else "")
         + (" Failed, not scored, skipped: counts of problems, paths and problems." if counted else ""),
     )
 

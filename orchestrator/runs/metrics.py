@@ -47,6 +47,8 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/exhausted": float(summary.exhausted),
         "problems/failed": float(summary.failed),
         "unscored": float(summary.unscored),
+        "compared": float(summary.compared),
+        "copies": float(summary.copies),
         "problems/skipped": float(summary.skipped),
         **_by(summary),
         **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},

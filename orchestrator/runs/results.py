@@ -104,6 +104,10 @@ class Summary:
     """Share of the steps that ended by their length and not with a delimiter."""
     unscored: int = 0
     """Paths that the verifier could not score within what was granted for their text, or its context."""
+    compared: int = 0
+    """Samples that the strategy compared with their siblings, to search no thought twice (``distinct``)."""
+    copies: int = 0
+    """Those of them that are equal to an earlier one."""
     scores: tuple[float, float] | None = None
     """The least and the largest score of a step or solution; None where nothing was scored."""
 
@@ -196,6 +200,8 @@ def summarise(
         role=role,
         cut_steps=usage.cut_steps / usage.steps if usage.steps else 0.0,
         unscored=usage.unscored,
+        compared=usage.compared,
+        copies=usage.copies,
         scores=_range(score for r in results for s in r.solutions for score in s.step_scores),
         skipped=skipped,
         by=by,
@@ -281,15 +287,17 @@ def pass_at_k(results: Sequence[SearchResult]) -> dict[int, Estimate]:
 
     Children of the root that are whole solutions are: the samples of best-of-N, and the *first* attempts
     of chains of revisions (a later attempt depends on those before it and is left out). Where a solution
-    has a parent that is none itself, a search has chosen among partial paths: what it returns is no
-    sample of anything, and the result is empty. Of each problem the first m attempts count, m the least
-    that any problem has, so that what stopped a search early cannot bias what it is measured on. What a
-    search that failed did not come to counts as wrong.
+    has a parent that is none itself, a search has chosen among partial paths, or equal samples have
+    become one: what it returns is no sample of anything, and the result is empty. Of each problem the
+    first m attempts count, m the least that any problem has, so that what stopped a search early cannot
+    bias what it is measured on. What a search that failed did not come to counts as wrong.
     """
     attempts = []
     for result in results:
         found = {solution.path: solution for solution in result.solutions}
         if any("." in path and path.rpartition(".")[0] not in found for path in found):
+            return {}
+        if result.usage.compared:  # of equal samples only the first has a path
             return {}
         first = sorted((path for path in found if "." not in path), key=int)
         attempts.append([found[path] for path in first])

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from actors.messages import Result, SampleResult
+from actors.messages import Result, SampleResult, Until
 from orchestrator.runs.controller import SearchResult
+from orchestrator.search.distinct import SHARED, name_of
 
 MOST_SPANS = 1000
 """The most spans of a trace: nobody reads a larger one."""
@@ -33,9 +34,10 @@ def trace_of(
     nodes = {"": root}  # the span of each node of the tree that was sampled
     ends = {"": 0}  # and when it is done with: sampled, and scored if it was
     spans: list[dict[str, Any]] = []
-    for key in sorted(recorded, key=_place)[:MOST_SPANS]:
+    places = _places(result.problem.id, recorded)
+    for key in sorted(places, key=lambda key: _order(*places[key]))[:MOST_SPANS]:
         found, flops = recorded[key]
-        kind, path = key.split("/")[-2:]
+        kind, path = places[key]
         details: dict[str, Any] = {
             "flops": flops,
             "computed_tokens": found.computed_tokens,
@@ -94,10 +96,25 @@ def _ends(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
-def _place(key: str) -> tuple[list[int], bool]:
+def _places(problem: str, recorded: Mapping[str, tuple[Result, int]]) -> dict[str, tuple[str, str]]:
+    """Returns each operation's kind and path. A score that equal paths share is that of the first of them."""
+    places = {}
+    for key in recorded:
+        kind, path, *_ = key.removeprefix(f"{problem}/").split("/")  # a score of several inputs has more
+        places[key] = kind, path
+    firsts: dict[str, str] = {}
+    if any(SHARED in path for _, path in places.values()):
+        for key, (kind, path) in sorted(places.items(), key=lambda item: _order(*item[1])):
+            found, above = recorded[key][0], path.rpartition(".")[0]
+            if kind == "sample" and isinstance(found, SampleResult):
+                for until in get_args(Until):
+                    firsts.setdefault(name_of(above, until, found.finish, found.tokens), path)
+    return {key: (kind, firsts.get(path, path.partition(SHARED)[0])) for key, (kind, path) in places.items()}
+
+
+def _order(kind: str, path: str) -> tuple[list[int], bool]:
     """Returns the place of an operation in the tree: parents first, a node's score after its sample."""
-    kind, path = key.split("/")[-2:]
-    return [int(part) for part in path.split(".") if part], kind == "score"
+    return [int(part) for part in path.partition(SHARED)[0].split(".") if part], kind == "score"
 
 
 def _above(path: str, nodes: Mapping[str, str]) -> str:

@@ -121,6 +121,10 @@ class Usage:
     unscored: int = 0
     """Paths without a score: their text takes more of the verifier's tokens than were granted, or than it can
     read, or the verifier had none for them (NaN, for one)."""
+    compared: int = 0
+    """Samples that were compared with their siblings (``distinct``)."""
+    copies: int = 0
+    """Those of them that are equal to an earlier one, and became that one."""
     operations: int = 0
     replayed: int = 0
     selection_flops: int = 0

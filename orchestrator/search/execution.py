@@ -11,6 +11,7 @@ funds are granted: what a budget does not buy costs nothing.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -72,7 +73,7 @@ class Execution:
         self._journal = journal
         self._prompts = prompts
         self._recorded = journal.results(problem) if journal is not None else {}
-        self._made: dict[Node, int] = {}  # the finished nodes, and the number of the call that returned each
+        self._made: dict[Node, int] = {}  # the finished nodes, and the number of the call that found each
         self._calls = 0
         # The tasks of calls that have not returned, and whether their nodes may be answers.
         self._running: dict[asyncio.Task[Node], bool] = {}
@@ -129,10 +130,11 @@ class Execution:
         done = [task.result() for task, error in zip(call.tasks, errors, strict=True) if error is None]
         failed = next((error for error in errors if error is not None), None)
         finished = [node for node in done if node.finished]
-        self._made.update(dict.fromkeys(finished, number))
         cut = failed is not None or call.refused is not None
         if keep == "always" or (keep == "cut" and cut):
             self._keep(finished, number)
+        for node in finished:
+            self._made.setdefault(node, number)
         if keep == "scored":
             scored = {node.key: node for node in finished}
             self.finished[:] = [scored.get(n.key, n) if isinstance(n, Node) else n for n in self.finished]
@@ -166,11 +168,23 @@ class Execution:
         return done
 
     def _keep(self, finished: list[Node], number: int) -> None:
-        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier."""
+        """Adds to ``finished`` what a call has found, before what a later call found that ended earlier. The
+        copies of a node stand together, where the first call that has found it puts them."""
+        new: list[Node] = []
+        for node, count in Counter(finished).items():
+            there = self.finished.count(node) if node in self._made else 0
+            if there and self._made[node] <= number:
+                at = self.finished.index(node)
+                self.finished[at:at] = [node] * count
+                continue
+            if there:
+                self.finished[:] = [each for each in self.finished if each is not node]
+            new += [node] * (there + count)
+        self._made.update(dict.fromkeys(new, number))
         at = len(self.finished)
         while at and self._made.get(self.finished[at - 1], 0) > number:
             at -= 1
-        self.finished[at:at] = finished
+        self.finished[at:at] = new
 
     def _start(
         self, perform: Perform[O], answers: bool, operation: O, reservation: Reservation

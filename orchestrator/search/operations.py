@@ -163,10 +163,13 @@ class Operations:
         temperature: float | None = None,
         score: bool = True,
         keep: Keep = "always",
+        distinct: bool = False,
     ) -> list[Node]:
         """Continues each parent ``n`` times (parent i ``n[i]`` times), to the next step or to the end.
 
-        Each child goes to the verifier the moment it is sampled. Returns the children, parent by parent.
+        Each child goes to the verifier the moment it is sampled. Returns the children, parent by parent. With
+        ``distinct``, a child that is equal to an earlier one of the same parent is that very node: it is in
+        the list again, and its sample is charged but no second score.
         Finished children are added to ``finished`` as ``keep`` says. Raises BudgetExhausted if the lease
         could not pay for all, once those that it could pay for are done; the error of the first that fails,
         once the others are done; and BadInput for what no engine takes.
@@ -176,7 +179,7 @@ class Operations:
         check_among("keep", keep, get_args(Keep))
         scored = bool(score) and self._context.verifier is not None
         batches = [
-            self._planner.continuations(parent, count, until, temperature, scored)
+            self._planner.continuations(parent, count, until, temperature, scored, distinct=bool(distinct))
             for parent, count in zip(nodes, counts, strict=True)
             if count
         ]

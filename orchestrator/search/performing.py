@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from msgspec.structs import replace
 
@@ -23,6 +23,7 @@ from orchestrator.budget.ledger import Reservation
 from orchestrator.extensions.contained import contained, exited
 from orchestrator.search.charges import Charges, computed
 from orchestrator.search.confidence import GIVEN
+from orchestrator.search.distinct import Distinct
 from orchestrator.search.draft import Draft
 from orchestrator.search.execution import Execution
 from orchestrator.search.planning import DraftOperation, Planner, SampleOperation
@@ -42,11 +43,29 @@ class Performer:
         self._execution = execution
         self._usage = execution.usage
         self._begin = len(charges.prompt)
+        self._distinct = Distinct(execution.usage)
+        # The shared scores that are charged: where a copy is cancelled, another asks again.
+        self._paid: set[str] = set()
         self.score_error: BaseException | None = None
         """Why the verifier has no score for the first path that it could not score; None where it had all."""
 
     async def sample(self, operation: SampleOperation, reservation: Reservation) -> Node:
-        """Samples the node, then scores it."""
+        """Samples the node, then scores it; or has it become the first of its equals."""
+        if not operation.distinct:
+            node = await self._sample(operation, reservation)
+            return await self.score(node, reservation) if operation.scored else node
+
+        def score(node: Node, name: str) -> Awaitable[Node]:
+            return self.score(node, reservation, name=name)
+
+        return await self._distinct.one(
+            operation.parent,
+            operation.request.until,
+            lambda: self._sample(operation, reservation),
+            score if operation.scored else None,
+        )
+
+    async def _sample(self, operation: SampleOperation, reservation: Reservation) -> Node:
         context, parent, request = self._context, operation.parent, operation.request
         model = context.reviser if operation.revised else context.generator
         assert model is not None
@@ -65,7 +84,7 @@ class Performer:
         ends = (len(tokens),) if request.until == "step" else context.codec.step_ends(tokens, begin)
         # A sequence that ends while it thinks has no answer yet (s1 suppresses that end too).
         ended = sample.finish == "end" and request.until != "thought"
-        node = replace(
+        return replace(
             parent,
             key=operation.key,
             tokens=tokens,
@@ -74,7 +93,6 @@ class Performer:
             logprobs=parent.logprobs + sample.logprobs,
             finished=ended or len(sample.tokens) >= operation.room,
         )
-        return await self.score(node, reservation) if operation.scored else node
 
     async def write(self, operation: DraftOperation, reservation: Reservation) -> Node:
         """Lets the author write, then scores what is written."""
@@ -117,11 +135,18 @@ class Performer:
             return ()
         return node.logprobs[: kept - self._begin] + (GIVEN,) * given
 
-    async def score(self, node: Node, reservation: Reservation, shown: Sequence[Shown] | None = None) -> Node:
+    async def score(
+        self,
+        node: Node,
+        reservation: Reservation,
+        shown: Sequence[Shown] | None = None,
+        name: str | None = None,
+    ) -> Node:
         """Returns the node with its scores; without them, which is counted and logged, where its text takes
         more than was granted for it, or than the verifier can read, or where that has no score for it.
 
-        ``shown`` is what the verifier's view shows of the node, where that is known.
+        ``shown`` is what the verifier's view shows of the node, where that is known. ``name`` is what nodes
+        that share their scores have in common.
         """
         view = self._charges.verifier
         try:
@@ -133,8 +158,9 @@ class Performer:
             new = sum(each.new for each in shown)
             limit = "more than it can read" if granted else "more than verifier.token_ratio grants"
             return self._unscored(node, f"its text has {new} new tokens for the verifier, {limit}")
-        requests = self._planner.score_requests(node, shown)
-        asked = (self._ask(*each, reservation) for each in zip(requests, shown, strict=True))
+        requests = self._planner.score_requests(node, shown, name)
+        shared = name is not None
+        asked = (self._ask(*each, reservation, shared=shared) for each in zip(requests, shown, strict=True))
         found = await asyncio.gather(*asked, return_exceptions=True)
         failed = [each for each in found if isinstance(each, BaseException)]
         for failure in failed:
@@ -151,7 +177,9 @@ class Performer:
         log.warning("problem %s, path %s is not scored: %s", self._charges.problem.id, node.key, why)
         return node
 
-    async def _ask(self, request: ScoreRequest, shown: Shown, reservation: Reservation) -> tuple[float, ...]:
+    async def _ask(
+        self, request: ScoreRequest, shown: Shown, reservation: Reservation, *, shared: bool
+    ) -> tuple[float, ...]:
         """Asks the verifier about one input, and settles its charge."""
 
         def cost(result: ScoreResult) -> int:
@@ -159,6 +187,10 @@ class Performer:
             return shown.flops
 
         score, flops = await self._execution.once(request, self._context.engine.score, cost)
+        if shared:  # the copy that has paid for it may have been cancelled since
+            if request.id in self._paid:
+                return score.scores
+            self._paid.add(request.id)
         reservation.settle(flops)
         costs, usage = self._context.verifier, self._usage
         assert costs is not None

@@ -48,6 +48,8 @@ class SampleOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
     revised: bool
     """True where the reviser samples, False where the generator does."""
     scored: bool
+    distinct: bool
+    """True where it becomes the first of its siblings that is equal to it."""
 
 
 class ScoreOperation(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -94,6 +96,8 @@ class Planner:
         temperature: float | None,
         scored: bool,
         limit: int | None = None,
+        *,
+        distinct: bool = False,
     ) -> Batch[SampleOperation]:
         """Plans the next ``count`` children of ``parent``.
 
@@ -119,7 +123,7 @@ class Planner:
         def make(number: int) -> SampleOperation:
             key = _child(parent, first + number)
             request = self._request("sample", key, parent.tokens, most, until, temperature)
-            return SampleOperation(request, parent, key, 0, room, False, scored)
+            return SampleOperation(request, parent, key, 0, room, False, scored, distinct)
 
         return Batch(worst, count, make, self._prompts.readers("generator", scored=scored))
 
@@ -143,7 +147,7 @@ class Planner:
         def make(number: int) -> SampleOperation:
             key = _child(parent, first + number)
             request = self._request("revise", key, context, room, "end", None)
-            return SampleOperation(request, start, key, owed, room, True, scored)
+            return SampleOperation(request, start, key, owed, room, True, scored, False)
 
         return Batch(worst, count, make, self._prompts.readers(None if chain else "reviser", scored=scored))
 
@@ -165,9 +169,12 @@ class Planner:
         readers = self._prompts.readers(None, scored=True)
         return Batch(worst, 1, lambda number: ScoreOperation(node, shown), readers)
 
-    def score_requests(self, node: Node, shown: Sequence[Shown]) -> list[ScoreRequest]:
-        """Returns what the verifier is asked about ``node``, a request for each input."""
-        name = self._id("score", node.key)
+    def score_requests(
+        self, node: Node, shown: Sequence[Shown], name: str | None = None
+    ) -> list[ScoreRequest]:
+        """Returns what the verifier is asked about ``node``, a request for each input. ``name`` stands for
+        the node's key where several nodes share their scores."""
+        name = self._id("score", node.key if name is None else name)
         ids = [name] if len(shown) == 1 else [f"{name}/{index}" for index in range(len(shown))]
         return [
             ScoreRequest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
 from orchestrator.errors import BadInput, at_least
@@ -19,7 +19,7 @@ Width = int | Literal["sqrt"]
 WORDS = {"width": ("sqrt",)}
 
 
-def check(n: int, width: Width, max_rounds: int) -> None:
+def check(n: int, width: Width, max_rounds: int, **others: object) -> None:
     """Raises BadInput unless the beam of ``n`` divides into groups of ``width``."""
     at_least("strategy.n", n, 1)
     at_least("strategy.max_rounds", max_rounds, 1)
@@ -41,36 +41,47 @@ def continuations(n: int, width: Width) -> int:
 
 @strategy(check=check, begins="steps", needs_verifier=True, words=WORDS)
 async def beam_search(
-    ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40
+    ops: Operations, *, n: int = 16, width: Width = 4, max_rounds: int = 40, distinct: bool = True
 ) -> Sequence[Node]:
     """Samples ``n`` first steps, scores them, keeps the top ``n / width`` and samples ``width`` continuations
     of each, until all are finished or ``max_rounds`` steps deep.
 
     A finished path leaves the beam as a solution and takes its place in the beam with it, so the
     search ends with at most ``n`` solutions and never samples more than ``n`` steps a round.
+
+    With ``distinct``, equal steps after one path are one candidate, and where there are fewer than
+    ``n / width`` candidates each has more continuations. Without it, copies of one step may fill the beam.
+    A finished path counts as often as it was sampled, in the beam and as a solution.
     """
 
     async def scored(candidates: Sequence[Node]) -> list[float]:
         return [ops.value(node) for node in candidates]
 
-    return await search(ops, n, continuations(n, width), max_rounds, scored)
+    return await search(ops, n, continuations(n, width), max_rounds, distinct, scored)
 
 
-async def search(ops: Operations, n: int, width: int, max_rounds: int, evaluate: Evaluate) -> Sequence[Node]:
+async def search(
+    ops: Operations, n: int, width: int, max_rounds: int, distinct: bool, evaluate: Evaluate
+) -> Sequence[Node]:
     """Searches with a beam whose candidates are valued by ``evaluate``."""
-    frontier = await ops.sample(ops.root, n)
+    frontier = await ops.sample(ops.root, n, distinct=distinct)
     solutions: list[Node] = []
     for _ in range(max_rounds - 1):
         solutions += [node for node in frontier if node.finished]
-        live = [node for node in frontier if not node.finished]
+        live = different(node for node in frontier if not node.finished)
         if not live:
             break
         beam = n - len(solutions)
         best = top(live, await evaluate(live), max(1, beam // width))
-        frontier = await ops.sample(best, share(beam, len(best)))
+        frontier = await ops.sample(best, share(beam, len(best)), distinct=distinct)
     else:
         solutions += [node for node in frontier if node.finished]
     return solutions
+
+
+def different(nodes: Iterable[Node]) -> list[Node]:
+    """Returns each node once, in order."""
+    return [*dict.fromkeys(nodes)]
 
 
 def top(nodes: Sequence[Node], values: Sequence[float], k: int) -> list[Node]:

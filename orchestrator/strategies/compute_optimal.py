@@ -48,7 +48,8 @@ def compute_optimal_among(find: Callable[[object], Strategy]) -> Strategy:
             if choice.get("name") == COMPUTE_OPTIMAL:
                 raise BadInput("strategy.policy", policy, "a policy cannot choose itself")
             try:
-                find(choice.get("name")).parameters(params)
+                chosen = find(choice.get("name"))
+                chosen.parameters(chosen.as_stored(params))
             except BadInput as error:
                 raise BadInput("strategy.policy", policy, f"it chooses {choice}: {error}") from error
 
@@ -66,11 +67,11 @@ def compute_optimal_among(find: Callable[[object], Strategy]) -> Strategy:
         estimate = await ops.sample(ops.root, learned.samples, until="end")
         paid = ops.usage.flops
         choice = learned.choice(fmean(map(ops.value, estimate)), await ops.funds(), paid)
+        chosen = find(choice.strategy["name"])
         params = {key: value for key, value in choice.strategy.items() if key != "name"}
-        name = choice.strategy["name"]
-        if name == SAMPLES:
+        if chosen.name == SAMPLES:
             params["n"] = max(0, params["n"] - len(estimate))
-        found = await find(name).search(ops, **params)
+        found = await chosen.search(ops, **chosen.as_stored(params))
         sampled = {node.key for node in estimate}  # a strategy may return all that is finished
         return [*estimate, *(node for node in found if node.key not in sampled)]
 

@@ -22,6 +22,9 @@ Search = Callable[..., Awaitable[Sequence[Node]]]
 """``search(ops, **params)`` returns the solutions of one problem."""
 
 
+DONE_BEFORE = {"distinct": False}
+"""Parameters of strategies that came later, with the values that do what was done without them."""
+
 PLAIN = (bool, int, float, str, list, dict, type(None))
 """The types of values that a configuration can hold."""
 
@@ -71,6 +74,12 @@ class Strategy:
     def __call__(self, ops: Operations, **params: Any) -> Awaitable[Sequence[Node]]:
         """Searches one problem with these parameters; the others have their defaults."""
         return self.search(ops, **params)
+
+    def as_stored(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns parameters as they were stored, with a value for each one that there was then: those that
+        came later do what was done without them."""
+        known = self._defaults()
+        return {name: value for name, value in DONE_BEFORE.items() if name in known} | dict(stored)
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the defaults overridden by ``given``.

@@ -14,7 +14,7 @@ from orchestrator.search.tree import Node
 from orchestrator.strategies.definition import strategy
 
 
-def check(n: int, width: int, threshold: float, stop: float, max_rounds: int) -> None:
+def check(n: int, width: int, threshold: float, stop: float, max_rounds: int, **others: object) -> None:
     """Raises BadInput unless counts are positive and both thresholds are within [0, 1]."""
     for key, value in (("n", n), ("width", width), ("max_rounds", max_rounds)):
         at_least(f"strategy.{key}", value, 1)
@@ -33,12 +33,16 @@ async def early_rejection(
     threshold: float = 0.25,
     stop: float = 1.0,
     max_rounds: int = 40,
+    distinct: bool = True,
 ) -> Sequence[Node]:
     """Samples ``n`` independent paths, ``width`` at a time, each one step by step as long as it is worth more
     than ``threshold`` times a new one: the mean value of all first steps so far.
 
     What is not spent on lost paths pays for more of them. No more are begun once a finished one is worth more
     than ``stop``.
+
+    With ``distinct``, a path whose steps so far are there already goes on from there, and only what is new of
+    it is scored. Its next steps are its own.
     """
     firsts: list[float] = []
     judged = 0
@@ -46,12 +50,12 @@ async def early_rejection(
         if any(ops.value(node) > stop for node in ops.finished[judged:]):
             break
         judged = len(ops.finished)
-        frontier = await ops.sample(ops.root, min(width, n - begun))
+        frontier = await ops.sample(ops.root, min(width, n - begun), distinct=distinct)
         firsts += map(ops.value, frontier)
         least = threshold * sum(firsts) / len(firsts)
         for _ in range(max_rounds - 1):
             live = [node for node in frontier if not node.finished and ops.value(node) >= least]
             if not live:
                 break
-            frontier = await ops.sample(live, 1)
+            frontier = await ops.sample(live, 1, distinct=distinct)
     return ops.finished

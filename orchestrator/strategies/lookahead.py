@@ -13,7 +13,7 @@ from orchestrator.strategies.beam_search import WORDS, Width, continuations
 from orchestrator.strategies.definition import strategy
 
 
-def check(n: int, width: Width, k: int, max_rounds: int) -> None:
+def check(n: int, width: Width, k: int, max_rounds: int, **others: object) -> None:
     """Raises BadInput unless the beam divides and ``k`` is not negative."""
     beam_search.check(n, width, max_rounds)
     at_least("strategy.k", k, 0)
@@ -21,21 +21,30 @@ def check(n: int, width: Width, k: int, max_rounds: int) -> None:
 
 @strategy(check=check, begins="steps", needs_verifier=True, words=WORDS)
 async def lookahead(
-    ops: Operations, *, n: int = 16, width: Width = 4, k: int = 1, max_rounds: int = 40
+    ops: Operations,
+    *,
+    n: int = 16,
+    width: Width = 4,
+    k: int = 1,
+    max_rounds: int = 40,
+    distinct: bool = True,
 ) -> Sequence[Node]:
     """Runs a beam search in which a candidate's value is the verifier's at the end of ``k`` further steps at
     temperature 0; ``k`` = 0 is plain beam search.
 
-    It costs ``n·(k+1)`` samples a round; the steps that only look ahead are charged and dropped.
+    It costs ``n·(k+1)`` samples a round; the steps that only look ahead are charged and dropped. With
+    ``distinct`` (see ``beam_search``) nothing looks ahead twice from the same step, and a step that was
+    foreseen already is not scored again when it is sampled.
     """
 
     async def foresee(candidates: Sequence[Node]) -> list[float]:
         ends = list(candidates)
         for _ in range(k):
             live = [i for i, end in enumerate(ends) if not end.finished]
-            further = await ops.sample([ends[i] for i in live], 1, temperature=0.0, keep="never")
+            parents = [ends[i] for i in live]
+            further = await ops.sample(parents, 1, temperature=0.0, keep="never", distinct=distinct)
             for i, end in zip(live, further, strict=True):
                 ends[i] = end
         return [ops.value(end) for end in ends]
 
-    return await beam_search.search(ops, n, continuations(n, width), max_rounds, foresee)
+    return await beam_search.search(ops, n, continuations(n, width), max_rounds, distinct, foresee)

@@ -20,12 +20,21 @@ check = rebase.check
 
 @strategy(check=check, begins="steps", needs_verifier=True)
 async def particle_filtering(
-    ops: Operations, *, n: int = 16, temperature: float = 1.0, max_rounds: int = 40
+    ops: Operations,
+    *,
+    n: int = 16,
+    temperature: float = 1.0,
+    max_rounds: int = 40,
+    distinct: bool = True,
 ) -> Sequence[Node]:
     """Moves ``n`` particles. Each round extends the unfinished ones by one step, weighs every particle by its
-    value, and resamples all ``n`` in proportion to softmax(logit(value) / ``temperature``)."""
+    value, and resamples all ``n`` in proportion to softmax(logit(value) / ``temperature``).
+
+    With ``distinct``, equal particles are one node that is there several times: their weights add up, and it
+    is scored once.
+    """
     earlier = ops.finished
-    particles = await ops.sample(ops.root, n, keep="cut")
+    particles = await ops.sample(ops.root, n, keep="cut", distinct=distinct)
     for _ in range(max_rounds - 1):
         ops.finished = earlier + [particle for particle in particles if particle.finished]
         if all(particle.finished for particle in particles):
@@ -33,7 +42,8 @@ async def particle_filtering(
         particles = resample(particles, [ops.value(p) for p in particles], temperature, ops.random)
         live = [i for i, particle in enumerate(particles) if not particle.finished]
         extended = [particles[i] for i in live]
-        for i, child in zip(live, await ops.sample(extended, 1, keep="cut"), strict=True):
+        children = await ops.sample(extended, 1, keep="cut", distinct=distinct)
+        for i, child in zip(live, children, strict=True):
             particles[i] = child
     return [particle for particle in particles if particle.finished]
 

@@ -169,7 +169,7 @@ def test_naming_another_strategy_drops_the_parameters_of_the_first_and_the_same_
     other = resolve(load(LAB_CONFIG, ["strategy.name=best_of_n"]).strategy).section
     assert other == {"name": "best_of_n", "n": 16}
     same = resolve(load(LAB_CONFIG, ["strategy.name=beam_search", "strategy.n=8"]).strategy).section
-    assert same == {"name": "beam_search", "n": 8, "width": 4, "max_rounds": 40}
+    assert same == {"name": "beam_search", "n": 8, "width": 4, "max_rounds": 40, "distinct": True}
 
 
 def test_a_budget_in_one_unit_replaces_one_in_another_and_a_strategy_can_refer_to_it(tmp_path):

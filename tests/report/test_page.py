@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.options import Option
 from orchestrator.analysis.store import Experiment, load_directory
 from orchestrator.commands.cli import run_command
 from orchestrator.report.evidence import gather
@@ -20,6 +21,7 @@ from orchestrator.report.series import MOST_CURVES, series, shown_in_figure
 from orchestrator.report.tables import (
     MOST_ROWS,
     Table,
+    _copies,
     accuracy_table,
     markdown,
     savings_table,
@@ -315,3 +317,12 @@ def test_what_cannot_be_reported_is_one_readable_line(stored, tmp_path, capsys, 
 )
 def test_flops_in_words(flops, words):
     assert si(flops) == words
+
+
+def test_the_share_of_copies_is_over_all_seeds_and_missing_where_no_samples_were_compared():
+    def option(*counts: dict[str, int]) -> Option:
+        cells = [replace(measured(np.ones((1, 8), bool), 1.0, "beam_search"), counts=each) for each in counts]
+        return Option("o", tuple(cells))
+
+    assert _copies(option({"compared": 30, "copies": 20}, {"compared": 50, "copies": 20})) == "50"
+    assert _copies(option({})) is None

@@ -68,9 +68,10 @@ def test_a_failed_search_is_wrong_and_one_that_bought_nothing_leaves_pass_at_k_u
     assert pass_at_k([samples(True, True), result()]) == {}
 
 
-def summary(results):
+def summary(results, usage: Usage | None = None):
+    usage = usage or Usage()
     return summarise(
-        "r", results, Usage(), budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
+        "r", results, usage, budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
     )
 
 
@@ -225,6 +226,26 @@ def test_what_a_failed_search_has_found_counts_and_what_it_did_not_come_to_is_wr
 def test_a_path_that_is_returned_again_is_no_further_attempt():
     twice = result(*[solution("0", True)] * 3, solution("1", False))
     assert {k: e.value for k, e in pass_at_k([twice]).items()} == {1: 0.5, 2: 1.0}
+
+
+def test_samples_of_which_equal_ones_became_one_are_no_independent_draws():
+    compared = replace(samples(True, False), usage=Usage(compared=4, copies=2))
+    assert pass_at_k([samples(True, False)]) != {}
+    assert pass_at_k([compared]) == {}
+
+
+def test_the_summary_says_how_many_samples_were_copies(capsys):
+    usage = Usage(generator_flops=1, compared=80, copies=30)
+    found = summary([samples(True, False)], usage)
+    assert (found.compared, found.copies) == (80, 30)
+    assert {name: metrics(found)[name] for name in ("compared", "copies")} == {
+        "compared": 80.0,
+        "copies": 30.0,
+    }
+    Console(width=160).print(summary_table(found), summary_table(summary([samples(True)])))
+    told = [line for line in capsys.readouterr().out.splitlines() if "copies" in line]
+    assert len(told) == 1, "where samples were compared"
+    assert "37.5 % of 80 samples were equal to an earlier sibling" in told[0]
 
 
 def test_a_summary_is_made_fast_for_very_many_samples_or_problems():

@@ -222,6 +222,22 @@ def test_the_table_has_a_column_for_what_is_amiss_and_an_interval_for_one_seed(w
     assert (row.counts["failed"], row.to_dict()["failed"]) == (3, 3)
 
 
+def test_the_table_has_the_share_of_copies_over_all_seeds_where_a_strategy_compares_its_samples(whole):
+    outcomes = whole[2]
+    (first, second) = [o for o in outcomes if o.cell.label == "best_of_n"][:2]
+    one = replace(first, summary={**first.summary, "compared": 30, "copies": 20})
+    other = replace(second, summary={**second.summary, "compared": 50, "copies": 20})
+    found = rows([one, other])
+    assert [(row.copies, row.to_dict()["copies"]) for row in found] == [(0.5, 0.5)]
+    screen = Console(file=StringIO(), width=160)
+    screen.print(table("s", found))
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    heads = next(line for line in lines if "strategy" in line)
+    assert heads.split()[:5] == ["strategy", "N", "seeds", "copies,", "%"]
+    assert rows([first])[0].copies is None
+    assert "copies" not in rows([first])[0].to_dict()
+
+
 async def test_a_changed_configuration_is_not_taken_for_the_finished_one(whole):
     directory, *_ = whole
     for override in ("generator.temperature=0.5", "problems.limit=2"):

@@ -11,6 +11,7 @@ from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult
 from orchestrator.runs.trace import MOST_CHARACTERS, MOST_SPANS, trace_of
 from orchestrator.search.context import Usage
+from orchestrator.search.distinct import name_of
 from orchestrator.tracking.tracker import Tracker, local_uri, replay
 
 PATHS = ("0", "1", "0.0", "0.10", "0.2", "0.0.0")
@@ -85,3 +86,48 @@ def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     assert spans["sample 0.0"].parent_id == spans["sample 0"].span_id
     assert spans["score 0.0"].get_attribute("flops") == 40
     assert spans["p/0"].start_time_ns == traces[0]["ms"] * 1_000_000
+
+
+def test_the_score_that_equal_paths_share_hangs_on_the_first_of_them():
+    def sampled(path: str, tokens: tuple[int, ...]) -> tuple[str, tuple[Result, int]]:
+        return f"p/0/sample/{path}", (SampleResult("", tokens, "step", 3, "generator-0"), 30)
+
+    def scored(name: str) -> tuple[str, tuple[Result, int]]:
+        return f"p/0/score/{name}", (ScoreResult("", (0.5,), 3, "verifier-0"), 40)
+
+    recorded = dict(
+        [
+            scored(name_of("", "step", "step", (7, 8))),
+            scored(name_of("1", "step", "step", (9,))),
+            sampled("10", (7, 8)),
+            sampled("2", (7, 8)),
+            sampled("1", (5,)),
+            sampled("1.3", (9,)),
+            sampled("1.4", (9,)),
+            scored("1"),
+        ]
+    )
+    result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
+    root, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), 0)["spans"]
+    names = {span["id"]: span["name"] for span in [root, *spans]}
+    assert [(span["name"], names[span["parent"]]) for span in spans] == [
+        ("sample 1", "p/0"),
+        ("score 1", "sample 1"),
+        ("sample 1.3", "sample 1"),
+        ("score 1.3", "sample 1.3"),
+        ("sample 1.4", "sample 1"),
+        ("sample 2", "p/0"),
+        ("score 2", "sample 2"),
+        ("sample 10", "p/0"),
+    ]
+
+
+def test_a_score_of_several_inputs_is_that_of_its_path():
+    recorded: dict[str, tuple[Result, int]] = {
+        "p/0/sample/1": (SampleResult("", (1,), "step", 3, "generator-0"), 30),
+        "p/0/score/1/0": (ScoreResult("", (0.5,), 3, "verifier-0"), 40),
+        "p/0/score/1/1": (ScoreResult("", (0.6,), 3, "verifier-0"), 40),
+    }
+    result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
+    _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), 0)["spans"]
+    assert [span["name"] for span in spans] == ["sample 1", "score 1", "score 1"]

@@ -12,19 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.messages import SampleRequest
 from orchestrator.budget.ledger import BudgetExhausted
 from orchestrator.errors import BadInput
 from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
 from tests.support.scripted import ScriptedEngine, letters, operations
 
+KINDS = ["sample", "sample", "distinct", "distinct", "score", "revise", "write", "wrong", "gather", "cancel"]
 STEP = st.tuples(
-    st.sampled_from(["sample", "sample", "score", "revise", "write", "wrong", "gather", "cancel"]),
+    st.sampled_from(KINDS),
     st.integers(0, 7),
     st.integers(0, 4),
     st.sampled_from(["step", "end", "thought"]),
 )
 WRONG: list[Any] = [-1, 1.5, "2", None, True, math.nan, [1, 2, 3], [[]], 1j, b"1"]
+
+
+def few_letters(request: SampleRequest, text: str, rng: random.Random) -> str:
+    """Steps of one letter of two, so that many are equal."""
+    return letters(3, length=1)(request, text, rng).translate({ord("c"): "a", ord("d"): "b"})
 
 
 class Results:
@@ -49,8 +56,11 @@ async def follow(program: list[Any], ops: Operations) -> None:
     async def act(kind: str, which: int, n: int, until: Any) -> list[Node]:
         node = nodes[which % len(nodes)]
         found = []
-        if kind == "sample":
-            found = await ops.sample([node] * (which % 3), n, until=until, score=bool(which % 2))
+        if kind in ("sample", "distinct"):
+            distinct = kind == "distinct"
+            found = await ops.sample(
+                [node] * (which % 3), n, until=until, score=bool(which % 2), distinct=distinct
+            )
         elif kind == "score":
             found = await ops.score(nodes[which % len(nodes) :][:3])
         elif kind == "revise":
@@ -70,11 +80,11 @@ async def follow(program: list[Any], ops: Operations) -> None:
     for kind, which, n, until in program:
         try:
             if kind == "gather":
-                acts = (act("sample", which + i, n, until) for i in range(3))
+                acts = (act(("sample", "distinct")[which % 2], which + i // 2, n, until) for i in range(3))
                 for found in await asyncio.gather(*acts, return_exceptions=True):
                     nodes.extend(found if isinstance(found, list) else [])
             elif kind == "cancel":
-                task = asyncio.create_task(act("sample", which, n, until))
+                task = asyncio.create_task(act(("sample", "distinct")[which % 2], which, n, until))
                 for _ in range(n):
                     await asyncio.sleep(0)
                 task.cancel()
@@ -87,7 +97,7 @@ async def follow(program: list[Any], ops: Operations) -> None:
 
 def searched(program: list[Any], budget: int, journal: Results, jitter: int) -> tuple[Any, ...]:
     async def search() -> tuple[Any, ...]:
-        engine = ScriptedEngine(write=letters(3), jitter=random.Random(jitter))
+        engine = ScriptedEngine(write=few_letters, jitter=random.Random(jitter))
         ops = operations(engine, budget=budget, journal=journal)
         lease, lows = ops._lease, [budget]
         watching = asyncio.create_task(watch(lease, lows))

@@ -23,7 +23,7 @@ async def test_beam_search_expands_the_top_n_over_m_of_each_round(width, beams, 
     n = width * beams
     engine = ScriptedEngine(letters(depth), jitter=jitter)
     ops = operations(engine)
-    nodes = await find("beam_search")(ops, n=n, width=width)
+    nodes = await find("beam_search")(ops, n=n, width=width, distinct=False)
 
     rounds: dict[int, list] = {}
     for request in engine.scores:
@@ -50,7 +50,7 @@ async def test_finished_paths_leave_the_beam_and_take_their_place_with_them():
         return f"ab{EOS}" if rng.random() < 0.4 else "abc\n"
 
     engine = ScriptedEngine(write)
-    nodes = await find("beam_search")(operations(engine), n=8, width=2, max_rounds=6)
+    nodes = await find("beam_search")(operations(engine), n=8, width=2, max_rounds=6, distinct=False)
     assert len(nodes) <= 8
     lengths = [len(request.prompt) for request in engine.samples]
     per_round = [lengths.count(length) for length in sorted(set(lengths))]
@@ -94,7 +94,7 @@ async def test_lookahead_is_charged_n_times_k_plus_1_a_round_and_looks_ahead_gre
 ):
     n, engine = width * beams, ScriptedEngine(letters(99), jitter=jitter)
     ops = operations(engine)
-    assert await find("lookahead")(ops, n=n, width=width, k=k, max_rounds=rounds) == []
+    assert await find("lookahead")(ops, n=n, width=width, k=k, max_rounds=rounds, distinct=False) == []
     greedy = [request for request in engine.samples if request.temperature == 0]
     # The last round has nobody left to choose among, so nobody looks ahead.
     steps = n * (k + 1) * (rounds - 1) + n
@@ -123,8 +123,8 @@ async def test_lookahead_keeps_the_step_that_leads_somewhere_good():
         return {"".join(map(chr, r.prompt)).partition("?")[2][:4] for r in first}
 
     blind, seeing = ScriptedEngine(write, judge), ScriptedEngine(write, judge)
-    await find("lookahead")(operations(blind), n=8, width=4, k=0, max_rounds=2)
-    await find("lookahead")(operations(seeing), n=8, width=4, k=1, max_rounds=2)
+    await find("lookahead")(operations(blind), n=8, width=4, k=0, max_rounds=2, distinct=False)
+    await find("lookahead")(operations(seeing), n=8, width=4, k=1, max_rounds=2, distinct=False)
     assert starts(blind) == {"good"}
     assert starts(seeing) == {"dull"}
 
@@ -149,7 +149,7 @@ async def test_dvts_subtrees_never_mix_and_each_goes_on_from_its_best_alone(widt
 
 async def test_a_dvts_subtree_descends_from_its_best_proposal():
     engine = ScriptedEngine(letters(2))
-    await find("dvts")(operations(engine), n=8, width=4)
+    await find("dvts")(operations(engine), n=8, width=4, distinct=False)
     first = [s for s in engine.scores if len(s.step_ends) == 1]
     expanded = {request.prompt for request in engine.samples if len(request.prompt) > 4}
     by_id = {s.id: s for s in first}
@@ -166,7 +166,7 @@ async def test_what_only_looked_ahead_is_no_answer_of_a_search_cut_short():
     for budget in range(100_000, 2_000_000, 50_000):
         ops = operations(ScriptedEngine(write, likes_good), budget=budget)
         try:
-            nodes = await find("lookahead")(ops, n=4, width=2)
+            nodes = await find("lookahead")(ops, n=4, width=2, distinct=False)
         except BudgetExhausted:
             nodes = ops.finished
         assert all(node.path[-1] > 0 for node in nodes), "a candidate's first child looked ahead"

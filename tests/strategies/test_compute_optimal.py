@@ -118,6 +118,16 @@ def config(path: str, *overrides: str):
     )
 
 
+@pytest.mark.parametrize(("given", "compared"), [({}, 0), ({"distinct": True}, 8)])
+async def test_a_policy_that_was_learned_before_strategies_looked_for_copies_runs_them_as_they_were(
+    tmp_path, given, compared
+):
+    path = chosen(tmp_path, {"name": "dvts", "n": 4, "width": 2, **given})
+    ops = operations(ScriptedEngine(letters(2), lambda text: EASY), budget=POOR)
+    await find("compute_optimal")(ops, policy=path)
+    assert ops.usage.compared == compared
+
+
 def test_a_policy_needs_what_its_choices_need(tmp_path):
     row = {"accuracy": 0.5, "flops": 1.0, "problems": 1, "strategy": {"name": "best_of_n", "n": 2}}
     plain = [{"flops": 1.0, "bins": [row | {"bin": number} for number in (1, 2, 3)]}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -108,7 +109,7 @@ async def test_mcts_without_exploration_follows_the_verifier_and_with_it_looks_e
 
 
 async def test_mcts_stops_when_every_solution_has_been_visited():
-    nodes = await find("mcts")(operations(ScriptedEngine(letters(2))), n=99, width=3)
+    nodes = await find("mcts")(operations(ScriptedEngine(letters(2))), n=99, width=3, distinct=False)
     assert len(nodes) == 9
 
 
@@ -122,3 +123,30 @@ async def test_mcts_backs_values_up_to_the_root_as_means():
     assert child.ucb(0.0) == pytest.approx(0.6)
     assert leaf.ucb(0.0) == pytest.approx(0.8)
     assert leaf.ucb(1.0) > leaf.ucb(0.0)
+
+
+async def test_mcts_explores_by_the_visits_of_all_siblings_as_ucb1_does():
+    root = mcts.Branch(operations(ScriptedEngine()).root, None, 0.0)
+    root.children = [mcts.Branch(root.node, root, value) for value in (0.4, 0.8, 0.2)]
+    assert root.children[0].ucb(2.0) == pytest.approx(0.4 + 2.0 * math.sqrt(math.log(3)))
+    root.children[1].back_up(0.6)
+    assert root.children[1].ucb(2.0) == pytest.approx(0.7 + 2.0 * math.sqrt(math.log(4) / 2))
+    assert root.children[2].ucb(2.0) == pytest.approx(0.2 + 2.0 * math.sqrt(math.log(4)))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 300), st.floats(0.01, 10))
+def test_no_node_of_rebase_has_fewer_children_than_a_worse_one_and_each_is_within_one_of_its_share(
+    values, budget, temperature
+):
+    shares = balance(values, budget, temperature)
+    for i, a in enumerate(values):
+        assert all(shares[i] >= shares[j] for j, b in enumerate(values) if a > b)
+    mass = sum(math.exp((value - max(values)) / temperature) for value in values)
+    for share, value in zip(shares, values, strict=True):
+        assert abs(share - budget * math.exp((value - max(values)) / temperature) / mass) < 1 + 1e-6
+
+
+def test_what_rounding_leaves_in_rebase_goes_to_the_largest_remainders():
+    # W_j = 16 · softmax(R_j / 0.1) = 8.04 4.88 1.47 0.66 0.30 0.27 0.18 0.12 0.08
+    values = [0.42, 0.37, 0.25, 0.17, 0.09, 0.08, 0.04, 0.0, -0.04]
+    assert balance(values, 16, 0.1) == [8, 5, 2, 1, 0, 0, 0, 0, 0]
