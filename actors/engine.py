@@ -48,8 +48,9 @@ class EngineThread:
     """Owns an ``LLMEngine``: builds it, steps it and closes it, all in one background thread.
 
     That thread calls ``on_outcomes`` with the outcomes of each engine step; ``on_outcomes`` may call
-    ``add_again``. An exception in the engine or in ``on_outcomes`` ends the process: an actor whose engine is
-    dead must not look alive. The constructor returns when the engine is up, or raises what stopped it.
+    ``add_again``. An exception in the engine or in ``on_outcomes`` ends the process, once ``on_failure`` was
+    told of it: an actor whose engine is dead must not look alive. The constructor returns when the engine is
+    up, or raises what stopped it.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class EngineThread:
         options: dict[str, Any],
         on_outcomes: Callable[[list[JobOutcome]], None],
         adapter: str | None = None,
+        on_failure: Callable[[str], None] = lambda why: None,
     ) -> None:
         """Builds the engine. ``adapter`` is the directory of a LoRA adapter that every job runs with."""
         self.steps = 0
@@ -67,6 +69,7 @@ class EngineThread:
         self._adapter = adapter
         self._lora: Any = None
         self._on_outcomes = on_outcomes
+        self._on_failure = on_failure
         self._inbox = _Inbox()
         self._jobs: dict[str, Job] = {}
         self._scheduler_ids: dict[str, str] = {}  # by the job's key
@@ -173,7 +176,9 @@ class EngineThread:
                     self._step(engine)
             self._engine = None
             engine.engine_core.shutdown()  # vLLM 0.32: LLMEngine itself has no shutdown
-        except BaseException:
+        except BaseException as error:
+            with suppress(Exception):
+                self._on_failure(described(error))
             _die("the engine failed; ending this process")
 
     def _build(self) -> LLMEngine:

@@ -19,7 +19,7 @@ from actors.engine import EngineThread
 from actors.engine_jobs import Job, JobOutcome, Refused
 from actors.engine_options import engine_options
 from actors.faults import described
-from actors.messages import Failure, Load, ReplicaInfo, Request, Result
+from actors.messages import Failure, Load, Notice, ReplicaInfo, Request, Result
 from actors.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class Replica(ABC):
 
     ping_poll: float = 0.1
     """Seconds between two looks of a ping at the number of engine steps."""
+    last_word: float = 0.5
+    """Seconds for which a process whose engine failed lives on, so that the caller hears why."""
 
     def __init__(
         self,
@@ -59,11 +61,14 @@ class Replica(ABC):
         self._keys = (f"r{n}" for n in itertools.count())
         self._live: dict[str, str] = {}  # request id -> key of its job, until its result is ready
         self._pings: dict[str, asyncio.Future[Result | Failure]] = {}  # by key
-        self._outbox: Outbox[Result | Failure] = Outbox()
+        self._outbox: Outbox[Result | Failure | Notice] = Outbox()
         self._loop: asyncio.AbstractEventLoop | None = None
         options = {**self.engine_defaults(), **(engine or {})}
         self._engine = EngineThread(
-            engine_options(model, dtype=dtype, seed=seed, options=options), self._on_outcomes, adapter
+            engine_options(model, dtype=dtype, seed=seed, options=options),
+            self._on_outcomes,
+            adapter,
+            self._on_failure,
         )
         self._first = self._engine.run_alone(self.probe("first"))  # a replica is up once it has run the model
         if isinstance(self._first, Refused):
@@ -139,8 +144,9 @@ class Replica(ABC):
         self._engine.add(jobs)
         self._outbox.put(known)
 
-    async def collect(self) -> list[Result | Failure | Load]:
+    async def collect(self) -> list[Result | Failure | Notice | Load]:
         """Waits for a result; returns all results since the last call, and at their end the engine's load.
+        A notice is the last word of an engine that has failed.
 
         A cancelled call loses nothing: the next one returns what it did not. It does not wait for more
         results: those that come during one round trip make the next batch. A newer call takes over from an
@@ -235,6 +241,13 @@ class Replica(ABC):
         done += self.results(finished)
         if done and self._loop is not None:
             self._loop.call_soon_threadsafe(self._deliver, done)
+
+    def _on_failure(self, why: str) -> None:
+        """Tells the caller why this process ends, and waits until that is said; called in the engine's
+        thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._outbox.put, [Notice(f"the engine failed: {why}")])
+            time.sleep(self.last_word)
 
     def _deliver(self, done: list[tuple[str, Result | Failure]]) -> None:
         for key, result in [pair for first in done for pair in (first, *self.shared(*first))]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import directory_in, say
 from orchestrator.errors import BadInput
 
 
@@ -30,9 +30,11 @@ def replay(run_ids: list[str], runs: str, errors: Console, uri: str | None = Non
     from orchestrator.tracking import tracker as tracking
     from orchestrator.tracking.uri import check_uri
 
-    for run_id in run_ids or [""]:
-        if not (Path(runs) / run_id).is_dir():
-            raise BadInput("run_id", run_id or runs, f"allowed: a run or a sweep in {runs}/, or nothing: all")
+    for run_id in run_ids:
+        if directory_in(runs, run_id) is None:
+            raise BadInput("run_id", run_id, f"allowed: a run or a sweep in {runs}/, or nothing: all")
+    if not Path(runs).is_dir():
+        raise BadInput("--runs", runs, "allowed: a directory of runs")
     check_uri(uri, "--uri")
     left, found = 0, False
     for run_id in run_ids or [""]:

@@ -169,10 +169,18 @@ def check_out(out: Path, key: str = "--out") -> None:
         raise BadInput(key, str(out), f"{allowed} ({error.strerror})") from error
 
 
+def directory_in(runs: str, run_id: str) -> Path | None:
+    """Returns the directory of a run or a sweep; None where ``runs`` holds none: what is elsewhere is none of
+    its runs."""
+    name = Path(run_id)
+    inside = name.parts and ".." not in name.parts and not name.is_absolute()
+    return Path(runs) / name if inside and (Path(runs) / name).is_dir() else None
+
+
 def existing_run(run_id: str, runs: str) -> Path:
     """Returns the directory of a run. Raises BadInput where there is none in ``runs``."""
-    directory = Path(runs) / run_id
-    if not (directory / "config.yaml").is_file():
+    directory = directory_in(runs, run_id)
+    if directory is None or not (directory / "config.yaml").is_file():
         known = sorted(path.parent.name for path in Path(runs).glob("*/config.yaml"))
         raise BadInput("run_id", run_id, f"allowed: a run in {runs}/ ({', '.join(known) or 'none'})")
     return directory

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.commands import launch
-from orchestrator.commands.terminal import add_run_options, check_out, results, say, with_log_level
+from orchestrator.commands.terminal import (
+    add_run_options,
+    check_out,
+    directory_in,
+    results,
+    say,
+    with_log_level,
+)
 from orchestrator.config.loading import load
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.errors import BadInput
@@ -130,7 +137,7 @@ def label(
         whole = BudgetConfig(flops=float(worst), solution_tokens=config.budget.solution_tokens)
         prepared = with_budget(prepared, whole)
         say(errors, f"labels cost {worst:.3g} FLOPs at most, all at full length; budget.flops sets a limit")
-    if run_id is not None and not (Path(config.runs) / run_id).is_dir():
+    if run_id is not None and directory_in(config.runs, run_id) is None:
         raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
     run_id = run_id or new_run_id(prepared.config)
     status = launch.run(

@@ -121,8 +121,6 @@ def _schema() -> DictConfig:
 
 def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
     """The file's bases, the deepest first and a later one over an earlier one, then the file."""
-    if path.resolve() in seen:
-        raise BadInput("base", str(path), "a configuration cannot inherit from itself")
     if not path.is_file():
         allowed = "allowed: an existing YAML file"
         if path.parent == SETS:
@@ -130,6 +128,8 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
                 [f"${{sets:{file.stem}}}" for file in sorted(SETS.glob("*.yaml"))] or ["none here"]
             )
         raise BadInput("base" if seen else "config", str(path), allowed)
+    if path.resolve() in seen:
+        raise BadInput("base", str(path), "a configuration cannot inherit from itself")
     layer = _parsed(path)
     for old, new in RENAMED.items():
         section, _, key = old.rpartition(".")

@@ -289,10 +289,9 @@ def _check_writable(config: Config) -> None:
         with tempfile.TemporaryFile(dir=config.runs):
             pass
         longest = os.pathconf(config.runs, "PC_NAME_MAX") - len(STAMP)
-    except OSError as error:
-        raise BadInput(
-            "runs", config.runs, f"allowed: a directory that can be written ({error.strerror})"
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a character that no path can have
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadInput("runs", config.runs, f"allowed: a directory that can be written ({why})") from error
     if len(os.fsencode(config.name)) > longest:
         raise BadInput("name", config.name, f"allowed: {longest} bytes or less (it names a directory)")
 

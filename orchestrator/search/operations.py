@@ -78,7 +78,7 @@ class Operations:
 
     @property
     def left(self) -> int:
-        """FLOPs that the search may still spend."""
+        """FLOPs that the search may still spend, of what it has been given so far."""
         return self._lease.left
 
     @property

@@ -200,7 +200,8 @@ def replay(runs: Path, run_id: str = "", uri: str | None = None) -> Iterator[Rep
     """Writes what the spools in ``runs / run_id`` still hold, parents before their children, to the store
     that each names, or to ``uri``. Yields what became of each."""
     away: dict[str, str] = {}
-    for path in sorted((runs / run_id).rglob(spool.FILE), key=lambda path: path.parent.parts):
+    found = [path for path in (runs / run_id).rglob(spool.FILE) if path.is_file()]
+    for path in sorted(found, key=lambda path: path.parent.parts):
         entries = Spool(path.parent)
         begin, waiting = entries.beginning(), entries.waiting()
         if begin is None or not waiting:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors.engine import _outcome
+from actors.engine import EngineThread, _outcome
 from actors.engine_jobs import Generated, Job, Pooled, Refused
 from actors.generator import GeneratorActor
 from actors.messages import Failure, SampleRequest, SampleResult, ScoreRequest, ScoreResult
@@ -113,6 +113,31 @@ async def test_a_score_that_cannot_be_read_fails_alone_and_those_who_wait_for_it
         assert "ZeroDivisionError: float division by zero (" in found[id].error
     assert not replica._scoring
     assert not replica._waiting
+
+
+async def test_an_engine_that_fails_says_why_before_its_process_ends(monkeypatch):
+    order: list[str] = []
+
+    class Failing(EngineThread):
+        def _build(self) -> Any:
+            return SimpleNamespace()
+
+    replica = without_engine(GeneratorActor, last_word=0.0)
+    replica._engine.load = lambda: None
+    monkeypatch.setattr("actors.engine._die", lambda message: order.append("ended"))
+
+    def on_failure(why: str) -> None:
+        order.append("said")
+        replica._on_failure(why)
+
+    engine = Failing({}, replica._on_outcomes, on_failure=on_failure)
+    engine.forget()  # which this engine cannot do
+    notice, _ = await asyncio.wait_for(replica.collect(), 5)
+    engine._thread.join(5)
+    assert order == ["said", "ended"]
+    assert re.search(
+        r"^the engine failed: AttributeError: .* \(\S*engine\.py:\d+ in _scheduler\)$", notice.line
+    )
 
 
 @pytest.mark.parametrize("output", [SimpleNamespace(outputs=[]), SimpleNamespace(outputs=[None])])

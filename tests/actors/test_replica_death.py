@@ -27,6 +27,11 @@ def test_a_dead_replica_leaves_no_process_and_is_replaced(other: Any, death: str
         other.submit.remote([sample((5,))])
     else:
         os.kill(pid, signal.SIGKILL)
+    if death == "engine":  # its last word says why
+        notice, _ = ray.get(waiting, timeout=60)
+        assert notice.line.startswith("the engine failed: RuntimeError: sabotaged (")
+        assert notice.line.endswith(" in broken_step)")
+        waiting = other.collect.remote()
     with pytest.raises(RayActorError):
         ray.get(waiting, timeout=60)
     _, alive = psutil.wait_procs(family, timeout=30)

@@ -380,6 +380,23 @@ def test_resuming_a_run_that_does_not_exist(capsys, tmp_path):
     assert "ttc: run_id: 'ghost'" in refused(capsys, "resume", "ghost", "--runs", str(tmp_path))
 
 
+@pytest.mark.parametrize("run_id", ["..", "/", "", ".", "../runs/lab", "lab/../../other", "ghost"])
+@pytest.mark.parametrize("verb", ["resume", "regrade", "replay"])
+def test_what_is_elsewhere_is_no_run_of_the_directory(capsys, tmp_path, monkeypatch, verb, run_id):
+    for directory in ("runs/lab", "other", "."):
+        (tmp_path / directory).mkdir(parents=True, exist_ok=True)
+        (tmp_path / directory / "config.yaml").write_text(f"base: {LAB_CONFIG}\n")
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, verb, run_id).startswith(f"ttc: run_id: {run_id!r} is not usable; allowed: a run")
+
+
+def test_a_spool_that_is_no_file_is_not_replayed(capsys, tmp_path):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "tracking.jsonl").symlink_to("/dev/zero")
+    assert run_command(["replay", "lab", "--runs", str(tmp_path)]) == 0
+    assert "nothing waits" in capsys.readouterr().err
+
+
 def test_the_ui_without_a_store(capsys, tmp_path):
     assert "start a run first" in refused(capsys, "ui", "--runs", str(tmp_path))
 

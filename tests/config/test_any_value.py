@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
 from orchestrator.errors import BadInput
 from tests.support.paths import LAB_CONFIG
 
@@ -40,6 +41,15 @@ def _taken_or_refused(path, overrides):
 def test_a_text_that_reads_as_an_interpolation_once_it_is_unescaped_is_refused():
     with pytest.raises(BadInput, match=r"^generator\.system"):
         load(LAB_CONFIG, [r"generator.system=\${x}"])
+
+
+def test_a_character_that_no_path_can_have_is_told_with_its_key(tmp_path):
+    with pytest.raises(BadInput, match=r"^runs: .*a directory that can be written \(embedded null byte\)$"):
+        prepare(load(LAB_CONFIG, ['runs="\\0"']))
+    own = tmp_path / "own.yaml"
+    own.write_text('base: "\\0"\n')
+    with pytest.raises(BadInput, match=r"^base: .*allowed: an existing YAML file$"):
+        load(own)
 
 
 def test_a_number_that_no_floating_point_number_can_hold_is_refused_with_its_key():
