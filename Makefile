@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test check test-hosts lint ui figure figure-data public-model bench bench-engines bench-paced bench-controller bench-pipelines bench-grading \
+.PHONY: setup run test check test-hosts lint style types ui figure figure-data public-model bench bench-engines bench-paced bench-controller bench-pipelines bench-grading \
   bench-public chaos clean
 
 setup: .venv/.ready
@@ -37,11 +37,17 @@ check: lint
 test-hosts: setup
 	TTC_HOSTS=1 $(BIN)/pytest tests/cluster/test_hosts.py
 
+# Each on a core of its own.
 lint: setup
+	$(MAKE) -j 2 --output-sync --no-print-directory style types
+
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+types:
+	$(BIN)/mypy
 
 ui: setup
 	$(BIN)/ttc ui

@@ -4,12 +4,14 @@ The belief about a problem comes from its solutions' answers and scores, without
 
 - *Which answer is right.* At most one is. An answer that k solutions gave, with mean score s, has weight
   (s/(1−s))^SHARPNESS · k^AGREEMENT, against a weight of 1 for "none of them".
-- *The chance that the next solution is right.* Each problem has a Beta(a, b) prior, so after n failures the
-  chance is a/(a+b+n). n also counts the spent FLOPs, in longest solutions, so that a solution that was given
-  up half-way counts for what it cost. Likely successes and the mean score are added to a.
+- *The chance that the next solution is right.* Each problem has a Beta(a, b) prior. Where the answer that k
+  of n solutions gave is the right one, the chance is (a+k)/(a+b+n); where none of them is, a/(a+b+n). n also
+  counts the spent FLOPs, in longest solutions, so that a solution that was given up half-way counts for what
+  it cost.
 
-The gain of one more solution is (1 − chance that the selected answer is right) · chance that the next one is.
-A problem stops when it is solved, or when its gain is too small.
+The gain of one more solution is the chance that the selected answer is wrong and the next solution right:
+that chance over all answers but the selected one, and over none. A problem stops when it is solved, or when
+its gain is too small.
 
 With binary rewards all unsolved problems look alike, and any index degenerates to round-robin; scores and
 agreement tell them apart here. The chance of a problem falls only with what was spent on it, so a problem
@@ -48,8 +50,10 @@ class Belief:
 
     right: float
     """The chance that the selected answer is right."""
+    wrong: float
+    """The chance that it is not: that another one is, or none."""
     hits: float
-    """Expected successes, added to the prior's a."""
+    """The solutions that are right where the selected answer is wrong, weighted by the chance of that."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Adaptive:
         if selected is None:
             selected = majority(candidates)
         if selected is None:
-            return Belief(0.0, 0.0)
+            return Belief(0.0, 1.0, 0.0)
         given = Counter(candidate.answer for candidate in candidates if candidate.answer is not None)
         scores: defaultdict[str | None, list[float]] = defaultdict(list)
         for candidate in candidates:
@@ -118,18 +122,17 @@ class Adaptive:
                 scores[candidate.answer].append(candidate.score)
         weights = {answer: _weight(scores[answer], times) for answer, times in given.items()}
         total = 1.0 + sum(weights.values())
-        others = sum(weight * given[answer] for answer, weight in weights.items() if answer != selected)
-        scored = sum(map(len, scores.values()))
-        mean = sum(map(sum, scores.values())) / scored if scored else 0.0
-        return Belief(weights[selected] / total, others / total + mean)
+        others = {answer: weight for answer, weight in weights.items() if answer != selected}
+        hits = sum(weight * given[answer] for answer, weight in others.items())
+        return Belief(weights[selected] / total, (1.0 + sum(others.values())) / total, hits / total)
 
     def _gain(self, one: Asking, belief: Belief, failed: int) -> float:
         """Returns the gain of a next solution after ``failed`` more, in solved problems."""
         a, b = PRIOR
         total = a + b + self._tried(one) + failed
-        mean = min(1.0, (a + belief.hits) / total)
-        spread = math.sqrt(mean * (1 - mean) / (total + 1))
-        return (1 - belief.right) * min(1.0, mean + self.exploration * spread)
+        chance = (a * belief.wrong + belief.hits) / total / belief.wrong
+        spread = math.sqrt(chance * max(0.0, 1 - chance) / (total + 1))
+        return belief.wrong * min(1.0, chance + self.exploration * spread)
 
     @staticmethod
     def _tried(one: Asking) -> float:

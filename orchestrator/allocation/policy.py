@@ -30,7 +30,7 @@ class Choice:
     strategy: Mapping[str, Any]
     """The strategy's ``name`` and its parameters."""
     accuracy: float
-    """The share of the bin's problems that it answered right, not cross-validated."""
+    """The share of the bin's problems that a choice made on other problems answers right."""
     flops: float
     """FLOPs a problem."""
     problems: int
@@ -112,7 +112,7 @@ def write_policy(policy: Policy, path: Path) -> None:
     header["estimate_accuracy"] = list(policy.estimate_accuracy)
     lines = [
         "# Compute-optimal policy: for a budget (FLOPs a problem) and a difficulty bin (1 is the easiest),",
-        "# what to run. accuracy, flops and problems: as measured when it was chosen.",
+        "# what to run. accuracy: cross-validated; flops and problems: as measured when it was chosen.",
         yaml.safe_dump(header, sort_keys=False, default_flow_style=None, width=110).rstrip(),
         "budgets:",
     ]

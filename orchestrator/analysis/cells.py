@@ -32,14 +32,16 @@ SETTING = tuple(
         "judge": "model endpoint.model revision dtype system template choices flops max_tokens",
         "reviser": "model revision adapter format dtype",
         "selection": "generative share group candidates max_tokens template",
-        "allocation": "name confidence round parallel exploration min_gain",
+        "allocation": "name pass_on confidence round parallel exploration min_gain",
     }.items()
     for key in keys.split()
 )
 """Configuration keys that results depend on, except seed, strategy, budget and the choice of problems: the
 tables of results say which problems were searched."""
-ADAPTIVE = [key for key in SETTING if key.startswith("allocation.") and key != "allocation.name"]
-"""Keys of ``SETTING`` that only the adaptive allocation reads."""
+ALLOCATION = [key for key in SETTING if key.startswith("allocation.") and key != "allocation.name"]
+"""Keys of ``SETTING`` that only one of the allocations reads: the uniform one reads ``PASS_ON``, the adaptive
+one the others."""
+PASS_ON = "allocation.pass_on"
 OPTIONAL = ("reviser.", "allocation.", "selection.")
 """Prefixes of the keys of ``SETTING`` that are compared, as strategies are, and not held equal."""
 
@@ -90,10 +92,13 @@ class Cell:
     @property
     def setting(self) -> dict[str, Any]:
         """The values of the keys in ``SETTING``. A value is None where the run's configuration lacks the
-        key, for ``ADAPTIVE`` keys where the allocation is another one, and for a judge's where there is
+        key, for ``ALLOCATION`` keys where the allocation is another one, and for a judge's where there is
         none."""
         found = {name: self._configured(name) for name in SETTING}
-        unread = [] if found["allocation.name"] == "adaptive" else [*ADAPTIVE]
+        found[PASS_ON] = bool(found[PASS_ON])  # runs of earlier versions passed nothing on
+        allocation = found["allocation.name"]
+        read = {"uniform": {PASS_ON}, None: {PASS_ON}, "adaptive": {*ALLOCATION} - {PASS_ON}}
+        unread = [name for name in ALLOCATION if name not in read.get(allocation, ())]
         if found["judge.model"] is None:
             unread += [name for name in SETTING if name.startswith("judge.")]
         if not found["selection.generative"]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.allocation.policy import known_as
-from orchestrator.analysis.cells import ADAPTIVE, SETTING, Cell
+from orchestrator.analysis.cells import ALLOCATION, SETTING, Cell
 from orchestrator.analysis.estimators import Estimate, Floats, mean_known, mean_over_problems
 
 
@@ -108,7 +108,7 @@ def _labels(cells: Sequence[Cell]) -> list[str]:
         {
             key: value
             for key, value in (*cell.strategy.items(), *cell.extras.items())
-            if key != "allocation.name" and not (key in ADAPTIVE and value is None)
+            if key != "allocation.name" and not (key in ALLOCATION and value is None)
         }
         for cell in cells
     ]

@@ -166,9 +166,10 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
     bins = predicted_bins(scores, cuts)
     everything = np.ones(len(bins), dtype=bool)
     chosen = choose(outcomes, bins, everything, levels, BINS, margin)
+    measured_apart = validated["predicted"].accuracy
     rows = tuple(
-        Row(float(level), tuple(_choice(study, outcomes, row[b], bins == b + 1) for b in range(BINS)))
-        for level, row in zip(levels, chosen, strict=True)
+        Row(float(level), tuple(_choice(study, outcomes, row[b], apart, bins == b + 1) for b in range(BINS)))
+        for level, row, apart in zip(levels, chosen, measured_apart, strict=True)
     )
     first = correct_of_first(cell, samples, study.rule)
     setting = cell.setting
@@ -193,11 +194,15 @@ def fit(study: Study, *, samples: int = 4, margin: float = 1.0, seed: int = 0) -
     )
 
 
-def _choice(study: Study, outcomes: Outcomes, index: int, inside: np.ndarray) -> Choice:
-    """Returns the choice for the problems ``inside`` a bin, with its outcome there (NaN without any)."""
+def _choice(study: Study, outcomes: Outcomes, index: int, apart: Floats, inside: np.ndarray) -> Choice:
+    """Returns the choice for the problems ``inside`` a bin, with its outcome there (NaN without any).
+
+    ``apart`` is the accuracy of what the other half of the problems chose for each one: that of the option
+    itself, on the problems on which it was chosen as the best, would be too high.
+    """
     return Choice(
         study.options[index].strategy,
-        float(mean_known(outcomes.accuracy[index, inside])),
+        float(mean_known(apart[inside])),
         float(mean_known(outcomes.flops[index, inside])),
         int(inside.sum()),
     )

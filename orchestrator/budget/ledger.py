@@ -105,8 +105,9 @@ class Lease:
     """A limit in FLOPs that is spent through reservations, and may be cut into smaller leases.
 
     A lease with ``on_dry`` grows: ``on_dry`` is called when the lease runs dry (see ``dry``), and again for
-    each new request that finds it dry. While it grows, what its requests release goes back to the lease it
-    was cut from.
+    each new request that finds it dry. It may raise the limit or end the growth at once, or somebody does so
+    later. While a lease grows, what its requests release goes back to the lease it was cut from, unless it
+    ``keeps`` that, as a share of its own that is only added to.
 
     ``limit``, ``settled`` and ``reserved`` are FLOPs; leases cut from this one count as reserved until they
     close.
@@ -118,6 +119,7 @@ class Lease:
         name: str = "run",
         *,
         on_dry: Callable[[], None] | None = None,
+        keeps: bool = False,
         _held: Reservation | None = None,
     ) -> None:
         if limit < 0:
@@ -130,6 +132,7 @@ class Lease:
         """FLOPs that are settled here and in the open leases that were cut from this one."""
         self.closed = False
         self._on_dry = on_dry
+        self._keeps = keeps
         self._held = _held
         self._waiting: deque[Requests] = deque()
         self._advancing = False
@@ -183,10 +186,12 @@ class Lease:
         """Looks who is next, after a place in the order was given up."""
         self._advance()
 
-    def lease(self, limit: int, name: str, *, on_dry: Callable[[], None] | None = None) -> Lease:
+    def lease(
+        self, limit: int, name: str, *, on_dry: Callable[[], None] | None = None, keeps: bool = False
+    ) -> Lease:
         """Cuts a lease of ``limit`` FLOPs out of this one. Raises BudgetExhausted if it does not fit now."""
         self._cut(limit)
-        return Lease(limit, name, on_dry=on_dry, _held=Reservation(self, limit))
+        return Lease(limit, name, on_dry=on_dry, keeps=keeps, _held=Reservation(self, limit))
 
     def extend(self, amount: int) -> None:
         """Raises the limit by ``amount`` FLOPs, taken from the lease that this one was cut from. Raises
@@ -204,9 +209,9 @@ class Lease:
 
     async def last_growth(self) -> int:
         """Waits for the next growth of a lease that grows, which is then its last, and returns its FLOPs; 0
-        if there is none. For any other lease it returns what is left, at once. Raises RuntimeError if another
-        call waits: two callers would each spend the same FLOPs."""
-        if self._on_dry is None:
+        if there is none. For a lease that does not grow, or keeps what it has, it returns what is left, at
+        once. Raises RuntimeError if another call waits: two callers would each spend the same FLOPs."""
+        if self._on_dry is None or self._keeps:
             return self.left
         if self._awaits_last:
             raise RuntimeError(f"{self.name}: another call waits for the last growth already")
@@ -249,7 +254,7 @@ class Lease:
     def _move(self, settled: int, *, reserved: int) -> None:
         self.settled += settled
         self.reserved -= reserved
-        if self._on_dry is not None and self._held is not None:
+        if self._on_dry is not None and self._held is not None and not self._keeps:
             released = reserved - settled
             self.limit -= released
             self._held.left -= released
@@ -292,6 +297,7 @@ class Lease:
         if self._on_dry is None:
             self._waiting[0].refuse()
             return True
-        if not self.reserved:
-            self._on_dry()
-        return False
+        if self.reserved:
+            return False
+        self._on_dry()
+        return self._on_dry is None or amount <= self.left

@@ -118,6 +118,9 @@ class Display:
             self._said = now
             self._print(f"{self._done}/{self._problems} problems, {self.standing()}")
 
+    def sampling_baseline(self, samples: int) -> None:
+        self._print(f"the searches are done; to compare with them, {samples} samples of each problem …")
+
     def standing(self) -> str:
         """Returns a line with the accuracy so far, over the problems that are done, and what is spent."""
         assert self._controller is not None
@@ -209,6 +212,8 @@ def summary_table(summary: Summary) -> Table:
 
 
 def _moved(allocation: dict[str, int]) -> str:
+    if "passed_on" in allocation:
+        return f"{allocation['passed_on']:.4g} FLOPs that problems left of their shares, to those after them"
     return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
 
 
@@ -240,14 +245,38 @@ def _grouped(by: str, groups: dict[str, Group]) -> list[tuple[str, str]]:
     ]
 
 
+def percent(x: float) -> str:
+    """Returns a share as a percentage."""
+    return f"{100 * x:.1f} %"
+
+
+def known(value: float, interval: tuple[float, float]) -> str:
+    """Returns a share and its 95 % interval."""
+    return f"{percent(value)} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+
+
+def _accuracy(s: Summary) -> list[tuple[str, str]]:
+    """The accuracy by each rule; beside that of samples without any search, what each costs a problem."""
+    found = [(rule, known(value, s.intervals[rule])) for rule, value in s.accuracy.items()]
+    if (base := s.baseline) is None:
+        return [(f"accuracy, {rule}", shown) for rule, shown in found]
+    several = (base.majority, base.majority_flops)
+    without = [("one sample", base.one, base.one_flops), (f"majority of {base.samples}", *several)]
+    return [
+        *((f"no search: {name}", f"{_estimated(e)} {_a_problem(flops)}") for name, e, flops in without),
+        *((f"search, {rule}", f"{shown} {_a_problem(s.flops.spent / s.problems)}") for rule, shown in found),
+    ]
+
+
+def _estimated(e: Estimate) -> str:
+    return known(e.value, (e.low, e.high))
+
+
+def _a_problem(flops: float) -> str:
+    return f"for {flops:.3g} FLOPs a problem"
+
+
 def _rows(s: Summary) -> list[tuple[str, str]]:
-    def percent(x: float) -> str:
-        return f"{100 * x:.1f} %"
-
-    def known(value: float, interval: tuple[float, float]) -> str:
-        """A share and its 95 % interval."""
-        return f"{percent(value)} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
-
     asked, buys = described(s.budget)
     cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
     cut += [f"{s.failed} failed"] if s.failed else []
@@ -255,7 +284,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
     rows: list[tuple[str, Any]] = [
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
         *([("failed", told(s.failed, s.problems, s.errors))] if s.failed else []),
-        *((f"accuracy, {rule}", known(value, s.intervals[rule])) for rule, value in s.accuracy.items()),
+        *_accuracy(s),
         ("coverage", known(s.coverage, s.intervals["coverage"])),
         *([("pass@1", f"{percent(s.pass_at_k[1].value)} (one sample)")] if 1 in s.pass_at_k else []),
         *([] if s.by is None else _grouped(s.by, s.groups[s.by])),
@@ -263,11 +292,12 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("budget", asked),
         ("  which buys", buys),
         ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
-        *([("  moved", _moved(s.allocation))] if s.allocation else []),
+        *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
         *([("  selection", _selection(s))] if s.choices else []),
         *([("beside it, judge", f"{s.flops.judge:.4g} FLOPs")] if s.flops.judge else []),
+        *([("beside it, no search", f"{s.flops.baseline:.4g} FLOPs")] if s.flops.baseline else []),
         ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),
         ("throughput", f"{s.tokens_per_second:,.0f} generated tokens/s"),
         ("utilisation", ", ".join(f"{name} {percent(u)}" for name, u in s.utilisation.items())),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.commands.terminal import existing_run, say, show, show_json
-from orchestrator.config.loading import load
+from orchestrator.config.loading import load_begun
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def regrade(run_id: str, runs: str, overrides: list[str], as_json: bool, errors:
         if not key.startswith((*OWN, "tracking.uri")):
             raise BadInput(key, value, f"the solutions are what they are; allowed: {' or '.join(OWN)}")
     return graded_by(
-        load(directory / "config.yaml", [f"runs={runs}", *overrides]), directory, as_json, errors
+        load_begun(directory / "config.yaml", [f"runs={runs}", *overrides]), directory, as_json, errors
     )
 
 

@@ -21,7 +21,7 @@ from orchestrator.commands.terminal import (
     with_log_level,
 )
 from orchestrator.config.fingerprint import differing
-from orchestrator.config.loading import load
+from orchestrator.config.loading import load_begun
 from orchestrator.config.preparation import prepare
 from orchestrator.config.schema import to_dict
 from orchestrator.errors import BadInput
@@ -65,7 +65,7 @@ def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: 
         _show(summary, as_json)
         return 0
     config, graded = (
-        load(path, [*own, *overrides]) for path in (begun(directory), directory / "config.yaml")
+        load_begun(path, [*own, *overrides]) for path in (begun(directory), directory / "config.yaml")
     )
     prepared, again = prepare(config), config != graded
     put_back(directory)
@@ -75,7 +75,7 @@ def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: 
 
 def _check_same(path: Path, own: list[str], overrides: list[str]) -> None:
     """Raises BadInput where the overrides make another run of the one that was begun."""
-    begun, now = load(path, own), load(path, [*own, *overrides])
+    begun, now = load_begun(path, own), load_begun(path, [*own, *overrides])
     kept = OmegaConf.create(to_dict(begun))  # a secret is not: its journal tells whether it is the same
     differ = [key for key in differing(begun, now) if not is_masked(key, OmegaConf.select(kept, key))]
     if differ:

@@ -76,6 +76,7 @@ def check(config: Config) -> None:
     if not re.fullmatch(r"[\w.-]+", config.name) or config.name.startswith("."):
         raise BadInput("name", config.name, "allowed: letters, digits, and . _ - (it names a directory)")
     at_least("max_searches", config.max_searches, 1)
+    at_least("baseline", config.baseline, 0)
     _choice("log_level", config.log_level, LOG_LEVELS)
     _problems(config)
     _pools(config)

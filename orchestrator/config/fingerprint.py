@@ -94,6 +94,7 @@ LATER: dict[str, dict[str, tuple[Any, ...]]] = {
         "token_ratio": (2.0,),
     },
     "judge": {"trust_remote_code": (False, True)},
+    "allocation": {"pass_on": (False,)},
 }
 """Keys that came later, by section, with the values that do what was done without them."""
 
@@ -142,7 +143,7 @@ def determining(config: Config) -> dict[str, Any]:
     (problems, a strategy, a policy) the name counts, and ``preparation`` adds their contents.
     """
     keys = to_dict(config)
-    for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name"):
+    for key in ("cluster", "tracking", "runs", "max_searches", "log_level", "name", "baseline"):
         keys.pop(key)
     for section in ("generator", "judge"):
         held = keys[section]
@@ -163,6 +164,8 @@ def determining(config: Config) -> dict[str, Any]:
         for key in ("model", "adapter"):
             if key in keys[pool]:
                 keys[pool][key] = _model(keys[pool][key])
+    if keys["allocation"]["name"] != "uniform":
+        keys["allocation"]["pass_on"] = False  # no other allocation has shares
     # Journals begun by earlier versions do not know these keys; this one they know by another name.
     for section, names in LATER.items():
         for name, values in names.items():

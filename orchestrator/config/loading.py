@@ -7,6 +7,8 @@ told in one line (``BadInput``) that names the key, the value and what is allowe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -41,6 +43,9 @@ MOST = 10**308
 RENAMED = {"allocation.hopeless": "allocation.min_gain"}
 """Keys of earlier versions: a run that was begun with one is resumed."""
 
+SINCE = {"allocation.pass_on": False}
+"""Keys whose default is not what was done before there were such keys, with what was done."""
+
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file (and the files it inherits from through ``base:``), applies ``key=value`` overrides,
@@ -49,6 +54,14 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     if any(SWEEP in layer for layer in stack):
         raise BadInput(SWEEP, str(path), "one run has no such section; it is for ttc sweep")
     return build(stack)
+
+
+def load_begun(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads the configuration that a run was begun with, as ``load`` does, also where an earlier version has
+    begun it. Raises BadInput."""
+    held = layers(path)[-1]
+    then = [f"{key}={value}" for key, value in SINCE.items() if OmegaConf.select(held, key) is None]
+    return load(path, [*then, *overrides])
 
 
 def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
@@ -60,7 +73,7 @@ def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
         found = _layers(Path(path))
         given = [_override(override) for override in overrides]
     except OmegaConfBaseException as error:
-        raise explained(error, OmegaConf.structured(Config)) from error
+        raise explained(error, _schema()) from error
     budgets = [o for o in overrides if o.startswith(BUDGETS) and not o.endswith("=null")]
     if len({budget.partition("=")[0] for budget in budgets}) > 1:
         raise BadInput("budget", " ".join(budgets), f"exactly one is needed; {one_of(UNITS)}")
@@ -69,7 +82,7 @@ def layers(path: Path | str, overrides: Sequence[str] = ()) -> list[DictConfig]:
 
 def merged(stack: Sequence[DictConfig]) -> DictConfig:
     """Lays each layer over those before it, on the schema; interpolations are kept. Raises BadInput."""
-    result = OmegaConf.structured(Config)
+    result = deepcopy(_schema())
     try:
         for layer in stack:
             result = _over(result, layer)
@@ -97,6 +110,13 @@ def build(stack: Sequence[DictConfig]) -> Config:
     config.unresolved = unresolved(result, config)
     check(config)
     return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """The keys with their types and defaults. OmegaConf takes longer to make it than all else that loading
+    does, so it is made once, and copied."""
+    return OmegaConf.structured(Config)
 
 
 def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
@@ -195,7 +215,8 @@ def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
         below.generator.step_delimiter = None  # a text, a list and an expression do not merge
     if any(OmegaConf.select(layer, f"budget.{unit}") is not None for unit in UNITS):
         below.budget = OmegaConf.merge(below.budget, dict.fromkeys(UNITS))
-    return OmegaConf.merge(below, layer)  # type: ignore[return-value]
+    # Neither is copied again: ``below`` is this function's own, and a layer may be that of many cells.
+    return OmegaConf.unsafe_merge(below, deepcopy(layer))  # type: ignore[return-value]
 
 
 def explained(error: Exception, merged: DictConfig) -> BadInput:

@@ -284,11 +284,15 @@ class SelectionConfig:
 
 @dataclass
 class AllocationConfig:
-    """The division of the budget between the problems; only `adaptive` reads the keys after `name`."""
+    """The division of the budget between the problems; `pass_on` is for `uniform`, the keys after it are for
+    `adaptive`."""
 
     name: str = "uniform"
     """`uniform` gives equal shares; `compute_optimal` follows the policy of the strategy of that name;
     `adaptive` moves the budget, while the run goes on, to the problems where it is expected to gain most."""
+    pass_on: bool = True
+    """Whether a problem whose share is spent gets, once and up to as much again, what the problems before it
+    left of theirs. A sweep's cells have `false` unless given: there a budget is what each problem has."""
     confidence: float = 0.9
     """A problem stops when its selected answer is right with this probability, above 0, up to 1."""
     round: float = 0.1
@@ -357,6 +361,9 @@ class Config:
     """Name of the run and of its directory: letters, digits, `.`, `_` and `-`."""
     seed: int = 0
     """Number from which the seed of every request is derived."""
+    baseline: int = 0
+    """Independent samples of each problem, beside the search and its budget, which show what the search buys:
+    the accuracy of one sample, and of their majority. 0 takes none."""
     max_searches: int = 128
     """Problems that are searched at once under `allocation.name: uniform`; otherwise all are."""
     log_level: str = "info"

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from orchestrator.allocation.policy import SAMPLES
-from orchestrator.analysis.cells import ADAPTIVE
+from orchestrator.analysis.cells import ALLOCATION
 from orchestrator.analysis.estimators import Floats
 from orchestrator.analysis.options import Option, short, shown
 from orchestrator.analysis.scaling_laws import LogLinear, accuracy_fit
@@ -132,7 +132,7 @@ def _labels(curves: Sequence[Sequence[Option]]) -> list[str]:
 
     def differs(key: str) -> bool:
         values = [found.get(key) for found in configured]
-        return len({repr(value) for value in values if key not in ADAPTIVE or value is not None}) > 1
+        return len({repr(value) for value in values if key not in ALLOCATION or value is not None}) > 1
 
     told = [key for key in sorted(keys) if differs(key)]
     labels = []

@@ -24,7 +24,8 @@ def judge_of(prepared: Prepared, deployment: Deployment, journal: Journal) -> Mo
     """Returns what asks the run's judge; None where no model judges answers."""
     if prepared.judge is None:
         return None
-    return ModelJudge(prepared.judge, deployment.judge, journal, len(prepared.problems))
+    judged = len(prepared.problems) * (2 if prepared.config.baseline else 1)  # its answers are judged too
+    return ModelJudge(prepared.judge, deployment.judge, journal, judged)
 
 
 def controller_of(
@@ -62,6 +63,7 @@ def controller_of(
         Grader(prepared.checker, end_of_thinking=config.generator.end_of_thinking, judge=judge),
         Lease(prepared.budget.flops),
         shares=prepared.budget.shares,
+        pass_on=config.allocation.pass_on,
         allocator=_allocator(prepared),
         rules=rules(
             scored=prepared.verifier is not None,
@@ -74,7 +76,7 @@ def controller_of(
 
 
 def _allocator(prepared: Prepared) -> Allocator | None:
-    """None where each problem has a fixed share."""
+    """None where each problem has a share."""
     allocation = prepared.config.allocation
     if allocation.name == "uniform":
         return None

@@ -3,7 +3,8 @@
 One asyncio process: a search per problem, each a coroutine over its own lease; the engines see the requests
 of all of them. A problem that fails is reported and costs the others nothing.
 
-Leases are equal shares of the budget, or grow in rounds by an allocator (``allocation``).
+Leases are shares of the budget, of which what a problem leaves is passed on (``budget.shares``), or grow in
+rounds by an allocator (``allocation``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import partial
 
 from orchestrator.allocation.rounds import Allocator, Rounds
 from orchestrator.budget.ledger import Lease
+from orchestrator.budget.shares import Shares
 from orchestrator.budget.units import Price
 from orchestrator.errors import in_one_line
 from orchestrator.extensions.contained import contained_tasks
@@ -96,19 +98,21 @@ class Controller:
     budget: Lease
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     searches_at_once: int = 128
-    """The most problems in flight where each one has a fixed share. With an allocator all are, since it
-    compares them."""
+    """The most problems in flight where each one has a share. With an allocator all are, since it compares
+    them."""
     shares: Sequence[int] | None = None
-    """FLOPs of each problem's fixed share; None divides the budget equally."""
+    """FLOPs of each problem's share; None divides the budget equally."""
+    pass_on: bool = True
+    """Whether what a problem leaves of its share goes to those after it."""
     allocator: Allocator | None = None
-    """Moves the budget between problems; None gives each problem a fixed share."""
+    """Moves the budget between problems; None gives each problem a share."""
     chooser: Chooser | None = None
-    """Lets the generator pick a solution, of fixed shares; None where only rules select."""
+    """Lets the generator pick a solution, from a part of each share; None where only rules select."""
     on_result: Callable[[SearchResult], None] = lambda result: None
     """Is called as each search ends, in the order in which they end."""
     usage: Usage = field(default_factory=Usage)
-    rounds: Rounds | None = None
-    """The rounds of the allocator, once it runs."""
+    moved: Rounds | Shares | None = None
+    """What moves the budget between problems, once it runs."""
 
     def __post_init__(self) -> None:
         # One thread: more of them would only take the interpreter from the searches.
@@ -122,33 +126,36 @@ class Controller:
         ``prompts`` are the problems' token ids. Returns the results in the order of the problems. Raises the
         first of the errors that end a run (``found.FATAL``).
         """
-        run = self._equally if self.allocator is None else self._in_rounds
+        run = self._in_shares if self.allocator is None else self._in_rounds
         try:
             with rare_collections(), contained_tasks(), self._decoding:
                 return await run(problems, prompts, search)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _equally(
+    async def _in_shares(
         self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], search: Search
     ) -> list[SearchResult]:
-        shares = self.shares or [self.budget.limit // len(problems)] * len(problems)
+        equal = [self.budget.limit // len(problems)] * len(problems)
+        whole = self.shares or equal
+        kept = [self.chooser.kept(share) if self.chooser is not None else 0 for share in whole]
+        for_search = [share - each for share, each in zip(whole, kept, strict=True)]
+        shares = Shares(self.budget, for_search, pass_on=self.pass_on)
+        self.moved = shares if self.pass_on else None
         results: dict[int, SearchResult] = {}
         indices = iter(range(len(problems)))
 
         async def search_in_turn() -> None:
             for index in indices:
-                kept = self.chooser.kept(shares[index]) if self.chooser is not None else 0
-                lease = self.budget.lease(shares[index] - kept, problems[index].id)
-                # The kept part first: what the search has left is what it might still have spent.
-                leases = (self.budget.lease(kept, f"{problems[index].id}, selection"), lease)
-                reader = _Reader(self, len(prompts[index]))
+                reader, name = _Reader(self, len(prompts[index])), problems[index].id
+                lease = shares.open(index, name)
                 ops = Operations(
                     problems[index], prompts[index], lease, self.context, priority=index, read=reader.votes
                 )
-                result = await self._search(ops, search, reader, leases)
-                for each in leases:
-                    each.close()
+                for_choice = self.budget.lease(kept[index], f"{name}, selection")
+                close = partial(shares.close, index)
+                result = await self._search(ops, search, reader, close, (for_choice, lease))
+                for_choice.close()
                 results[index] = self._done(result)
 
         async with asyncio.TaskGroup() as group:
@@ -169,7 +176,7 @@ class Controller:
             begun = asyncio.run_coroutine_threadsafe(reading, loop)
             return lambda: [candidate for _, candidate in begun.result()]
 
-        rounds = self.rounds = Rounds(self.budget, self.allocator, candidates)
+        rounds = self.moved = Rounds(self.budget, self.allocator, candidates)
         searches = [
             Operations(
                 problem,
@@ -183,8 +190,8 @@ class Controller:
         ]
 
         async def search_one(index: int) -> SearchResult:
-            result = await self._search(searches[index], search, readers[index])
-            rounds.close(index)
+            close = partial(rounds.close, index)
+            result = await self._search(searches[index], search, readers[index], close)
             del readers[index]
             return self._done(replace(result, exhausted=result.exhausted and index not in rounds.solved))
 
@@ -204,40 +211,59 @@ class Controller:
         return result
 
     async def _search(
-        self, ops: Operations, search: Search, reader: _Reader, leases: Sequence[Lease] = ()
+        self,
+        ops: Operations,
+        search: Search,
+        reader: _Reader,
+        close: Callable[[], None],
+        leases: Sequence[Lease] = (),
     ) -> SearchResult:
-        """``leases`` pay for a choice by the generator."""
-        started = time.monotonic()
-        result = await self._searched(ops, search, reader, leases)
-        return replace(result, seconds=time.monotonic() - started)
+        """Searches one problem, calls ``close`` once it spends nothing more, and judges what it has found.
 
-    async def _searched(
-        self, ops: Operations, search: Search, reader: _Reader, leases: Sequence[Lease]
-    ) -> SearchResult:
+        ``leases`` pay for the generator's choice, the first one first.
+        """
+        started = time.monotonic()
         try:
             found = await found_by(search, ops)
-            if found.error is not None:
-                log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
-            try:
-                return await self._judged(ops, reader, found, leases)
-            except FATAL:
-                raise
-            except Exception as error:  # no answer can be read
-                log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
-                return await self._judged(ops, reader, Found((), found.exhausted, error), leases)
         finally:
             await ops.drain()
+        picked = await self._picked(ops, reader, found, leases)
+        close()
+        if found.error is not None:
+            log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
+        try:
+            result = await self._judged(ops, reader, found, picked)
+        except FATAL:
+            raise
+        except Exception as error:  # no answer can be read
+            log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
+            result = await self._judged(ops, reader, Found((), found.exhausted, error), None)
+        return replace(result, seconds=time.monotonic() - started)
+
+    async def _picked(
+        self, ops: Operations, reader: _Reader, found: Found, leases: Sequence[Lease]
+    ) -> str | None:
+        """The answer that the generator picks; None where it picks none."""
+        if self.chooser is None:
+            return None
+        try:
+            return await self.chooser(ops.problem, await reader.read(found.solutions), leases, ops.usage)
+        except FATAL:
+            raise
+        except Exception:  # the other rules select all the same
+            ops.usage.unmade_choices += 1
+            log.exception("no solution of problem %s is chosen", ops.problem.id)
+            return None
 
     async def _judged(
-        self, ops: Operations, reader: _Reader, found: Found, leases: Sequence[Lease]
+        self, ops: Operations, reader: _Reader, found: Found, picked: str | None
     ) -> SearchResult:
         problem, nodes = ops.problem, found.solutions
         read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
         if self.chooser is not None:
-            await ops.drain()  # what a strategy left running must not decide what is left
-            selected[RULE] = await self.chooser(problem, read, leases, ops.usage)
+            selected[RULE] = picked
         readings = [Reading(candidate.answer, candidate.key) for candidate in candidates]
         right = await self.grader.solved(problem, readings, [text for text, _ in read])
         solutions = tuple(

@@ -29,6 +29,8 @@ SHARED = ("name", "runs", "tracking", "cluster")
 MODELS = ("generator.", "verifier.")
 """The beginnings of the keys that choose a cell's models."""
 KEY_LENGTH = 100
+OWN_SHARES = {"allocation.pass_on": False}
+"""What a sweep's cells have by default: they compare what a budget a problem buys, so none gets another's."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
 
     The cells share their problems and prompts. Raises BadInput, naming the cell where only one is wrong.
     """
-    stack = layers(path, overrides)
+    stack = [_layer(OWN_SHARES), *layers(path, overrides)]
     section = _section([layer.pop(SWEEP) for layer in stack if SWEEP in layer])
     if not (section.strategies or section.grid or section.models):
         raise BadInput(SWEEP, str(path), "needed: a section with strategies, grid or models")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from orchestrator.budget.ledger import Lease
+from orchestrator.runs.baseline import Baseline
 from orchestrator.runs.controller import SearchResult
 from orchestrator.runs.results import Summary
 from orchestrator.tracking.tracker import Step
@@ -29,6 +30,7 @@ def metrics(summary: Summary) -> dict[str, float]:
             for k, estimate in summary.pass_at_k.items()
             for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
         },
+        **({} if summary.baseline is None else baseline_metrics(summary.baseline)),
         "distinct_answers": summary.distinct_answers,
         **({"flips": summary.flips} if summary.flips is not None else {}),
         **{f"budget/{name}": float(value) for name, value in summary.budget.items() if name != "unit"},
@@ -51,6 +53,15 @@ def metrics(summary: Summary) -> dict[str, float]:
         **{f"choices/{name}": float(value) for name, value in summary.choices.items()},
         "operations": float(summary.operations),
     }
+
+
+def baseline_metrics(baseline: Baseline) -> dict[str, float]:
+    """Returns what samples without any search reach, as MLflow metrics."""
+    found = {"baseline/samples": float(baseline.samples)}
+    for name, estimate in (("one_sample", baseline.one), ("majority", baseline.majority)):
+        found[f"baseline/{name}"] = estimate.value
+        found |= {f"baseline/{name}_{end}": getattr(estimate, end) for end in ("low", "high")}
+    return found
 
 
 def _by(summary: Summary) -> dict[str, float]:

@@ -66,7 +66,7 @@ async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict
 
         results = await asyncio.gather(*map(one, rows))
     found = {name: _plain(value) for name, value in grades(results).items()}
-    after = {**before, **found, "ungraded": dict(grader.counts)}
+    after = {**before, **found, "ungraded": dict(grader.counts), "baseline": None}
     if judge is not None:
         after["flops"] = {**before.get("flops", {}), "judge": judge.budget.spent}
     _write(directory, table, rows, results, after, config)

@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
 from orchestrator.analysis.failures import commonest, failure
 from orchestrator.budget.units import Budget
+from orchestrator.runs.baseline import Baseline
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.context import Usage
 
@@ -34,6 +35,8 @@ class Flops:
     """Those of the generator's FLOPs that generative selection took."""
     judge: int = 0
     """Charged for judging answers, beside the budget and what is spent of it."""
+    baseline: int = 0
+    """Charged for the samples of the baseline, beside the budget too."""
 
 
 LEAST_DIFFERENCE = 1e-4
@@ -89,8 +92,8 @@ class Summary:
     utilisation: dict[str, float]
     """By pool: the share of the search in which its replicas had work, on average."""
     allocation: dict[str, int]
-    """Rounds in which the budget was moved between problems, and how many problems were stopped as solved;
-    empty where each had a fixed share."""
+    """Rounds in which the budget was moved between problems, and how many problems were stopped as solved; or
+    FLOPs of the shares that were passed on (``passed_on``); empty where each problem had its share alone."""
     operations: int
     replayed: int
     """Operations whose results came from the journal."""
@@ -121,6 +124,8 @@ class Summary:
     choices: dict[str, int] = field(default_factory=dict)
     """Choices of generative selection: ``asked``, of these ``unread``, and beside them ``unmade`` ones; empty
     where there were none."""
+    baseline: Baseline | None = None
+    """What samples without any search reach; None where none were asked for."""
     errors: dict[str, int] = field(default_factory=dict)
     """The commonest errors of the searches that broke, and how many each of them broke."""
 
@@ -154,6 +159,7 @@ def summarise(
     by: str | None = None,
     ungraded: Mapping[str, int] | None = None,
     judge_flops: int = 0,
+    baseline: Baseline | None = None,
     sampled: int | None = None,
 ) -> Summary:
     """Returns the summary of a run whose searches cost ``usage``. Seconds are wall time.
@@ -175,6 +181,7 @@ def summarise(
             computed_over_logical=usage.computed_flops / usage.flops if usage.flops else 0.0,
             selection=usage.selection_flops,
             judge=judge_flops,
+            baseline=baseline.flops if baseline is not None else 0,
         ),
         tokens={"generator": usage.generator_tokens, "verifier": usage.verifier_tokens},
         tokens_per_second=(usage.fresh_tokens if sampled is None else sampled) / seconds if seconds else 0.0,
@@ -195,6 +202,7 @@ def summarise(
         groups=groups(results, by),
         ungraded=dict(ungraded or {}),
         choices=_choices(usage),
+        baseline=baseline,
         errors=commonest(result.error for result in results),
     )
 

@@ -30,6 +30,7 @@ from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint
 from orchestrator.errors import in_one_line
 from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
+from orchestrator.runs.baseline import Baseline, sample_baseline
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
@@ -62,6 +63,9 @@ class RunObserver(Protocol):
 
     def result(self, result: SearchResult) -> None:
         """Is told of each search that has ended."""
+
+    def sampling_baseline(self, samples: int) -> None:
+        """Is told that all searches have ended, and each problem is sampled so many times beside them."""
 
     def notice(self, line: str) -> None:
         """Is told, in one line and maybe from another thread, of a strategy that gets no further."""
@@ -205,7 +209,7 @@ class Run:
         results = [replace(result, seconds=legs.seconds_of(result.problem.id)) for result in found]
         table = results_file.close(results)  # before all that is only about them
         self._tracker.artifact(table)
-        spent = legs.spent
+        baseline, spent = await self._baseline(controller, observer), legs.spent
         try:
             summary = summarise(
                 self.run_id,
@@ -216,12 +220,13 @@ class Run:
                 startup_seconds=spent.startup_seconds,
                 sampled=spent.tokens,
                 utilisation=spent.utilisation,
-                allocation=controller.rounds.to_dict() if controller.rounds else None,
+                allocation=controller.moved.to_dict() if controller.moved else None,
                 role=self._role,
                 skipped=len(prepared.skipped),
                 by=prepared.config.problems.by,
                 ungraded=controller.grader.counts,
                 judge_flops=judge.budget.spent if judge is not None else 0,
+                baseline=baseline,
             )
         except Exception as error:
             raise NoSummary(
@@ -253,6 +258,13 @@ class Run:
         watchdog = Watchdog(prepared.strategy.name, at_work, engines_are_busy, observer.notice)
         with watchdog, legs.ticking(tick):
             return await controller.run(prepared.problems, prepared.prompts, at_work.noting(search))
+
+    async def _baseline(self, controller: Controller, observer: RunObserver) -> Baseline | None:
+        samples, prepared = self.prepared.config.baseline, self.prepared
+        if not samples:
+            return None
+        observer.sampling_baseline(samples)
+        return await sample_baseline(controller, prepared.problems, prepared.prompts, samples)
 
     def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:
         """Logs the summary, and the first searches. A fault in that costs the run nothing else."""

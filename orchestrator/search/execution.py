@@ -89,7 +89,9 @@ class Execution:
         return node in self._made
 
     async def drain(self) -> None:
-        """Waits for the operations that a strategy left running, so that the lease can be closed."""
+        """Refuses what still waits for more funds, and waits for the operations that a strategy left running,
+        so that the lease can be closed."""
+        self._lease.end_growth()
         while self._running:
             await asyncio.wait(self._running)
 

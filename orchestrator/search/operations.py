@@ -130,8 +130,9 @@ class Operations:
     async def funds(self) -> int:
         """Returns the FLOPs that the search has for what it does next.
 
-        That is what is left of a fixed share. Where the budget moves between problems, it waits for the
-        decision, which is the last one for this problem.
+        That is what is left of its share, at once: what others leave of theirs may come on top of it. Where
+        the budget moves between problems in rounds, it waits for the decision, which is the last one for this
+        problem.
         """
         return await self._lease.last_growth()
 
@@ -242,5 +243,6 @@ class Operations:
         return await self._read(nodes)
 
     async def drain(self) -> None:
-        """Waits for the operations that a strategy left running, so that the lease can be closed."""
+        """Refuses what still waits for more funds, and waits for the operations that a strategy left running,
+        so that the lease can be closed."""
         await self._execution.drain()

@@ -160,7 +160,21 @@ def test_exploration_favours_what_is_known_less():
         [Adaptive(exploration=c)._gain(one, Adaptive.belief(one.candidates), 0) for one in (known, new)]
         for c in (0.0, 2.0)
     ]
-    assert gains[1][1] / gains[0][1] > gains[1][0] / gains[0][0] > 1
+    assert gains[1][1] - gains[0][1] > gains[1][0] - gains[0][0] > 0
+
+
+def test_a_gain_is_the_chance_that_the_selected_answer_is_wrong_and_the_next_solution_right():
+    candidates = [
+        Candidate(answer, score) for answer, score in zip("aabb", (0.6, 0.6, 0.55, 0.55), strict=True)
+    ]
+    a, b = ((score / (1 - score)) ** 1.5 * 2**1.5 for score in (0.6, 0.55))
+    none, total = 1.0, 1.0 + a + b
+    expected = (b * (0.5 + 2) + none * 0.5) / total / (0.5 + 0.5 + 4)
+    one = Asking(candidates, COST, COST, 4 * COST)
+    assert Adaptive()._gain(one, Adaptive.belief(candidates), 0) == pytest.approx(expected)
+    failed = [Candidate(f"w{i}", 0.02) for i in range(64)]
+    hopeless = Adaptive()._gain(Asking(failed, COST, COST, 64 * COST), Adaptive.belief(failed), 0)
+    assert hopeless == pytest.approx(0.5 / 65, rel=0.5), "little more than the prior says of 64 failures"
 
 
 def test_graded_scores_tell_unsolved_problems_apart_where_binary_rewards_are_round_robin():

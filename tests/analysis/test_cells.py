@@ -141,9 +141,23 @@ def test_a_setting_is_every_key_that_results_depend_on():
     elsewhere = (".engine", ".resources", ".endpoint")
     keys = [key for key in flat if not key.startswith(apart) and not key.endswith(elsewhere)]
     at_a_server = {"generator.endpoint.model", "judge.endpoint.model"}
-    assert {key for key in keys if changed(key)} | at_a_server == set(SETTING) | which
+    only_in_shares = {"allocation.pass_on"}
+    assert {key for key in keys if changed(key)} | at_a_server | only_in_shares == set(SETTING) | which
     shown = replace(cell([1]), config=to_dict(config)).setting
-    assert shown == {key: flat.get(key) for key in SETTING}
+    assert shown == {key: None if key in only_in_shares else flat.get(key) for key in SETTING}
+
+
+def test_whether_shares_are_passed_on_tells_options_apart_and_an_earlier_run_passed_none_on():
+    def of(*overrides: str, later: bool = True):
+        held = to_dict(lab_config("strategy={name: best_of_n, n: 4}", *overrides))
+        if not later:
+            del held["allocation"]["pass_on"]
+        return replace(cell([1]), config=held)
+
+    earlier, fixed = of(later=False), of("allocation.pass_on=false")
+    assert earlier.setting == fixed.setting
+    found = [option.label for option in options([earlier, fixed, of(), of("allocation.name=adaptive")])]
+    assert sorted(found) == ["best_of_n n=4", "best_of_n n=4 pass_on=False", "best_of_n n=4 pass_on=True"]
 
 
 def test_of_a_server_only_the_models_name_counts():

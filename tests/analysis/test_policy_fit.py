@@ -86,6 +86,22 @@ def test_a_policy_uses_the_better_strategy_where_it_is_better(swept):
     assert 0.1 < np.mean(first[3:]) < 0.6
 
 
+def test_the_accuracy_of_a_choice_is_not_that_by_which_it_was_chosen(tmp_path):
+    """Many options are equally good: the one that looks best on few problems is only lucky there."""
+    for width in range(1, 17):
+        results = sampled([0.5] * 40, 1, 1000 + width)
+        one(tmp_path, f"beam-{width}", results, f"strategy.width={width}", "strategy.n=720720")
+    one(tmp_path, "best", sampled([0.5] * 40, 1, 7), "strategy.name=best_of_n", "strategy.n=1")
+    hardness = ["strategy.name=best_of_n", "strategy.n=16", "seed=9"]
+    one(tmp_path, "difficulty", sampled([0.5] * 40, 16, 9), *hardness, role="difficulty")
+    found = study(load("lab", local_uri(tmp_path)))
+    (row,) = fit(found, samples=4, margin=0.0).policy.rows
+    told = np.average([each.accuracy for each in row.bins], weights=[each.problems for each in row.bins])
+    best_of_each = [found.outcomes.accuracy[:, i::5].mean(axis=1).max() for i in range(5)]
+    assert np.mean(best_of_each) > 0.75, "what the luckiest of 17 has on 8 problems"
+    assert told == pytest.approx(0.5, abs=0.12)
+
+
 def test_the_price_of_the_estimate_is_charged_and_shown_apart(swept):
     found = study(load("lab", local_uri(swept)))
     learned = fit(found, samples=4)

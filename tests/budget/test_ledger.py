@@ -118,7 +118,7 @@ works = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(works=works, limit=st.integers(0, 120), finishing=st.randoms(use_true_random=False))
 def test_who_is_granted_does_not_depend_on_who_finishes_first(works, limit, finishing):
     lease, left, expected = Lease(limit), limit, []
@@ -142,7 +142,7 @@ def test_who_is_granted_does_not_depend_on_who_finishes_first(works, limit, fini
     assert [decided[i] is not None for i in range(len(works))] == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     works=works,
     tranches=st.lists(st.integers(0, 40), max_size=8),
@@ -306,7 +306,7 @@ class Several:
             self.decide(self.next - 1, None)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     calls=st.lists(works, max_size=4),
     limit=st.integers(0, 120),

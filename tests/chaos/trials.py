@@ -15,13 +15,15 @@ from tests.support.leftovers import Left
 RUN = (
     "name=chaos",
     "problems.limit=24",
-    "strategy.n=8",
+    "strategy={name: early_rejection, n: 64, width: 4, stop: 0.9}",
+    "budget.flops=1.2e10",
     "generator.engine.max_num_seqs=16",
     "cluster.probe_after_seconds=1",
     "cluster.probe_timeout_seconds=8",
     "tracking.experiment=chaos",
 )
-"""Configuration of a trial's run, which lasts some seconds; so its probes are frequent."""
+"""Configuration of a trial's run, which lasts some seconds; so its probes are frequent. Easy problems leave
+some of their shares to hard ones."""
 
 
 @dataclass(frozen=True)

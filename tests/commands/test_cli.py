@@ -264,6 +264,12 @@ def test_the_fingerprint_is_of_what_determines_the_results():
     assert len({of(), *(of(override) for override in others)}) == 1 + len(others)
 
 
+def test_whether_shares_are_passed_on_makes_another_run_only_where_there_are_shares():
+    assert of() != of("allocation.pass_on=false")
+    rounds = [of("allocation.name=adaptive", f"allocation.pass_on={value}") for value in ("true", "false")]
+    assert rounds[0] == rounds[1]
+
+
 def test_what_only_says_how_fast_is_an_option_of_the_engine():
     from orchestrator.config.engine_arguments import engine_arguments
     from orchestrator.config.fingerprint import PERFORMANCE_OPTIONS
@@ -382,7 +388,7 @@ def test_the_reviser_is_measured_by_the_command(capsys, monkeypatch):
     monkeypatch.setattr(evaluate_reviser, "LENGTH", evaluate_reviser.REVISIONS + 1)
     once = partial(evaluate_reviser.evaluate_reviser, seeds=(0,))
     monkeypatch.setattr(evaluate_reviser, "evaluate_reviser", once)
-    assert run_command(["lab", "evaluate", "--reviser", "--problems", "8"]) == 0
+    assert run_command(["lab", "evaluate", "--reviser", "--problems", "4"]) == 0
     said = capsys.readouterr().out
-    assert "reviser over generator-s: 8 test problems" in said
+    assert "reviser over generator-s: 4 test problems" in said
     assert "to_wrong" in said

@@ -17,6 +17,7 @@ from actors.messages import PoolFailed, SampleRequest, SampleResult
 from orchestrator.commands import launch
 from orchestrator.commands.cli import run_command
 from orchestrator.commands.terminal import console
+from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.durability.journal import JournalDamaged
@@ -98,7 +99,7 @@ def test_a_run_in_two_legs_ends_as_one_and_its_measurements_are_summed(prepared,
     assert tokens <= both.tokens_per_second * both.seconds + 1e-6
     first, *_ = rows(tmp_path / "cut", "seconds")
     assert first == cut.problems["p0"] > 0.02, "of the leg that searched it, not of the one that replayed it"
-    assert sum(rows(tmp_path / "cut", "seconds")) == pytest.approx(both.seconds, rel=0.2)
+    assert 0.02 * PROBLEMS < sum(rows(tmp_path / "cut", "seconds")) <= both.seconds  # one search at a time
 
 
 def rows(directory: Path, column: str) -> list:
@@ -177,6 +178,26 @@ def test_the_key_that_would_make_another_run_is_named(finished, capsys, override
     err = capsys.readouterr().err
     assert err.startswith(f"ttc: {said}")
     assert err.count("\n") == 1
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_was_begun(prepared, tmp_path, monkeypatch):
+    prepared.config.allocation.pass_on = False
+    with pytest.raises(PoolFailed):
+        leg(prepared, "cut", samples=6)
+    stored = tmp_path / "cut" / "config.yaml"
+    stored.write_text(stored.read_text().replace("  pass_on: false\n", ""))  # which knew no such key
+    assert "pass_on" not in stored.read_text()
+    resumed = []
+
+    def run(config: Prepared, *arguments: object, **options: object) -> int:
+        resumed.append(config)
+        return 0
+
+    monkeypatch.setattr(launch, "run", run)
+    assert run_command(["resume", "cut", "--runs", str(tmp_path)]) == 0
+    (config,) = [each.config for each in resumed]
+    assert not config.allocation.pass_on
+    assert fingerprint(config) == fingerprint(prepared.config)
 
 
 @pytest.mark.parametrize("what", ["missing", "empty"])

@@ -56,13 +56,14 @@ def prompts_of(problems: list) -> torch.Tensor:
 
 
 def test_generator_training_is_deterministic_and_learns(tmp_path: Path) -> None:
-    losses = train_generator(tmp_path / "a", TINY, seed=1, log=quiet)
-    again = train_generator(tmp_path / "b", TINY, seed=1, log=quiet)
-    other = train_generator(tmp_path / "c", TINY, seed=2, log=quiet)
+    short = replace(TINY, steps=4)
+    losses = train_generator(tmp_path / "a", short, seed=1, log=quiet)
+    again = train_generator(tmp_path / "b", short, seed=1, log=quiet)
+    longer = train_generator(tmp_path / "c", TINY, seed=2, log=quiet)
     assert losses == again
+    assert losses[0] != longer[0]
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
-    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.1
-    assert np.mean(other[-3:]) < np.mean(other[:3]) - 0.1
+    assert np.mean(longer[-3:]) < np.mean(longer[:3]) - 0.1
     assert not (tmp_path / "a" / RESUME_FILE).exists()
 
 
@@ -107,8 +108,9 @@ def test_sampling_follows_the_models_own_distribution() -> None:
     prompts = prompts_of(task.problems("validation", 3))
     rows = sampling.sample(model, prompts, 192, seed=0)
     assert rows.shape == (3, 192, 42)
-    assert torch.equal(rows, sampling.sample(model, prompts, 192, seed=0))
-    assert not torch.equal(rows, sampling.sample(model, prompts, 192, seed=1))
+    few = sampling.sample(model, prompts, 8, seed=0)
+    assert torch.equal(few, sampling.sample(model, prompts, 8, seed=0))
+    assert not torch.equal(few, sampling.sample(model, prompts, 8, seed=1))
     # Nor does a sample depend on its batch (but for rounding).
     assert (sampling.sample(model, prompts[:1], 192, seed=0) == rows[:1]).float().mean() > 0.99
     expected = model(prompts).logits[:, -1].softmax(-1)
@@ -164,7 +166,7 @@ def test_committed_generator_solves_easy_problems_in_stock_transformers() -> Non
 
 def test_committed_models_pass_the_gates_on_few_problems() -> None:
     lines: list[str] = []
-    results = evaluate(GENERATOR, [PRM], "validation", limit=57, samples=16, seeds=(0,), log=lines.append)
+    results = evaluate(GENERATOR, [PRM], "validation", limit=38, samples=16, seeds=(0,), log=lines.append)
     result = results["prm"]
     every = {metric: values[0] for metric, values in result["groups"]["all"].items()}
     assert every["pass@1"] < every["majority@16"] < every["weighted@16"] <= every["coverage@16"]

@@ -42,6 +42,11 @@ def test_the_cells_are_the_product_and_a_strategy_follows_the_budget(tmp_path):
     assert all(cell.config.budget.units == ["generations"] for cell in cells)
 
 
+def test_a_cells_budget_is_its_problems_own_unless_what_they_leave_is_to_be_passed_on(tmp_path):
+    assert not any(cell.config.allocation.pass_on for cell in sweep(tmp_path).cells)
+    assert all(c.config.allocation.pass_on for c in sweep(tmp_path, SECTION, "allocation.pass_on=true").cells)
+
+
 def test_a_cells_key_is_its_own_names_a_directory_and_depends_on_its_overrides_alone(tmp_path):
     keys = [cell.key for cell in sweep(tmp_path).cells]
     assert len(set(keys)) == 8

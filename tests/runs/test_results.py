@@ -14,7 +14,7 @@ from rich.console import Console
 
 from orchestrator.analysis.estimators import pass_at_k as unbiased
 from orchestrator.analysis.estimators import wilson
-from orchestrator.commands.display import summary_table
+from orchestrator.commands.display import _rows, summary_table
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.metrics import AnytimeCurve, metrics
@@ -109,6 +109,23 @@ def test_a_run_of_which_too_many_searches_broke_has_failed_and_names_the_commone
     text = shown.file.getvalue()
     assert "3 of 60 problems failed, 2 of them with ValueError: no" in text
     assert "95.0 % [86, 98]" in text
+
+
+@pytest.mark.parametrize(
+    ("allocation", "shown"),
+    [
+        ({}, ""),
+        ({"passed_on": 0}, ""),
+        ({"passed_on": 12_000}, "1.2e+04 FLOPs that problems left of their shares, to those after them"),
+        ({"rounds": 3, "solved": 2}, "between problems in 3 rounds, 2 needed no more"),
+    ],
+)
+def test_what_was_moved_between_problems_is_told(allocation, shown):
+    found = replace(summary([samples(True)]), allocation=allocation)
+    (said,) = [value for name, value in _rows(found) if name.strip() == "moved"] or [""]
+    assert said == shown
+    logged = {key: value for key, value in metrics(found).items() if key.startswith("allocation/")}
+    assert logged == {f"allocation/{key}": value for key, value in allocation.items()}
 
 
 def test_a_result_is_on_disk_as_soon_as_its_search_has_ended(tmp_path):

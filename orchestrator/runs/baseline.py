@@ -1,0 +1,74 @@
+"""Samples each problem beside its search: what a run's strategy is compared with.
+
+The samples are independent and not scored. One of them is what the model gives without any search; their
+majority is self-consistency (Wang et al. 2023). They are paid beside the run's budget, so the search finds
+the same with them and without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.analysis.estimators import Estimate, mean_over_problems, wilson
+from orchestrator.budget.ledger import Lease
+from orchestrator.budget.units import Price
+from orchestrator.problems.problem import Problem
+from orchestrator.runs.controller import Controller
+from orchestrator.search.selection import rules
+from orchestrator.strategies.best_of_n import best_of_n
+from orchestrator.strategies.definition import BoundStrategy
+
+MAJORITY = "majority"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What independent samples reach, with 95 % intervals. A problem whose sampling failed is wrong."""
+
+    samples: int
+    """Samples of each problem."""
+    one: Estimate
+    """The accuracy of one sample: the mean over problems of the share that is right."""
+    majority: Estimate
+    """The accuracy of the majority of all samples (Wilson)."""
+    flops: int
+    """FLOPs charged for all samples of all problems, beside the budget."""
+    one_flops: float
+    """FLOPs of one sample of one problem, its prompt included, on average."""
+    majority_flops: float
+    """FLOPs of all samples of one problem, on average."""
+
+
+async def sample_baseline(
+    controller: Controller, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], samples: int
+) -> Baseline:
+    """Samples each problem ``samples`` times on the engines of ``controller``, and judges the answers.
+
+    The samples are journaled under the names of their own problems, so a run that goes on has them.
+    """
+    context = replace(controller.context, verifier=None, confidence=None)
+    prices = [
+        Price.of(len(prompt), context.sampling.max_tokens, context.generator, None) for prompt in prompts
+    ]
+    shares = [price.prompt + samples * price.solution for price in prices]
+    sampler = Controller(
+        context,
+        controller.grader,
+        Lease(sum(shares), "baseline"),
+        rules(scored=False, chains=False),
+        controller.searches_at_once,
+        shares,
+    )
+    beside = [replace(problem, id=f"baseline/{problem.id}") for problem in problems]
+    results = await sampler.run(beside, prompts, BoundStrategy(best_of_n, {"n": samples}))
+    right = [sum(solution.correct for solution in result.solutions) / samples for result in results]
+    spent, prefill = sampler.usage.flops, sum(price.prompt for price in prices)
+    return Baseline(
+        samples,
+        mean_over_problems(right),
+        wilson(sum(result.correct[MAJORITY] for result in results), len(results)),
+        spent,
+        ((spent - prefill) / samples + prefill) / len(results),
+        spent / len(results),
+    )
