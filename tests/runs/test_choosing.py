@@ -213,7 +213,7 @@ async def test_an_error_in_choosing_leaves_the_other_rules_their_answers():
     assert control.budget.reserved == 0
 
 
-async def test_what_a_search_and_its_choice_leave_goes_to_later_problems_and_the_kept_part_does_not():
+async def test_each_problem_has_its_own_part_for_a_choice_while_shares_are_passed_on():
     (first, second), control = await chosen(Picking("ab"), n=999, budget=6 * LONGEST, problems=2, share=0.5)
     assert first.exhausted
     assert second.exhausted
