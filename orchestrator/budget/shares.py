@@ -54,8 +54,8 @@ class Shares:
         return lease
 
     def release(self, problem: int) -> None:
-        """Adds what was held back of a problem's share to its lease. Again, it does nothing."""
-        self._open[problem].extend(self._kept.pop(problem, 0))
+        """Adds what was held back of a problem's share to its lease."""
+        self._open[problem].extend(self._kept.pop(problem))
 
     def close(self, problem: int) -> None:
         """Closes a problem's lease, and passes on what it has left if it has not had its turn."""

@@ -31,9 +31,10 @@ COLOURS = {
     "revisions": "#882255",
     "budget_forcing": "#999933",
     "early_rejection": "#117733",
+    "adaptive_self_consistency": "#332288",
 }
 """Colours after Okabe & Ito (2008) and Tol (2021). Best-of-N, the baseline, is grey."""
-MARKERS = dict(zip(COLOURS, "o*svD^PXhd<", strict=True))
+MARKERS = dict(zip(COLOURS, "o*svD^PXhd<>", strict=True))
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 SHADES = ("#08306b", "#2171b5", "#41a0a8", "#c08a2b", "#a03a12")
 """Colours of difficulty bins, the easiest first."""

@@ -47,7 +47,7 @@ async def sample_baseline(
 
     The samples are journaled under the names of their own problems, so a run that goes on has them.
     """
-    context = replace(controller.context, verifier=None)
+    context = replace(controller.context, verifier=None, confidence=None)
     prices = [
         Price.of(len(prompt), context.sampling.max_tokens, context.generator, None) for prompt in prompts
     ]

@@ -113,7 +113,7 @@ class Controller:
     allocator: Allocator | None = None
     """Moves the budget between problems; None gives each problem a share."""
     chooser: Chooser | None = None
-    """Lets the generator pick a solution, of shares; None where only rules select."""
+    """Lets the generator pick a solution, from a part of each share; None where only rules select."""
     on_result: Callable[[SearchResult], None] = lambda result: None
     """Is called as each search ends, in the order in which they end."""
     usage: Usage = field(default_factory=Usage)
@@ -222,37 +222,46 @@ class Controller:
         close: Callable[[], None],
         choose: Choose | None = None,
     ) -> SearchResult:
-        """Searches one problem, and judges what it has found. Calls ``close`` once it spends nothing more:
-        ``choose`` pays for its choice among the solutions."""
+        """Searches one problem, lets ``choose`` pick a solution, calls ``close`` once no more is spent, and
+        judges what was found."""
         started = time.monotonic()
         try:
             found = await found_by(search, ops)
         finally:
             await ops.drain()
-        if choose is None:
-            close()
+        picked = None if choose is None else await self._picked(ops, reader, found, choose)
+        close()
         if found.error is not None:
             log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
         try:
-            result = await self._judged(ops, reader, found, choose)
+            result = await self._judged(ops, reader, found, picked)
         except FATAL:
             raise
         except Exception as error:  # no answer can be read
             log.error("the answers of problem %s are not judged", ops.problem.id, exc_info=error)
-            result = await self._judged(ops, reader, Found((), found.exhausted, error), choose)
-        if choose is not None:
-            close()
+            result = await self._judged(ops, reader, Found((), found.exhausted, error), None)
         return replace(result, seconds=time.monotonic() - started)
 
+    async def _picked(self, ops: Operations, reader: _Reader, found: Found, choose: Choose) -> str | None:
+        """The answer that the generator picks; None where it picks none."""
+        try:
+            return await choose(await reader.read(found.solutions))
+        except FATAL:
+            raise
+        except Exception:  # the other rules select all the same
+            ops.usage.unmade_choices += 1
+            log.exception("no solution of problem %s is chosen", ops.problem.id)
+            return None
+
     async def _judged(
-        self, ops: Operations, reader: _Reader, found: Found, choose: Choose | None
+        self, ops: Operations, reader: _Reader, found: Found, picked: str | None
     ) -> SearchResult:
         problem, nodes = ops.problem, found.solutions
         read = await reader.read(nodes)
         candidates = [candidate for _, candidate in read]
         selected = {name: rule(candidates) for name, rule in self.rules.items()}
-        if choose is not None:
-            selected[RULE] = await choose(read)
+        if self.chooser is not None:
+            selected[RULE] = picked
         readings = [Reading(candidate.answer, candidate.key) for candidate in candidates]
         right = await self.grader.solved(problem, readings, [text for text, _ in read])
         solutions = tuple(

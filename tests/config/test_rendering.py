@@ -21,7 +21,7 @@ from orchestrator.config.rendering import (
 )
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
-from tests.formats.families import CHOICES, FAMILIES, Family
+from tests.formats.families import FAMILIES, Family
 from tests.support.paths import LAB_CONFIG
 from tests.support.public_models import QUESTION, SPECIAL, save_language_model, save_tokenizer
 
@@ -52,7 +52,10 @@ def test_special_tokens_are_known_by_name(tokenizer):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_a_format_is_shown_with_the_places_that_it_reads(family, tmp_path):
     made: Family = family(tmp_path / "verifier")
-    run = mine(tmp_path, made, **CHOICES.get(made.name, {}))
+    asked = dict(made.given)
+    if asked.pop("whole", False):
+        asked["kind"] = "orm"
+    run = mine(tmp_path, made, **asked)
     steps = example_steps(run.codec, run.problems[0])
     inputs = verifier_inputs(run, steps)
     assert sum(text.count(MARK) for text in inputs) == (1 if made.whole else 2)

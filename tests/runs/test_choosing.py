@@ -200,6 +200,27 @@ async def test_a_choice_that_fails_costs_the_group_its_choice_and_no_more():
     assert control.budget.reserved == 0
 
 
+async def test_an_error_in_choosing_leaves_the_other_rules_their_answers():
+    class Broken(Picking):
+        async def sample(self, request: SampleRequest) -> SampleResult:
+            if "/select/" in request.id:
+                raise ZeroDivisionError("no such thing")
+            return await super().sample(request)
+
+    (result,), control = await chosen(Broken("aab"), n=3)
+    assert (result.selected["majority"], result.selected["generative"], result.error) == ("a", None, None)
+    assert result.usage.unmade_choices == 1
+    assert control.budget.reserved == 0
+
+
+async def test_each_problem_has_its_own_part_for_a_choice_while_shares_are_passed_on():
+    (first, second), control = await chosen(Picking("ab"), n=999, budget=6 * LONGEST, problems=2, share=0.5)
+    assert first.exhausted
+    assert second.exhausted
+    assert second.usage.choices == first.usage.choices == 1, "its own part was kept"
+    assert control.budget.settled <= 6 * LONGEST
+
+
 def told(results: Sequence[SearchResult]) -> list[Any]:
     return [(dict(r.selected), r.usage.flops, r.usage.selection_flops, r.usage.choices) for r in results]
 
