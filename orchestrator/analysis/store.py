@@ -152,7 +152,8 @@ def _experiment(name: str, cells: Sequence[Cell]) -> Experiment:
         else:
             left_out.append(f"run {cell.run_id} has failed: {why}")
     if not kept:
-        raise BadInput("experiment", name, f"all of its {len(cells)} runs have failed; {left_out[0]}")
+        all_of = "its only run has" if len(cells) == 1 else f"all of its {len(cells)} runs have"
+        raise BadInput("experiment", name, f"{all_of} failed; {left_out[0]}")
     return Experiment(
         name,
         [cell for cell in kept if cell.role != DIFFICULTY],

@@ -20,7 +20,7 @@ from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.failures import told
 from orchestrator.budget.units import described
 from orchestrator.commands.terminal import say
-from orchestrator.errors import visible
+from orchestrator.errors import counted, visible
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.results import Group, Summary
 
@@ -74,7 +74,7 @@ class Display:
         missing = [name for name in self._names if name not in self._up]
         named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         waits = f"; loading: {named}" if missing else ""
-        return f"{len(self._up)} of {len(self._names)} replicas up, {self._since:.0f} s{waits}"
+        return f"{len(self._up)} of {counted(len(self._names), 'replica')} up, {self._since:.0f} s{waits}"
 
     async def _say_who_is_up(self) -> None:
         while len(self._up) < len(self._names):

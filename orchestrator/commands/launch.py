@@ -19,7 +19,7 @@ from rich.console import Console
 
 from orchestrator.commands.interrupts import INTERRUPTED, heard
 from orchestrator.commands.terminal import say, show, show_json
-from orchestrator.errors import in_one_line
+from orchestrator.errors import counted, in_one_line
 from orchestrator.masking import without_user
 
 HINT_SECONDS = 3.0
@@ -75,7 +75,8 @@ def run(
     say(errors, f"run {name}")
     if prepared.skipped:
         count = len(prepared.skipped)
-        say(errors, f"{count} problems skipped: too long for a model; {len(prepared.problems)} are searched")
+        searched_ = f"{len(prepared.problems):,} {'is' if len(prepared.problems) == 1 else 'are'} searched"
+        say(errors, f"{counted(count, 'problem')} skipped: too long for a model; {searched_}")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
     for line in warnings_of(prepared):
         say(errors, f"warning: {line}", "yellow")

@@ -21,7 +21,7 @@ from orchestrator.config.schema import Config
 from orchestrator.config.trials import Trial, tried
 from orchestrator.config.truths import graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, counted
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of, resolve
 from orchestrator.problems.problem import Problem
@@ -272,7 +272,7 @@ def _wrong_answers(problems: ProblemFacts, own: bool) -> list[str]:
             f"{problems.count - len(problems.wrong)} of {problems.count} problems, not from {named}{more}"
         ]
     return [
-        f"{len(problems.wrong)} of {problems.count} problems can never be answered right: "
+        f"{len(problems.wrong)} of {counted(problems.count, 'problem')} can never be answered right: "
         f"problems.answers={problems.answers} does not take their own answers: {named}{more}"
     ]
 

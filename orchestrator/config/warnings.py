@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from orchestrator.config.affordable import affordable
+from orchestrator.config.affordable import affordable, may_move
 from orchestrator.config.preparation import Prepared
+from orchestrator.errors import counted
 from orchestrator.grading.exact import Exact
 
 
@@ -22,10 +23,11 @@ def _shares(prepared: Prepared) -> Iterator[str]:
     if poor:
         bought = affordable(budget.flops, whole)
         help = [f"problems.limit={bought}"] if 0 < bought < len(whole) else []
-        help += ["allocation.name=adaptive"] if budget.flops >= min(whole) else []
+        moves = may_move(prepared.strategy.strategy) and budget.flops >= min(whole)
+        help += ["allocation.name=adaptive"] if moves else []
         yield (
             f"budget.{budget.unit}: an equal share buys no longest solution of {len(poor):,} of "
-            f"{len(whole):,} problems, with its prompt ({max(poor):.3g} FLOPs)"
+            f"{counted(len(whole), 'problem')}, with its prompt ({max(poor):.3g} FLOPs)"
             + (f"; whole ones are bought with {' or '.join(help)}" if help else "")
         )
 
@@ -33,7 +35,8 @@ def _shares(prepared: Prepared) -> Iterator[str]:
 def _limit(prepared: Prepared) -> Iterator[str]:
     limit, there = prepared.config.problems.limit, len(prepared.problems) + len(prepared.skipped)
     if limit is not None and limit > there:
-        yield f"problems.limit is {limit:,}, and there are {there:,} problems"
+        found = f"there {'is' if there == 1 else 'are'} {counted(there, 'problem')}"
+        yield f"problems.limit is {limit:,}, and {found}"
 
 
 def _greedy(prepared: Prepared) -> Iterator[str]:

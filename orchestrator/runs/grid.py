@@ -174,7 +174,7 @@ def _cell(
     try:
         prepared = prepare(build([*stack, _layer(overrides)]), cache)
     except BadInput as error:
-        raise BadInput(f"cell {key}: {error.key}", error.value, error.allowed) from error
+        raise error.within(f"cell {key}") from error
     return GridCell(key, role, " ".join(_words(overrides, label=True)) or "run", overrides, prepared)
 
 

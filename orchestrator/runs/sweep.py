@@ -19,7 +19,7 @@ from orchestrator.config.schema import ClusterConfig
 from orchestrator.config.written import tracking_uri
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import fingerprint_in, hold
-from orchestrator.errors import BadInput, in_one_line
+from orchestrator.errors import BadInput, counted, in_one_line
 from orchestrator.runs.found import FATAL
 from orchestrator.runs.grid import Grid, GridCell
 from orchestrator.runs.log import logged
@@ -116,7 +116,7 @@ class Sweep:
             with logged(directory, config.log_level):
                 outcomes = await self._run(observer, parent)
             failed = sum(outcome.state == "failed" for outcome in outcomes)
-            ended = RuntimeError(f"{failed} cells failed") if failed else None
+            ended = RuntimeError(f"{counted(failed, 'cell')} failed") if failed else None
         except BaseException as error:
             ended = error
             raise

@@ -101,7 +101,7 @@ def test_an_experiment_of_failed_runs_alone_is_refused_in_one_line_with_their_er
     out = str(tmp_path / "report.html")
     assert run_command(["report", f"{tmp_path}/study", "--out", out]) == 2
     err = capsys.readouterr().err
-    assert f"all of its 1 runs have failed; run broken has failed: {WHY}" in err
+    assert f"its only run has failed; run broken has failed: {WHY}" in err
     assert err.count("\n") == 1
     assert not Path(out).exists()
 

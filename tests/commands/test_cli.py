@@ -45,6 +45,7 @@ def nothing_starts(monkeypatch):
     [
         ("budget.flopz=1e12", "budget.flopz", "unknown key", "flops"),
         ("speed=9", "speed", "unknown key", "budget"),
+        ("generater.replicas=1", "generater", "unknown key; did you mean generator?", "budget"),
         ("generator.replicas=two", "generator.replicas", "two", "Integer"),
         ("generator.replicas=0", "generator.replicas", "0", "1 or more"),
         ("generator.min_replicas=3", "generator.min_replicas", "3", "1 to generator.replicas (2)"),
@@ -95,26 +96,26 @@ def nothing_starts(monkeypatch):
         ("strategy.width=32", "strategy.width", "32", "1 to strategy.n (16)"),
         ("strategy.n=many", "strategy.n", "many", "type int"),
         ("strategy.depth=3", "strategy.depth", "3", "beam_search takes n, width, max_rounds"),
-        ("strategy.name=budget_forcing", "generator.end_of_thinking", "None", "as </think>"),
+        ("strategy.name=budget_forcing", "generator.end_of_thinking", "null", "as </think>"),
         ("generator.end_of_thinking=''", "generator.end_of_thinking", "''", "one or more characters"),
         ("budget.flops=0", "budget.flops", "0", "a positive number of FLOPs"),
-        ("budget.flops=-1e9", "budget.flops", "-1000000000", "a positive number of FLOPs"),
+        ("budget.flops=-1e9", "budget.flops", "-1e9", "a positive number of FLOPs"),
         ("budget.generations=0", "budget.generations", "0", "a positive number of generations a problem"),
         ("budget.tokens=3", "budget.tokens", "3", "64 or more, one a problem"),
         ("budget={flops: 1e9, tokens: 1e6}", "budget", "flops", "exactly one"),
         ("budget.flops=null", "budget", "[]", "flops, tokens or generations"),
         ("budget.solution_tokens=0", "budget.solution_tokens", "0", "1 or more"),
-        ("strategy.n=${budget.generations}", "strategy.n", "None", "type int"),
+        ("strategy.n=${budget.generations}", "strategy.n", "null", "type int"),
         ("budget.flops=1e12x", "budget.flops", "1e12x", "Float"),
         ("budget.flops=1000", "budget.flops", "1000", "none buys a longest step with its prompt"),
         ("generator.model=nowhere/at/all", "generator.model", "nowhere/at/all", "directory"),
         ("verifier.model=/nowhere", "verifier.model", "/nowhere", "directory"),
-        ("verifier.model=null", "verifier.model", "None", "beam_search needs a verifier"),
+        ("verifier.model=null", "verifier.model", "null", "beam_search needs a verifier"),
         ("verifier.kind=orm", "verifier.kind", "orm", "allowed: prm (beam_search goes by steps)"),
         ("verifier.aggregation=mean", "verifier.aggregation", "mean", "last, min or prod"),
         ("problems.split=exam", "problems.split", "exam", "test, bins, validation or train"),
         ("problems.source=csv", "problems.source", "csv", "lab, file, jsonl, datasets or reasoning_gym"),
-        ("problems.source=jsonl", "problems.path", "None", "needed with problems.source=jsonl: a file"),
+        ("problems.source=jsonl", "problems.path", "null", "needed with problems.source=jsonl: a file"),
         ("problems.limit=0", "problems.limit", "0", "1 or more"),
         ("problems.template=hello", "problems.template", "hello", "{problem}"),
         ("allocation.name=greedy", "allocation.name", "greedy", "uniform"),
@@ -143,6 +144,16 @@ def test_a_config_that_is_not_there_or_not_yaml(capsys, tmp_path):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
         assert "ttc: " in refused(capsys, "run", str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("name: x\n\tseed: 1\n", "2:1"), ("name:\tx\nbudget:\n\tflops: 1e9\n", "3:1")]
+)
+def test_a_tab_is_told_as_one(capsys, tmp_path, text, place):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    line = refused(capsys, "run", str(path))
+    assert f"c.yaml:{place}' is not usable; this is no valid YAML: a tab is no indentation" in line
 
 
 def test_a_key_without_a_default_is_asked_for(capsys, tmp_path):
@@ -212,9 +223,9 @@ def test_a_verifier_with_another_vocabulary(capsys, tmp_path):
         ("", "holds no problem"),
         ("\n\n", "holds no problem"),
         ("not json\n", ":1: 'not json' is not usable; the line is not JSON"),
-        ('{"problem": "1+1"}\n', ":1: answer: None"),
+        ('{"problem": "1+1"}\n', ":1: answer: null"),
         ('{"problem": "1+1", "answer": "2"}\n{"problem": "", "answer": "2"}\n', ":2: problem: ''"),
-        ('{"problem": "1+1", "answer": true}\n', ":1: answer: True"),
+        ('{"problem": "1+1", "answer": true}\n', ":1: answer: true"),
         ("[1]\n", "a JSON object with problem and answer"),
         (
             '{"id": "a", "problem": "1", "answer": "1"}\n{"id": "a", "problem": "2", "answer": "2"}\n',
