@@ -225,7 +225,7 @@ def test_the_table_has_a_column_for_what_is_amiss_and_an_interval_for_one_seed(w
 async def test_a_changed_configuration_is_not_taken_for_the_finished_one(whole):
     directory, *_ = whole
     for override in ("generator.temperature=0.5", "problems.limit=2"):
-        with pytest.raises(BadInput, match="begun with another configuration"):
+        with pytest.raises(BadInput, match=r"records another run: .* not as it was begun"):
             Sweep(read(directory, override))
     assert not Sweep(read(directory, "generator.replicas=4")).todo
 
