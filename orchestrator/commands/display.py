@@ -242,7 +242,8 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
 
     asked, buys = described(s.budget)
     cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
-    cut += [f"{s.failed} failed"] if s.failed else []
+    after = f", {s.failed_answered} of them after an answer" if s.failed_answered else ""
+    cut += [f"{s.failed} failed{after}"] if s.failed else []
     cut += [f"{s.skipped} skipped: too long"] if s.skipped else []
     rows: list[tuple[str, Any]] = [
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
@@ -279,6 +280,9 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         low, high = s.scores or (0.0, 0.0)
         same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"
         rows.append(("warning: scores", same))
+    if s.returned_nothing:
+        none = f"of {counted(s.returned_nothing, 'problem')} the strategy returned none"
+        rows.append(("warning: solutions", f"{none}, though it had paid for finished ones (run.log)"))
     if s.ungraded:
         counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in s.ungraded.items())
         rows.append(("not graded", f"{', '.join(counts)}: run.log has the inputs"))

@@ -46,6 +46,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         "problems/failed": float(summary.failed),
         "unscored": float(summary.unscored),
         "problems/skipped": float(summary.skipped),
+        "problems/returned_nothing": float(summary.returned_nothing),
         **_by(summary),
         **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},
         "operations": float(summary.operations),
