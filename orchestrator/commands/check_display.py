@@ -56,6 +56,7 @@ def page(facts: Preview, width: int) -> RenderableType:
         ]
     parts.append(Rule(style="dim"))
     parts += [_line("here ", lack, "yellow") for lack in facts.machine.lacks]
+    parts += [_line("here ", facts.machine.crowded, "yellow")] if facts.machine.crowded else []
     parts += [_line("doubt", doubt, "yellow") for doubt in facts.doubts]
     parts += [_line("fails", failure, "bold red") for failure in facts.failures]
     return Group(*parts)
@@ -66,8 +67,10 @@ def verdict(facts: Preview) -> tuple[str, str]:
     fails, doubts = len(facts.failures), len(facts.doubts)
     said = f"{fails} thing{'s' if fails > 1 else ''} would fail" if fails else "nothing would fail"
     said += "; it cannot run on this machine" if facts.machine.lacks else ""
+    said += "; it hardly fits on this machine" if facts.machine.crowded else ""
     said += f"; {doubts} doubt{'s' if doubts > 1 else ''}" if doubts else ""
-    return said, "bold red" if fails else "yellow" if doubts or facts.machine.lacks else "green"
+    unsure = doubts or facts.machine.lacks or facts.machine.crowded
+    return said, "bold red" if fails else "yellow" if unsure else "green"
 
 
 def _rows(facts: Preview) -> Iterator[tuple[str, str]]:

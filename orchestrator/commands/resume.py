@@ -30,7 +30,11 @@ from orchestrator.masking import is_masked
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("resume", help="continue a run that was killed or interrupted")
+    parser = commands.add_parser(
+        "resume",
+        epilog="for example: ttc resume lab-20260101-120000-abcd",
+        help="continue a run that was killed or interrupted",
+    )
     parser.add_argument("run_id")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="where it goes on: cluster, replicas, resources"

@@ -119,7 +119,13 @@ def _brief(summary: dict[str, Any]) -> str:
     return f"{failed}{rules}, {flops:.3g} FLOPs a problem, {summary['seconds']:.0f} s"
 
 
-COUNTS = {"failed": "failed", "cut short": "exhausted", "not scored": "unscored", "skipped": "skipped"}
+COUNTS = {
+    "failed": "failed",
+    "cut short": "exhausted",
+    "none returned": "returned_nothing",
+    "not scored": "unscored",
+    "skipped": "skipped",
+}
 """Columns that are there where any row has them, and their names in a summary."""
 
 

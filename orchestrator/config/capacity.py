@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from actors.endpoint import EndpointActor
-from actors.engine_options import CPU_DEFAULTS
-from actors.spec import PoolSpec
+from actors.engine_defaults import CPU_DEFAULTS
 from orchestrator.config.fingerprint import WEIGHTS
-from orchestrator.errors import BadInput
+from orchestrator.config.machine import pool_sections
+from orchestrator.config.schema import Config
+from orchestrator.errors import BadInput, counted
 
 GIB = 2**30
 ENGINE_BYTES = GIB
@@ -24,45 +26,69 @@ MEMORY = Path("/proc/meminfo")
 GROUP, CGROUP = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
+@dataclass(frozen=True)
+class Engine:
+    """The engines of a pool that run on a machine's CPUs."""
+
+    pool: str
+    replicas: int
+    cpus: float
+    """CPUs of one engine."""
+    memory: int
+    """Bytes of one engine, about."""
+
+
+def engines_of(config: Config, *, revises: bool) -> list[Engine]:
+    """Returns the engines that a run starts on the CPUs of this machine: none where it joins a cluster. With
+    ``revises``, those of the reviser too."""
+    if config.cluster.address is not None:
+        return []
+    return [
+        Engine(role, pool.replicas, pool.resources.num_cpus, engine_bytes(str(pool.model), pool.engine))
+        for role, pool in pool_sections(config, revises=revises)
+        if not pool.resources.num_gpus and getattr(pool, "endpoint", None) is None
+    ]
+
+
 def check_capacity(
-    specs: Sequence[PoolSpec], cores: int | None = None, memory: int | None = None
+    engines: Sequence[Engine], cores: int | None = None, memory: int | None = None
 ) -> str | None:
-    """Returns a warning where the replicas hardly fit on this machine, and None where they fit. Raises
+    """Returns a warning where the engines hardly fit on this machine, and None where they fit. Raises
     BadInput where they cannot.
 
     ``cores`` and ``memory`` (bytes that are free) are this machine's, unless given.
     """
-    engines = [spec for spec in specs if spec.replica is not EndpointActor and not spec.num_gpus]
     if not engines:
         return None
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
     memory = free_memory() if memory is None else memory
-    needed = sum(spec.replicas * engine_bytes(spec) for spec in engines)
-    count = sum(spec.replicas for spec in engines)
-    what = f"{count} engine{'s' if count > 1 else ''}"
+    needed = sum(engine.replicas * engine.memory for engine in engines)
+    count = sum(engine.replicas for engine in engines)
+    what, need = counted(count, "engine"), "needs" if count == 1 else "need"
     if memory is not None and needed > memory:
         short = (
-            f"{what} need about {needed / GIB:.1f} GiB of memory, and {memory / GIB:.1f} GiB are free here"
+            f"{what} {need} about {needed / GIB:.1f} GiB of memory, and {memory / GIB:.1f} GiB are free here"
         )
-        largest = max(engines, key=lambda spec: spec.replicas * engine_bytes(spec))
+        largest = max(engines, key=lambda engine: engine.replicas * engine.memory)
         if needed > REFUSED * memory and largest.replicas > 1:
-            others = needed - largest.replicas * engine_bytes(largest)
-            fit = max(1, int((memory - others) / engine_bytes(largest)))
+            others = needed - largest.replicas * largest.memory
+            fit = max(1, int((memory - others) / largest.memory))
             allowed = f"{short}; allowed: {fit} or fewer, or a cluster (cluster.address)"
-            raise BadInput(f"{largest.name}.replicas", largest.replicas, allowed)
+            raise BadInput(f"{largest.pool}.replicas", largest.replicas, allowed)
         return short
-    cpus = sum(spec.replicas * spec.num_cpus for spec in engines)
+    cpus = sum(engine.replicas * engine.cpus for engine in engines)
     if cpus > CROWDED * cores:
-        return f"{what} ask for {cpus:g} CPUs of {cores} cores: they wait for each other"
+        ask = "asks" if count == 1 else "ask"
+        return f"{what} {ask} for {cpus:g} CPUs of {counted(cores, 'core')}: they wait for each other"
     return None
 
 
-def engine_bytes(spec: PoolSpec) -> int:
-    """Returns about how much memory an engine takes on a CPU: its weights where they are here, its cache, and
-    itself."""
-    cache = spec.options.get("engine", {}).get("kv_cache_memory_bytes", CPU_DEFAULTS["kv_cache_memory_bytes"])
-    model = Path(spec.model).expanduser()
-    files = [file for file in model.iterdir() if file.suffix in WEIGHTS] if model.is_dir() else []
+def engine_bytes(model: str, options: Mapping[str, Any]) -> int:
+    """Returns about how much memory an engine with these ``options`` takes on a CPU: its weights where they
+    are here, its cache, and itself."""
+    cache = options.get("kv_cache_memory_bytes", CPU_DEFAULTS["kv_cache_memory_bytes"])
+    directory = Path(model).expanduser()
+    files = [file for file in directory.iterdir() if file.suffix in WEIGHTS] if directory.is_dir() else []
     return (
         ENGINE_BYTES + sum(file.stat().st_size for file in files) + (cache if isinstance(cache, int) else 0)
     )
