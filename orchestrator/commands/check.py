@@ -26,10 +26,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Show what can be known of a configuration; return 0, or 2 where something would fail."""
     from orchestrator.commands.check_display import page, verdict
-    from orchestrator.config.loading import load
+    from orchestrator.commands.check_sweep import check_sweep
+    from orchestrator.config.loading import SWEEP, layers, load
     from orchestrator.config.preview import faults, preview
     from orchestrator.grading.pool import AnswersFailed
 
+    if any(SWEEP in layer for layer in layers(options.config, options.overrides)):
+        return check_sweep(options.config, options.overrides, options.json, errors)
     config = load(options.config, options.overrides)
     try:
         facts = preview(config)

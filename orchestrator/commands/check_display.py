@@ -55,10 +55,10 @@ def page(facts: Preview, width: int) -> RenderableType:
             _shown(facts.judge, (*facts.special, MARK), INPUT_ROWS, width),
         ]
     parts.append(Rule(style="dim"))
-    parts += [_line("here ", lack, "yellow") for lack in facts.machine.lacks]
-    parts += [_line("here ", facts.machine.crowded, "yellow")] if facts.machine.crowded else []
-    parts += [_line("doubt", doubt, "yellow") for doubt in facts.doubts]
-    parts += [_line("fails", failure, "bold red") for failure in facts.failures]
+    parts += [line("here ", lack, "yellow") for lack in facts.machine.lacks]
+    parts += [line("here ", facts.machine.crowded, "yellow")] if facts.machine.crowded else []
+    parts += [line("doubt", doubt, "yellow") for doubt in facts.doubts]
+    parts += [line("fails", failure, "bold red") for failure in facts.failures]
     return Group(*parts)
 
 
@@ -158,7 +158,8 @@ def _rule(title: str) -> Rule:
     return Rule(Text(title, style="bold"), align="left", style="dim")
 
 
-def _line(name: str, text: str, style: str) -> Table:
+def line(name: str, text: str, style: str) -> Table:
+    """Returns a line with its kind before it, which goes on below itself."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style=style)
     table.add_column(overflow="fold")

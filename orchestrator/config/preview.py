@@ -122,7 +122,11 @@ class Preview:
 
 def preview(config: Config) -> Preview:
     """Checks a configuration as a run does, and gathers what can be known. Raises BadInput."""
-    prepared = prepare(config)
+    return preview_of(config, prepare(config))
+
+
+def preview_of(config: Config, prepared: Prepared) -> Preview:
+    """Gathers what can be known of a configuration that is prepared."""
     problems = _problem_facts(prepared)
     models = tuple(model_facts(role, section) for role, section in sections(prepared))
     pools = pools_of(prepared.config, revises=prepared.strategy.strategy.has_reviser)

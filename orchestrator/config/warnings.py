@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from orchestrator.config.affordable import affordable, may_move
+from orchestrator.config.letters import lost_letters
 from orchestrator.config.preparation import Prepared
 from orchestrator.errors import counted
 from orchestrator.grading.exact import Exact
@@ -59,5 +60,11 @@ def _rounds(prepared: Prepared) -> Iterator[str]:
         yield "strategy.max_rounds is 1: only a solution of one step is reached"
 
 
-WARNINGS: tuple[Callable[[Prepared], Iterator[str]], ...] = (_shares, _limit, _greedy, _rounds)
+WARNINGS: tuple[Callable[[Prepared], Iterator[str]], ...] = (
+    _shares,
+    _limit,
+    _greedy,
+    _rounds,
+    lost_letters,
+)
 """A new one is a function and its name here."""
