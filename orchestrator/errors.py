@@ -61,6 +61,10 @@ def as_given(value: object) -> str:
         exact = next(text for digits in range(17) if float(text := f"{value:.{digits}e}") == value)
         mantissa, _, exponent = exact.partition("e")
         return f"{mantissa}e{int(exponent)}"
+    if type(value) is list:
+        return f"[{', '.join(map(as_given, value))}]"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key!r}: {as_given(held)}' for key, held in value.items())}}}"
     return repr(value)
 
 

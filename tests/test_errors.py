@@ -53,7 +53,7 @@ def test_an_error_whose_text_cannot_be_encoded_or_made_is_one_line_all_the_same(
         (None, "null"),
         (True, "true"),
         ("text", "'text'"),
-        ([None, 1e9], "[None, 1000000000.0]"),
+        ([None, {"flops": 1e9, "a": "b"}], "[null, {'flops': 1e9, 'a': 'b'}]"),
     ],
 )
 def test_a_value_is_told_as_a_configuration_has_it(value: object, shown: str):

@@ -24,7 +24,7 @@ from orchestrator.config.fingerprint import differing
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
 from orchestrator.config.schema import to_dict
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, as_given
 from orchestrator.masking import is_masked
 
 
@@ -87,7 +87,7 @@ def _check_same(path: Path, own: list[str], overrides: list[str]) -> None:
         key = next((key for key in differ if key in given), differ[0])
         before, after = OmegaConf.select(kept, key), OmegaConf.select(OmegaConf.create(to_dict(now)), key)
         needed = "its results depend on it: leave it as it is, or begin a new run"
-        raise BadInput(key, after, f"the run was begun with {before!r}, and {needed}")
+        raise BadInput(key, after, f"the run was begun with {as_given(before)}, and {needed}")
 
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:

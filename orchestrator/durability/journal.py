@@ -38,6 +38,7 @@ import msgspec
 
 from actors.messages import Result, SampleResult, ScoreResult
 from orchestrator.durability.files import lock
+from orchestrator.durability.parts import changed
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS header (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -123,16 +124,7 @@ def fingerprint_in(path: Path) -> str | None:
 def changed_since(path: Path, parts: Mapping[str, str]) -> str:
     """Returns in words what of a run's ``parts`` is not as it was when its journal was begun; what it may be
     where the journal, of an earlier version, does not tell."""
-    return _changed(_first(path, "SELECT value FROM header WHERE key='parts'"), parts)
-
-
-def _changed(begun: str | None, parts: Mapping[str, str]) -> str:
-    before: dict[str, str] = msgspec.json.decode(begun) if begun else {}
-    differ = [name for name in {**before, **parts} if before and before.get(name) != parts.get(name)]
-    if not differ:
-        return "its configuration is another one, or a model, the problems or a file have changed since"
-    named = " and ".join([", ".join(differ[:-1]), differ[-1]] if differ[1:] else differ)
-    return f"{named} {'are' if differ[1:] else 'is'} not as it was begun with"
+    return changed(_first(path, "SELECT value FROM header WHERE key='parts'"), parts)
 
 
 def holds_results(path: Path) -> bool:
@@ -265,9 +257,9 @@ class Journal:
         self._database.execute(note, ("fingerprint", fingerprints[0]))
         header = dict(self._database.execute("SELECT key, value FROM header").fetchall())
         if header["fingerprint"] not in fingerprints:
-            changed = _changed(header.get("parts"), parts)
+            differs = changed(header.get("parts"), parts)
             raise JournalMismatch(
-                f"{self.path} records another run: {changed}; put back what has changed, or begin a new run"
+                f"{self.path} records another run: {differs}; put back what has changed, or begin a new run"
             )
         self._database.execute(note, ("parts", encode(parts).decode()))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +37,8 @@ class Engines(ScriptedEngine):
     """Ends the run as a kill would, after so many samples."""
 
     left: int = 10**9
+    last: Callable[[], None] = lambda: None
+    """Is called before the run ends so."""
     pool: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(
             spec=SimpleNamespace(name="generator", replicas=2), busy_seconds=0.0, running=0, waiting=0
@@ -48,6 +52,8 @@ class Engines(ScriptedEngine):
         self.pool.busy_seconds += 0.01
         self.left -= 1
         if self.left < 0:
+            self.last()
+            await asyncio.sleep(0.1)
             raise PoolFailed("the end of this leg")
         return await super().sample(request)
 
@@ -238,6 +244,17 @@ def test_a_file_that_has_changed_is_named_and_is_bad_input(cut, tmp_path, capsys
     assert line in json.loads(out)["error"]
     (tmp_path / "own.py").write_text(OWN)
     assert run_command(cut) == 0
+
+
+def test_a_program_is_told_how_an_interrupted_run_goes_on(cut, engines, capsys):
+    engines.left, engines.last = 2, lambda: signal.raise_signal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command([*cut, "--json"]) == 130
+    signal.signal(signal.SIGTERM, before)
+    out, err = capsys.readouterr()
+    command = " ".join(["ttc", *cut])
+    assert json.loads(out) == {"error": "interrupted", "resume": command}
+    assert err.endswith(f"interrupted; what was computed is kept. To go on: {command}\n")
 
 
 def test_what_the_journal_gives_back_is_said_before_the_run_goes_on(cut, capsys):
