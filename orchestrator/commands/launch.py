@@ -8,6 +8,7 @@ anything starts.
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
@@ -62,13 +63,14 @@ def run(
     crowded = check_capacity(engines_of(config, revises=prepared.strategy.strategy.has_reviser))
     name = run_id or new_run_id(config)
     directory = Path(config.runs) / name
-    elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
+    elsewhere = ["--runs", config.runs] if config.runs != "runs" else []
     if search is None and run_id is None and (earlier := unfinished(prepared)) is not None:
-        say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
+        again = shlex.join(["ttc", "resume", earlier, *elsewhere])
+        say(errors, f"{earlier} is not finished. To go on with it: {again}")
 
     def go_on() -> str | None:
         held = search is None and holds_results(directory / "journal.sqlite")
-        return f"ttc resume {name}{elsewhere}" if held else None
+        return shlex.join(["ttc", "resume", name, *elsewhere]) if held else None
 
     def kept() -> str:
         if not holds_results(directory / "journal.sqlite"):
@@ -81,8 +83,9 @@ def run(
     say(errors, f"run {name}")
     if prepared.skipped:
         count = len(prepared.skipped)
-        searched_ = f"{len(prepared.problems):,} {'is' if len(prepared.problems) == 1 else 'are'} searched"
-        say(errors, f"{counted(count, 'problem')} skipped: too long for a model; {searched_}")
+        left = len(prepared.problems)
+        rest = f"{left:,} {'is' if left == 1 else 'are'} searched"
+        say(errors, f"{counted(count, 'problem')} skipped: too long for a model; {rest}")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
     for line in warnings_of(prepared):
         say(errors, f"warning: {line}", "yellow")
@@ -102,7 +105,7 @@ def run(
         waiting = threading.Timer(HINT_SECONDS, lambda: say(errors, WAITING))
         try:
             with Run(prepared, name, role=role, instead=instead) as record:
-                if run_id is not None and (line := given_back(*record.held)) is not None:
+                if (line := record.given_back) is not None:
                     say(errors, line)
                 async with session(pools, config.cluster, display) as engines:
                     summary = await record.search(engines, display, search)
@@ -125,14 +128,6 @@ def run(
     if summary.broken is not None:
         say(errors, f"the run has failed: {summary.broken}", "red")
     return 0 if summary.broken is None else 1
-
-
-def given_back(operations: int, flops: int) -> str | None:
-    """Returns what is said of what a journal holds as a run goes on; None where it holds nothing."""
-    if not operations:
-        return None
-    done = "it is not done again" if operations == 1 else "they are not done again"
-    return f"the journal has {counted(operations, 'operation')}, {flops:.4g} FLOPs already paid: {done}"
 
 
 def store(config: Config) -> str:
@@ -172,6 +167,7 @@ def until_interrupted(
         raise
     except JournalMismatch as error:  # bad input: a file or a key that the run was not begun with
         fail(errors, str(error))
+        goes_on_with(lambda: None)  # not with this input
         return 2, None
     except (JournalDamaged, JournalInUse) as error:
         fail(errors, str(error))

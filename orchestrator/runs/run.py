@@ -27,7 +27,7 @@ from orchestrator.config.schema import Config
 from orchestrator.config.written import to_yaml, tracking_uri, written
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint_in, holds_results, in_use
-from orchestrator.errors import in_one_line
+from orchestrator.errors import counted, in_one_line
 from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.controller import Controller, Search, SearchResult
@@ -151,9 +151,13 @@ class Run:
         self._tracker.artifact(self.directory / "config.yaml")
 
     @property
-    def held(self) -> tuple[int, int]:
-        """The operations that the journal gives back, and the FLOPs that were paid for them."""
-        return self._journal.held()
+    def given_back(self) -> str | None:
+        """What is said of what the journal holds as a run goes on; None where it holds nothing."""
+        operations, flops = self._journal.held()
+        if not operations:
+            return None
+        done = "it is not done again" if operations == 1 else "they are not done again"
+        return f"the journal has {counted(operations, 'operation')}, {flops:.4g} FLOPs already paid: {done}"
 
     def __enter__(self) -> Run:
         try:

@@ -163,6 +163,8 @@ class Sweep:
         with Run(
             cell.prepared, self._run_id(cell), title=cell.key, role=cell.role, tags=tags, parent=parent
         ) as run:
+            if (line := run.given_back) is not None:
+                observer.notice(f"{cell.key}: {line}")
             summary = await run.search(engines, observer)
         self._note(run.untracked)
         state: State = "done" if summary.broken is None else "failed"
