@@ -10,27 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from actors.engine_defaults import CPU_DEFAULTS, DEFAULTS
 from actors.vllm_version import VLLM_VERSION
 
 MAX_SEED = (1 << 63) - 1
 """The largest seed that torch takes."""
-
-CPU_DEFAULTS: dict[str, Any] = {
-    "block_size": 32,  # vLLM's 128 hides the reuse between one step of a search and the next
-    "enable_chunked_prefill": False,  # vLLM 0.32: with seeded sampling it kills the engine on a CPU
-    "enforce_eager": True,  # compiling adds 30–60 s to a start, and no speed to a small model
-    "kv_cache_memory_bytes": 1 << 30,  # vLLM would take 92 % of the machine, for every replica
-    "kv_transfer_config": {  # a search step is shorter than a block
-        "kv_connector": "PartialBlockConnector",
-        "kv_connector_module_path": "actors.block_reuse",
-        "kv_role": "kv_both",
-    },
-}
-DEFAULTS: dict[str, Any] = {
-    "enable_prefix_caching": True,
-    "scheduling_policy": "priority",
-    "disable_log_stats": True,
-}
 
 
 def sampling_params(

@@ -25,10 +25,52 @@ class BadInput(Exception):
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         value = masked_value(key, value)
-        super().__init__(f"{key}: {value!r} is not usable; {allowed}")
+        super().__init__(f"{key}: {as_given(value)} is not usable; {allowed}")
         self.key = key
         self.value = value
         self.allowed = allowed
+
+    def within(self, place: str) -> BadInput:
+        """Returns the same error with the ``place`` where its key is, such as a cell of a sweep."""
+        return BadInput(f"{place}: {self.key}", self.value, self.allowed)
+
+
+class UnknownKey(BadInput):
+    """A key that a configuration does not have: there is no value to speak of."""
+
+    def __init__(self, key: str, allowed: str) -> None:
+        Exception.__init__(self, f"{key}: unknown key; {allowed}")
+        self.key, self.value, self.allowed = key, None, allowed
+
+    def within(self, place: str) -> UnknownKey:
+        """Returns the same error with the ``place`` where its key is."""
+        return UnknownKey(f"{place}: {self.key}", self.allowed)
+
+
+WORDS = {None: "null", True: "true", False: "false"}
+LARGE = 1e6
+"""From here on a number of FLOPs or tokens is written as ``1e9``."""
+
+
+def as_given(value: object) -> str:
+    """Returns a value as a configuration has it: ``null`` and not ``None``, ``1e9`` and not
+    ``1000000000.0``."""
+    if value is None or isinstance(value, bool):
+        return WORDS[value]
+    if isinstance(value, float) and LARGE <= abs(value) < float("inf"):
+        exact = next(text for digits in range(17) if float(text := f"{value:.{digits}e}") == value)
+        mantissa, _, exponent = exact.partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    if type(value) is list:
+        return f"[{', '.join(map(as_given, value))}]"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key!r}: {as_given(held)}' for key, held in value.items())}}}"
+    return repr(value)
+
+
+def counted(count: int, thing: str, things: str = "") -> str:
+    """Returns a count with its noun: ``1 run``, ``2 runs``. ``things`` is a plural that no s makes."""
+    return f"{count:,} {thing if count == 1 else things or thing + 's'}"
 
 
 def at_least(key: str, value: float, least: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from orchestrator.errors import counted
+
 MOST_FAILED = 0.05
 """The largest share of a run's problems whose searches may break: with more of them the run has failed. Its
 accuracy says nothing, and no fit, claim or table uses it."""
@@ -25,7 +27,7 @@ def commonest(errors: Iterable[str | None]) -> dict[str, int]:
 def told(failed: int, problems: int, errors: dict[str, int]) -> str:
     """Returns how many searches broke, and the commonest error: ``40 of 64 problems failed, 38 of them with
     ValueError: no``."""
-    line = f"{failed:,} of {problems:,} problems failed"
+    line = f"{failed:,} of {counted(problems, 'problem')} failed"
     if not errors:
         return line
     error, count = next(iter(errors.items()))

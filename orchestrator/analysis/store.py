@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -27,6 +27,8 @@ LABEL = "label"
 """Role of a run whose solutions are labelled to train a verifier; it is not compared."""
 DIFFICULTY = "difficulty"
 """Role of a run whose samples only sort the problems into bins."""
+SWEPT = "sweep.yaml"
+"""The file in a sweep's directory."""
 COUNTS = {
     "unscored": "unscored",
     "skipped": "problems/skipped",
@@ -47,21 +49,38 @@ class Experiment:
     """Runs whose samples only sort the problems into bins."""
     left_out: Sequence[str] = ()
     """Runs that are not used since too many of their searches broke (``MOST_FAILED``), each in a line."""
+    kept_in: str | None = None
+    """The MLflow experiment that keeps what is learned of these runs; None for a directory of runs."""
 
 
 def find(experiment: str, uri: str | None, runs: str) -> Experiment:
     """Reads the experiment that a user names.
 
-    A name with a slash is a directory of runs; any other name is an MLflow experiment, in the store ``uri``
-    or in the store of the directory ``runs``, whose own files are read first: it may have been moved. Raises
-    BadInput where it is not there or has no finished run.
+    A name with a slash is a directory of runs. Any other name is an MLflow experiment, in the store ``uri``
+    or in the store of the directory ``runs``, whose own files are read first: it may have been moved. Where
+    no experiment has the name, it is that of a sweep in ``runs``. Raises BadInput where it is not there or
+    has no finished run.
     """
     if "/" in experiment:
         return load_directory(Path(experiment))
     check_uri(uri, "--uri")
-    if uri is None and not (Path(runs) / "mlflow.db").is_file():
-        raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
-    return load(experiment, local_store(uri, runs)[0], Path(runs) if uri is None else None)
+    there = uri is not None or (Path(runs) / "mlflow.db").is_file()
+    store, sweep = local_store(uri, runs)[0], Path(runs) / experiment / SWEPT
+    if there and not (sweep.is_file() and experiment not in _experiments(store)):
+        return load(experiment, store, Path(runs) if uri is None else None)
+    if sweep.is_file():
+        tracking = _yaml(sweep).get("tracking") or {}
+        ours = there and (uri is not None or tracking.get("uri") is None)
+        return replace(load_directory(sweep.parent), kept_in=tracking.get("experiment") if ours else None)
+    raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
+
+
+def _experiments(uri: str) -> list[str]:
+    """The names of a store's experiments, but for MLflow's own where there are others."""
+    from mlflow import MlflowClient
+
+    names = sorted(experiment.name for experiment in MlflowClient(tracking_uri=uri).search_experiments())
+    return [name for name in names if name != "Default"] or names
 
 
 def moved_from(experiment: str, uri: str | None, runs: str) -> str | None:
@@ -89,14 +108,15 @@ def load(experiment: str, uri: str, runs: Path | None = None) -> Experiment:
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        known = sorted(experiment.name for experiment in client.search_experiments())
-        raise BadInput("experiment", experiment, f"{one_of(known)} (in {uri})")
+        sweeps = sorted(path.parent.name for path in runs.glob(f"*/{SWEPT}")) if runs is not None else []
+        known = dict.fromkeys([*_experiments(uri), *sweeps])
+        raise BadInput("experiment", experiment, f"{one_of(known, experiment)} (in {uri})")
     latest = {run.data.tags.get("ttc.run_id", run.info.run_id): run for run in _runs(client, found)}
     cells = []
     for name, run in latest.items():
         with _readable(name):
             cells.append(_cell(run, uri, runs))
-    return _experiment(experiment, cells)
+    return replace(_experiment(experiment, cells), kept_in=experiment)
 
 
 def load_directory(directory: Path) -> Experiment:
@@ -157,7 +177,8 @@ def _experiment(name: str, cells: Sequence[Cell]) -> Experiment:
         else:
             left_out.append(f"run {cell.run_id} has failed: {why}")
     if not kept:
-        raise BadInput("experiment", name, f"all of its {len(cells)} runs have failed; {left_out[0]}")
+        all_of = "its only run has" if len(cells) == 1 else f"all of its {len(cells)} runs have"
+        raise BadInput("experiment", name, f"{all_of} failed; {left_out[0]}")
     return Experiment(
         name,
         [cell for cell in kept if cell.role != DIFFICULTY],

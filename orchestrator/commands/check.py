@@ -6,14 +6,16 @@ import argparse
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import results, say, show_json
+from orchestrator.commands.terminal import fail, results, say, show_json
 from orchestrator.errors import BadInput
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
     parser = commands.add_parser(
-        "check", help="what a run would do, fail at and cost, on any machine; nothing is started"
+        "check",
+        epilog="for example: ttc check configs/lab.yaml",
+        help="what a run would do, fail at and cost, on any machine; nothing is started",
     )
     parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
@@ -24,10 +26,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Show what can be known of a configuration; return 0, or 2 where something would fail."""
     from orchestrator.commands.check_display import page, verdict
-    from orchestrator.config.loading import load
+    from orchestrator.commands.check_sweep import check_sweep
+    from orchestrator.config.loading import SWEEP, layers, load
     from orchestrator.config.preview import faults, preview
     from orchestrator.grading.pool import AnswersFailed
 
+    if any(SWEEP in layer for layer in layers(options.config, options.overrides)):
+        return check_sweep(options.config, options.overrides, options.json, errors)
     config = load(options.config, options.overrides)
     try:
         facts = preview(config)
@@ -36,10 +41,10 @@ def command(options: argparse.Namespace, errors: Console) -> int:
         for line in lines:
             say(errors, f"ttc: {line}", "bold red")
         if options.json:
-            show_json({"failures": lines})
+            show_json({"error": lines[0], "failures": lines})
         return 2
     except AnswersFailed as error:
-        say(errors, f"ttc: {error}", "bold red")
+        fail(errors, str(error))
         return 1
     if options.json:
         show_json(facts.to_dict())

@@ -60,9 +60,10 @@ def page(facts: Preview, width: int) -> RenderableType:
             _shown(facts.selection, facts.special, INPUT_ROWS, width),
         ]
     parts.append(Rule(style="dim"))
-    parts += [_line("here ", lack, "yellow") for lack in facts.machine.lacks]
-    parts += [_line("doubt", doubt, "yellow") for doubt in facts.doubts]
-    parts += [_line("fails", failure, "bold red") for failure in facts.failures]
+    parts += [line("here ", lack, "yellow") for lack in facts.machine.lacks]
+    parts += [line("here ", facts.machine.crowded, "yellow")] if facts.machine.crowded else []
+    parts += [line("doubt", doubt, "yellow") for doubt in facts.doubts]
+    parts += [line("fails", failure, "bold red") for failure in facts.failures]
     return Group(*parts)
 
 
@@ -71,8 +72,10 @@ def verdict(facts: Preview) -> tuple[str, str]:
     fails, doubts = len(facts.failures), len(facts.doubts)
     said = f"{fails} thing{'s' if fails > 1 else ''} would fail" if fails else "nothing would fail"
     said += "; it cannot run on this machine" if facts.machine.lacks else ""
+    said += "; it hardly fits on this machine" if facts.machine.crowded else ""
     said += f"; {doubts} doubt{'s' if doubts > 1 else ''}" if doubts else ""
-    return said, "bold red" if fails else "yellow" if doubts or facts.machine.lacks else "green"
+    unsure = doubts or facts.machine.lacks or facts.machine.crowded
+    return said, "bold red" if fails else "yellow" if unsure else "green"
 
 
 def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
@@ -160,7 +163,8 @@ def _rule(title: str) -> Rule:
     return Rule(Text(title, style="bold"), align="left", style="dim")
 
 
-def _line(name: str, text: str, style: str) -> Table:
+def line(name: str, text: str, style: str) -> Table:
+    """Returns a line with its kind before it, which goes on below itself."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style=style)
     table.add_column(overflow="fold")

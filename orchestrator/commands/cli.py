@@ -1,27 +1,45 @@
 """The ``ttc`` command: it joins the verbs, calls the one that is asked for, and returns its exit status.
 
-Exit status: 0 done; 2 bad input; 1 failure; 130 interrupted (the journal is intact, and the command that
-resumes is printed).
+Exit status: 0 done; 2 bad input; 1 failure, also where a cluster, a server or a port is not to be had; 130
+interrupted (the journal is intact, and the command that resumes is printed). A program that asks for JSON is
+told of each of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sqlite3
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 from rich.console import Console
 
 from orchestrator.commands import check, fit, lab, regrade, replay, report, resume, run, sweep, ui, verifier
 from orchestrator.commands.interrupts import INTERRUPTED, heard
-from orchestrator.commands.terminal import console, open_standard_streams, say, streams
-from orchestrator.errors import BadInput, in_one_line
+from orchestrator.commands.terminal import (
+    console,
+    fail,
+    note_failure,
+    open_standard_streams,
+    say,
+    show_failure,
+    streams,
+)
+from orchestrator.errors import BadInput, in_one_line, one_of
 
 VERBS = (check, run, sweep, resume, replay, regrade, verifier, fit, report, lab, ui)
 """The modules of the verbs, in the order in which ``ttc -h`` lists them."""
+
+REQUIRED = "the following arguments are required: "
+"""The beginning of what argparse says of arguments that are missing."""
+
+CHOICE = re.compile(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", re.DOTALL)
+"""What it says of an unknown command."""
+WORD = r"[\w-]+"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,9 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Return the exit status of a ``ttc`` command."""
-    options = _parsed(arguments)
     try:
-        with streams() as errors:
+        options = _parsed(arguments)
+    except _Misused as error:
+        words = sys.argv[1:] if arguments is None else arguments
+        with streams(as_json="--json" in words) as errors:
+            say(errors, str(error), "bold red")
+            note_failure(str(error))
+            show_failure()
+        return 2
+    try:
+        with streams(as_json=getattr(options, "json", False)) as errors:
             return _status(options, errors)
     except OSError as error:  # of standard output
         say(console(sys.stderr), f"ttc: {error}", "bold red")
@@ -45,24 +71,49 @@ def _status(options: argparse.Namespace, errors: Console) -> int:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
+    status = 1
     try:
         with heard(errors, interrupt, lambda: "interrupted"):
-            status: int = options.command(options, errors)
-            return status
+            status = options.command(options, errors)
     except BadInput as error:
-        say(errors, f"ttc: {error}", "bold red")
-        return 2
+        fail(errors, str(error))
+        status = 2
     except KeyboardInterrupt:
         say(errors, "interrupted")
-        return INTERRUPTED
+        note_failure("interrupted")
+        status = INTERRUPTED
     except (OSError, sqlite3.Error) as error:
-        say(errors, f"ttc: {error}", "bold red")
-        return 1
+        fail(errors, str(error))
     except Exception as error:
         if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.")):
+            note_failure(in_one_line(error, frame=True))
             raise
-        say(errors, f"ttc: {in_one_line(error)}", "bold red")
-        return 1
+        fail(errors, in_one_line(error))
+    finally:
+        if status:
+            show_failure()
+    return status
+
+
+class _Misused(Exception):
+    """A command line that no verb takes, in one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells a fault in one line, with an example (its ``epilog``)."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises _Misused."""
+        if message.startswith(REQUIRED):
+            several = {action.metavar for action in self._actions if action.nargs == "*"}
+            names = message.removeprefix(REQUIRED).split(", ")
+            lacking = [name for name in names if name not in several]
+            shown = [name if name.startswith("-") or not name.islower() else name.upper() for name in lacking]
+            message = f"{' and '.join(shown)} {'is' if len(shown) == 1 else 'are'} missing"
+        if (choice := CHOICE.match(message)) is not None:
+            message = f"unknown command {choice[1]!r}; {one_of(re.findall(WORD, choice[2]), choice[1])}"
+        more = f"; {self.epilog}" if self.epilog else f"; see {self.prog} -h"
+        raise _Misused(f"{self.prog}: {message}{more}")
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -80,9 +131,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ttc", description="Search for the best answers that a budget in FLOPs can buy."
-    )
+    parser = _Parser(prog="ttc", description="Search for the best answers that a budget in FLOPs can buy.")
     parser.add_argument("--version", action="version", version=f"ttc {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND")
     for verb in VERBS:

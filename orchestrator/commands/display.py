@@ -20,7 +20,7 @@ from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.failures import told
 from orchestrator.budget.units import described
 from orchestrator.commands.terminal import say
-from orchestrator.errors import visible
+from orchestrator.errors import counted, visible
 from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.results import Group, Summary
 
@@ -74,7 +74,7 @@ class Display:
         missing = [name for name in self._names if name not in self._up]
         named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         waits = f"; loading: {named}" if missing else ""
-        return f"{len(self._up)} of {len(self._names)} replicas up, {self._since:.0f} s{waits}"
+        return f"{len(self._up)} of {counted(len(self._names), 'replica')} up, {self._since:.0f} s{waits}"
 
     async def _say_who_is_up(self) -> None:
         while len(self._up) < len(self._names):
@@ -279,7 +279,8 @@ def _a_problem(flops: float) -> str:
 def _rows(s: Summary) -> list[tuple[str, str]]:
     asked, buys = described(s.budget)
     cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
-    cut += [f"{s.failed} failed"] if s.failed else []
+    after = f", {s.failed_answered} of them after an answer" if s.failed_answered else ""
+    cut += [f"{s.failed} failed{after}"] if s.failed else []
     cut += [f"{s.skipped} skipped: too long"] if s.skipped else []
     rows: list[tuple[str, Any]] = [
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
@@ -321,6 +322,9 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         low, high = s.scores or (0.0, 0.0)
         same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"
         rows.append(("warning: scores", same))
+    if s.returned_nothing:
+        none = f"of {counted(s.returned_nothing, 'problem')} the strategy returned none"
+        rows.append(("warning: solutions", f"{none}, though it had paid for finished ones (run.log)"))
     if s.ungraded:
         counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in s.ungraded.items())
         rows.append(("not graded", f"{', '.join(counts)}: run.log has the inputs"))

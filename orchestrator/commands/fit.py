@@ -34,7 +34,9 @@ ROLE = "fit"
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
     parser = commands.add_parser(
-        "fit", help="learn from a sweep which strategy to use at which difficulty and budget"
+        "fit",
+        epilog="for example: ttc fit lab",
+        help="learn from a sweep which strategy to use at which difficulty and budget",
     )
     add_experiment_options(parser)
     parser.add_argument(
@@ -84,8 +86,8 @@ def run_fit(
     runs: str = "runs",
     as_json: bool = False,
 ) -> int:
-    """Fits the policy of an experiment (its name in MLflow, or a directory: a path with a slash) and writes
-    it to ``out``. Returns the exit status.
+    """Fits the policy of an experiment (its name in MLflow, a sweep's, or a directory: a path with a slash)
+    and writes it to ``out``. Returns the exit status.
 
     An experiment's fit is an MLflow run of role ``fit`` in it, and a version of the
     registered model ``EXPERIMENT-policy``. Raises BadInput."""
@@ -119,12 +121,12 @@ def run_fit(
         show(learned, console(results()))
         show_laws(curves, coverage, console(results()))
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
-    if "/" not in experiment:
+    if (kept_in := found.kept_in) is not None:
         asked = {"rule": rule, "samples": samples, "margin": margin}
         say_untracked(
             errors,
-            moved_from(experiment, uri, runs),
-            lambda: _track(learned, out, numbers, asked, experiment, uri, runs),
+            moved_from(kept_in, uri, runs),
+            lambda: _track(learned, out, numbers, asked, kept_in, uri, runs),
         )
     return 0
 

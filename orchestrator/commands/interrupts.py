@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import note_failure, say, show_failure
 
 INTERRUPTED = 130
 """The exit status of a command that was interrupted."""
@@ -71,6 +71,8 @@ def end_now(errors: Console, last: Callable[[], str]) -> None:
     def finish() -> None:
         errors.show_cursor()
         say(errors, f"ended at once; {last()}")
+        note_failure("interrupted")
+        show_failure()
         if "ray" in sys.modules:
             from actors.deployment import abandon
 

@@ -18,7 +18,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("lab", help="the tiny models of the embedded default")
     lab_commands = parser.add_subparsers(metavar="COMMAND")
     parser.set_defaults(group=parser)
-    train = lab_commands.add_parser("train", help="train a lab model on this CPU, from a seed; resumable")
+    train = lab_commands.add_parser(
+        "train",
+        epilog="for example: ttc lab train generator-s build/generator",
+        help="train a lab model on this CPU, from a seed; resumable",
+    )
     train.add_argument("what", help="generator-s, prm, …: an unknown name lists them all")
     train.add_argument("out", type=Path, help="the directory of the model")
     train.add_argument("--seed", type=int, default=0)

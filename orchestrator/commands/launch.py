@@ -8,6 +8,7 @@ anything starts.
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
@@ -18,8 +19,8 @@ import uvloop
 from rich.console import Console
 
 from orchestrator.commands.interrupts import INTERRUPTED, heard
-from orchestrator.commands.terminal import say, show, show_json
-from orchestrator.errors import in_one_line
+from orchestrator.commands.terminal import fail, goes_on_with, note_failure, say, show, show_json
+from orchestrator.errors import counted, in_one_line
 from orchestrator.masking import without_user
 
 HINT_SECONDS = 3.0
@@ -51,31 +52,40 @@ def run(
     """
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
+    from orchestrator.config.capacity import check_capacity, engines_of
     from orchestrator.config.warnings import warnings_of
     from orchestrator.durability.journal import holds_results
-    from orchestrator.runs.capacity import check_capacity
     from orchestrator.runs.results import Summary
     from orchestrator.runs.run import Run, new_run_id, unfinished
     from orchestrator.runs.session import pool_specs, session
 
     config, pools = prepared.config, pool_specs(prepared)
-    crowded = check_capacity(pools.started) if config.cluster.address is None else None
+    crowded = check_capacity(engines_of(config, revises=prepared.strategy.strategy.has_reviser))
     name = run_id or new_run_id(config)
     directory = Path(config.runs) / name
-    elsewhere = f" --runs {config.runs}" if config.runs != "runs" else ""
+    elsewhere = ["--runs", config.runs] if config.runs != "runs" else []
     if search is None and run_id is None and (earlier := unfinished(prepared)) is not None:
-        say(errors, f"{earlier} is not finished. To go on with it: ttc resume {earlier}{elsewhere}")
+        again = shlex.join(["ttc", "resume", earlier, *elsewhere])
+        say(errors, f"{earlier} is not finished. To go on with it: {again}")
+
+    def go_on() -> str | None:
+        held = search is None and holds_results(directory / "journal.sqlite")
+        return shlex.join(["ttc", "resume", name, *elsewhere]) if held else None
 
     def kept() -> str:
         if not holds_results(directory / "journal.sqlite"):
             return "nothing was computed"
-        more = f". To go on: ttc resume {name}{elsewhere}" if search is None else ""
-        return f"what was computed is kept{more}"
+        command = go_on()
+        return "what was computed is kept" + (f". To go on: {command}" if command else "")
+
+    goes_on_with(go_on)
 
     say(errors, f"run {name}")
     if prepared.skipped:
         count = len(prepared.skipped)
-        say(errors, f"{count} problems skipped: too long for a model; {len(prepared.problems)} are searched")
+        left = len(prepared.problems)
+        rest = f"{left:,} {'is' if left == 1 else 'are'} searched"
+        say(errors, f"{counted(count, 'problem')} skipped: too long for a model; {rest}")
     say(errors, "budget: {}: {}".format(*described(prepared.budget.to_dict())))
     for line in warnings_of(prepared):
         say(errors, f"warning: {line}", "yellow")
@@ -95,6 +105,8 @@ def run(
         waiting = threading.Timer(HINT_SECONDS, lambda: say(errors, WAITING))
         try:
             with Run(prepared, name, role=role, instead=instead) as record:
+                if (line := record.given_back) is not None:
+                    say(errors, line)
                 async with session(pools, config.cluster, display) as engines:
                     summary = await record.search(engines, display, search)
                 waiting.start()
@@ -149,16 +161,21 @@ def until_interrupted(
             return 0, runner.run(heeding())
     except (KeyboardInterrupt, asyncio.CancelledError):
         say(errors, f"interrupted; {kept()}")
+        note_failure("interrupted")
         return INTERRUPTED, None
     except BadInput:
         raise
-    except (JournalDamaged, JournalInUse, JournalMismatch) as error:
-        say(errors, f"ttc: {error}", "bold red")
+    except JournalMismatch as error:  # bad input: a file or a key that the run was not begun with
+        fail(errors, str(error))
+        goes_on_with(lambda: None)  # not with this input
+        return 2, None
+    except (JournalDamaged, JournalInUse) as error:
+        fail(errors, str(error))
         return 1, None
     except (PoolFailed, AnswersFailed, NoSummary, sqlite3.Error, OSError) as error:
-        say(errors, f"ttc: {error}", "bold red")
+        fail(errors, str(error))
     except Exception as error:
-        say(errors, f"ttc: {in_one_line(error, frame=True)}", "bold red")
+        fail(errors, in_one_line(error, frame=True))
     if directory is not None and (directory / FILE).is_file():
         say(errors, f"the whole traceback is in {directory / FILE}")
     say(errors, kept())

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.commands.terminal import existing_run, say, show, show_json
-from orchestrator.config.loading import load_begun
-from orchestrator.errors import BadInput
+from orchestrator.commands.terminal import existing_run, fail, say, show, show_json
+from orchestrator.config.loading import layers, load_begun, merged
+from orchestrator.errors import BadInput, counted
+from orchestrator.grading.judge import Judge
+from orchestrator.grading.registry import resolve
 
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config
@@ -23,7 +27,11 @@ OWN = ("problems.answers", "generator.end_of_thinking", "judge.")
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("regrade", help="grade a finished run's solutions again")
+    parser = commands.add_parser(
+        "regrade",
+        epilog="for example: ttc regrade lab-20260101-120000-abcd problems.answers=math",
+        help="grade a finished run's solutions again",
+    )
     parser.add_argument("run_id")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="another checker, such as problems.answers=math"
@@ -45,33 +53,61 @@ def regrade(run_id: str, runs: str, overrides: list[str], as_json: bool, errors:
         key, _, value = override.partition("=")
         if not key.startswith((*OWN, "tracking.uri")):
             raise BadInput(key, value, f"the solutions are what they are; allowed: {' or '.join(OWN)}")
+    path = directory / "config.yaml"
     return graded_by(
-        load_begun(directory / "config.yaml", [f"runs={runs}", *overrides]), directory, as_json, errors
+        load_begun(path, [f"runs={runs}", *overrides, *_without_judge(path, overrides)]),
+        directory,
+        as_json,
+        errors,
     )
+
+
+def _without_judge(path: Path, overrides: list[str]) -> list[str]:
+    """Takes the run's own judge away where another checker takes its place."""
+    answers = OmegaConf.select(merged(layers(path, overrides)), "problems.answers")
+    asked = OmegaConf.to_container(answers) if OmegaConf.is_config(answers) else answers
+    named = any(override.partition("=")[0] in ("judge", "judge.model") for override in overrides)
+    return [] if named or isinstance(resolve(asked), Judge) else ["judge.model=null"]
 
 
 def graded_by(config: Config, directory: Path, as_json: bool, errors: Console) -> int:
     """Grades the solutions of a run again by a configuration. Returns the exit status."""
     from actors.messages import PoolFailed
+    from orchestrator.commands.grading_display import GradingDisplay
     from orchestrator.grading.pool import AnswersFailed
     from orchestrator.runs import regrade as grading
     from orchestrator.runs.log import logged
 
     try:
-        with logged(directory, config.log_level):
-            before, after = asyncio.run(grading.regrade(directory, config))
+        with logged(directory, config.log_level), GradingDisplay(errors) as display:
+            before, after = asyncio.run(grading.regrade(directory, config, display))
     except (AnswersFailed, PoolFailed, OSError) as error:
-        say(errors, f"ttc: {error}", "bold red")
+        fail(errors, str(error))
         return 1
     untracked = _tracked(directory, config, after)
     if untracked is not None:
         say(errors, f"warning: {untracked}", "yellow")
+    doubts = warnings_of(before, after, config)
+    for line in doubts:
+        say(errors, f"warning: {line}", "yellow")
     if as_json:
-        show_json({"before": before, "after": after})
+        show_json({"before": before, "after": after, "warnings": doubts})
     else:
         show(_table(directory.name, before, after))
         say(errors, f"as the run left them: {directory}/*.{grading.BEFORE}.*")
     return 0
+
+
+def warnings_of(before: dict[str, Any], after: dict[str, Any], config: Config) -> list[str]:
+    """Returns what makes the new grades doubtful: a checker that takes no answer is likely not the one for
+    them."""
+    if after["coverage"] > 0:
+        return []
+    answers = config.problems.answers
+    name = answers["name"] if isinstance(answers, Mapping) else answers
+    read = f"it reads an answer of {after['answered']} of {counted(after['problems'], 'problem')}"
+    was = f"; before, {100 * before['coverage']:.1f} % of the problems had a right one"
+    return [f"problems.answers={name} takes no answer of the run for right ({read}){was}"]
 
 
 def _tracked(directory: Path, config: Any, after: dict[str, Any]) -> str | None:

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("report", help="what an experiment's runs say, as one HTML page")
+    parser = commands.add_parser(
+        "report",
+        epilog="for example: ttc report lab",
+        help="what an experiment's runs say, as one HTML page",
+    )
     add_experiment_options(parser)
     parser.add_argument("--samples", type=int, default=4, help="of a problem, to tell its bin (default: 4)")
     parser.add_argument(
@@ -68,8 +72,8 @@ def run_report(
     runs: str = "runs",
     table: str | None = None,
 ) -> int:
-    """Writes the report of an experiment (its name in MLflow, or a directory: a path with a slash) to
-    ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. Returns the exit status.
+    """Writes the report of an experiment (its name in MLflow, a sweep's, or a directory: a path with a slash)
+    to ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. Returns the exit status.
 
     ``price`` is that of an accelerator-hour (None: the runs' ``cluster.price``). With ``table`` (a key of
     ``TABLES``) only that one is printed. Raises BadInput.
@@ -85,8 +89,11 @@ def run_report(
     if table is not None and table not in TABLES:
         raise BadInput("--table", table, one_of(TABLES))
     check_out(out)
-    evidence = gather(find(experiment, uri, runs), rule, generator=generator, samples=samples)
+    source = find(experiment, uri, runs)
+    evidence = gather(source, rule, generator=generator, samples=samples)
     if table is not None:
+        for line in evidence.left_out:
+            say(errors, f"left out: {line}", "yellow")
         found = TABLES[table](evidence)
         if found is None:
             raise BadInput("--table", table, f"the experiment {experiment} has no data for it")
@@ -97,12 +104,12 @@ def run_report(
     drawn, absent = draw(evidence, price)
     out.write_text(page(evidence, drawn, absent), encoding="utf-8")
     say(errors, f"report in {out}")
-    if "/" not in experiment:
+    if (kept_in := source.kept_in) is not None:
         asked = {"rule": rule, "samples": samples, "price": price}
         say_untracked(
             errors,
-            moved_from(experiment, uri, runs),
-            lambda: _track(out, drawn, asked, experiment, uri, runs),
+            moved_from(kept_in, uri, runs),
+            lambda: _track(out, drawn, asked, kept_in, uri, runs),
         )
     return 0
 

@@ -25,14 +25,18 @@ from orchestrator.config.fingerprint import differing
 from orchestrator.config.loading import load_begun
 from orchestrator.config.preparation import prepare
 from orchestrator.config.schema import Config, to_dict
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, as_given
 from orchestrator.masking import is_masked
 from orchestrator.strategies.registry import find
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("resume", help="continue a run that was killed or interrupted")
+    parser = commands.add_parser(
+        "resume",
+        epilog="for example: ttc resume lab-20260101-120000-abcd",
+        help="continue a run that was killed or interrupted",
+    )
     parser.add_argument("run_id")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="where it goes on: cluster, replicas, resources"
@@ -92,7 +96,7 @@ def _check_same(path: Path, own: list[str], overrides: list[str]) -> None:
         key = next((key for key in differ if key in given), differ[0])
         before, after = OmegaConf.select(kept, key), OmegaConf.select(OmegaConf.create(to_dict(now)), key)
         needed = "its results depend on it: leave it as it is, or begin a new run"
-        raise BadInput(key, after, f"the run was begun with {before!r}, and {needed}")
+        raise BadInput(key, after, f"the run was begun with {as_given(before)}, and {needed}")
 
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:

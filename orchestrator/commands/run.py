@@ -14,7 +14,11 @@ from orchestrator.config.preparation import prepare
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("run", help="one run: strategy x problems x budget, as one MLflow run")
+    parser = commands.add_parser(
+        "run",
+        epilog="for example: ttc run configs/lab.yaml budget.flops=1e11",
+        help="one run: strategy x problems x budget, as one MLflow run",
+    )
     parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
     add_run_options(parser)

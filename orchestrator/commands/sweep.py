@@ -5,16 +5,26 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestrator.commands.launch import store, until_interrupted
-from orchestrator.commands.terminal import add_run_options, say, show, show_json, with_log_level
+from orchestrator.commands.terminal import add_run_options, goes_on_with, say, show, show_json, with_log_level
+from orchestrator.masking import without_user
+
+if TYPE_CHECKING:
+    from orchestrator.config.schema import Config
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
-    parser = commands.add_parser("sweep", help="a grid of runs on the same engines, as nested MLflow runs")
+    parser = commands.add_parser(
+        "sweep",
+        epilog="for example: ttc sweep configs/lab-sweep.yaml",
+        help="a grid of runs on the same engines, as nested MLflow runs",
+    )
     parser.add_argument("config", help="a YAML file with a sweep: section, as configs/lab-sweep.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     add_run_options(parser)
@@ -30,20 +40,22 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     """Runs all cells of a sweep that are not finished yet. Returns its exit status, 1 where any cell
     failed."""
     from orchestrator.commands import sweep_display
+    from orchestrator.config.capacity import check_capacity
     from orchestrator.config.warnings import warnings_of
     from orchestrator.runs import grid
-    from orchestrator.runs.capacity import check_capacity
-    from orchestrator.runs.sweep import Sweep, grouped
+    from orchestrator.runs.sweep import Sweep, engine_groups
 
     whole = Sweep(grid.read(path, overrides))
     name = whole.grid.config.name
     say(errors, f"sweep {name}")
     for line, times in Counter(line for cell in whole.todo for line in warnings_of(cell.prepared)).items():
         say(errors, f"warning: {line}" + (f" (in {times} cells)" if times > 1 else ""), "yellow")
-    for pools, _ in grouped(whole.todo) if whole.grid.config.cluster.address is None else ():
-        if (crowded := check_capacity(pools.started)) is not None:
+    for engines in engine_groups(whole.todo):
+        if (crowded := check_capacity(engines)) is not None:
             say(errors, f"warning: {crowded}", "yellow")
-    again = f"finished cells are kept. To go on: {shlex.join(['ttc', 'sweep', path, *overrides])}"
+    command = shlex.join(["ttc", "sweep", path, *overrides])
+    again = f"finished cells are kept. To go on: {command}"
+    goes_on_with(lambda: command)
     with sweep_display.SweepDisplay(errors) as display:
         status, outcomes = until_interrupted(whole.run(display), errors, lambda: again, whole.grid.directory)
     if outcomes is None:
@@ -57,7 +69,18 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     else:
         show(sweep_display.table(name, found))
         say(errors, f"results in {whole.grid.directory}/; MLflow: {store(whole.grid.config)}")
+        if found:
+            say(errors, f"its report: {report_command(whole.grid.config)}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         say(errors, f"failed: {outcome.cell.key}: {outcome.error}", "red")
     return 1 if failed else 0
+
+
+def report_command(config: Config) -> str:
+    """Returns the command that reports on the sweep of this configuration."""
+    uri = config.tracking.uri
+    if config.unresolved.get("tracking.uri") is not None or (uri is not None and without_user(uri) != uri):
+        return shlex.join(["ttc", "report", f"{Path(config.runs) / config.name}/"])  # a secret is not shown
+    where = ["--runs", config.runs] if config.runs != "runs" else []
+    return shlex.join(["ttc", "report", config.name, *where, *(["--uri", uri] if uri is not None else [])])

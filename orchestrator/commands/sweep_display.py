@@ -14,6 +14,7 @@ from rich.table import Table
 
 from actors.deployment import Deployment
 from orchestrator.commands.display import Display
+from orchestrator.errors import counted
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.grid import GridCell
 from orchestrator.runs.sweep import CellOutcome
@@ -47,7 +48,7 @@ class SweepDisplay(Display):
         self._cells = len(kept) + len(todo)
         self._ended = len(kept)
         self._planned = sum(map(work, todo))
-        message = f"{self._cells} cells" + (f", {len(kept)} of them finished before" if kept else "")
+        message = counted(self._cells, "cell") + (f", {len(kept)} of them finished before" if kept else "")
         self._print(message)
 
     def cell(self, cell: GridCell) -> None:
@@ -118,7 +119,13 @@ def _brief(summary: dict[str, Any]) -> str:
     return f"{failed}{rules}, {flops:.3g} FLOPs a problem, {summary['seconds']:.0f} s"
 
 
-COUNTS = {"failed": "failed", "cut short": "exhausted", "not scored": "unscored", "skipped": "skipped"}
+COUNTS = {
+    "failed": "failed",
+    "cut short": "exhausted",
+    "none returned": "returned_nothing",
+    "not scored": "unscored",
+    "skipped": "skipped",
+}
 """Columns that are there where any row has them, and their names in a summary."""
 
 

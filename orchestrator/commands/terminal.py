@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,10 +26,13 @@ class Lenient:
     def __init__(self, stream: TextIO) -> None:
         self.failed: Exception | None = None
         """Why something was dropped."""
+        self.used = False
+        """True once something was written."""
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Writes or drops a text. Returns its length."""
+        self.used = True
         with self._dropping():
             self._stream.write(text)
         return len(text)
@@ -55,6 +59,20 @@ _result: Lenient | None = None
 """Standard output, while a command runs."""
 
 
+@dataclass
+class _Failure:
+    """What a program is told of a command that has failed."""
+
+    wanted: bool
+    """True where the command was given ``--json``."""
+    error: str = ""
+    go_on: Callable[[], str | None] = lambda: None
+    """Returns the command that goes on with what is kept."""
+
+
+_failure = _Failure(False)
+
+
 def open_standard_streams() -> None:
     """Opens /dev/null in the place of a standard stream that is closed, as under some daemons: else the next
     file that is opened takes its number."""
@@ -71,14 +89,15 @@ def open_standard_streams() -> None:
 
 
 @contextmanager
-def streams() -> Iterator[Console]:
+def streams(*, as_json: bool = False) -> Iterator[Console]:
     """Keeps standard output for the result alone, while a command runs: what Ray, a strategy or a library
     prints goes to standard error. Yields the console there.
 
     Neither stream ends the command where it is closed or full. Raises OSError at the end where the result
-    did not reach a file.
+    did not reach a file. With ``as_json`` a failure is a result too (``show_failure``).
     """
-    global _result
+    global _result, _failure
+    _failure = _Failure(as_json)
     result, errors = Lenient(sys.stdout), Lenient(sys.stderr)
     _result, before = result, _result
     try:
@@ -126,6 +145,32 @@ def say(console: Console, line: str, style: str | None = None) -> None:
     console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def fail(console: Console, line: str) -> None:
+    """Says why a command fails, and keeps it for a program."""
+    say(console, f"ttc: {line}", "bold red")
+    note_failure(line)
+
+
+def note_failure(line: str) -> None:
+    """Keeps why a command fails for a program; the first reason counts."""
+    _failure.error = _failure.error or masked(visible(line))
+
+
+def goes_on_with(command: Callable[[], str | None]) -> None:
+    """Lets a program be told, where the command fails, by which ``command()`` it goes on; None for none."""
+    _failure.go_on = command
+
+
+def show_failure() -> None:
+    """Prints why the command has failed as one JSON object, where a program reads the result and there is
+    none."""
+    if not _failure.wanted or _result is None or _result.used:
+        return
+    go_on = _failure.go_on()
+    show_json({"error": _failure.error, **({} if go_on is None else {"resume": go_on})})
+    results().flush()  # the program may end at once
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--json`` and ``--log-level``."""
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
@@ -137,7 +182,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     """Adds the experiment that a command reads, and where and how it is read."""
     parser.add_argument(
-        "experiment", help="an MLflow experiment, or a directory of runs (a path with a slash)"
+        "experiment", help="an MLflow experiment, a sweep, or a directory of runs (a path with a slash)"
     )
     parser.add_argument(
         "--rule", default="weighted", help="the selection rule that counts (default: weighted)"

@@ -14,6 +14,7 @@ from orchestrator.commands.terminal import say
 from orchestrator.errors import BadInput
 
 HOST = "127.0.0.1"
+MOST_PORT = 65_535
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -32,11 +33,13 @@ def command(options: argparse.Namespace, errors: Console) -> int:
     runs = Path(options.runs)
     if not (runs / "mlflow.db").is_file():
         raise BadInput("--runs", options.runs, "there is no run store yet; start a run first: ttc run CONFIG")
+    if not 1 <= options.port <= MOST_PORT:
+        raise BadInput("--port", options.port, f"allowed: 1 to {MOST_PORT}")
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, options.port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         say(errors, f"ttc: port {options.port} cannot be used ({error}); take another: --port", "bold red")
         return 1
     say(errors, f"open http://{HOST}:{options.port} (Ctrl-C ends it)")

@@ -18,6 +18,8 @@ from orchestrator.commands.terminal import (
     add_run_options,
     check_out,
     directory_in,
+    goes_on_with,
+    note_failure,
     results,
     say,
     with_log_level,
@@ -41,7 +43,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     verifier.set_defaults(group=verifier)
 
     label = own.add_parser(
-        "label", help="sample solutions and, from each of their steps, completions: soft labels as Parquet"
+        "label",
+        epilog="for example: ttc verifier label configs/lab.yaml labels.parquet",
+        help="sample solutions and, from each of their steps, completions: soft labels as Parquet",
     )
     label.add_argument(
         "config",
@@ -57,7 +61,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_run_options(label)
     label.set_defaults(command=_label)
 
-    train = own.add_parser("train", help="train a verifier on such labels; resumable")
+    train = own.add_parser(
+        "train",
+        epilog="for example: ttc verifier train labels.parquet --backbone MODEL --out prm",
+        help="train a verifier on such labels; resumable",
+    )
     train.add_argument("labels", nargs="+", type=Path, metavar="LABELS.parquet")
     train.add_argument(
         "--backbone", required=True, help="a causal language model, or a verifier: a directory or a hub id"
@@ -72,7 +80,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--no-tracking", action="store_true", help="leave MLflow alone")
     train.set_defaults(command=_train)
 
-    convert = own.add_parser("convert", help="write a verifier with a value head as vLLM serves it")
+    convert = own.add_parser(
+        "convert",
+        epilog="for example: ttc verifier convert MODEL prm",
+        help="write a verifier with a value head as vLLM serves it",
+    )
     convert.add_argument("model", help="a directory or a hub id, such as Skywork's PRM")
     convert.add_argument("out", type=Path, help="the directory to write")
     convert.set_defaults(command=_convert)
@@ -151,6 +163,7 @@ def label(
     )
     if status == 130:
         say(errors, f"to go on: the same command with --resume {run_id}")
+        goes_on_with(lambda: f"the same command with --resume {run_id}")
         return status
     if labeller.unpaid:
         dropped = f"{len(labeller.unpaid)} of {len(prepared.problems)} problems are not labelled"
@@ -160,6 +173,7 @@ def label(
         say(errors, f"warning: {dropped}: {enough}", "yellow")
     if not labeller.rows:
         say(errors, f"no solution is labelled; {out} is not written", "bold red")
+        note_failure(f"no solution is labelled; {out} is not written")
         return 1
     write_labels(labeller.rows, out)
     say(errors, f"{len(labeller.rows)} labelled solutions in {out}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from orchestrator.allocation.policy import COMPUTE_OPTIMAL
 from orchestrator.budget.flops import CostModel
 from orchestrator.budget.units import Budget, Price
 from orchestrator.config.schema import Config
 from orchestrator.config.selection import kept_of
 from orchestrator.config.verifier import PreparedVerifier
-from orchestrator.errors import BadInput, one_of
+from orchestrator.errors import BadInput, counted, one_of
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
 from orchestrator.search.tree import Node
@@ -69,13 +70,23 @@ def check_affordable(
         what = "a longest solution" if strategy.begins == "solutions" else "a longest step"
         bought = affordable(budget.flops, costs)
         others = [f"problems.limit={bought} or less"] if bought else []
-        others += ["allocation.name=adaptive"] if budget.flops >= min(whole) else []
+        others += ["allocation.name=adaptive"] if may_move(strategy) and budget.flops >= min(whole) else []
+        of = f"of {counted(len(costs), 'equal share')} ({max(shares):.3g} FLOPs)"
         raise BadInput(
             key,
             budget.amount,
-            f"of {len(costs):,} equal shares ({max(shares):.3g} FLOPs) none buys {what} with its prompt "
-            f"({min(costs):.3g} or more); {one_of([f'{len(costs) * min(costs):.3g} FLOPs', *others])}",
+            f"{of} none buys {what} with its prompt ({min(costs):.3g} or more); "
+            f"{one_of([f'{len(costs) * min(costs):.3g} FLOPs', *others])}",
         )
+
+
+def may_move(strategy: Strategy) -> bool:
+    """Tells whether few FLOPs that move between the problems (``allocation.name=adaptive``) buy solutions.
+
+    They are granted a solution at a time. A strategy that begins with the steps of many paths spends them on
+    first steps, and ends no path; compute_optimal asks once and takes no more.
+    """
+    return strategy.begins == "solutions" and strategy.name != COMPUTE_OPTIMAL
 
 
 def affordable(flops: int, costs: Sequence[int]) -> int:

@@ -66,6 +66,7 @@ OWNED = {
 }
 """Engine options that are not a user's, and why."""
 
+MOST_PORT = 65_535
 MOST_TRACES = 100
 """The most searches that are logged as traces, each with up to a thousand spans."""
 
@@ -242,6 +243,11 @@ def _budget(config: Config) -> None:
 def _cluster(config: Config) -> None:
     for key in ("start_timeout_seconds", "probe_after_seconds", "probe_timeout_seconds"):
         at_least(f"cluster.{key}", getattr(config.cluster, key), 1)
+    address = config.cluster.address
+    host, _, port = (address or "auto").rpartition(":")
+    if address not in (None, "auto") and not (host and port.isdecimal() and 1 <= int(port) <= MOST_PORT):
+        allowed = "allowed: null (this machine), auto (the cluster that this machine is in) or host:port"
+        raise BadInput("cluster.address", address, allowed)
     at_least("cluster.price", config.cluster.price, 0)
     if not 0 <= config.tracking.traces <= MOST_TRACES:
         allowed = f"allowed: 0 to {MOST_TRACES}; the journal has every search"

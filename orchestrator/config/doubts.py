@@ -81,12 +81,9 @@ def _stops(prepared: Prepared) -> set[int]:
 
 def _prompts(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     tokenizer, first = prepared.codec.tokenizer, prepared.prompts[0]
-    begin, unknown = tokenizer.bos_token_id, getattr(tokenizer, "unk_token_id", None)
+    begin = tokenizer.bos_token_id
     if begin is not None and first[:2] == (begin, begin):
         yield f"the prompt begins with {tokenizer.bos_token!r} twice: a template writes it once more"
-    lost = sum(unknown in prompt for prompt in prepared.prompts) if unknown is not None else 0
-    if lost:
-        yield f"{lost} of {len(prepared.prompts)} prompts hold characters that the tokenizer does not know"
     again = sum(count - 1 for count in Counter(prepared.prompts).values())
     if again:
         same = "is the same as another" if again == 1 else "are the same as others"

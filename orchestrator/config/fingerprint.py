@@ -16,6 +16,7 @@ from orchestrator.config.generator import OFF
 from orchestrator.config.schema import Config, to_dict
 from orchestrator.config.written import leaves
 from orchestrator.formats.registry import STEPS
+from orchestrator.masking import is_secret
 from orchestrator.strategies.definition import DONE_BEFORE
 
 PERFORMANCE_OPTIONS = frozenset(
@@ -120,9 +121,10 @@ PIECES = 16
 """So many MiB of a file of weights are read, evenly over it: some layers may be as they were."""
 
 
-def fingerprint(config: Config) -> str:
-    """Returns the SHA-256 of the keys that determine a run's results."""
-    keys = OmegaConf.create(determining(config))
+def fingerprint(config: Config, *, secrets: bool = False) -> str:
+    """Returns the SHA-256 of the keys that determine a run's results. With ``secrets`` they count too, as
+    in earlier versions."""
+    keys = OmegaConf.create(determining(config, secrets=secrets))
     return hashlib.sha256(OmegaConf.to_yaml(keys, sort_keys=True).encode()).hexdigest()
 
 
@@ -142,8 +144,22 @@ def _key(path: str) -> str:
     return f"{section}.{name.partition('.')[0]}" if name.partition(".")[0] in models else path
 
 
-def determining(config: Config) -> dict[str, Any]:
-    """Returns the keys that determine a run's results, with their values: not where or how fast it runs.
+def digests(config: Config) -> dict[str, str]:
+    """Returns a digest of the value of each key that determines a run's results, by key."""
+    values: dict[str, list[Any]] = {}
+    for path, value in leaves(determining(config)):
+        values.setdefault(_key(path), []).append(value)
+    return {key: digest(repr(found).encode()) for key, found in values.items()}
+
+
+def digest(content: bytes) -> str:
+    """Returns so much of a SHA-256 as tells a changed value."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def determining(config: Config, *, secrets: bool = False) -> dict[str, Any]:
+    """Returns the keys that determine a run's results, with their values: not where or how fast it runs. A
+    secret opens doors and changes no result: a run goes on with a new one.
 
     A model in a directory counts by what it is and not by its path. Of other files that a configuration names
     (problems, a strategy, a policy) the name counts, and ``preparation`` adds their contents.
@@ -190,7 +206,20 @@ def determining(config: Config) -> dict[str, Any]:
     for holder, key in (named, (keys["problems"], "path"), (strategy, "name"), (strategy, "policy")):
         if isinstance(holder.get(key), str):
             holder[key] = Path(holder[key]).name
-    return keys
+    return keys if secrets else _without_secrets(keys)
+
+
+def _without_secrets(node: Any, path: str = "") -> Any:
+    if isinstance(node, list):
+        return [_without_secrets(value, f"{path}.{index}") for index, value in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    places = {name: f"{path}.{name}" if path else str(name) for name in node}
+    return {
+        name: _without_secrets(value, places[name])
+        for name, value in node.items()
+        if isinstance(value, dict | list) or not is_secret(places[name])
+    }
 
 
 def _as_earlier(problems: dict[str, Any]) -> None:

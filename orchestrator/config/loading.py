@@ -26,7 +26,7 @@ from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
 from orchestrator.config.schema import SETS, Config, to_dict
 from orchestrator.config.written import leaves, unresolved
-from orchestrator.errors import BadInput, in_one_line, one_of
+from orchestrator.errors import BadInput, UnknownKey, in_one_line, one_of
 from orchestrator.masking import remember
 
 SWEEP = "sweep"
@@ -163,7 +163,7 @@ def _parsed(path: Path) -> DictConfig:
     except RecursionError as error:
         raise BadInput("config", str(path), "the file is nested too deeply") from error
     except YAMLError as error:
-        place, reason = _fault(error)
+        place, reason = _fault(error, path.read_text(encoding="utf-8"))
         raise BadInput("config", f"{path}{place}", f"this is no valid YAML: {reason}") from error
     except UNBUILT as error:
         raise BadInput("config", str(path), f"allowed: values of YAML ({in_one_line(error)})") from error
@@ -181,19 +181,22 @@ def _override(override: str) -> DictConfig:
     except RecursionError as error:
         raise BadInput("override", f"{key}=…", "the value is nested too deeply") from error
     except YAMLError as error:
-        raise BadInput(key, value, f"this is no valid YAML: {_fault(error)[1]}") from error
+        raise BadInput(key, value, f"this is no valid YAML: {_fault(error, value)[1]}") from error
     except UnicodeEncodeError as error:
         raise BadInput("override", override[:60], "it is not UTF-8 text") from error
     except UNBUILT as error:
         raise BadInput(key, value[:60], f"allowed: a value of YAML ({in_one_line(error)})") from error
 
 
-def _fault(error: YAMLError) -> tuple[str, str]:
-    """Returns the place of an error of YAML, as ``:line:column``, and its reason in one line."""
+def _fault(error: YAMLError, text: str) -> tuple[str, str]:
+    """Returns the place in ``text`` of an error of YAML, as ``:line:column``, and its reason in one line."""
     if not isinstance(error, MarkedYAMLError) or error.problem is None:
         return "", " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark
     place = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+    lines = text.splitlines()
+    if mark is not None and mark.line < len(lines) and lines[mark.line][mark.column :].startswith("\t"):
+        return place, "a tab is no indentation; allowed: spaces"
     return place, " ".join(part for part in (error.problem, error.context) if part)
 
 
@@ -226,7 +229,7 @@ def explained(error: Exception, merged: DictConfig) -> BadInput:
     if isinstance(error, ConfigKeyError):
         parent = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
-        return BadInput(key, "unknown key", one_of(known, key.rpartition(".")[2]) if known else message)
+        return UnknownKey(key, one_of(known, key.rpartition(".")[2]) if known else message)
     if isinstance(error, MissingMandatoryValue):
         return BadInput(key, None, "this key has no default: give it a value")
     if isinstance(error, ValidationError):

@@ -37,14 +37,21 @@ class MachineFacts:
     gpus: int
     lacks: tuple[str, ...]
     """What a run on this machine would miss, in words; empty where the run joins a cluster."""
+    crowded: str | None = None
+    """Why the run's engines hardly fit on this machine; None where they do."""
 
 
-def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
-    """Returns the pools that a run starts; with ``revises``, that of the reviser too."""
+def pool_sections(config: Config, *, revises: bool) -> list[tuple[str, Section]]:
+    """Returns the sections whose models a run starts, by role; with ``revises``, that of the reviser too."""
     sections: list[tuple[str, Section]] = [("generator", config.generator), ("verifier", config.verifier)]
     if revises:
         sections.append(("reviser", config.reviser))
     sections.append(("judge", config.judge))
+    return [(role, pool) for role, pool in sections if pool.model is not None and not is_function(pool.model)]
+
+
+def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
+    """Returns the pools that a run starts; with ``revises``, that of the reviser too."""
     return tuple(
         PoolFacts(
             role,
@@ -53,8 +60,7 @@ def pools_of(config: Config, *, revises: bool) -> tuple[PoolFacts, ...]:
             section.resources.num_gpus,
             dict(section.resources.custom),
         )
-        for role, section in sections
-        if section.model is not None and not is_function(section.model)
+        for role, section in pool_sections(config, revises=revises)
     )
 
 

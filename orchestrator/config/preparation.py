@@ -20,6 +20,7 @@ from orchestrator.config.adapter import with_adapter
 from orchestrator.config.affordable import check_affordable, prices
 from orchestrator.config.checks import check_strategy
 from orchestrator.config.endpoint import with_endpoint
+from orchestrator.config.fingerprint import digest, digests
 from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.generator import codec_of, with_sampling
 from orchestrator.config.judge import PreparedJudge, prepare_judge
@@ -207,29 +208,57 @@ def revision_prompt(config: Config, codec: Codec) -> RevisionPrompt:
 
 
 def fingerprint(prepared: Prepared, instead: str = "") -> str:
-    """Returns the SHA-256 of all that determines the results: the configuration, the problems, and the file
-    that the strategy names (its source, or its policy).
+    """Returns the SHA-256 of all that determines the results: the configuration, the problems, and the files
+    of a user's own that it names.
 
     ``instead`` names what is done in the strategy's place, with its parameters.
     """
-    sha = hashlib.sha256(config_fingerprint(prepared.config).encode())
-    sha.update(instead.encode())
-    for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
-        sha.update(f"\0{problem.id}\0{problem.answer}\0{prompt}".encode())
-        if problem.also:
-            sha.update(f"\0{problem.also}".encode())
-    for name in (prepared.config.verifier.model, prepared.config.verifier.format):
-        if name is not None and is_function(name):  # a user's function, or format
-            sha.update(Path(name.rpartition(":")[0]).read_bytes())
-    if (own := file_of(prepared.config.problems.answers)) is not None:
-        sha.update(Path(own).read_bytes())
-    strategy = prepared.strategy
+    return fingerprints(prepared, instead)[0]
+
+
+def fingerprints(prepared: Prepared, instead: str = "") -> tuple[str, ...]:
+    """Returns the fingerprint of a run, and after it those by which earlier versions began the same run."""
+    config = prepared.config
+    begins = dict.fromkeys((config_fingerprint(config), config_fingerprint(config, secrets=True)))
+    rest = instead.encode() + _problems(prepared)
+    rest += b"".join(Path(file).read_bytes() for file in own_files(prepared).values())
+    return tuple(hashlib.sha256(begin.encode() + rest).hexdigest() for begin in begins)
+
+
+def parts(prepared: Prepared, instead: str = "") -> dict[str, str]:
+    """Returns a digest of each part of a run that its fingerprint is of, by what a user calls it: what has
+    changed can be named."""
+    named = digests(prepared.config)
+    named["the problems"] = digest(_problems(prepared))
+    for key, file in own_files(prepared).items():
+        named[f"the file {Path(file).name} ({key})"] = digest(Path(file).read_bytes())
+    return named | ({"what is done in the strategy's place": digest(instead.encode())} if instead else {})
+
+
+def own_files(prepared: Prepared) -> dict[str, str]:
+    """Returns the files of a user's own whose contents determine the results, by the key that names each."""
+    config, strategy = prepared.config, prepared.strategy
+    files = {}
+    for key, name in (("verifier.model", config.verifier.model), ("verifier.format", config.verifier.format)):
+        if name is not None and is_function(name):
+            files[key] = name.rpartition(":")[0]
+    if (own := file_of(config.problems.answers)) is not None:
+        files["problems.answers"] = str(own)
     path, separator, _ = strategy.name.rpartition(":")
     if separator:
-        sha.update(Path(path).read_bytes())
+        files["strategy.name"] = path
     elif strategy.name == COMPUTE_OPTIMAL:
-        sha.update(Path(strategy.params["policy"]).read_bytes())
-    return sha.hexdigest()
+        files["strategy.policy"] = strategy.params["policy"]
+    return files
+
+
+def _problems(prepared: Prepared) -> bytes:
+    found = []
+    for problem, prompt in zip(prepared.problems, prepared.prompts, strict=True):
+        found.append(f"\0{problem.id}\0{problem.answer}\0{prompt}")
+        if problem.also:
+            found.append(f"\0{problem.also}")
+    return "".join(found).encode()
 
 
 def _reviser(config: Config, codec: Codec) -> CostModel | None:

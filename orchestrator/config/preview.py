@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median_low
 from typing import Any
 
 from actors.reading import Reading
 from orchestrator.budget.units import Price, described
+from orchestrator.config.capacity import check_capacity, engines_of
 from orchestrator.config.doubts import doubts
 from orchestrator.config.generator import OFF, codec_of, with_sampling
 from orchestrator.config.machine import MachineFacts, PoolFacts, machine, pools_of
@@ -21,7 +22,7 @@ from orchestrator.config.schema import Config
 from orchestrator.config.trials import Trial, tried
 from orchestrator.config.truths import graded_against_itself
 from orchestrator.config.verifier import prepare_verifier
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, counted
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of, resolve
 from orchestrator.problems.problem import Problem
@@ -123,7 +124,11 @@ class Preview:
 
 def preview(config: Config) -> Preview:
     """Checks a configuration as a run does, and gathers what can be known. Raises BadInput."""
-    prepared = prepare(config)
+    return preview_of(config, prepare(config))
+
+
+def preview_of(config: Config, prepared: Prepared) -> Preview:
+    """Gathers what can be known of a configuration that is prepared."""
     problems = _problem_facts(prepared)
     models = tuple(model_facts(role, section) for role, section in sections(prepared))
     pools = pools_of(prepared.config, revises=prepared.strategy.strategy.has_reviser)
@@ -141,6 +146,7 @@ def preview(config: Config) -> Preview:
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
     special = {text for tokenizer in tokenizers if tokenizer is not None for text in specials(tokenizer)}
     trials = tried(prepared, steps)
+    machine_, crowding = _machine(prepared, pools)
     section, own = prepared.config.generator, file_of(prepared.config.problems.answers) is not None
     return Preview(
         config.name,
@@ -160,15 +166,26 @@ def preview(config: Config) -> Preview:
         tuple(sorted((s for s in special if any(s in text for text in texts)), key=lambda s: (-len(s), s))),
         _cost(prepared),
         pools,
-        machine(prepared.config, pools),
+        machine_,
         trials,
         (*doubts(prepared, steps), *(_wrong_answers(problems, own=True) if own else ())),
         (
             *missing_weights(prepared),
+            *crowding,
             *(() if own else _wrong_answers(problems, own=False)),
             *(trial.failure for trial in trials if trial.failure is not None),
         ),
     )
+
+
+def _machine(prepared: Prepared, pools: tuple[PoolFacts, ...]) -> tuple[MachineFacts, list[str]]:
+    """This machine, and why it cannot hold the run's engines: a run would be refused."""
+    facts = machine(prepared.config, pools)
+    engines = engines_of(prepared.config, revises=prepared.strategy.strategy.has_reviser)
+    try:
+        return replace(facts, crowded=check_capacity(engines)), []
+    except BadInput as error:
+        return facts, [str(error)]
 
 
 def faults(config: Config, first: BadInput) -> list[BadInput]:
@@ -279,7 +296,7 @@ def _wrong_answers(problems: ProblemFacts, own: bool) -> list[str]:
             f"{problems.count - len(problems.wrong)} of {problems.count} problems, not from {named}{more}"
         ]
     return [
-        f"{len(problems.wrong)} of {problems.count} problems can never be answered right: "
+        f"{len(problems.wrong)} of {counted(problems.count, 'problem')} can never be answered right: "
         f"problems.answers={problems.answers} does not take their own answers: {named}{more}"
     ]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from orchestrator.config.affordable import affordable
+from orchestrator.config.affordable import affordable, may_move
+from orchestrator.config.letters import lost_letters
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.selection import kept_of
+from orchestrator.errors import counted
 from orchestrator.grading.exact import Exact
 
 
@@ -25,10 +27,11 @@ def _shares(prepared: Prepared) -> Iterator[str]:
     if poor:
         bought = affordable(budget.flops, whole)
         help = [f"problems.limit={bought}"] if 0 < bought < len(whole) else []
-        help += ["allocation.name=adaptive"] if budget.flops >= min(whole) else []
+        moves = may_move(prepared.strategy.strategy) and budget.flops >= min(whole)
+        help += ["allocation.name=adaptive"] if moves else []
         yield (
             f"budget.{budget.unit}: an equal share buys no longest solution of {len(poor):,} of "
-            f"{len(whole):,} problems, with its prompt ({max(poor):.3g} FLOPs)"
+            f"{counted(len(whole), 'problem')}, with its prompt ({max(poor):.3g} FLOPs)"
             + (f"; whole ones are bought with {' or '.join(help)}" if help else "")
         )
 
@@ -36,7 +39,8 @@ def _shares(prepared: Prepared) -> Iterator[str]:
 def _limit(prepared: Prepared) -> Iterator[str]:
     limit, there = prepared.config.problems.limit, len(prepared.problems) + len(prepared.skipped)
     if limit is not None and limit > there:
-        yield f"problems.limit is {limit:,}, and there are {there:,} problems"
+        found = f"there {'is' if there == 1 else 'are'} {counted(there, 'problem')}"
+        yield f"problems.limit is {limit:,}, and {found}"
 
 
 def _greedy(prepared: Prepared) -> Iterator[str]:
@@ -59,5 +63,11 @@ def _rounds(prepared: Prepared) -> Iterator[str]:
         yield "strategy.max_rounds is 1: only a solution of one step is reached"
 
 
-WARNINGS: tuple[Callable[[Prepared], Iterator[str]], ...] = (_shares, _limit, _greedy, _rounds)
+WARNINGS: tuple[Callable[[Prepared], Iterator[str]], ...] = (
+    _shares,
+    _limit,
+    _greedy,
+    _rounds,
+    lost_letters,
+)
 """A new one is a function and its name here."""

@@ -27,7 +27,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import groupby
 from operator import itemgetter
@@ -38,6 +38,7 @@ import msgspec
 
 from actors.messages import Result, SampleResult, ScoreResult
 from orchestrator.durability.files import lock
+from orchestrator.durability.parts import changed
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS header (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -103,7 +104,7 @@ class JournalFailed(sqlite3.OperationalError):
 
 
 class JournalMismatch(Exception):
-    """The journal belongs to another run's configuration."""
+    """The journal belongs to another run: its configuration is another one, or a file has changed."""
 
 
 class JournalInUse(Exception):
@@ -118,6 +119,12 @@ def fingerprint_in(path: Path) -> str | None:
     """Returns the fingerprint that a journal was created with, or None if there is no readable journal."""
     found: str | None = _first(path, "SELECT value FROM header WHERE key='fingerprint'")
     return found
+
+
+def changed_since(path: Path, parts: Mapping[str, str]) -> str:
+    """Returns in words what of a run's ``parts`` is not as it was when its journal was begun; what it may be
+    where the journal, of an earlier version, does not tell."""
+    return changed(_first(path, "SELECT value FROM header WHERE key='parts'"), parts)
 
 
 def holds_results(path: Path) -> bool:
@@ -198,16 +205,24 @@ def checksum(problem: str, operations: bytes) -> int:
 class Journal:
     """The operations of one run. ``record`` is for one thread; ``flush`` may be called from any."""
 
-    def __init__(self, path: Path | str, *, fingerprint: str = "") -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        fingerprint: str = "",
+        earlier: Sequence[str] = (),
+        parts: Mapping[str, str] | None = None,
+    ) -> None:
         """Opens or creates the file. ``fingerprint`` is a digest of what determines the results (models,
-        strategy, problems, seed, budget). Raises JournalMismatch if it differs from the recorded one,
+        strategy, problems, seed, budget), and ``parts`` are digests of each, by name; ``earlier`` are
+        fingerprints of the same run by earlier versions. Raises JournalMismatch if another one is recorded,
         JournalInUse and JournalDamaged."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._held = hold(self.path.with_suffix(".lock"))
         self._database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         try:
-            self._open(fingerprint)
+            self._open((fingerprint, *earlier), parts or {})
         except BaseException as error:
             self._database.close()
             self._held.close()
@@ -226,7 +241,7 @@ class Journal:
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
         self._writer.start()
 
-    def _open(self, fingerprint: str) -> None:
+    def _open(self, fingerprints: Sequence[str], parts: Mapping[str, str]) -> None:
         mode = journal_mode(self.path)
         self._database.execute(f"PRAGMA journal_mode={mode}")
         self._database.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'WAL' else 'FULL'}")
@@ -238,11 +253,15 @@ class Journal:
             raise JournalMismatch(f"{self.path} was begun by an earlier version of ttc")
         self._database.executescript(SCHEMA)
         self._check()
-        self._database.execute("INSERT OR IGNORE INTO header VALUES ('fingerprint', ?)", (fingerprint,))
-        (begun,) = self._database.execute("SELECT value FROM header WHERE key='fingerprint'").fetchone()
-        if begun != fingerprint:
-            what = "another configuration, or of a model, problems or a file that have changed since"
-            raise JournalMismatch(f"{self.path} records a run of {what} ({begun[:12]}…)")
+        note = "INSERT OR IGNORE INTO header VALUES (?, ?)"
+        self._database.execute(note, ("fingerprint", fingerprints[0]))
+        header = dict(self._database.execute("SELECT key, value FROM header").fetchall())
+        if header["fingerprint"] not in fingerprints:
+            differs = changed(header.get("parts"), parts)
+            raise JournalMismatch(
+                f"{self.path} records another run: {differs}; put back what has changed, or begin a new run"
+            )
+        self._database.execute(note, ("parts", encode(parts).decode()))
 
     def _check(self) -> None:
         """Raises JournalDamaged if a row is not what was written, or an operation has two results."""
@@ -311,6 +330,11 @@ class Journal:
         if self._cause is not None or self._queue:
             raise self._failed()
         self._cause = ValueError("the journal is closed")
+
+    def held(self) -> tuple[int, int]:
+        """Returns how many operations are committed, and the FLOPs that were charged for them."""
+        count, flops = self._reader.execute("SELECT count(*), total(flops) FROM operations").fetchone()
+        return count, int(flops)
 
     def __len__(self) -> int:
         (count,) = self._reader.execute("SELECT count(*) FROM operations").fetchone()

@@ -251,8 +251,15 @@ def runs_table(evidence: Evidence) -> Table:
         1 + len(told),
         "The tables and figures are of the first row's models unless they say otherwise. Seeds: how many, "
         f"and which. Failed: searches that broke. A run of which more than {100 * MOST_FAILED:g} % broke has "
-        "failed as a whole and is left out.",
+        f"failed as a whole and is left out.{_left_out(evidence)}",
     )
+
+
+def _left_out(evidence: Evidence) -> str:
+    """Returns how many runs the tables do not have, and why the first of them."""
+    reasons = evidence.left_out
+    more = f"; and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    return f" Left out: {len(reasons)} ({reasons[0]}{more})." if reasons else ""
 
 
 def fits_table(evidence: Evidence) -> Table | None:

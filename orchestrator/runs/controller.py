@@ -24,7 +24,7 @@ from orchestrator.allocation.rounds import Allocator, Rounds
 from orchestrator.budget.ledger import Lease
 from orchestrator.budget.shares import Shares
 from orchestrator.budget.units import Price
-from orchestrator.errors import in_one_line
+from orchestrator.errors import counted, in_one_line
 from orchestrator.extensions.contained import contained_tasks
 from orchestrator.grading.grader import NOTHING, Grader, Reading
 from orchestrator.problems.problem import Problem
@@ -88,6 +88,9 @@ class SearchResult:
     """The error that broke the search, in one line. The solutions are what it had found and paid for."""
     seconds: float = math.nan
     """Seconds from the search's start to its answer, beside the other searches."""
+
+    dropped: int = 0
+    """Finished solutions that the search had paid for and did not return, where it returned none."""
 
     @property
     def covered(self) -> bool:
@@ -282,7 +285,22 @@ class Controller:
         known = {reading.answer: good for reading, good in zip(readings, right, strict=True)}
         correct = {name: known.get(answer, False) for name, answer in selected.items()}
         error = None if found.error is None else in_one_line(found.error, frame=True)
-        return SearchResult(problem, solutions, selected, correct, ops.usage, found.exhausted, error)
+        if found.dropped:
+            log.warning(
+                "problem %s: the strategy returned no solution, and had paid for %s",
+                problem.id,
+                counted(found.dropped, "finished one"),
+            )
+        return SearchResult(
+            problem,
+            solutions,
+            selected,
+            correct,
+            ops.usage,
+            found.exhausted,
+            error,
+            dropped=found.dropped,
+        )
 
 
 async def _chosen(

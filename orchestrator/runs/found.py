@@ -34,6 +34,8 @@ class Found:
     """True where the lease ended the search early."""
     error: BaseException | None = None
     """What broke the search, or is wrong with what it returned."""
+    dropped: int = 0
+    """Finished solutions that it had paid for, where it returned none of them."""
 
 
 async def found_by(search: Search, ops: Operations) -> Found:
@@ -55,6 +57,8 @@ async def found_by(search: Search, ops: Operations) -> Found:
     try:
         returned = await searching
         found = _checked(returned, ops, f"{name} returned")
+        if not found.solutions and found.error is None:
+            found = replace(found, dropped=sum(map(ops.is_solution, ops.finished)))
     except BaseException as raised:
         error = ops.broken or _first(raised)
         if isinstance(error, (*FATAL, KeyboardInterrupt)):

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from orchestrator.config.loading import SWEEP, build, explained, layers, merged
 from orchestrator.config.preparation import Prepared, PromptCache, prepare
 from orchestrator.config.schema import Config, DifficultyConfig, SweepConfig
 from orchestrator.config.written import changed
-from orchestrator.errors import BadInput, at_least
+from orchestrator.errors import BadInput, UnknownKey, at_least
 from orchestrator.masking import masked_value
 
 SHARED = ("name", "runs", "tracking", "cluster")
@@ -31,6 +31,8 @@ MODELS = ("generator.", "verifier.")
 KEY_LENGTH = 100
 OWN_SHARES = {"allocation.pass_on": False}
 """What a sweep's cells have by default: they compare what a budget a problem buys, so none gets another's."""
+OF_CONFIG = {field.name for field in fields(Config)}
+"""Keys of a configuration, which may be taken for a strategy's own."""
 
 
 @dataclass
@@ -81,25 +83,42 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Grid:
 
     The cells share their problems and prompts. Raises BadInput, naming the cell where only one is wrong.
     """
+    grid, faults = examined(path, overrides)
+    for key, error in faults:
+        raise error.within(f"cell {key}") from error
+    return grid
+
+
+def examined(path: Path | str, overrides: Sequence[str] = ()) -> tuple[Grid, list[tuple[str, BadInput]]]:
+    """Returns the sweep of a file with the cells that are right, and what is wrong with each other one, by
+    its key. Raises BadInput for what is wrong with the whole."""
     stack = [_layer(OWN_SHARES), *layers(path, overrides)]
     section = _section([layer.pop(SWEEP) for layer in stack if SWEEP in layer])
     if not (section.strategies or section.grid or section.models):
         raise BadInput(SWEEP, str(path), "needed: a section with strategies, grid or models")
     base = merged(stack)
     cache = PromptCache()
-    cells = [_cell(stack, overrides, "cell", cache) for overrides in _product(section)]
+    cells, faults = [], []
+    for given in _product(section):
+        for name, value in given.items():
+            if name.partition(".")[0] in SHARED:
+                raise BadInput(f"{SWEEP}: {name}", value, "the cells of a sweep share this section")
+        try:
+            cells.append(_cell(stack, given, "cell", cache))
+        except BadInput as error:
+            faults.append((_key(given, "cell"), error))
     if section.difficulty is not None:
         seed = section.difficulty.seed
         if any(cell.config.seed == seed for cell in cells):
             # best_of_n's samples would be the very ones that bin its problems.
             raise BadInput(f"{SWEEP}.difficulty.seed", seed, "allowed: a seed that no cell has")
-        cells = _difficulty(stack, section, section.difficulty, cache) + cells
+        cells = ([] if faults else _difficulty(stack, section, section.difficulty, cache)) + cells
     keys = [cell.key for cell in cells]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise BadInput(SWEEP, twice, "this cell is there twice; allowed: each combination once")
     source = {**_plain(base), SWEEP: _plain(OmegaConf.structured(section))}
-    return Grid(cells, OmegaConf.to_yaml(OmegaConf.create(changed(source, masked_value))))
+    return Grid(cells, OmegaConf.to_yaml(OmegaConf.create(changed(source, masked_value)))), faults
 
 
 def _section(given: Sequence[Any]) -> SweepConfig:
@@ -161,7 +180,10 @@ def _difficulty(
     grid = {key: values for key, values in section.grid.items() if key.startswith(MODELS)}
     for each in _product(replace(section, strategies=[], grid=grid)):
         kept = {key: value for key, value in each.items() if key.startswith(MODELS)}
-        cell = _cell(stack, kept | own, "difficulty", cache)
+        try:
+            cell = _cell(stack, kept | own, "difficulty", cache)
+        except BadInput as error:
+            raise error.within(f"cell {_key(kept | own, 'difficulty')}") from error
         found.setdefault((cell.config.generator.model, cell.config.verifier.model), cell)
     return list(found.values())
 
@@ -169,15 +191,17 @@ def _difficulty(
 def _cell(
     stack: Sequence[DictConfig], overrides: Mapping[str, Any], role: str, cache: PromptCache
 ) -> GridCell:
-    key = _key(overrides, role)
-    for name in overrides:
-        if name.partition(".")[0] in SHARED:
-            raise BadInput(f"{SWEEP}: {name}", overrides[name], "the cells of a sweep share this section")
     try:
         prepared = prepare(build([*stack, _layer(overrides)]), cache)
     except BadInput as error:
-        raise BadInput(f"cell {key}: {error.key}", error.value, error.allowed) from error
-    return GridCell(key, role, " ".join(_words(overrides, label=True)) or "run", overrides, prepared)
+        section, _, name = error.key.partition(".")
+        if section != "strategy" or name not in OF_CONFIG or isinstance(error, UnknownKey):
+            raise
+        where = "an axis of sweep.grid" if name == "seed" else f"given here with a dot, as {name}.KEY"
+        needed = f"{error.allowed}; the configuration's {name} is {where}"
+        raise BadInput(error.key, error.value, needed) from error
+    label = " ".join(_words(overrides, label=True)) or "run"
+    return GridCell(_key(overrides, role), role, label, overrides, prepared)
 
 
 def _layer(overrides: Mapping[str, Any]) -> DictConfig:

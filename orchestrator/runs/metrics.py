@@ -50,6 +50,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         "compared": float(summary.compared),
         "copies": float(summary.copies),
         "problems/skipped": float(summary.skipped),
+        "problems/returned_nothing": float(summary.returned_nothing),
         **_by(summary),
         **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},
         **{f"choices/{name}": float(value) for name, value in summary.choices.items()},

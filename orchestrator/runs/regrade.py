@@ -6,12 +6,13 @@ import asyncio
 import io
 import json
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from actors.messages import ReplicaInfo
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.judge import prepare_judge
 from orchestrator.config.schema import Config
@@ -46,7 +47,28 @@ IN_SOLUTION = ("path", "text", "tokens", "score", "step_scores", "finish")
 """What is needed of a summary, of a row and of a solution in it."""
 
 
-async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+class GradingObserver(Protocol):
+    """Watches a run being graded again, and a judge start: the display."""
+
+    def starting(self, names: Sequence[str]) -> None:
+        """Is told which replicas of a judge are about to start."""
+
+    def ready(self, info: ReplicaInfo) -> None:
+        """Is told that a replica can serve."""
+
+    def notice(self, line: str) -> None:
+        """Is told, in one line, of a replica that is lost, awaited or back."""
+
+    def grading(self, problems: int, judged: int) -> None:
+        """Is told that grading begins, and how many verdicts of a judge are known from before."""
+
+    def graded(self) -> None:
+        """Is told of each problem that is graded."""
+
+
+async def regrade(
+    directory: Path, config: Config, observer: GradingObserver
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Grades a run's solutions by ``config``, and replaces its table, its summary and its configuration; the
     files as the run left them are kept beside them. Returns the summaries before and after.
 
@@ -57,12 +79,15 @@ async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict
     checker = resolve(config.problems.answers)
     _check(checker, [_problem(row) for row in rows], config)
     slots = asyncio.Semaphore(AT_ONCE)
-    async with _judge(directory, config, len(rows)) as judge:
+    async with _judge(directory, config, len(rows), observer) as (judge, judged):
+        observer.grading(len(rows), judged)
         grader = Grader(checker, end_of_thinking=config.generator.end_of_thinking, judge=judge)
 
         async def one(row: Mapping[str, Any]) -> SearchResult:
             async with slots:
-                return await _graded(row, grader)
+                result = await _graded(row, grader)
+            observer.graded()
+            return result
 
         results = await asyncio.gather(*map(one, rows))
     found = {name: _plain(value) for name, value in grades(results).items()}
@@ -74,22 +99,25 @@ async def regrade(directory: Path, config: Config) -> tuple[dict[str, Any], dict
 
 
 @asynccontextmanager
-async def _judge(directory: Path, config: Config, problems: int) -> AsyncIterator[ModelJudge | None]:
-    """The judge of a run that is graded again, while its engines run; None where no model judges.
+async def _judge(
+    directory: Path, config: Config, problems: int, observer: GradingObserver
+) -> AsyncIterator[tuple[ModelJudge | None, int]]:
+    """The judge of a run that is graded again, while its engines run, and how many verdicts it has given
+    before; None where no model judges.
 
     Its verdicts are in a journal of their own, so that what was judged before is not asked again.
     """
     config, judge = prepare_judge(config)
     if judge is None:
-        yield None
+        yield None, 0
         return
     from orchestrator.runs.session import judge_alone  # Ray is imported where there is work for it
 
     same = fingerprint(config)
-    async with judge_alone(config, judge) as ask:
+    async with judge_alone(config, judge, observer) as ask:
         journal = Journal(directory / f"judge-{same[:12]}.sqlite", fingerprint=same)
         try:
-            yield ModelJudge(judge, ask, journal, problems)
+            yield ModelJudge(judge, ask, journal, problems), len(journal)
         finally:
             journal.close()
 

@@ -133,6 +133,11 @@ class Summary:
     errors: dict[str, int] = field(default_factory=dict)
     """The commonest errors of the searches that broke, and how many each of them broke."""
 
+    failed_answered: int = 0
+    """Answered problems whose search broke: an answer was found before."""
+    returned_nothing: int = 0
+    """Problems whose strategy returned no solution, though it had paid for finished ones."""
+
     @property
     def broken(self) -> str | None:
         """Why the run has failed as a whole, since too many of its searches broke; None where it has not."""
@@ -210,6 +215,7 @@ def summarise(
         baseline=baseline,
         choices=_choices(usage),
         errors=commonest(result.error for result in results),
+        returned_nothing=sum(result.dropped > 0 for result in results),
     )
 
 
@@ -258,8 +264,10 @@ def grades(results: Sequence[SearchResult]) -> dict[str, Any]:
     right = {rule: sum(r.correct[rule] for r in results) for rule in results[0].correct}
     covered = sum(r.covered for r in results)
     proportions = {name: wilson(count, total) for name, count in [*right.items(), ("coverage", covered)]}
+    answered = [r for r in results if any(answer is not None for answer in r.selected.values())]
     return {
-        "answered": sum(any(answer is not None for answer in r.selected.values()) for r in results),
+        "answered": len(answered),
+        "failed_answered": sum(r.error is not None for r in answered),
         "accuracy": {rule: proportions[rule].value for rule in right},
         "coverage": proportions["coverage"].value,
         "intervals": {name: (p.low, p.high) for name, p in proportions.items()},

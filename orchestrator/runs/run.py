@@ -22,12 +22,12 @@ from typing import Any, Protocol
 
 from actors.deployment import Deployment
 from orchestrator.analysis.failures import too_many
-from orchestrator.config.preparation import Prepared, fingerprint
+from orchestrator.config.preparation import Prepared, fingerprints, parts
 from orchestrator.config.schema import Config
 from orchestrator.config.written import to_yaml, tracking_uri, written
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint_in, holds_results, in_use
-from orchestrator.errors import in_one_line
+from orchestrator.errors import counted, in_one_line
 from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.baseline import Baseline, sample_baseline
@@ -79,11 +79,11 @@ def new_run_id(config: Config) -> str:
 def unfinished(prepared: Prepared) -> str | None:
     """Returns the newest run of this very configuration that was cut short, has results and is not going on
     in another process; None where there is none."""
-    config, wanted = prepared.config, fingerprint(prepared)
+    config, wanted = prepared.config, fingerprints(prepared)
     journals = Path(config.runs).glob(f"{glob.escape(config.name)}-*/journal.sqlite")
     begun = [journal for journal in journals if not (journal.parent / SUMMARY).is_file()]
     for journal in sorted(begun, key=lambda journal: journal.parent.name, reverse=True):
-        if fingerprint_in(journal) == wanted and holds_results(journal) and not in_use(journal):
+        if fingerprint_in(journal) in wanted and holds_results(journal) and not in_use(journal):
             return journal.parent.name
     return None
 
@@ -139,7 +139,8 @@ class Run:
             what = "empty" if journal.is_file() else "missing"
             needed = "put a copy in its place, or begin a new run"
             raise JournalDamaged(f"{journal} is {what}, and this run had begun: {needed}")
-        self._journal = Journal(journal, fingerprint=fingerprint(prepared, instead))
+        own, *earlier = fingerprints(prepared, instead)
+        self._journal = Journal(journal, fingerprint=own, earlier=earlier, parts=parts(prepared, instead))
         write_atomically(self.directory / "config.yaml", to_yaml(config))
         self._tracker = Tracker(
             config.runs,
@@ -152,6 +153,15 @@ class Run:
             parent=parent,
         )
         self._tracker.artifact(self.directory / "config.yaml")
+
+    @property
+    def given_back(self) -> str | None:
+        """What is said of what the journal holds as a run goes on; None where it holds nothing."""
+        operations, flops = self._journal.held()
+        if not operations:
+            return None
+        done = "it is not done again" if operations == 1 else "they are not done again"
+        return f"the journal has {counted(operations, 'operation')}, {flops:.4g} FLOPs already paid: {done}"
 
     def __enter__(self) -> Run:
         try:

@@ -321,7 +321,7 @@ async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def judge_alone(config: Config, judge: PreparedJudge) -> AsyncIterator[Ask]:
+async def judge_alone(config: Config, judge: PreparedJudge, observer: SessionObserver) -> AsyncIterator[Ask]:
     """Starts the engines of a judge and nothing else; yields what asks it, and takes them down at the end.
 
     Raises PoolFailed where they do not start.
@@ -329,10 +329,12 @@ async def judge_alone(config: Config, judge: PreparedJudge) -> AsyncIterator[Ask
     spec = judge_spec(config, judge)
     if spec.replica is EndpointActor and config.cluster.address is None:
         await look(spec.name, spec.model, spec.options)
+    observer.starting(spec.names)
     async with _ray(config.cluster, [spec]):
         pool: Pool[Any] = Pool(spec)
+        pool.on_notice = observer.notice
         try:
-            await pool.start(config.cluster.start_timeout_seconds)
+            await pool.start(config.cluster.start_timeout_seconds, on_ready=observer.ready)
             yield pool.run
         finally:
             await pool.close()

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from actors.messages import PoolFailed
-from orchestrator.config.preparation import fingerprint
+from orchestrator.config.capacity import Engine, engines_of
+from orchestrator.config.preparation import fingerprints, parts
 from orchestrator.config.schema import ClusterConfig
 from orchestrator.config.written import tracking_uri
 from orchestrator.durability.files import write_atomically
-from orchestrator.durability.journal import fingerprint_in, hold
-from orchestrator.errors import BadInput, in_one_line
+from orchestrator.durability.journal import changed_since, fingerprint_in, hold
+from orchestrator.errors import BadInput, counted, in_one_line
 from orchestrator.runs.found import FATAL
 from orchestrator.runs.grid import Grid, GridCell
 from orchestrator.runs.log import logged
@@ -116,7 +117,7 @@ class Sweep:
             with logged(directory, config.log_level):
                 outcomes = await self._run(observer, parent)
             failed = sum(outcome.state == "failed" for outcome in outcomes)
-            ended = RuntimeError(f"{failed} cells failed") if failed else None
+            ended = RuntimeError(f"{counted(failed, 'cell')} failed") if failed else None
         except BaseException as error:
             ended = error
             raise
@@ -162,6 +163,8 @@ class Sweep:
         with Run(
             cell.prepared, self._run_id(cell), title=cell.key, role=cell.role, tags=tags, parent=parent
         ) as run:
+            if (line := run.given_back) is not None:
+                observer.notice(f"{cell.key}: {line}")
             summary = await run.search(engines, observer)
         self._note(run.untracked)
         state: State = "done" if summary.broken is None else "failed"
@@ -173,13 +176,10 @@ class Sweep:
         recorded = fingerprint_in(directory / "journal.sqlite")
         if recorded is None:
             return None
-        if recorded != fingerprint(cell.prepared):
-            raise BadInput(
-                "name",
-                cell.config.name,
-                f"{directory} was begun with another configuration; allowed: another name, or a directory "
-                f"without that cell",
-            )
+        if recorded not in fingerprints(cell.prepared):
+            changed = changed_since(directory / "journal.sqlite", parts(cell.prepared))
+            needed = "allowed: another name, or a directory without that cell"
+            raise BadInput("name", cell.config.name, f"{directory} records another run: {changed}; {needed}")
         return stored_summary(directory)
 
     def _run_id(self, cell: GridCell) -> str:
@@ -187,6 +187,19 @@ class Sweep:
 
     def _note(self, untracked: str | None) -> None:
         self.untracked = self.untracked or untracked
+
+
+def engine_groups(cells: Sequence[GridCell]) -> list[list[Engine]]:
+    """Returns the engines on CPUs of each group of cells, which are up together."""
+    found = []
+    for _, members in grouped(cells):
+        engines = [
+            engine
+            for cell in members
+            for engine in engines_of(cell.config, revises=cell.prepared.strategy.strategy.has_reviser)
+        ]
+        found.append(list({engine.pool: engine for engine in engines}.values()))
+    return found
 
 
 def grouped(cells: Sequence[GridCell]) -> list[tuple[Pools, deque[GridCell]]]:

@@ -18,6 +18,7 @@ from orchestrator.analysis.options import options
 from orchestrator.analysis.policy_fit import fit, study
 from orchestrator.analysis.store import Experiment, find, load, load_directory
 from orchestrator.commands.cli import run_command
+from orchestrator.commands.sweep import report_command
 from orchestrator.errors import BadInput
 from orchestrator.report.evidence import gather
 from orchestrator.report.figures import pictures
@@ -101,9 +102,44 @@ def test_an_experiment_of_failed_runs_alone_is_refused_in_one_line_with_their_er
     out = str(tmp_path / "report.html")
     assert run_command(["report", f"{tmp_path}/study", "--out", out]) == 2
     err = capsys.readouterr().err
-    assert f"all of its 1 runs have failed; run broken has failed: {WHY}" in err
+    assert f"its only run has failed; run broken has failed: {WHY}" in err
     assert err.count("\n") == 1
     assert not Path(out).exists()
+
+
+def test_what_is_left_out_is_told_with_every_table(stored, capsys):
+    assert run_command(["report", f"{stored}/study", "--table", "runs"]) == 0
+    printed = capsys.readouterr()
+    assert f"Left out: 1 (run broken has failed: {WHY})." in printed.out
+    assert printed.err == f"left out: run broken has failed: {WHY}\n"
+
+
+def test_a_sweep_is_found_by_its_name_and_its_report_is_kept_in_its_experiment(stored, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    shutil.copytree(stored, runs)
+    shutil.copy(runs / "study" / "sound" / "config.yaml", runs / "study" / "sweep.yaml")
+    found = find("study", None, str(runs))
+    assert ({cell.run_id for cell in found.cells}, found.kept_in) == ({"sound", "scratched"}, "lab")
+    assert find("lab", None, str(runs)).kept_in == "lab"
+    (runs / "mlflow.db").rename(runs / "away.db")
+    assert find("study", None, str(runs)).kept_in is None, "no store keeps it"
+    (runs / "away.db").rename(runs / "mlflow.db")
+    with pytest.raises(BadInput, match=r"'studi' is not usable; did you mean study\? allowed: lab or study"):
+        find("studi", None, str(runs))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "command"),
+    [
+        (["runs=runs"], "ttc report lab"),
+        (["runs=elsewhere"], "ttc report lab --runs elsewhere"),
+        (["runs=runs", "tracking.uri=http://h:5000"], "ttc report lab --uri http://h:5000"),
+        (["runs=runs", "tracking.uri=http://u:pass@h:5000"], "ttc report runs/lab/"),
+        (["runs=runs", "tracking.uri=${oc.env:HOME}/m"], "ttc report runs/lab/"),
+    ],
+)
+def test_a_sweep_names_the_command_of_its_report(overrides, command):
+    assert report_command(lab_config(*overrides)) == command
 
 
 def test_the_directory_of_one_run_is_reported(stored, tmp_path):

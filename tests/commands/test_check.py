@@ -31,6 +31,7 @@ TEMPLATES = {"budget_forcing"}
 def nothing_starts(monkeypatch):
     """No command here may start Ray or join one."""
     monkeypatch.setattr("orchestrator.runs.session.connect", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setattr("orchestrator.config.capacity.free_memory", lambda: None)  # it may be low here
 
 
 @pytest.fixture
@@ -207,6 +208,56 @@ def test_a_text_is_cut_in_its_middle_and_nothing_else_is_lost(text, width, first
         assert rows[:first] + rows[-last:] == whole[:first] + whole[-last:]
         said = int(rows[first].split()[1].replace(",", ""))
         assert said == len("".join(whole[first:-last]))
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """A sweep in which two of three strategies cannot be run, under two seeds."""
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        f"""
+base: {LAB_CONFIG}
+name: s
+runs: {tmp_path}/runs
+problems: {{limit: 4}}
+budget: {{generations: 4}}
+sweep:
+  strategies: [{{name: best_of_n, m: 3}}, {{name: best_of_n, seed: 1}}, {{name: best_of_n, n: 8}}]
+  grid: {{seed: [0, 1]}}
+"""
+    )
+    return path
+
+
+def test_every_cell_of_a_sweep_is_checked(grid, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_command(["check", str(grid)]) == 2
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(map(cell_len, out.splitlines())) <= 80
+    text = " ".join(out.split())
+    assert text.startswith("sweep s: 6 cells, ")
+    assert "2 × best_of_n n=8" in text
+    assert "fails strategy.m: 3 is not usable; best_of_n takes n (in best_of_n-m=3-seed=0-" in text
+    assert "takes n; the configuration's seed is an axis of sweep.grid (in best_of_n-seed=1-seed=0-" in text
+    assert "doubt strategy.n is 8, and the budget pays for 4 solutions a problem" in text
+    assert text.endswith("2 things would fail in 6 cells; 1 doubt")
+    assert run_command(["check", str(grid), "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert (len(told["cells"]), len(told["failures"]), len(told["doubts"])) == (2, 2, 1)
+    assert not (grid.parent / "runs" / "s").exists(), "nothing is begun"
+
+
+def test_a_sweep_that_would_run_is_told_so(grid, capsys, monkeypatch):
+    grid.write_text(grid.read_text().replace("m: 3", "n: 2").replace("seed: 1", "n: 4"))
+    assert run_command(["check", str(grid)]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("nothing would fail in 6 cells; 1 doubt")
+    grid.write_text(grid.read_text().replace("seed: [0, 1]", "generator.replicas: [2, 900]"))
+    monkeypatch.setattr("orchestrator.config.capacity.free_memory", lambda: 100 * 2**30)
+    assert run_command(["check", str(grid)]) == 2
+    assert "generator.replicas: 900 is not usable; 901 engines need" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 OWN = """

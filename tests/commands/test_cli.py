@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from functools import partial
 
 import pytest
@@ -45,6 +46,7 @@ def nothing_starts(monkeypatch):
     [
         ("budget.flopz=1e12", "budget.flopz", "unknown key", "flops"),
         ("speed=9", "speed", "unknown key", "budget"),
+        ("generater.replicas=1", "generater", "unknown key; did you mean generator?", "budget"),
         ("generator.replicas=two", "generator.replicas", "two", "Integer"),
         ("generator.replicas=0", "generator.replicas", "0", "1 or more"),
         ("generator.min_replicas=3", "generator.min_replicas", "3", "1 to generator.replicas (2)"),
@@ -95,26 +97,26 @@ def nothing_starts(monkeypatch):
         ("strategy.width=32", "strategy.width", "32", "1 to strategy.n (16)"),
         ("strategy.n=many", "strategy.n", "many", "type int"),
         ("strategy.depth=3", "strategy.depth", "3", "beam_search takes n, width, max_rounds"),
-        ("strategy.name=budget_forcing", "generator.end_of_thinking", "None", "as </think>"),
+        ("strategy.name=budget_forcing", "generator.end_of_thinking", "null", "as </think>"),
         ("generator.end_of_thinking=''", "generator.end_of_thinking", "''", "one or more characters"),
         ("budget.flops=0", "budget.flops", "0", "a positive number of FLOPs"),
-        ("budget.flops=-1e9", "budget.flops", "-1000000000", "a positive number of FLOPs"),
+        ("budget.flops=-1e9", "budget.flops", "-1e9", "a positive number of FLOPs"),
         ("budget.generations=0", "budget.generations", "0", "a positive number of generations a problem"),
         ("budget.tokens=3", "budget.tokens", "3", "64 or more, one a problem"),
         ("budget={flops: 1e9, tokens: 1e6}", "budget", "flops", "exactly one"),
         ("budget.flops=null", "budget", "[]", "flops, tokens or generations"),
         ("budget.solution_tokens=0", "budget.solution_tokens", "0", "1 or more"),
-        ("strategy.n=${budget.generations}", "strategy.n", "None", "type int"),
+        ("strategy.n=${budget.generations}", "strategy.n", "null", "type int"),
         ("budget.flops=1e12x", "budget.flops", "1e12x", "Float"),
         ("budget.flops=1000", "budget.flops", "1000", "none buys a longest step with its prompt"),
         ("generator.model=nowhere/at/all", "generator.model", "nowhere/at/all", "directory"),
         ("verifier.model=/nowhere", "verifier.model", "/nowhere", "directory"),
-        ("verifier.model=null", "verifier.model", "None", "beam_search needs a verifier"),
+        ("verifier.model=null", "verifier.model", "null", "beam_search needs a verifier"),
         ("verifier.kind=orm", "verifier.kind", "orm", "allowed: prm (beam_search goes by steps)"),
         ("verifier.aggregation=mean", "verifier.aggregation", "mean", "last, min or prod"),
         ("problems.split=exam", "problems.split", "exam", "test, bins, validation or train"),
         ("problems.source=csv", "problems.source", "csv", "lab, file, jsonl, datasets or reasoning_gym"),
-        ("problems.source=jsonl", "problems.path", "None", "needed with problems.source=jsonl: a file"),
+        ("problems.source=jsonl", "problems.path", "null", "needed with problems.source=jsonl: a file"),
         ("problems.limit=0", "problems.limit", "0", "1 or more"),
         ("problems.template=hello", "problems.template", "hello", "{problem}"),
         ("allocation.name=greedy", "allocation.name", "greedy", "uniform"),
@@ -130,6 +132,71 @@ def test_a_bad_key_is_one_line(capsys, override, key, value, allowed):
     assert allowed in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "ttc run: CONFIG is missing; for example: ttc run configs/lab.yaml budget.flops=1e11"),
+        (["sweep"], "ttc sweep: CONFIG is missing; for example: ttc sweep configs/lab-sweep.yaml"),
+        (["check"], "ttc check: CONFIG is missing; for example: ttc check configs/lab.yaml"),
+        (["resume"], "ttc resume: RUN_ID is missing; for example: ttc resume lab-"),
+        (["report"], "ttc report: EXPERIMENT is missing; for example: ttc report lab"),
+        (["verifier", "label"], "ttc verifier label: CONFIG and OUT are missing; for example: "),
+        (["run", LAB_CONFIG, "--jsn"], "ttc: unrecognized arguments: --jsn; see ttc -h"),
+        (["rnu", LAB_CONFIG], "ttc: unknown command 'rnu'; did you mean run? allowed: check, run, sweep"),
+    ],
+)
+def test_what_a_command_line_lacks_is_one_line_with_an_example(capsys, arguments, said):
+    assert refused(capsys, *arguments).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", LAB_CONFIG, "seed=x"],
+        ["check", LAB_CONFIG, "seed=x"],
+        ["check", LAB_CONFIG, "strategy.n=0"],
+        ["sweep", LAB_CONFIG],
+        ["resume", "ghost"],
+        ["regrade", "ghost"],
+        ["fit", "nothing/here"],
+        ["verifier", "label", LAB_CONFIG, "/proc/x/y"],
+    ],
+)
+def test_a_program_is_told_of_bad_input_too(capsys, arguments):
+    assert run_command([*arguments, "--json"]) == 2
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["error"] == err.splitlines()[0].removeprefix("ttc: ")
+    assert "resume" not in told
+
+
+def test_a_program_is_told_of_an_interrupt_and_of_a_fault_of_our_own(capsys, monkeypatch):
+    def fails(error):
+        def load(*arguments):
+            raise error
+
+        monkeypatch.setattr("orchestrator.commands.run.load", load)
+
+    fails(KeyboardInterrupt())
+    assert run_command(["run", LAB_CONFIG, "--json"]) == 130
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"error": "interrupted"}, "interrupted\n")
+    fails(RuntimeError("no"))
+    with pytest.raises(RuntimeError):
+        run_command(["run", LAB_CONFIG, "--json"])
+    assert json.loads(capsys.readouterr().out)["error"].startswith("RuntimeError: no (")
+    fails(OSError("disk"))
+    assert run_command(["run", LAB_CONFIG]) == 1
+    assert capsys.readouterr().out == "", "nothing for who reads no JSON"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "host:70000", "http://host"])
+def test_an_address_that_is_none_is_bad_input(capsys, address):
+    line = refused(capsys, "run", LAB_CONFIG, f"cluster.address='{address}'")
+    assert "allowed: null (this machine), auto (the cluster that this machine is in) or host:port" in line
+
+
 def test_thinking_must_leave_room_for_an_answer(capsys):
     forcing = ["strategy.name=budget_forcing", "strategy.min_thinking_tokens=0", "strategy.answer_prefix=''"]
     line = refused(capsys, "run", LAB_CONFIG, "generator.end_of_thinking='#'", *forcing)
@@ -143,6 +210,16 @@ def test_a_config_that_is_not_there_or_not_yaml(capsys, tmp_path):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
         assert "ttc: " in refused(capsys, "run", str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("name: x\n\tseed: 1\n", "2:1"), ("name:\tx\nbudget:\n\tflops: 1e9\n", "3:1")]
+)
+def test_a_tab_is_told_as_one(capsys, tmp_path, text, place):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    line = refused(capsys, "run", str(path))
+    assert f"c.yaml:{place}' is not usable; this is no valid YAML: a tab is no indentation" in line
 
 
 def test_a_key_without_a_default_is_asked_for(capsys, tmp_path):
@@ -212,9 +289,9 @@ def test_a_verifier_with_another_vocabulary(capsys, tmp_path):
         ("", "holds no problem"),
         ("\n\n", "holds no problem"),
         ("not json\n", ":1: 'not json' is not usable; the line is not JSON"),
-        ('{"problem": "1+1"}\n', ":1: answer: None"),
+        ('{"problem": "1+1"}\n', ":1: answer: null"),
         ('{"problem": "1+1", "answer": "2"}\n{"problem": "", "answer": "2"}\n', ":2: problem: ''"),
-        ('{"problem": "1+1", "answer": true}\n', ":1: answer: True"),
+        ('{"problem": "1+1", "answer": true}\n', ":1: answer: true"),
         ("[1]\n", "a JSON object with problem and answer"),
         (
             '{"id": "a", "problem": "1", "answer": "1"}\n{"id": "a", "problem": "2", "answer": "2"}\n',
@@ -399,6 +476,18 @@ def test_a_spool_that_is_no_file_is_not_replayed(capsys, tmp_path):
 
 def test_the_ui_without_a_store(capsys, tmp_path):
     assert "start a run first" in refused(capsys, "ui", "--runs", str(tmp_path))
+
+
+def test_a_port_that_is_none_is_bad_input_and_one_in_use_a_failure(capsys, tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    store = ["ui", "--runs", str(tmp_path)]
+    assert "--port: 99999 is not usable; allowed: 1 to 65535" in refused(capsys, *store, "--port", "99999")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        assert run_command([*store, "--port", str(port)]) == 1
+    assert f"port {port} cannot be used" in capsys.readouterr().err
 
 
 def test_the_reviser_is_measured_by_the_command(capsys, monkeypatch):

@@ -100,4 +100,4 @@ async def test_engines_that_did_not_start_are_not_spoken_of_with_the_next(monkey
         await asyncio.sleep(0.05)
         asked = [task for task in asyncio.all_tasks() if "_say_who_is_up" in repr(task)]
     assert len(asked) == 1
-    assert all("of 1 replicas" in line for line in stream.getvalue().splitlines() if " up, " in line)
+    assert all("of 1 replica " in line for line in stream.getvalue().splitlines() if " up, " in line)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from orchestrator.commands.cli import run_command
 from orchestrator.commands.terminal import console
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.loading import load
-from orchestrator.config.preparation import Prepared, prepare
+from orchestrator.config.preparation import Prepared, fingerprints, prepare
 from orchestrator.durability.journal import JournalDamaged
 from orchestrator.problems.problem import Problem
 from orchestrator.runs import legs as measured
@@ -36,6 +38,8 @@ class Engines(ScriptedEngine):
     """Ends the run as a kill would, after so many samples."""
 
     left: int = 10**9
+    last: Callable[[], None] = lambda: None
+    """Is called before the run ends so."""
     pool: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(
             spec=SimpleNamespace(name="generator", replicas=2), busy_seconds=0.0, running=0, waiting=0
@@ -49,6 +53,8 @@ class Engines(ScriptedEngine):
         self.pool.busy_seconds += 0.01
         self.left -= 1
         if self.left < 0:
+            self.last()
+            await asyncio.sleep(0.1)
             raise PoolFailed("the end of this leg")
         return await super().sample(request)
 
@@ -170,7 +176,7 @@ def test_a_run_of_which_too_many_searches_failed_is_not_finished(tmp_path):
         ("seed=5", "seed: 5 is not usable; the run was begun with 0"),
         ("strategy.n=8", "strategy.n: 8 is not usable; the run was begun with 4"),
         ("generator.temperature=0.5", "generator.temperature: 0.5 is not usable; the run was begun with"),
-        ("sed=5", "sed: 'unknown key' is not usable; did you mean seed?"),
+        ("sed=5", "sed: unknown key; did you mean seed?"),
     ],
 )
 def test_the_key_that_would_make_another_run_is_named(finished, capsys, override, said):
@@ -213,6 +219,87 @@ def test_a_journal_that_is_gone_is_damage_and_not_a_new_beginning(prepared, tmp_
     with pytest.raises(JournalDamaged, match=rf"journal\.sqlite is {what}, and this run had begun"):
         leg(prepared, "cut")
     assert (tmp_path / "cut" / "config.yaml").read_bytes() == before
+
+
+OWN = "async def search(ops, n: int = 4):\n    return await ops.sample(ops.root, n, until='end')\n"
+
+
+@pytest.fixture
+def engines(monkeypatch) -> Engines:
+    """Takes the place of a session's engines."""
+    made = Engines()
+    made.pools = []
+
+    @asynccontextmanager
+    async def session(pools, cluster, observer):
+        yield SimpleNamespace(pools_of=lambda _: [], deployment=made, startup_seconds=0.0)
+
+    monkeypatch.setattr("orchestrator.runs.session.session", session)
+    return made
+
+
+@pytest.fixture
+def cut(tmp_path, engines, capsys) -> list[str]:
+    """A run of a user's own strategy that was cut short. Returns the command that goes on."""
+    (tmp_path / "own.py").write_text(OWN)
+    own = [f"strategy={{name: '{tmp_path}/own.py:search'}}", "verifier.model=null", "max_searches=1"]
+    runs = tmp_path / "runs"
+    engines.left = 6
+    assert run_command(["run", str(LAB_CONFIG), f"runs={runs}", "problems.limit=3", *own, "--json"]) == 1
+    out, err = capsys.readouterr()
+    (directory,) = runs.glob("*-*")
+    command = ["resume", directory.name, "--runs", str(runs)]
+    told = json.loads(out)
+    assert told == {"error": "the end of this leg", "resume": " ".join(["ttc", *command])}
+    assert err.endswith(f"To go on: {told['resume']}\n")
+    engines.left = 10**9
+    return command
+
+
+def test_a_file_that_has_changed_is_named_and_is_bad_input(cut, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN + "# changed\n")
+    assert run_command([*cut, "--json"]) == 2
+    out, err = capsys.readouterr()
+    line = "records another run: the file own.py (strategy.name) is not as it was begun with; put back what"
+    assert line in err
+    told = json.loads(out)
+    assert line in told["error"]
+    assert "resume" not in told
+    (tmp_path / "own.py").write_text(OWN)
+    assert run_command(cut) == 0
+
+
+def test_a_program_is_told_how_an_interrupted_run_goes_on(cut, engines, capsys):
+    engines.left, engines.last = 2, lambda: signal.raise_signal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command([*cut, "--json"]) == 130
+    signal.signal(signal.SIGTERM, before)
+    out, err = capsys.readouterr()
+    command = " ".join(["ttc", *cut])
+    assert json.loads(out) == {"error": "interrupted", "resume": command}
+    assert err.endswith(f"interrupted; what was computed is kept. To go on: {command}\n")
+
+
+def test_what_the_journal_gives_back_is_said_before_the_run_goes_on(cut, capsys):
+    assert run_command([*cut, "--json"]) == 0
+    out, err = capsys.readouterr()
+    summary = json.loads(out)
+    said = next(line for line in err.splitlines() if line.startswith("the journal has "))
+    assert said.startswith(f"the journal has {summary['replayed']} operations, ")
+    assert said.endswith(" FLOPs already paid: they are not done again")
+    paid = float(said.split(", ")[1].split()[0])
+    assert 0 < paid < summary["flops"]["spent"]
+
+
+def test_a_run_goes_on_with_a_new_secret(tmp_path):
+    def prints(token: str | None) -> tuple[str, ...]:
+        given = [] if token is None else [f"generator.engine.hf_token={token}"]
+        return fingerprints(prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=1", *given])))
+
+    plain, old, new = prints(None), prints("hf_old_token"), prints("hf_new_token")
+    assert len(plain) == 1
+    assert old[0] == new[0] == plain[0], "a secret takes no part"
+    assert old[1] != new[1], "as earlier versions had it: their journals go on with the same secret"
 
 
 @pytest.mark.parametrize(

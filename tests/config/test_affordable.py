@@ -12,6 +12,7 @@ from orchestrator.config.preparation import Prepared, prepare
 from orchestrator.config.warnings import warnings_of
 from orchestrator.errors import BadInput
 from tests.support.paths import LAB_CONFIG
+from tests.support.scripted import POLICY
 
 
 def prepared(tmp_path, *overrides: str) -> Prepared:
@@ -19,6 +20,7 @@ def prepared(tmp_path, *overrides: str) -> Prepared:
 
 
 BEST = ("strategy.name=best_of_n", "strategy.n=4")
+ROOM = ("generator.engine.max_model_len=400", "verifier.engine.max_model_len=400")
 FEW = ("problems.limit=12", "budget.flops=4e8")
 
 
@@ -43,11 +45,27 @@ def test_the_limit_that_is_named_is_the_largest_that_buys_each_problem_a_solutio
 def test_shares_that_buy_steps_and_no_solution_are_warned_of(tmp_path):
     (line,) = warnings_of(prepared(tmp_path, "problems.limit=12", "budget.flops=8e8"))
     assert line.startswith("budget.flops: an equal share buys no longest solution of 12 of 12 problems")
-    assert line.endswith("whole ones are bought with problems.limit=6 or allocation.name=adaptive")
+    assert line.endswith("whole ones are bought with problems.limit=6")
     with pytest.raises(
         BadInput, match=r"none buys a longest step .*7\.46e\+08 FLOPs or problems.limit=1 or less$"
     ):
         prepared(tmp_path, "problems.limit=12", "budget.flops=1e8")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "moves"),
+    [
+        (["strategy.name=best_of_n", "strategy.n=4"], True),
+        (["strategy.name=beam_search"], False),
+        (["strategy.name=mcts"], False),
+        ([f"strategy={{name: compute_optimal, policy: {POLICY}}}", *ROOM], False),
+    ],
+)
+def test_a_budget_that_moves_is_named_only_where_it_buys_solutions(tmp_path, overrides, moves):
+    few = ["problems.limit=12", "budget.flops=1.3e8"]
+    with pytest.raises(BadInput, match="equal shares") as refused:
+        prepared(tmp_path, *overrides, *few)
+    assert ("allocation.name=adaptive" in str(refused.value)) == moves
 
 
 def test_of_a_users_own_strategy_it_is_not_known_that_it_scores_its_first_step(tmp_path):

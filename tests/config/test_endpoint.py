@@ -52,7 +52,7 @@ def test_an_endpoint_is_a_url_or_a_section_and_a_later_layer_goes_over_it(tmp_pa
         ("generator.endpoint=ftp://host/v1", "base URL, such as http://host:8000/v1"),
         ("generator.endpoint=http://host:x/v1", r"generator\.endpoint\.url"),
         ("generator.endpoint=8000", r"generator\.endpoint\.url: '8000'"),
-        ("generator.endpoint.retries=2", r"generator\.endpoint\.url: None.*give it a value"),
+        ("generator.endpoint.retries=2", r"generator\.endpoint\.url: null.*give it a value"),
         ("generator.endpoint.concurrency=0", r"generator\.endpoint\.concurrency: 0.*1 or more"),
         ("generator.endpoint.timeout_seconds=0", r"generator\.endpoint\.timeout_seconds: 0"),
         ("generator.endpoint.retries=-1", r"generator\.endpoint\.retries: -1.*0 or more"),

@@ -63,7 +63,7 @@ def test_a_question_is_filled_in_one_pass_and_asked_in_the_models_own_template(m
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["judge.model=null"], r"judge\.model: None is not usable; needed with problems\.answers=judge"),
+        (["judge.model=null"], r"judge\.model: null is not usable; needed with problems\.answers=judge"),
         (["problems.answers=math"], r"judge\.model: .*it would judge nothing: problems\.answers is math"),
         (["judge.template='{truth}?'"], r"judge\.template: .*it must contain \{answer\}"),
         (["judge.choices={N: 0, Y: 2}"], r"judge\.choices\.Y: 2.*allowed: 0 to 1"),

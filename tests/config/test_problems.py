@@ -68,11 +68,11 @@ def test_the_fingerprint_covers_what_is_read_and_not_what_is_shown(tmp_path):
         ),
         (
             ["source=datasets"],
-            "problems.path: None is not usable; needed with problems.source=datasets: a data set",
+            "problems.path: null is not usable; needed with problems.source=datasets: a data set",
         ),
         (
             ["source=reasoning_gym"],
-            "problems.path: None is not usable; needed with problems.source=reasoning_gym",
+            "problems.path: null is not usable; needed with problems.source=reasoning_gym",
         ),
         (
             ["source=reasoning_gym", "path=basic_arithmetic", "answers=math"],

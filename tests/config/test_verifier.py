@@ -53,7 +53,7 @@ def test_a_reward_model_scores_whole_solutions(tmp_path):
 
 def test_a_language_model_is_charged_for_the_rows_of_its_head_that_are_read(tmp_path):
     model = math_shepherd(tmp_path / "shepherd").directory
-    with pytest.raises(BadInput, match=r"verifier\.format: None.*math-shepherd, rlhflow or judge"):
+    with pytest.raises(BadInput, match=r"verifier\.format: null.*math-shepherd, rlhflow or judge"):
         prepared(tmp_path, f"verifier.model={model}")
     run = prepared(tmp_path, f"verifier.model={model}", "verifier.format=math-shepherd")
     assert run.verifier is not None

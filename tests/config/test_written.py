@@ -62,7 +62,7 @@ def test_a_secret_that_was_not_kept_is_asked_for_by_its_key(environment, tmp_pat
 
 def test_no_file_of_a_run_or_a_sweep_has_a_secret(environment, tmp_path, monkeypatch):
     monkeypatch.setattr("orchestrator.tracking.sender.Sender.start", lambda self: None)
-    monkeypatch.setattr("orchestrator.runs.run.fingerprint", MagicMock(return_value="f"))
+    monkeypatch.setattr("orchestrator.runs.run.fingerprints", MagicMock(return_value=("f",)))
     prepared = prepare(load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=1"]))
     config = load(LAB_CONFIG, [f"runs={tmp_path}", *SECRETS])
     with Run(replace(prepared, config=config), "lab-1") as run:
@@ -100,7 +100,7 @@ def test_the_keys_by_which_runs_differ_are_named():
 def test_the_place_and_the_reason_of_what_is_no_yaml_are_told(tmp_path):
     for text, said in (
         ("a: 1\na: 2\n", r"c\.yaml:2:1'.*found duplicate key a"),
-        ("a:\n\tb: 1\n", r"c\.yaml:2:1'.*cannot start any token"),
+        ("a:\n\tb: 1\n", r"c\.yaml:2:1'.*a tab is no indentation; allowed: spaces"),
         ("a: [1,\nb: 2\n", r"c\.yaml:\d:\d+'.*',' or ']'"),
         ("name: " + "[" * 5000 + "]" * 5000, r"c\.yaml'.*nested too deeply"),
         ("7\n", r"c\.yaml'.*a YAML mapping"),

@@ -21,6 +21,7 @@ from orchestrator.durability.journal import (
     JournalDamaged,
     JournalInUse,
     JournalMismatch,
+    changed_since,
     file_system,
     fingerprint_in,
 )
@@ -100,8 +101,42 @@ def test_reading_waits_for_no_commit_and_sees_only_what_is_committed(tmp_path: P
 
 def test_a_journal_of_another_configuration_is_refused(tmp_path: Path):
     Journal(tmp_path / "j", fingerprint="one").close()
-    with pytest.raises(JournalMismatch, match="another configuration"):
-        Journal(tmp_path / "j", fingerprint="two")
+    with pytest.raises(JournalMismatch, match="its configuration is another one, or a model"):
+        Journal(tmp_path / "j", fingerprint="two", parts={"seed": "b"})
+
+
+def test_what_is_not_as_the_journal_was_begun_with_is_named(tmp_path: Path):
+    begun = {"seed": "a", "the file own.py (strategy.name)": "b", "the problems": "c"}
+    Journal(tmp_path / "j", fingerprint="one", parts=begun).close()
+    now = begun | {"the file own.py (strategy.name)": "x"}
+    with pytest.raises(JournalMismatch) as refused:
+        Journal(tmp_path / "j", fingerprint="two", parts=now)
+    assert str(refused.value) == (
+        f"{tmp_path / 'j'} records another run: the file own.py (strategy.name) is not as it was begun with; "
+        "put back what has changed, or begin a new run"
+    )
+    assert changed_since(tmp_path / "j", now | {"seed": "y"}) == (
+        "seed and the file own.py (strategy.name) are not as it was begun with"
+    )
+
+
+def test_a_journal_that_an_earlier_version_has_begun_goes_on_and_then_knows_its_parts(tmp_path: Path):
+    Journal(tmp_path / "j", fingerprint="with a secret").close()
+    with closing(sqlite3.connect(tmp_path / "j")) as database, database:
+        database.execute("DELETE FROM header WHERE key = 'parts'")
+    own = {"fingerprint": "without", "earlier": ["with a secret"], "parts": {"seed": "a"}}
+    Journal(tmp_path / "j", **own).close()
+    with pytest.raises(JournalMismatch, match="seed is not as it was begun with"):
+        Journal(tmp_path / "j", fingerprint="other", parts={"seed": "b"})
+
+
+def test_what_a_journal_holds_is_counted_with_what_was_paid(tmp_path: Path):
+    with closing(Journal(tmp_path / "j")) as journal:
+        assert journal.held() == (0, 0)
+        for index, flops in enumerate((3, 4 * 10**18, 5 * 10**18)):
+            journal.record("p", f"sample/{index}", SampleResult("a", (1,), "end", 1, "r"), flops)
+        journal.flush()
+        assert journal.held() == (3, pytest.approx(9 * 10**18))
 
 
 def test_a_journal_that_another_process_has_open_is_refused_until_that_ends(tmp_path: Path):

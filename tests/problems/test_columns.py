@@ -182,7 +182,7 @@ def test_no_more_rows_are_read_than_are_asked_for():
     [
         ({"quesiton": "?", "answer": 1}, {}, "the columns are quesiton, answer; say which one it is: "),
         ({"quesiton": "?", "answer": 1}, {}, "problems.columns={problem: NAME}; nearest: quesiton"),
-        ({"problem": "?", "anwser": 1}, {}, "f.jsonl:1: answer: None is not usable"),
+        ({"problem": "?", "anwser": 1}, {}, "f.jsonl:1: answer: null is not usable"),
         (
             {"Q": "?", "answer": 1},
             {"problem": "q"},
@@ -195,7 +195,7 @@ def test_no_more_rows_are_read_than_are_asked_for():
             "problems.columns.question: 'Q' is not usable; allowed: problem,",
         ),
         ({"Q": "?", "answer": 1}, {"problem": 3}, "allowed: the name of a column"),
-        ({"problem": "?", "answer": True}, {}, "answer: True is not usable"),
+        ({"problem": "?", "answer": True}, {}, "answer: true is not usable"),
         ({"problem": "?", "answer": float("nan")}, {}, "answer: nan is not usable"),
         ({"problem": "?", "answer": "NaN"}, {}, "answer: 'NaN' is not usable"),
         ({"problem": "?", "answers": ["1", "nan"]}, {}, "answers: 'nan' is not usable"),
@@ -207,7 +207,7 @@ def test_no_more_rows_are_read_than_are_asked_for():
         ),
         ({"problem": "?", "answer": 1}, {"choices": ["problem"]}, "2 to 26 of them"),
         ({"problem": "?", "answer": 1}, {"wrong": []}, "1 to 26 of them, or null"),
-        ({"problem": "?", "answer": None}, {}, "answer: None is not usable; needed: a text"),
+        ({"problem": "?", "answer": None}, {}, "answer: null is not usable; needed: a text"),
         ({"problem": "?", "answer": " "}, {}, "answer: ' ' is not usable"),
         ({"problem": "?", "answer": {"a": 1}}, {}, "answer: {'a': 1} is not usable"),
         ({"problem": "", "answer": 1}, {}, "problem: '' is not usable"),
@@ -236,7 +236,7 @@ def test_what_is_no_problem_is_refused_by_the_names_that_are_there(row, columns,
 
 def test_a_later_row_that_lacks_a_column_is_refused():
     said = refused({"problem": "?", "answer": 1}, {"problem": "?", "Answer": 1})
-    assert said.startswith("f.jsonl:2: answer: None")
+    assert said.startswith("f.jsonl:2: answer: null")
     assert said.endswith("the columns are problem, Answer; nearest: Answer")
     assert "it holds no problem" in refused()
 

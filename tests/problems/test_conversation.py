@@ -40,7 +40,7 @@ def test_options_reach_the_template_and_another_template_takes_its_place(tmp_pat
         "{% if thinking %}T{% endif %}{{ messages[-1]['content'] }}:{{ strftime_now('%Y') }}{{ date_string }}"
     )
     put = codec(tmp_path, chat=True, template=None, options={"thinking": True})
-    with pytest.raises(BadInput, match=r"generator\.chat: True.*no chat template"):
+    with pytest.raises(BadInput, match=r"generator\.chat: true.*no chat template"):
         put.encode("1+1?")
     put.conversation = Conversation(True, template=template, options={"thinking": True})
     assert shown(put) == "T1+1?:202426 Jul 2024", "a template is told the same day on every day"
@@ -64,7 +64,7 @@ def test_a_template_of_ones_own_that_fails_is_the_key(tmp_path, template, words)
     put.conversation = Conversation(True, template=template)
     with pytest.raises(BadInput, match=rf"^generator\.chat_template: .*{words}"):
         put.encode("1+1?")
-    assert "generator.chat: True" in told(codec(tmp_path, chat=True, template=template))
+    assert "generator.chat: true" in told(codec(tmp_path, chat=True, template=template))
 
 
 def told(put: Codec) -> str:

@@ -58,7 +58,7 @@ def test_a_subset_is_a_directory_or_a_file(tmp_path):
     path = put(tmp_path / "gsm8k", "main/test-00000-of-00001.jsonl", "socratic/test-00000-of-00001.jsonl")
     assert answers(path, subset="socratic") == ["socratic/test-00000-of-00001.jsonl"]
     assert (
-        "problems.subset: None is not usable; several tables have this split; allowed: main or socratic"
+        "problems.subset: null is not usable; several tables have this split; allowed: main or socratic"
         in (refused(path))
     )
     assert "problems.subset: 'Main'" in refused(path, subset="Main")
@@ -71,7 +71,7 @@ def test_a_split_in_two_formats_is_not_read_twice(tmp_path):
     said = refused(put(tmp_path, "test.jsonl", "test.csv"))
     assert f"several files have this split; allowed: {tmp_path}/test.csv or {tmp_path}/test.jsonl" in said
     path = put(tmp_path / "dots", "v1.0-test.jsonl", "v1.1-test.jsonl")
-    assert "problems.subset: None is not usable; several tables" in refused(path)
+    assert "problems.subset: null is not usable; several tables" in refused(path)
     assert answers(path, subset="v1.1-test") == ["v1.1-test.jsonl"]
 
 
@@ -171,11 +171,11 @@ def test_what_the_hub_refuses_is_one_line(package):
             ValueError(
                 "Config name is missing.\nPlease pick one among the available configs: ['main', 'socratic']"
             ),
-            "problems.subset: None is not usable; allowed: main or socratic",
+            "problems.subset: null is not usable; allowed: main or socratic",
         ),
         (
             ValueError("BuilderConfig 'x' not found. Available: ['main', 'socratic']"),
-            "problems.subset: None is not usable; allowed: main or socratic",
+            "problems.subset: null is not usable; allowed: main or socratic",
         ),
         (
             ValueError("Unknown split \"test\". Should be one of ['train']."),

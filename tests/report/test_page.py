@@ -275,7 +275,10 @@ def test_the_command_prints_the_table_alone(stored, tmp_path, capsys, monkeypatc
     assert run_command(["report", str(stored / "study"), "--table"]) == 0
     printed = capsys.readouterr()
     assert "| best_of_n n=4" in printed.out
-    assert printed.err == ""
+    assert printed.err == (
+        "left out: run a: run b has the same configuration\n"
+        "left out: run c: it has other problems than most\n"
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -189,6 +189,20 @@ async def test_a_list_that_is_empty_is_an_answer_and_paths_may_be_there_as_often
             assert (result.error, paths(result)) == (None, expected)
 
 
+async def test_a_strategy_that_pays_for_solutions_and_returns_none_is_counted(caplog):
+    async def forgets(ops: Operations):
+        await ops.sample(ops.root, 2, until="end")
+        return []
+
+    async def finds_none(ops: Operations):
+        return []
+
+    results = await searched(forgets)
+    assert [result.dropped for result in results] == [2, 2, 2]
+    assert "problem p0: the strategy returned no solution, and had paid for 2 finished ones" in caplog.text
+    assert [result.dropped for result in await searched(finds_none)] == [0, 0, 0]
+
+
 async def test_an_unfinished_path_is_no_solution():
     async def own(ops: Operations):
         return await ops.sample(ops.root, 4)

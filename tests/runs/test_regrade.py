@@ -106,6 +106,16 @@ def test_without_a_change_the_grades_are_those_of_the_run(run, capsys):
     assert found["after"]["accuracy"] == found["before"]["accuracy"]
 
 
+def test_a_checker_that_takes_no_answer_is_doubted(run, capsys):
+    assert regraded(run, capsys, "problems.answers=math")["warnings"] == []
+    assert run_command(["regrade", "r", "--runs", str(run.parent), "problems.answers=exact"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "warning: problems.answers=exact takes no answer of the run for right (it reads an answer of 2 of 2 "
+        "problems); before, 100.0 % of the problems had a right one"
+    ) in said
+
+
 def test_a_table_shows_before_and_after(run, capsys):
     assert run_command(["regrade", "r", "--runs", str(run.parent), "problems.answers=math"]) == 0
     shown = capsys.readouterr()
@@ -249,7 +259,9 @@ def test_a_judge_grades_again_and_is_asked_once(run, capsys, monkeypatch, tmp_pa
     asked = []
 
     @asynccontextmanager
-    async def judge_alone(config, judge):
+    async def judge_alone(config, judge, observer):
+        observer.starting(["judge-0"])
+
         async def ask(request):
             asked.append(judge.question.tokenizer.decode(request.tokens))
             return ScoreResult(request.id, (float("answer:\n3\n" in asked[-1]),), 0, "judge-0")
@@ -267,6 +279,13 @@ def test_a_judge_grades_again_and_is_asked_once(run, capsys, monkeypatch, tmp_pa
     assert found["after"]["flops"]["judge"] > 0
     assert regraded(run, capsys)["after"] == found["after"]
     assert len(asked) == 2, "the verdicts are journaled"
+    assert run_command(["regrade", "r", "--runs", str(run.parent)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("starting Ray and 1 replica")
+    assert said[1] == "grading 2 problems; 2 verdicts of the judge known from before"
+    without = regraded(run, capsys, "problems.answers=math")
+    assert without["after"]["accuracy"]["majority"] == 1.0, "no judge is asked for any more"
+    assert "model: null" in (run / "config.yaml").read_text().partition("judge:")[2]
 
 
 def test_rules_by_confidence_are_made_again_and_the_generators_own_pick_stands(run, capsys):

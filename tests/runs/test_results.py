@@ -90,6 +90,22 @@ def test_a_summary_counts_distinct_answers_and_says_how_sure_it_is():
     assert logged["pass_at/2_low"] <= logged["pass_at/2"] <= logged["pass_at/2_high"]
 
 
+def test_a_summary_tells_apart_what_broke_after_an_answer_and_what_returned_nothing():
+    answered, none = replace(result(solution("0", True)), selected={"majority": "a"}), result()
+    found = [replace(answered, error="x"), replace(none, error="x"), replace(none, dropped=3), answered]
+    summary = summarise(
+        "r", found, Usage(), budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
+    )
+    assert (summary.answered, summary.failed, summary.failed_answered) == (2, 2, 1)
+    assert summary.returned_nothing == 1
+    assert metrics(summary)["problems/returned_nothing"] == 1.0
+    shown = Console(file=io.StringIO(), width=120)
+    shown.print(summary_table(summary))
+    text = " ".join(shown.file.getvalue().split())
+    assert "4, 2 answered, 2 failed, 1 of them after an answer" in text
+    assert "of 1 problem the strategy returned none, though it had paid for finished ones (run.log)" in text
+
+
 def test_a_summary_is_json_whose_keys_are_words():
     import json
 

@@ -98,8 +98,9 @@ def read(directory: Path, *overrides: str, section: str = SECTION) -> grid.Grid:
     return grid.read(path, [f"runs={directory}/runs", OFFLINE, *overrides])
 
 
-async def run(cells: grid.Grid, engines: Engines):
-    with SweepDisplay(Console(file=StringIO())) as display, pytest.MonkeyPatch.context() as patch:
+async def run(cells: grid.Grid, engines: Engines, shown: StringIO | None = None):
+    screen = Console(file=shown or StringIO(), width=300)
+    with SweepDisplay(screen) as display, pytest.MonkeyPatch.context() as patch:
         if cells.config.tracking.uri is not None:  # OFFLINE: it need not be waited for
             patch.setattr(tracking, "CLOSE_SECONDS", 0.0)
         sweep = Sweep(cells, engines=engines)
@@ -156,11 +157,13 @@ async def test_a_cell_that_fails_costs_the_others_nothing_and_goes_on_from_its_j
     assert not (tmp_path / "runs" / "s" / "cells" / failed[0].cell.key / "summary.json").exists()
 
     before = len(engines.requests)
-    again = await run(read(tmp_path), engines)
+    again = await run(read(tmp_path), engines, shown := StringIO())
     assert [o.cell.key for o in again if o.state == "done"] == [failed[0].cell.key]
     assert digests(again) == digests(whole[2])
     (done,) = [outcome for outcome in again if outcome.state == "done"]
     assert done.summary["replayed"] > 0
+    (said,) = [line for line in shown.getvalue().splitlines() if "the journal has" in line]
+    assert said.startswith(f"{done.cell.key}: the journal has {done.summary['replayed']} operations, ")
     fresh = done.summary["operations"] - done.summary["replayed"]
     assert len(engines.requests) - before <= fresh < done.summary["operations"]
 
@@ -241,7 +244,7 @@ def test_the_table_has_the_share_of_copies_over_all_seeds_where_a_strategy_compa
 async def test_a_changed_configuration_is_not_taken_for_the_finished_one(whole):
     directory, *_ = whole
     for override in ("generator.temperature=0.5", "problems.limit=2"):
-        with pytest.raises(BadInput, match="begun with another configuration"):
+        with pytest.raises(BadInput, match=r"records another run: .* not as it was begun"):
             Sweep(read(directory, override))
     assert not Sweep(read(directory, "generator.replicas=4")).todo
 

@@ -20,10 +20,10 @@ from tests.support.scripted import Characters, ScriptedEngine, letters, operatio
             lambda ops: ops.sample(ops.root, 1, until="typo"),
             "until: 'typo' is not usable; allowed: step, thou",
         ),
-        (lambda ops: ops.sample(ops.root, 1, until=None), "until: None"),
+        (lambda ops: ops.sample(ops.root, 1, until=None), "until: null"),
         (lambda ops: ops.sample(ops.root, 1, until=[]), "until: []"),
         (lambda ops: ops.sample(ops.root, -1), "n: -1 is not usable; allowed: a whole number, 0 or more"),
-        (lambda ops: ops.sample(ops.root, True), "n: True"),
+        (lambda ops: ops.sample(ops.root, True), "n: true"),
         (lambda ops: ops.sample(ops.root, 1.5), "n: 1.5"),
         (lambda ops: ops.sample(ops.root, "4"), "n: '4'"),
         (
@@ -38,12 +38,12 @@ from tests.support.scripted import Characters, ScriptedEngine, letters, operatio
         (lambda ops: ops.sample(ops.root, 1, temperature=-0.1), "temperature: -0.1"),
         (lambda ops: ops.sample(ops.root, 1, temperature=math.nan), "temperature: nan"),
         (lambda ops: ops.sample(ops.root, 1, temperature="hot"), "temperature: 'hot'"),
-        (lambda ops: ops.sample(ops.root, 1, temperature=True), "temperature: True"),
+        (lambda ops: ops.sample(ops.root, 1, temperature=True), "temperature: true"),
         (
             lambda ops: ops.sample(ops.root, 1, keep="sometimes"),
             "keep: 'sometimes' is not usable; allowed: always",
         ),
-        (lambda ops: ops.sample(None, 1), "parents: None is not usable; allowed: a node"),
+        (lambda ops: ops.sample(None, 1), "parents: null is not usable; allowed: a node"),
         (lambda ops: ops.sample(["x"], 1), "parents: 'x' is not usable; allowed: nodes alone"),
         (lambda ops: ops.sample(Node("", (1,)), 1), "path '' is no node of this problem's tree"),
         (lambda ops: ops.sample(Node("0", ops.prompt), 1), "path '0' is no node of this problem's tree"),
@@ -51,7 +51,7 @@ from tests.support.scripted import Characters, ScriptedEngine, letters, operatio
         (lambda ops: ops.write(1, None, suppressed=-1), "suppressed: -1"),
         (lambda ops: ops.write(1, lambda draft: draft.sample("typo")), "until: 'typo'"),
         (lambda ops: ops.score("x"), "nodes: 'x'"),
-        (lambda ops: ops.revise([None]), "chains: None"),
+        (lambda ops: ops.revise([None]), "chains: null"),
     ],
 )
 async def test_a_request_that_can_never_work_fails_before_anything_is_asked_or_charged(call, words):

@@ -41,7 +41,9 @@ class Characters:
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [ord(c) for c in text]}
 
-    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+    def decode(
+        self, ids: list[int], skip_special_tokens: bool, clean_up_tokenization_spaces: bool = False
+    ) -> str:
         text = "".join(map(chr, ids))
         return text.replace(EOS, "") if skip_special_tokens else text
 
