@@ -38,7 +38,7 @@ class Engines(ScriptedEngine):
     """Ends the run as a kill would, after so many samples."""
 
     left: int = 10**9
-    last: Callable[[], None] = lambda: None
+    last: Callable[[], None] | None = None
     """Is called before the run ends so."""
     pool: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(
@@ -53,8 +53,9 @@ class Engines(ScriptedEngine):
         self.pool.busy_seconds += 0.01
         self.left -= 1
         if self.left < 0:
-            self.last()
-            await asyncio.sleep(0.1)
+            if self.last is not None:
+                self.last()
+                await asyncio.sleep(0.1)
             raise PoolFailed("the end of this leg")
         return await super().sample(request)
 
