@@ -142,7 +142,11 @@ class Controller:
                 lease = shares.open(index, problems[index].id)
                 ops = Operations(problems[index], prompts[index], lease, self.context, priority=index)
                 reader = _Reader(self, len(prompts[index]))
-                result = await self._search(ops, search, reader, partial(shares.close, index))
+
+                def close(whole: bool, index: int = index) -> None:
+                    shares.close(index, whole=whole)
+
+                result = await self._search(ops, search, reader, close)
                 results[index] = self._done(result)
 
         async with asyncio.TaskGroup() as group:
@@ -172,8 +176,9 @@ class Controller:
         ]
 
         async def search_one(index: int) -> SearchResult:
-            close = partial(rounds.close, index)
-            result = await self._search(searches[index], search, readers[index], close)
+            result = await self._search(
+                searches[index], search, readers[index], lambda whole: rounds.close(index)
+            )
             del readers[index]
             return self._done(replace(result, exhausted=result.exhausted and index not in rounds.solved))
 
@@ -193,15 +198,16 @@ class Controller:
         return result
 
     async def _search(
-        self, ops: Operations, search: Search, reader: _Reader, close: Callable[[], None]
+        self, ops: Operations, search: Search, reader: _Reader, close: Callable[[bool], None]
     ) -> SearchResult:
-        """Searches one problem, calls ``close`` once it spends nothing more, and judges what it has found."""
+        """Searches one problem, and judges what it has found. Before that ``close`` is called, since nothing
+        more is spent, and told whether the search is whole."""
         started = time.monotonic()
         try:
             found = await found_by(search, ops)
         finally:
             await ops.drain()
-        close()
+        close(found.error is None)
         if found.error is not None:
             log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
         try:
