@@ -25,7 +25,8 @@ def file(directory, *rows, name="p.jsonl"):
 
 def test_the_fingerprint_of_a_run_of_an_earlier_version_is_still_its_own(tmp_path):
     """The values are those that the versions before these keys gave: their journals go on."""
-    config = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2"])
+    then = "allocation.pass_on=false"
+    config = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2", then])
     assert config_fingerprint(config) == "4f729ba1c068b3c81485ac53c4b1098f08ed136cad86694bbc46b76be2d73973"
     assert fingerprint(prepare(config)) == "20e4ad99c7b5d76672e6f4695e5f0a9596be3bf3f730f75cf582b4a271640acb"
     file(
@@ -34,7 +35,7 @@ def test_the_fingerprint_of_a_run_of_an_earlier_version_is_still_its_own(tmp_pat
         {"id": "b", "problem": "21", "answer": "3", "unique_id": "u", "difficulty": 2},
         name="problems.jsonl",
     )
-    own = ["problems.source=jsonl", f"problems.path={tmp_path}/problems.jsonl", "problems.answers=math"]
+    own = ["problems.source=jsonl", f"problems.path={tmp_path}/problems.jsonl", "problems.answers=math", then]
     earlier = "427adb7ee2b952fcc78c0b49f2b7614c4c97682182de66093853ae5254259f88"
     assert fingerprint(prepared(tmp_path, *own)) == earlier
     renamed = [*own, "problems.source=file"]
