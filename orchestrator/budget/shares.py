@@ -34,8 +34,10 @@ class Shares:
         self._open: dict[int, Lease] = {}
         self._kept: dict[int, int] = {}
         """FLOPs of the shares of open problems that are held back."""
-        self._ended: dict[int, int] = {}
-        """FLOPs that a problem has left which was closed before its turn."""
+        self._ended: dict[int, int | None] = {}
+        """FLOPs that a problem has left which was closed before its turn; None where its search broke."""
+        self._broken = False
+        """Whether the search of a problem broke that has had its turn: nothing is passed on any more."""
         self._turn = 0
         """The first problem that has not passed on its turn."""
         self._left = 0
@@ -57,14 +59,19 @@ class Shares:
         """Adds what was held back of a problem's share to its lease."""
         self._open[problem].extend(self._kept.pop(problem))
 
-    def close(self, problem: int) -> None:
-        """Closes a problem's lease, and passes on what it has left if it has not had its turn."""
+    def close(self, problem: int, *, whole: bool = True) -> None:
+        """Closes a problem's lease, and passes on what it has left if it has not had its turn.
+
+        With a search that is not ``whole`` all passing on ends: a later leg of the run does it again, and
+        what those after it get depends on what it leaves then. Until that is known they have their shares
+        alone, so no leg computes what another would not pay for.
+        """
         lease = self._open.pop(problem)
         lease.close()
         self._kept.pop(problem, None)
         self.passed_on += max(0, lease.settled - self._shares[problem])
         if problem >= self._turn:
-            self._ended[problem] = lease.left
+            self._ended[problem] = lease.left if whole else None
             self._pass_on()
 
     def to_dict(self) -> dict[str, int]:
@@ -78,8 +85,10 @@ class Shares:
     def _pass_on(self) -> None:
         """Lets the problems whose turn it is end it, up to the first one that needs it for longer."""
         while True:
-            if (ended := self._ended.pop(self._turn, None)) is not None:
-                self._left += ended
+            if self._turn in self._ended:
+                left = self._ended.pop(self._turn)
+                self._broken = self._broken or left is None
+                self._left = 0 if self._broken or left is None else self._left + left
                 self._turn += 1
             elif (lease := self._open.get(self._turn)) is None or not lease.dry:
                 return  # it is not open yet, or has enough so far, or has been refused

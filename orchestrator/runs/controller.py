@@ -162,7 +162,11 @@ class Controller:
                 choose = None
                 if chooser is not None:
                     choose = partial(_chosen, chooser, partial(shares.release, index), lease, ops)
-                result = await self._search(ops, search, reader, partial(shares.close, index), choose)
+
+                def close(whole: bool, index: int = index) -> None:
+                    shares.close(index, whole=whole)
+
+                result = await self._search(ops, search, reader, close, choose)
                 results[index] = self._done(result)
 
         async with asyncio.TaskGroup() as group:
@@ -197,8 +201,9 @@ class Controller:
         ]
 
         async def search_one(index: int) -> SearchResult:
-            close = partial(rounds.close, index)
-            result = await self._search(searches[index], search, readers[index], close)
+            result = await self._search(
+                searches[index], search, readers[index], lambda whole: rounds.close(index)
+            )
             del readers[index]
             return self._done(replace(result, exhausted=result.exhausted and index not in rounds.solved))
 
@@ -222,18 +227,18 @@ class Controller:
         ops: Operations,
         search: Search,
         reader: _Reader,
-        close: Callable[[], None],
+        close: Callable[[bool], None],
         choose: Choose | None = None,
     ) -> SearchResult:
-        """Searches one problem, lets ``choose`` pick a solution, calls ``close`` once no more is spent, and
-        judges what was found."""
+        """Searches one problem, lets ``choose`` pick a solution, and judges what was found. Before that
+        ``close`` is called, since nothing more is spent, and told whether the search is whole."""
         started = time.monotonic()
         try:
             found = await found_by(search, ops)
         finally:
             await ops.drain()
         picked = None if choose is None else await self._picked(ops, reader, found, choose)
-        close()
+        close(found.error is None)
         if found.error is not None:
             log.error("the search of problem %s failed", ops.problem.id, exc_info=found.error)
         try:

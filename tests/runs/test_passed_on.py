@@ -129,28 +129,58 @@ async def test_a_run_that_was_killed_and_goes_on_passes_on_the_same(tmp_path):
     assert 0 < control.usage.replayed < control.usage.operations
 
 
-async def test_nothing_waits_for_a_search_that_fails_or_is_cancelled_or_goes_on_after_a_refusal():
+async def test_what_a_search_that_broke_has_left_is_still_there_when_it_is_done_again(tmp_path):
+    broken = []
+
+    async def search(ops):
+        found = await easy_first(1)(ops)
+        if ops.problem.id == "p0" and broken:
+            raise RequestFailed("generator-0 was lost too often")
+        return found
+
+    async def leg():
+        with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+            done = await run(search, journal=journal)
+            journal.flush()
+            recorded = sum(flops for p in problems(6) for _, flops in journal.results(p.id).values())
+        return *done, recorded
+
+    _, expected = await run(search)
+    broken.append(True)
+    control, first, _ = await leg()
+    assert first[0].error is not None
+    assert first[1].usage.flops <= PROMPT + 2 * SOLUTION < expected[1].usage.flops
+    broken.clear()
+    control, again, recorded = await leg()
+    assert digest(again) == digest(expected)
+    assert recorded + 6 * PROMPT == control.usage.flops, "all that was ever computed is charged"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), asyncio.CancelledError(), RequestFailed("generator-0: no")], ids=type
+)
+@pytest.mark.parametrize("bad", [3, 5])
+async def test_nothing_waits_for_a_search_that_fails_or_is_cancelled_or_goes_on_after_a_refusal(bad, error):
     async def search(ops):
         number = int(ops.problem.id[1:])
         if number == 0:
-            raise RuntimeError("a bug")
-        if number == 1:
-            raise asyncio.CancelledError
+            return []
+        if number == bad:
+            raise error
         if number == 2:
             await ops.sample(ops.root, 1, until="end", score=False)
             for _ in range(3):
                 with suppress(BudgetExhausted):
                     await ops.sample(ops.root, 50, until="end")
             return ops.finished
-        if number == 3:
-            raise RequestFailed("generator-0: no")
         return await BEST(ops)
 
     for at_once in (1, 128):
-        control, results = await run(search, searches_at_once=at_once)
-        assert [result.error is not None for result in results] == [True, True, False, True, False, False]
-        assert results[4].usage.flops > PROMPT + 2 * SOLUTION
-        assert control.moved.passed_on > 0
+        _, results = await run(search, searches_at_once=at_once)
+        assert [result.error is not None for result in results] == [i == bad for i in range(6)]
+        more = [result.usage.flops > PROMPT + 2 * SOLUTION for result in results]
+        assert any(more[:bad])
+        assert not any(more[bad:]), "what they get is not known before it is searched again"
 
 
 async def test_an_interrupt_ends_the_searches_that_wait_for_their_turn():
