@@ -241,7 +241,7 @@ def test_any_command(here, words, contents, torn):
     if status == 2 and parsed and words[0] != "check":  # which tells all that is wrong
         lines = err.getvalue().splitlines()
         assert 1 <= len(lines) <= 3, said
-        assert lines[-1].startswith("ttc: "), said
+        assert lines[-1].startswith(("ttc: ", f"ttc {words[0]}: ")), said
         assert len(lines[-1]) < 1500, said
     if status == 0 and parsed and "--json" in words:
         assert isinstance(json.loads(out.getvalue()), dict), said
