@@ -42,6 +42,8 @@ class Kind(NamedTuple):
 class Turn:
     """The place of a sample in the order of its siblings; the first has the number 0."""
 
+    __slots__ = ("_before", "number", "passed")
+
     def __init__(self, before: Turn | None) -> None:
         self.number: int = 0 if before is None else before.number + 1
         self.passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -63,6 +65,8 @@ class Turn:
 
 class Thought:
     """What equal children have in common: the first of them so far, and their score."""
+
+    __slots__ = ("_asking", "_first", "_node", "_scored", "number")
 
     def __init__(self, number: int, node: Node) -> None:
         self.number = number
