@@ -19,7 +19,7 @@ from orchestrator.search.tree import Node
 from tests.support.scripted import ScriptedEngine, letters, operations
 
 STEP = st.tuples(
-    st.sampled_from(["sample", "sample", "score", "revise", "write", "wrong", "gather", "cancel"]),
+    st.sampled_from(["sample", "sample", "score", "revise", "write", "answers", "wrong", "gather", "cancel"]),
     st.integers(0, 7),
     st.integers(0, 4),
     st.sampled_from(["step", "end", "thought"]),
@@ -53,6 +53,9 @@ async def follow(program: list[Any], ops: Operations) -> None:
             found = await ops.sample([node] * (which % 3), n, until=until, score=bool(which % 2))
         elif kind == "score":
             found = await ops.score(nodes[which % len(nodes) :][:3])
+        elif kind == "answers":  # what it asks for next depends on them
+            votes = await ops.answers(nodes[which % len(nodes) :][:3])
+            found = await ops.sample(ops.root, sum(vote is not None for vote in votes), until=until)
         elif kind == "revise":
             found = await ops.revise([[], [one for one in nodes[1:3] if one.finished]])
         elif kind == "write":
