@@ -19,7 +19,8 @@ from orchestrator.search.operations import Operations
 from orchestrator.search.tree import Node
 from tests.support.scripted import ScriptedEngine, letters, operations
 
-KINDS = ["sample", "sample", "distinct", "distinct", "score", "revise", "write", "wrong", "gather", "cancel"]
+KINDS = ["sample", "sample", "distinct", "distinct", "score", "revise", "write", "answers", "wrong"]
+KINDS += ["gather", "cancel"]
 STEP = st.tuples(
     st.sampled_from(KINDS),
     st.integers(0, 7),
@@ -63,6 +64,9 @@ async def follow(program: list[Any], ops: Operations) -> None:
             )
         elif kind == "score":
             found = await ops.score(nodes[which % len(nodes) :][:3])
+        elif kind == "answers":  # what it asks for next depends on them
+            votes = await ops.answers(nodes[which % len(nodes) :][:3])
+            found = await ops.sample(ops.root, sum(vote is not None for vote in votes), until=until)
         elif kind == "revise":
             found = await ops.revise([[], [one for one in nodes[1:3] if one.finished]])
         elif kind == "write":
