@@ -271,9 +271,12 @@ class Run:
 
     async def _baseline(self, controller: Controller, observer: RunObserver) -> Baseline | None:
         samples, prepared = self.prepared.config.baseline, self.prepared
-        if not samples:
+        if not samples or self._role != "cell":
             return None
-        observer.sampling_baseline(samples)
+        try:
+            observer.sampling_baseline(samples)
+        except Exception:  # what is shown is worth no run
+            log.exception("the display has failed")
         return await sample_baseline(controller, prepared.problems, prepared.prompts, samples)
 
     def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:

@@ -49,7 +49,7 @@ def nothing_starts(monkeypatch):
         ("generater.replicas=1", "generater", "unknown key; did you mean generator?", "budget"),
         ("generator.replicas=two", "generator.replicas", "two", "Integer"),
         ("generator.replicas=0", "generator.replicas", "0", "1 or more"),
-        ("generator.min_replicas=3", "generator.min_replicas", "3", "1 to generator.replicas (2)"),
+        ("generator.min_replicas=3", "generator.min_replicas", "3", "1 to generator.replicas (1)"),
         ("generator.resources.num_gpus=2", "generator.resources.num_gpus", "2", "allowed: 1, a GPU for each"),
         ("generator.resources.custom.tpu=-1", "generator.resources.custom.tpu", "-1", "0 or more"),
         (
@@ -94,7 +94,7 @@ def nothing_starts(monkeypatch):
         ),
         ("strategy.name=beam", "strategy.name", "beam", "beam_search, best_of_n"),
         ("strategy.n=10", "strategy.n", "10", "multiples of strategy.width (4)"),
-        ("strategy.width=32", "strategy.width", "32", "1 to strategy.n (16)"),
+        ("strategy.width=64", "strategy.width", "64", "1 to strategy.n (32)"),
         ("strategy.n=many", "strategy.n", "many", "type int"),
         ("strategy.depth=3", "strategy.depth", "3", "beam_search takes n, width, max_rounds"),
         ("strategy.name=budget_forcing", "generator.end_of_thinking", "null", "as </think>"),
@@ -237,7 +237,7 @@ def test_a_file_inherits_and_its_strategy_replaces_the_bases(tmp_path):
     path.write_text(f"base: {LAB_CONFIG}\nseed: 7\nstrategy: {{name: best_of_n, n: 3}}\n")
     config = load(path, ["budget.flops=5e9"])
     assert config.strategy == {"name": "best_of_n", "n": 3}
-    assert (config.seed, config.budget.flops, config.generator.replicas) == (7, 5e9, 2)
+    assert (config.seed, config.budget.flops, config.generator.replicas) == (7, 5e9, 1)
 
 
 def test_naming_another_strategy_drops_the_parameters_of_the_first_and_the_same_one_keeps_them():

@@ -262,7 +262,7 @@ def test_what_a_run_can_gain_nothing_by_is_said_as_it_begins(monkeypatch, tmp_pa
     assert launch.run(prepare(config), False, errors) == 3
     said = errors.file.getvalue()  # type: ignore[attr-defined]
     assert said.count("warning: ") == 1
-    assert "warning: generator.temperature is 0: the 16 samples of strategy.n are all the same" in said
+    assert "warning: generator.temperature is 0: the 32 samples of strategy.n are all the same" in said
 
 
 def test_a_run_without_a_summary_ends_in_a_line_that_says_where_its_results_are():

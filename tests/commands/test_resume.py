@@ -142,7 +142,7 @@ def test_a_finished_run_is_shown_as_it_is_stored_and_nothing_is_changed(finished
     assert err == "run lab-1 is finished; its summary, as it is stored:\n"
     assert run_command([*command, "generator.replicas=1"]) == 0
     shown = capsys.readouterr().out
-    assert "accuracy, majority" in shown
+    assert "search, majority" in shown
     assert f"{PROBLEMS} answered" in shown
     assert files(finished) == before
 

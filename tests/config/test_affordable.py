@@ -95,7 +95,7 @@ def test_generations_of_shorter_solutions_than_a_sample_reserves_are_refused(tmp
         ("problems.limit=5000", "problems.limit is 5,000, and there are 2,000 problems"),
         (
             "generator.temperature=0",
-            "generator.temperature is 0: the 16 samples of strategy.n are all the same",
+            "generator.temperature is 0: the 32 samples of strategy.n are all the same",
         ),
         ("strategy.max_rounds=1", "strategy.max_rounds is 1, and the shortest answer has 6 steps"),
         ("strategy.max_rounds=5", "strategy.max_rounds is 5, and the shortest answer has 6 steps"),

@@ -74,7 +74,8 @@ def test_a_bad_value_is_one_line(override: str, words: str):
 
 
 def test_what_the_server_decides_is_named_and_left_out_of_the_record(tmp_path: Path):
-    run = prepared(tmp_path, f"generator.endpoint={URL}", "generator.dtype=bfloat16")
+    given = ("generator.dtype=bfloat16", "generator.replicas=2")
+    run = prepared(tmp_path, f"generator.endpoint={URL}", *given)
     assert set(run.unheeded) == {
         "generator.dtype=bfloat16",
         "generator.engine.max_num_seqs=64",
@@ -93,7 +94,7 @@ def test_what_the_server_decides_is_named_and_left_out_of_the_record(tmp_path: P
 
 
 def test_without_an_endpoint_nothing_changes(tmp_path: Path):
-    run = prepared(tmp_path)
+    run = prepared(tmp_path, "generator.replicas=2")
     assert (run.unheeded, run.config.generator.replicas) == ((), 2)
 
 

@@ -25,7 +25,7 @@ def file(directory, *rows, name="p.jsonl"):
 
 def test_the_fingerprint_of_a_run_of_an_earlier_version_is_still_its_own(tmp_path):
     """The values are those that the versions before these keys gave: their journals go on."""
-    then = ["allocation.pass_on=false", "strategy.distinct=false"]  # as ``ttc resume`` has it
+    then = ["strategy.n=16", "strategy.distinct=false", "allocation.pass_on=false"]
     config = load(LAB_CONFIG, [f"runs={tmp_path}", "problems.limit=2", *then])
     assert config_fingerprint(config) == "4f729ba1c068b3c81485ac53c4b1098f08ed136cad86694bbc46b76be2d73973"
     assert fingerprint(prepare(config)) == "20e4ad99c7b5d76672e6f4695e5f0a9596be3bf3f730f75cf582b4a271640acb"

@@ -125,7 +125,7 @@ def test_the_front_is_what_nothing_beats(points):
 def test_cost_counts_what_the_replicas_of_a_runs_pools_hold(evidence):
     (option, *_) = evidence.main.named("best_of_n")
     cell = option.cells[0]
-    assert accelerators(cell, "num_cpus") == 3, "two generators and a verifier"
+    assert accelerators(cell, "num_cpus") == 2, "a generator and a verifier"
     assert accelerators(cell, "num_gpus") == 0
     none = {**cell.config, "verifier": {**cell.config["verifier"], "model": None}}
-    assert accelerators(replace(cell, config=none), "num_cpus") == 2
+    assert accelerators(replace(cell, config=none), "num_cpus") == 1

@@ -54,6 +54,8 @@ class Observer:
 
     def result(self, result: object) -> None: ...
 
+    def sampling_baseline(self, samples: int) -> None: ...
+
     def notice(self, line: str) -> None: ...
 
 
@@ -103,6 +105,9 @@ async def test_tracking_that_fails_leaves_a_finished_run_and_is_said(tmp_path, m
 async def test_a_display_that_fails_ends_no_search(tmp_path, monkeypatch):
     class Broken(Observer):
         def result(self, result: object) -> None:
+            raise BrokenPipeError("the terminal is gone")
+
+        def sampling_baseline(self, samples: int) -> None:
             raise BrokenPipeError("the terminal is gone")
 
     await run(tmp_path, monkeypatch, Broken())

@@ -87,7 +87,7 @@ def ttc(cwd: Path, *arguments: str) -> Outcome:
 def undisturbed(tmp_path_factory) -> tuple[Path, Outcome]:
     """One run of the default job on few problems, with two generator replicas."""
     cwd = tmp_path_factory.mktemp("undisturbed")
-    return cwd, ttc(cwd, "run", CONFIG, "--json", *SMALL)
+    return cwd, ttc(cwd, "run", CONFIG, "--json", *SMALL, "generator.replicas=2")
 
 
 def test_the_summary_holds_what_a_program_needs(undisturbed):
@@ -106,14 +106,19 @@ def test_the_summary_holds_what_a_program_needs(undisturbed):
 def test_every_generated_and_scored_token_is_charged_once(undisturbed):
     cwd, outcome = undisturbed
     journal = sqlite3.connect(cwd / "runs" / outcome.run_id / "journal.sqlite")
-    rows = journal.execute("SELECT kind, result, flops FROM operations").fetchall()
+    recorded = journal.execute("SELECT problem, kind, result, flops FROM operations").fetchall()
+    rows = [row for problem, *row in recorded if not problem.startswith("baseline/")]
     summary = outcome.summary
     prompt = 42
     sampled = sum(len(json.loads(result)["tokens"]) for kind, result, _ in rows if kind == "sample")
-    assert summary["tokens"]["generator"] == summary["tokens"]["verifier"] == sampled + PROBLEMS * prompt
+    assert summary["tokens"]["generator"] == sampled + PROBLEMS * prompt
+    assert summary["tokens"]["verifier"] < summary["tokens"]["generator"], "it reads equal steps once"
     prompts = summary["flops"]["spent"] - sum(flops for *_, flops in rows)
     assert 0 < prompts < 0.2 * summary["flops"]["spent"]
     assert len(rows) == summary["operations"]
+    beside = summary["flops"]["baseline"] - sum(row[-1] for row in recorded if row[0].startswith("baseline/"))
+    assert 0 < beside < prompts, "of the prompts only the generator's"
+    assert len(recorded) - len(rows) == PROBLEMS * summary["baseline"]["samples"]
 
 
 def test_results_by_problem_are_kept_as_parquet(undisturbed):
@@ -199,9 +204,10 @@ def fill(disk: Path) -> Path:
 
 
 def stopped(command: Command, status: int, within: float = 60) -> str:
-    """What it said, once it has ended with this status and printed no result."""
+    """What it said, once it has ended with this status and printed why, if it could."""
     out, err = command.communicate(timeout=within)
-    assert (command.returncode, out) == (status, ""), err
+    assert command.returncode == status, err
+    assert out == "" if status < 0 else json.loads(out)["error"]
     assert "Traceback" not in err
     return err
 

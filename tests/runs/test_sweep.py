@@ -94,7 +94,7 @@ class Engines:
 
 def read(directory: Path, *overrides: str, section: str = SECTION) -> grid.Grid:
     path = directory / "sweep.yaml"
-    path.write_text(f"base: {LAB}\nname: s\nproblems: {{limit: 3}}\nsweep: {section}")
+    path.write_text(f"base: {LAB}\nname: s\nbaseline: 0\nproblems: {{limit: 3}}\nsweep: {section}")
     return grid.read(path, [f"runs={directory}/runs", OFFLINE, *overrides])
 
 
@@ -332,7 +332,7 @@ def test_a_sweep_through_the_command_with_real_models(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "small.yaml"
     config.write_text(
-        f"base: {LAB}\nname: small\nproblems: {{limit: 8}}\nsweep: "
+        f"base: {LAB}\nname: small\nbaseline: 0\nproblems: {{limit: 8}}\nsweep: "
         + SECTION.replace("seed: [0, 1]", "verifier.aggregation: [last, min]")
     )
 

@@ -44,7 +44,9 @@ def write(request, text, rng):
 
 async def labelled(labeller: Labeller, write=write, budget: int = 10**12) -> ScriptedEngine:
     engine = ScriptedEngine(write, jitter=random.Random(1))
-    controller = Controller(replace(setting(engine), verifier=None), grader("exact"), Lease(budget))
+    controller = Controller(
+        replace(setting(engine), verifier=None), grader("exact"), Lease(budget), pass_on=False
+    )
     results = await controller.run(PROBLEMS, PROMPTS, labeller)
     assert not any(result.error for result in results)
     return engine
