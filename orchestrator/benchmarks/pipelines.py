@@ -134,6 +134,10 @@ async def on_engines(blocks: int, rounds: int) -> dict[str, list[dict[str, Any]]
     """Runs a real lab generator with ``blocks`` cache blocks under both kinds of limits in turn; returns the
     figures of each. Raises RuntimeError where the limits find different solutions."""
     overrides = ["problems.limit=32", "generator.replicas=1", "budget.flops=1e18"]
+    overrides += [
+        "strategy.n=16",
+        "strategy.distinct=false",
+    ]  # as much at once as the figures were taken with
     prepared = prepare(load(LAB_CONFIG, [*overrides, f"generator.engine.num_gpu_blocks_override={blocks}"]))
     digests = []
     async with harness.engines(prepared) as (deployment,):

@@ -41,7 +41,7 @@ def test_a_tree_is_computed_once_and_to_the_same_tokens(generator: Any, by_block
     # The first of eight siblings computes their prompt, the others its last token, which has to be.
     new = sum(len(result.tokens) - 1 for result in results)
     assert sum(result.computed_tokens for result in results) == new + sum(map(len, roots)) + 7 * len(roots)
-    for depth in range(12):
+    for depth in range(8):
         parents = grown(requests, results)[::5][:12]
         requests = [sample(parent, 2000 + 10 * depth + i, 9) for parent in parents for i in range(5)]
         results = answers(generator, requests)

@@ -147,7 +147,7 @@ async def test_a_server_that_cannot_be_used_is_told_before_ray_is_started(
     monkeypatch.setattr(sessions, "connect", lambda *given: pytest.fail("Ray was started"))
     watched = Watched()
     async with served(FakeServer(None, **server)) as url:
-        run = prepared(tmp_path, url, "verifier.model=null", "strategy={name: best_of_n, n: 2}")
+        run = prepared(tmp_path, url, "verifier.model=null", "strategy={name: best_of_n, n: 2}", "baseline=0")
         with pytest.raises(PoolFailed, match=f"^generator: {url} {words}"):
             async with sessions.session(pool_specs(run), run.config.cluster, watched):
                 pass
@@ -159,7 +159,7 @@ async def test_a_run_on_a_server_is_a_run(tmp_path: Path, shared_ray: None):
     server = FakeServer(None)
     watched = Watched()
     async with served(server) as url:
-        run = prepared(tmp_path, url, "verifier.model=null", "strategy={name: best_of_n, n: 2}")
+        run = prepared(tmp_path, url, "verifier.model=null", "strategy={name: best_of_n, n: 2}", "baseline=0")
         server.tokenizer = run.codec.tokenizer
         async with sessions.session(pool_specs(run), run.config.cluster, watched) as engines:
             assert watched.ups == ["generator-0"]

@@ -27,7 +27,7 @@ from tests.support.shared_engines import LAB
 
 CONFIG = str(LAB_CONFIG)
 PROBLEMS = 12
-SMALL = (f"problems.limit={PROBLEMS}", "strategy.n=8")
+SMALL = (f"problems.limit={PROBLEMS}", "strategy.n=8", "baseline=2")
 START_SECONDS = 300
 
 
