@@ -190,7 +190,7 @@ FAULT = st.builds(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     programs=PROGRAMS,
     share=SHARES,
