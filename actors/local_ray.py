@@ -14,6 +14,7 @@ from getpass import getuser
 from pathlib import Path
 
 from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 PREFIX = "ttc-"
 LOCK = "ttc.lock"
@@ -87,3 +88,5 @@ def give_token() -> None:
     a file of the user's, which also decides whether clusters that are started later ask for it."""
     if not os.environ.get("RAY_AUTH_TOKEN") and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # A Ray that ran in this process before, a notebook's own, had another token, which Ray remembers.
+        AuthenticationTokenLoader.instance().reset_cache()

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from unittest.mock import MagicMock, call
 
 import pytest
 from ray._private import ray_constants
@@ -59,11 +60,15 @@ def test_it_listens_on_loopback_alone_and_a_cluster_does_not():
 def test_its_token_is_in_no_file_and_a_users_own_is_kept(monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    remembered = MagicMock()  # a Ray of this process may be at work with the real one
+    monkeypatch.setattr("actors.local_ray.AuthenticationTokenLoader", remembered)
     give_token()
     given = os.environ["RAY_AUTH_TOKEN"]
     assert len(given) == 64
     give_token()
     assert os.environ["RAY_AUTH_TOKEN"] == given
+    (forgotten,) = remembered.instance.return_value.reset_cache.call_args_list
+    assert forgotten == call(), "the token of a Ray that ran in this process before"
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/some/file")
     give_token()
