@@ -35,7 +35,7 @@ class PreparedSelection:
 
     codec: Codec
     costs: CostModel
-    """Of the generator."""
+    """The generator's costs."""
     template: str
     share: float
     group: int
@@ -133,4 +133,9 @@ def prepare_selection(
 
 def kept_of(section: SelectionConfig, share: int) -> int:
     """Returns the FLOPs of a problem's ``share`` that are kept for its selection."""
-    return int(share * section.share) if section.generative else 0
+    return kept(section.share, share) if section.generative else 0
+
+
+def kept(part: float, share: int) -> int:
+    """Returns the FLOPs that ``part`` of a problem's ``share`` is."""
+    return int(share * part)

@@ -15,7 +15,7 @@ from random import Random
 
 from actors.messages import RequestFailed, SampleRequest, SampleResult
 from orchestrator.budget.ledger import Lease, Reservation
-from orchestrator.config.selection import PreparedSelection
+from orchestrator.config.selection import PreparedSelection, kept
 from orchestrator.problems.problem import Problem
 from orchestrator.search.charges import computed
 from orchestrator.search.context import SearchContext, Usage
@@ -48,7 +48,7 @@ class Chooser:
 
     def kept(self, share: int) -> int:
         """Returns the FLOPs of a problem's share that are kept for its selection."""
-        return int(share * self._selection.share)
+        return kept(self._selection.share, share)
 
     async def __call__(
         self,
