@@ -18,11 +18,9 @@ from tests.support.processes import gone
 
 pytestmark = pytest.mark.cluster
 
-ROOM = 1 / 3
-"""The share of the memory that is free now which may still be used before the monitor kills: more than what
-else this machine runs takes meanwhile."""
-LEAST = 2.5 * 2**30
-"""The fewest bytes that this may be."""
+ROOM = 3 * 2**30
+"""Bytes beside those in use now that may be used before the monitor kills: more than what else this machine
+runs takes meanwhile, and no more than a virtual machine with untouched memory hands out in time."""
 SPARE = 2 * 2**30
 """Bytes that a replica leaves free: if nobody stops it, the test fails and not the machine."""
 GREEDY = -4
@@ -55,10 +53,9 @@ class Hog(Echo):
 def little_memory() -> Iterator[None]:
     """A Ray whose monitor kills once this machine uses ROOM more than now."""
     memory = psutil.virtual_memory()
-    room = ROOM * memory.available
-    if room < LEAST:
+    if memory.available < ROOM + SPARE:
         pytest.skip(f"too little memory to spare: {memory.available / 2**30:.1f} GB")
-    used = (memory.total - memory.available + room) / memory.total
+    used = (memory.total - memory.available + ROOM) / memory.total
     ray.init(
         "local",
         num_cpus=2,
@@ -82,7 +79,7 @@ async def test_a_replica_out_of_memory_is_replaced_and_its_requests_are_done_aga
         before = {info.name: info.pid for info in pool.infos}
         seeds = [GREEDY if i == 20 else i for i in range(100)]
         work = (pool.run(request(i, seed=seed)) for i, seed in enumerate(seeds))
-        results = await asyncio.wait_for(asyncio.gather(*work), 120)
+        results = await asyncio.wait_for(asyncio.gather(*work), 300)
         assert [result.tokens for result in results] == [(seed,) for seed in seeds]
         assert pool.stats.lost_replicas >= 1  # Ray may end others first, newer ones or larger
         for _ in range(300):
