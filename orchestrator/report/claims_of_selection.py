@@ -29,6 +29,9 @@ from orchestrator.report.verdicts import (
 )
 from orchestrator.search.selection import Candidate, weighted
 
+Attempts = list[tuple[bool, Candidate]]
+"""The attempts of a chain in their order: whether each is right, and the candidate that it is."""
+
 
 def last_step_best(evidence: Evidence) -> list[Part]:
     """Compares aggregations of step scores under weighted selection, on the largest best-of-N."""
@@ -84,17 +87,14 @@ def _flips_of(cells: Sequence[Cell], scored: bool, revisers: int) -> list[Part]:
     """Returns the parts for one reviser's runs, which are on the same problems."""
     problems = len(cells[0].problems)
     kept, lost, gain, chains = (np.zeros(problems) for _ in range(4))
-    for cell in cells:
-        for problem, attempts in _chains(cell):
-            if cell.failed[problem]:
-                continue
-            right = [correct for correct, _ in attempts]
-            kept[problem] += sum(a and b for a, b in pairwise(right))
-            lost[problem] += sum(a and not b for a, b in pairwise(right))
-            answer = weighted([candidate for _, candidate in attempts])
-            picked = any(c for c, candidate in attempts if candidate.answer == answer and answer is not None)
-            gain[problem] += picked - right[-1]
-            chains[problem] += 1
+    for problem, attempts in _longest_chains(cells):
+        right = [correct for correct, _ in attempts]
+        kept[problem] += sum(a and b for a, b in pairwise(right))
+        lost[problem] += sum(a and not b for a, b in pairwise(right))
+        answer = weighted([candidate for _, candidate in attempts])
+        picked = any(c for c, candidate in attempts if candidate.answer == answer and answer is not None)
+        gain[problem] += picked - right[-1]
+        chains[problem] += 1
     reviser = cells[0].extras["reviser.model"]
     who = "the generator" if reviser is None else model(reviser)
     share_of = f"share of correct attempts that flip, {who}"
@@ -186,8 +186,24 @@ def _numbers(found: Iterable[Option]) -> str:
     return ", ".join(str(option.strategy["n"]) for option in found)
 
 
-def _chains(cell: Cell) -> Iterable[tuple[int, list[tuple[bool, Candidate]]]]:
-    """Yields (problem, attempts) for each chain of two or more attempts, in the order of the attempts."""
+def _longest_chains(cells: Sequence[Cell]) -> Iterable[tuple[int, Attempts]]:
+    """Yields (problem, attempts) for each different chain of the searches that did not fail.
+
+    Runs of one seed begin the same chains, whatever their number and length: each counts once, at its
+    longest.
+    """
+    longest: dict[tuple[int, int, str], Attempts] = {}
+    for cell in cells:
+        for problem, first, attempts in _chains(cell):
+            chain = (cell.seed, problem, first)
+            if not cell.failed[problem] and len(attempts) > len(longest.get(chain, ())):
+                longest[chain] = attempts
+    for (_, problem, _), attempts in longest.items():
+        yield problem, attempts
+
+
+def _chains(cell: Cell) -> Iterable[tuple[int, str, Attempts]]:
+    """Yields (problem, first step of the path, attempts) for each chain of two or more attempts."""
     chains: dict[tuple[int, str], list[tuple[int, bool, Candidate]]] = {}
     s = cell.solutions
     for problem, path, answer, correct, score in zip(
@@ -196,10 +212,10 @@ def _chains(cell: Cell) -> Iterable[tuple[int, list[tuple[bool, Candidate]]]]:
         first, _, rest = path.partition(".")
         candidate = Candidate(answer, None if np.isnan(score) else float(score), first, path=path)
         chains.setdefault((int(problem), first), []).append((len(rest), bool(correct), candidate))
-    for (problem, _), attempts in chains.items():
+    for (problem, first), attempts in chains.items():
         if len(attempts) > 1:
             attempts.sort(key=lambda attempt: attempt[0])
-            yield problem, [(correct, candidate) for _, correct, candidate in attempts]
+            yield problem, first, [(correct, candidate) for _, correct, candidate in attempts]
 
 
 def _mode_right(cell: Cell) -> Floats:

@@ -150,6 +150,14 @@ def test_each_reviser_has_its_own_share_of_flips():
     }
 
 
+def test_a_chain_that_two_runs_of_a_seed_share_counts_once_and_at_its_longest():
+    flips = [("r", True, 0.9, ()), ("r", True, 0.9, ()), ("w", False, 0.5, ())]
+    short = run("revisions", 2, right(0.5), solutions=sampled([flips[:2]] * P, chain=True), length=2)
+    long = run("revisions", 3, right(0.5), solutions=sampled([flips] * P, chain=True), length=3)
+    share, _ = findings(gathered(short, long))[6].parts
+    assert share.estimate.value == pytest.approx(1 / 2), "of two correct attempts of one chain, one flips"
+
+
 def plateau(selection: float, coverage: float) -> Evidence:
     return gathered(
         run("best_of_n", 4, right(0.5), covered=right(0.5)),
