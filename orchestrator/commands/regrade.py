@@ -112,8 +112,15 @@ def warnings_of(before: dict[str, Any], after: dict[str, Any], config: Config) -
 
 def _tracked(directory: Path, config: Any, after: dict[str, Any]) -> str | None:
     """Logs the new numbers to the run's MLflow run, where it has one. Returns what could not be written."""
+    from msgspec import ValidationError
+
     from orchestrator.config.written import tracking_uri
+    from orchestrator.errors import in_one_line
     from orchestrator.masking import is_masked
+    from orchestrator.runs.description import description, title
+    from orchestrator.runs.metrics import metrics
+    from orchestrator.runs.results import Summary
+    from orchestrator.runs.results_file import PROBLEMS
     from orchestrator.tracking.mlflow_store import ID
     from orchestrator.tracking.tracker import Tracker
 
@@ -122,16 +129,14 @@ def _tracked(directory: Path, config: Any, after: dict[str, Any]) -> str | None:
     if is_masked("tracking.uri", config.tracking.uri):
         return "MLflow has the old grades: the password of tracking.uri is not kept; give tracking.uri again"
     uri = tracking_uri(config)
+    try:
+        summary = Summary.from_dict(after)
+    except ValidationError as error:
+        return f"MLflow has the old grades: the summary is that of an earlier version ({in_one_line(error)})"
     tracker = Tracker(config.runs, directory.name, config.tracking.experiment, {}, uri=uri)
-    values = {f"accuracy/{rule}": value for rule, value in after["accuracy"].items()}
-    values |= {f"pass_at/{k}": estimate["value"] for k, estimate in after["pass_at_k"].items()}
-    values |= {"coverage": after["coverage"], "distinct_answers": after["distinct_answers"]}
-    values |= {
-        f"interval/{name}_{end}": bound
-        for name, ends in after["intervals"].items()
-        for end, bound in zip(("low", "high"), ends, strict=True)
-    }
-    tracker.metrics([(name, value, 0) for name, value in values.items()])
+    tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
+    tracker.describe(title(config, summary), description(config, directory.name, summary))
+    tracker.table(directory / PROBLEMS)
     for name in ("results.parquet", "summary.json", "config.yaml"):
         tracker.artifact(directory / name)
     return tracker.close()

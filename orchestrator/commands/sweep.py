@@ -42,8 +42,8 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     from orchestrator.commands import sweep_display
     from orchestrator.config.capacity import check_capacity
     from orchestrator.config.warnings import warnings_of
-    from orchestrator.runs import grid
-    from orchestrator.runs.sweep import Sweep, engine_groups
+    from orchestrator.runs import grid, sweep_table
+    from orchestrator.runs.sweep import Sweep, engine_groups, finished
 
     whole = Sweep(grid.read(path, overrides))
     name = whole.grid.config.name
@@ -62,7 +62,7 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
         return status
     if whole.untracked is not None:
         say(errors, f"warning: {whole.untracked}", "yellow")
-    found = sweep_display.rows(outcomes)
+    found = sweep_table.rows(finished(outcomes))
     if as_json:
         cells = [outcome.to_dict() for outcome in outcomes]
         show_json({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells})

@@ -42,7 +42,7 @@ def command(options: argparse.Namespace, errors: Console) -> int:
     except OSError as error:
         say(errors, f"ttc: port {options.port} cannot be used ({error}); take another: --port", "bold red")
         return 1
-    say(errors, f"open http://{HOST}:{options.port} (Ctrl-C ends it)")
+    say(errors, f"open http://{HOST}:{options.port}/#/{_page(local_uri(runs))} (Ctrl-C ends it)")
     # No jobs: MLflow would leave their queues in shared memory.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.execvp(
@@ -53,3 +53,14 @@ def command(options: argparse.Namespace, errors: Console) -> int:
             *("--host", HOST, "--port", str(options.port)),
         ],
     )
+
+
+def _page(uri: str) -> str:
+    """Returns the page to open: the runs beside the newest one. MLflow opens on traces unless it is told."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    places = [each.experiment_id for each in client.search_experiments()]
+    newest = client.search_runs(places, order_by=["attributes.start_time DESC"], max_results=1)
+    page = f"experiments/{newest[0].info.experiment_id}/runs" if newest else "experiments"
+    return f"{page}?workflowType=machine_learning"

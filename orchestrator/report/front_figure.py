@@ -1,8 +1,8 @@
 """Draws the figure of the main README, from a small table of results that is kept in the repository.
 
-``collect`` makes the table from the cells of ``configs/lab-figure.yaml``; ``draw`` makes the figure from it:
+``collect`` makes the table from cells of ``configs/lab-allocation.yaml``; ``draw`` makes the figure from it:
 
-    python -m orchestrator.report.front_figure collect runs/lab-figure configs/figure/accuracy.csv
+    python -m orchestrator.report.front_figure collect runs/lab-allocation configs/figure/accuracy.csv
     python -m orchestrator.report.front_figure draw configs/figure/accuracy.csv configs/figure/accuracy.svg
 """
 
@@ -53,22 +53,28 @@ class Point:
     accuracy: Estimate
 
 
-def row_of(cell: Cell) -> StoredCell:
-    """Returns the row of a finished cell: accuracy by weighted vote, or by majority without a verifier."""
-    larger = not str(cell.config["generator"]["model"]).endswith("generator-s")
-    adaptive = cell.config["allocation"]["name"] == "adaptive"
-    curve = (
-        "larger models, greedy"
-        if larger
-        else "adaptive allocation"
-        if adaptive
-        else "beam search"
-        if cell.strategy["name"] == "beam_search"
-        else "best-of-N"
-    )
-    point = Path(str(cell.config["generator"]["model"])).name if larger else f"{cell.budget:.6g}"
+def row_of(cell: Cell) -> StoredCell | None:
+    """Returns the row of a finished cell: accuracy by weighted vote, or by majority without a verifier.
+
+    Returns None for a cell that is in no curve.
+    """
+    name, allocation = cell.strategy["name"], cell.config["allocation"]["name"]
+    model = Path(str(cell.config["generator"]["model"])).name
+    larger = model != "generator-s"
+    match name, allocation:
+        case _ if larger:
+            curve = "larger models, greedy"
+        case "best_of_n", "uniform":
+            curve = "best-of-N"
+        case "beam_search", "uniform":
+            curve = "beam search"
+        case "early_rejection", "adaptive":
+            curve = "adaptive allocation"
+        case _:
+            return None
     right = cell.correct.get("weighted", cell.correct["majority"])
     digits = "".join("1" if answer else "0" for answer in right)
+    point = model if larger else f"{cell.budget:.6g}"
     return StoredCell(curve, point, cell.seed, float(np.mean(cell.flops)), digits)
 
 
@@ -154,7 +160,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     if options.what == "collect":
-        write([row_of(cell) for cell in load_directory(options.source).cells], options.out)
+        cells = load_directory(options.source).cells
+        write([row for cell in cells if (row := row_of(cell)) is not None], options.out)
         return
     rows = read(options.source)
     options.out.write_text(draw(rows), encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from actors.deployment import Deployment
 from orchestrator.allocation.adaptive import Adaptive
 from orchestrator.allocation.compute_optimal import ComputeOptimal
@@ -35,9 +37,11 @@ def controller_of(
     judge: ModelJudge | None = None,
     *,
     chooses: bool = True,
+    times: Mapping[str, dict[str, tuple[float, float]]] | None = None,
 ) -> Controller:
     """Returns what runs a configuration's searches on these engines; without ``chooses`` the generator picks
-    no solution, whatever the configuration says, and nothing is kept for it."""
+    no solution, whatever the configuration says, and nothing is kept for it. ``times`` are those of
+    ``SearchContext``."""
     config, verifier = prepared.config, prepared.verifier
     if verifier is not None and verifier.function is not None:
         engine = FunctionVerifier(engine, verifier.function)
@@ -57,6 +61,7 @@ def controller_of(
         confidence=confidence_of(config.generator),
         seed=config.seed,
         journal=journal,
+        times=times or {},
     )
     return Controller(
         context,

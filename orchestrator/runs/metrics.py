@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -15,47 +16,69 @@ POINTS = 200
 """The most points of a curve."""
 
 
+DIGITS = 5
+"""Significant digits of a share."""
+
+
 def metrics(summary: Summary) -> dict[str, float]:
-    """Returns the summary as MLflow metrics, each by a flat name."""
-    return {
+    """Returns the summary as MLflow metrics. A few have a plain name and are shown first; the others are in
+    groups, an interval beside what it belongs to."""
+    shares = {
         **{f"accuracy/{rule}": value for rule, value in summary.accuracy.items()},
         "coverage": summary.coverage,
-        **{
-            f"interval/{name}_{end}": bound
-            for name, ends in summary.intervals.items()
-            for end, bound in zip(("low", "high"), ends, strict=True)
-        },
-        **{
-            f"pass_at/{k}{end}": value
-            for k, estimate in summary.pass_at_k.items()
-            for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
-        },
-        **({} if summary.baseline is None else baseline_metrics(summary.baseline)),
-        "distinct_answers": summary.distinct_answers,
-        **({"flips": summary.flips} if summary.flips is not None else {}),
+    }
+    bounds = {
+        f"{name if name == 'coverage' else f'accuracy/{name}'}_{end}": bound
+        for name, ends in summary.intervals.items()
+        for end, bound in zip(("low", "high"), ends, strict=True)
+    }
+    pass_at = {
+        f"pass_at/{k}{end}": value
+        for k, estimate in summary.pass_at_k.items()
+        for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
+    }
+    by_rule = f"accuracy/{summary.rule}"
+    first = {f"accuracy{end}": (shares | bounds)[f"{by_rule}{end}"] for end in ("", "_low", "_high")}
+    without = {} if summary.baseline is None else baseline_metrics(summary.baseline)
+    found = {
+        **first,
+        **shares,
+        **bounds,
+        **pass_at,
+        **without,
+        **_by(summary),
+        "flops_per_problem": summary.flops.spent / summary.problems,
+        "seconds": summary.seconds,
+        "search/distinct_answers": summary.distinct_answers,
+        **({"search/flips": summary.flips} if summary.flips is not None else {}),
+        "search/operations": float(summary.operations),
+        "search/unscored": float(summary.unscored),
+        "search/compared": float(summary.compared),
+        "search/copies": float(summary.copies),
         **{f"budget/{name}": float(value) for name, value in summary.budget.items() if name != "unit"},
         **{f"flops/{name}": float(value) for name, value in vars(summary.flops).items()},
         **{f"tokens/{name}": float(value) for name, value in summary.tokens.items()},
-        "tokens_per_second": summary.tokens_per_second,
-        "seconds": summary.seconds,
-        "startup_seconds": summary.startup_seconds,
-        **{f"latency/{name}": value for name, value in summary.latency.items()},
-        **{f"utilisation/{name}": value for name, value in summary.utilisation.items()},
+        "speed/tokens_per_second": summary.tokens_per_second,
+        "speed/startup_seconds": summary.startup_seconds,
+        **{f"speed/latency_{name}": value for name, value in summary.latency.items()},
+        **{f"speed/utilisation_{name}": value for name, value in summary.utilisation.items()},
         **{f"allocation/{name}": float(value) for name, value in summary.allocation.items()},
         "problems/total": float(summary.problems),
         "problems/answered": float(summary.answered),
         "problems/exhausted": float(summary.exhausted),
         "problems/failed": float(summary.failed),
-        "unscored": float(summary.unscored),
-        "compared": float(summary.compared),
-        "copies": float(summary.copies),
         "problems/skipped": float(summary.skipped),
         "problems/returned_nothing": float(summary.returned_nothing),
-        **_by(summary),
         **{f"ungraded/{name}": float(value) for name, value in summary.ungraded.items()},
         **{f"choices/{name}": float(value) for name, value in summary.choices.items()},
-        "operations": float(summary.operations),
     }
+    return {name: rounded(value) for name, value in found.items()}
+
+
+def rounded(value: float) -> float:
+    """Returns a number to as many digits as it is worth reading; a count as it is."""
+    whole = not math.isfinite(value) or value == int(value)
+    return value if whole else float(f"{value:.{DIGITS}g}")
 
 
 def baseline_metrics(baseline: Baseline) -> dict[str, float]:
@@ -72,21 +95,23 @@ def _by(summary: Summary) -> dict[str, float]:
     if summary.by is None:
         return {}
     return {
-        f"by_{_named(summary.by)}/{_named(value)}/{rule}": estimate.value
+        f"by_{plain(summary.by)}/{plain(value)}/{rule}": estimate.value
         for value, group in summary.groups[summary.by].items()
         for rule, estimate in [*group.accuracy.items(), ("coverage", group.coverage)]
     }
 
 
-def _named(text: str) -> str:
+def plain(text: str) -> str:
+    """Returns a text as MLflow takes it in the name of a metric."""
     return re.sub(r"[^\w .-]", "_", text)
 
 
 class AnytimeCurve:
-    """Logs accuracy over all problems against FLOPs spent, at most ``POINTS`` times as searches end: evenly
-    over them, and when the last one has ended.
+    """Logs accuracy against FLOPs spent, at most ``POINTS`` times as searches end: evenly over them, and when
+    the last one has ended. ``…_of_decided`` is over the problems whose search has ended by then,
+    ``…_of_all`` over every problem, where one that has not ended counts as wrong.
 
-    MLflow's steps are integers: a step is 10⁶ FLOPs. A problem that is not done counts as wrong.
+    MLflow's steps are integers: a step is 10⁶ FLOPs.
     """
 
     def __init__(self, problems: int, budget: Lease, log: Callable[[list[Step]], None]) -> None:
@@ -108,5 +133,14 @@ class AnytimeCurve:
         if self._done * points // self._problems == reached:
             return
         step = self._budget.spent // 1_000_000
-        shares = [(f"anytime/accuracy_{r}", n / self._problems, step) for r, n in self._correct.items()]
-        self._log([*shares, ("anytime/coverage", self._covered / self._problems, step)])
+        counts = {**self._correct, "coverage": self._covered}
+        self._log(
+            [
+                ("progress/problems_decided", float(self._done), step),
+                *(
+                    (f"progress/{name}_of_{which}", rounded(count / total), step)
+                    for name, count in counts.items()
+                    for which, total in (("decided", self._done), ("all", self._problems))
+                ),
+            ]
+        )

@@ -30,6 +30,7 @@ from orchestrator.runs.choosing import RULE as GENERATIVE
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.judging import ModelJudge
 from orchestrator.runs.results import grades
+from orchestrator.runs.results_file import PROBLEMS, write_table
 from orchestrator.search.context import Usage
 from orchestrator.search.selection import ALL as RULES
 from orchestrator.search.selection import Candidate
@@ -95,6 +96,7 @@ async def regrade(
     if judge is not None:
         after["flops"] = {**before.get("flops", {}), "judge": judge.budget.spent}
     _write(directory, table, rows, results, after, config)
+    write_table(results, directory / PROBLEMS)
     return before, after
 
 

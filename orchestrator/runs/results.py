@@ -139,6 +139,12 @@ class Summary:
     """Problems whose strategy returned no solution, though it had paid for finished ones."""
 
     @property
+    def rule(self) -> str:
+        """The selection rule whose answer counts where one is asked for: the weighted vote, or the majority
+        where nothing is scored."""
+        return "weighted" if "weighted" in self.accuracy else next(iter(self.accuracy))
+
+    @property
     def broken(self) -> str | None:
         """Why the run has failed as a whole, since too many of its searches broke; None where it has not."""
         return failure(self.failed, self.problems, self.errors)

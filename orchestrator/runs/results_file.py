@@ -21,6 +21,14 @@ COUNTED = (
 """Counters of a search that the table has."""
 
 
+PROBLEMS = "problems.json"
+"""The answers, problem by problem, as a table that MLflow shows and compares."""
+MOST_SHOWN = 1000
+"""The most problems of the table that MLflow shows."""
+MOST_CHARACTERS = 2000
+"""The most characters of a text in it."""
+
+
 class ResultsFile:
     """The results of a run on disk: a line of JSON for each search as it ends, and one Parquet file at the
     end.
@@ -89,6 +97,33 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
     )
     with replacing(path) as part:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
+
+
+def write_table(results: Sequence[SearchResult], path: Path) -> None:
+    """Writes the first ``MOST_SHOWN`` problems as MLflow's tables are: JSON, in the form that pandas calls
+    ``split``."""
+    rules = list(results[0].correct)
+    columns = [
+        *("problem", "prompt", "expected", "difficulty"),
+        *(f"{what}, {rule}" for rule in rules for what in ("answer", "right")),
+        *("any solution right", "solutions", "FLOPs", "seconds", "cut short", "error"),
+    ]
+    rows = [
+        [
+            *(r.problem.id, _start(filled("{problem}", r.problem)), _start(r.problem.answer)),
+            r.problem.difficulty,
+            *(x for rule in rules for x in (_start(r.selected[rule]), r.correct[rule])),
+            *(r.covered, len(r.solutions), r.usage.flops, round(r.seconds, 3), r.exhausted, r.error),
+        ]
+        for r in results[:MOST_SHOWN]
+    ]
+    with replacing(path) as part:
+        part.write_bytes(msgspec.json.encode({"columns": columns, "data": rows}, enc_hook=float))
+
+
+def _start(text: str | None) -> str | None:
+    kept = _written(text)
+    return kept if kept is None or len(kept) <= MOST_CHARACTERS else f"{kept[:MOST_CHARACTERS]} …"
 
 
 def _row(result: SearchResult) -> dict[str, Any]:

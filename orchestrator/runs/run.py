@@ -32,12 +32,14 @@ from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.baseline import Baseline, sample_baseline
 from orchestrator.runs.controller import Controller, Search, SearchResult
+from orchestrator.runs.description import dataset, description, title
+from orchestrator.runs.description import tags as tags_of
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
 from orchestrator.runs.metrics import AnytimeCurve, metrics
 from orchestrator.runs.results import Summary, summarise
-from orchestrator.runs.results_file import ResultsFile
+from orchestrator.runs.results_file import PROBLEMS, ResultsFile, write_table
 from orchestrator.runs.session import Session, check_context
 from orchestrator.runs.trace import trace_of
 from orchestrator.runs.watchdog import Watchdog
@@ -112,7 +114,6 @@ class Run:
         prepared: Prepared,
         run_id: str,
         *,
-        title: str | None = None,
         role: str = "cell",
         instead: str = "",
         tags: Mapping[str, str] | None = None,
@@ -122,8 +123,8 @@ class Run:
         JournalDamaged where it had begun and its journal is gone.
 
         ``role`` is what the run is for (``Summary.role``). ``instead`` names what is done in the strategy's
-        place, with its parameters. ``title`` (the run id unless given) and ``tags`` are MLflow's; ``parent``
-        is the MLflow run that this one is nested in.
+        place, with its parameters. ``tags`` are MLflow's; ``parent`` is the MLflow run that this one is
+        nested in.
         """
         config = prepared.config
         self.prepared = prepared
@@ -132,6 +133,7 @@ class Run:
         self.untracked: str | None = None
         self._broken = False
         self._role = role
+        self._times: dict[str, dict[str, tuple[float, float]]] = {}
         self._open = ExitStack()
         self.directory.mkdir(parents=True, exist_ok=True)
         journal = self.directory / "journal.sqlite"
@@ -148,10 +150,12 @@ class Run:
             config.tracking.experiment,
             written(config),
             uri=tracking_uri(config),
-            title=title,
-            tags={"ttc.run_id": run_id, "ttc.role": role, **(tags or {})},
+            title=title(config, role=role),
+            tags={"ttc.run_id": run_id, "ttc.role": role, **tags_of(prepared), **(tags or {})},
             parent=parent,
         )
+        self._tracker.describe(title(config, role=role), description(config, run_id))
+        self._tracker.dataset(dataset(prepared))
         self._tracker.artifact(self.directory / "config.yaml")
 
     @property
@@ -196,8 +200,11 @@ class Run:
         prepared = self.prepared
         check_context(prepared, session.deployment)
         judge = judge_of(prepared, session.deployment, self._journal)
+        self._times = {problem.id: {} for problem in prepared.problems[: prepared.config.tracking.traces]}
         chooses = self._role == "cell"  # what tells the difficulty, or labels, has no use for an answer
-        controller = controller_of(prepared, session.deployment, self._journal, judge, chooses=chooses)
+        controller = controller_of(
+            prepared, session.deployment, self._journal, judge, chooses=chooses, times=self._times
+        )
         legs = Legs(self.directory)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
         results_file = ResultsFile(self.directory)
@@ -219,6 +226,7 @@ class Run:
         results = [replace(result, seconds=legs.seconds_of(result.problem.id)) for result in found]
         table = results_file.close(results)  # before all that is only about them
         self._tracker.artifact(table)
+        self._shown(results)
         baseline, spent = await self._baseline(controller, observer), legs.spent
         try:
             summary = summarise(
@@ -281,18 +289,32 @@ class Run:
 
     def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:
         """Logs the summary, and the first searches. A fault in that costs the run nothing else."""
+        config = self.prepared.config
         try:
+            self._tracker.describe(
+                title(config, summary, self._role), description(config, self.run_id, summary)
+            )
             self._tracker.metrics([(name, value, 0) for name, value in metrics(summary).items()])
             self._trace(results)
         except Exception as error:
             log.exception("the run is not tracked whole")
             self.untracked = f"tracking: {in_one_line(error, frame=True)}"
 
+    def _shown(self, results: Sequence[SearchResult]) -> None:
+        """Logs the answers, problem by problem. A fault in that costs the run nothing else."""
+        path = self.directory / PROBLEMS
+        try:
+            write_table(results, path)
+            self._tracker.table(path)
+        except Exception as error:
+            log.exception("the table of problems is not tracked")
+            self.untracked = f"tracking: {in_one_line(error, frame=True)}"
+
     def _trace(self, results: Sequence[SearchResult]) -> None:
         for result in results:
             recorded = self._journal.results(result.problem.id)
-            decode = self.prepared.codec.decode
-            self._tracker.trace(trace_of(result, recorded, decode, int(time.time() * 1000)))
+            times = self._times[result.problem.id]
+            self._tracker.trace(trace_of(result, recorded, self.prepared.codec.decode, times, time.time()))
 
     def _finish(self, summary: Summary) -> None:
         path = self.directory / SUMMARY

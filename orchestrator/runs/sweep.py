@@ -6,9 +6,10 @@ again, a cell that was cut short goes on from its journal, and one that fails co
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -21,9 +22,11 @@ from orchestrator.config.written import tracking_uri
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import changed_since, fingerprint_in, hold
 from orchestrator.errors import BadInput, counted, in_one_line
+from orchestrator.runs import sweep_table
 from orchestrator.runs.found import FATAL
 from orchestrator.runs.grid import Grid, GridCell
 from orchestrator.runs.log import logged
+from orchestrator.runs.metrics import plain, rounded
 from orchestrator.runs.run import Run, RunObserver, patience_of, stored_summary
 from orchestrator.runs.session import Pools, Session, SessionObserver, pool_specs, session
 from orchestrator.tracking.tracker import Tracker, status_of
@@ -121,11 +124,55 @@ class Sweep:
         except BaseException as error:
             ended = error
             raise
+        else:
+            self._compare(parent, self._in_order(outcomes))
         finally:
             self._note(parent.close(status_of(ended), patience_of(ended)))
             held.close()
+        return self._in_order(outcomes)
+
+    def _in_order(self, outcomes: Sequence[CellOutcome]) -> list[CellOutcome]:
         found = {outcome.cell.key: outcome for outcome in [*self.kept, *outcomes]}
         return [found[cell.key] for cell in self.grid.cells]
+
+    def _compare(self, parent: Tracker, outcomes: Sequence[CellOutcome]) -> None:
+        """Logs how the cells compare: a table, a figure, and curves. A fault in that costs the sweep nothing
+        else."""
+        rows = sweep_table.rows(finished(outcomes))
+        if not rows:
+            return
+        directory, name = self.grid.directory, self.grid.config.name
+        try:
+            write_atomically(directory / "comparison.svg", sweep_table.figure(rows))
+            columns = sweep_table.columns(rows)
+            cells = [list(row) for row in zip(*(texts for _, texts in columns), strict=True)]
+            content = {"columns": [column for column, _ in columns], "data": cells}
+            write_atomically(directory / "cells.json", json.dumps(content))
+            parent.artifact(directory / "comparison.svg")
+            parent.table(directory / "cells.json")
+            parent.metrics(
+                [
+                    (f"accuracy/{plain(row.label)}", rounded(row.main.mean), round(row.flops / 1e6))
+                    for row in sorted(rows, key=lambda row: row.flops)
+                ]
+            )
+            best = max(rows, key=lambda row: row.main.mean)
+            described = [
+                f"{counted(len(outcomes), 'run')}, compared: {sweep_table.meaning(rows)}.",
+                "",
+                sweep_table.markdown(rows),
+                "",
+                "`comparison.svg` among the artifacts draws it. The metrics are accuracy against FLOPs a "
+                "problem (a step is 10⁶).",
+                f"More, with intervals and claims: `ttc report {name}`.",
+            ]
+            parent.describe(
+                f"sweep {name}: {counted(len(outcomes), 'run')}, best {best.label} {best.main} %",
+                "\n".join(described),
+            )
+        except Exception as error:
+            log.exception("the sweep's comparison is not tracked")
+            self._note(f"tracking: {in_one_line(error, frame=True)}")
 
     async def _run(self, observer: SweepObserver, parent: Tracker) -> list[CellOutcome]:
         outcomes: list[CellOutcome] = []
@@ -160,9 +207,7 @@ class Sweep:
         self, cell: GridCell, engines: Session, observer: SweepObserver, parent: Tracker
     ) -> CellOutcome:
         tags = {"ttc.cell": cell.key, "ttc.sweep": cell.config.name}
-        with Run(
-            cell.prepared, self._run_id(cell), title=cell.key, role=cell.role, tags=tags, parent=parent
-        ) as run:
+        with Run(cell.prepared, self._run_id(cell), role=cell.role, tags=tags, parent=parent) as run:
             if (line := run.given_back) is not None:
                 observer.notice(f"{cell.key}: {line}")
             summary = await run.search(engines, observer)
@@ -187,6 +232,11 @@ class Sweep:
 
     def _note(self, untracked: str | None) -> None:
         self.untracked = self.untracked or untracked
+
+
+def finished(outcomes: Sequence[CellOutcome]) -> list[tuple[GridCell, Mapping[str, Any]]]:
+    """Returns the cells that have not failed, each with its summary."""
+    return [(o.cell, o.summary) for o in outcomes if o.summary is not None and o.state != "failed"]
 
 
 def engine_groups(cells: Sequence[GridCell]) -> list[list[Engine]]:

@@ -1,7 +1,7 @@
 """Makes the tree of spans of a problem's search, from the journal, when the search is over.
 
-The journal keeps no times, so a trace's clock is its own: a millisecond a token that was sampled on the way,
-and as much for a score. It shows the order, and what waited for what; not how long anything took.
+A span is an operation, from when it was sent to when it was answered. The journal keeps no times: an
+operation that it gave back to a resumed run has none, and stands at the beginning of the search.
 """
 
 from __future__ import annotations
@@ -11,79 +11,87 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from actors.messages import Result, SampleResult, Until
-from orchestrator.runs.controller import SearchResult
+from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.distinct import SHARED, name_of
 
 MOST_SPANS = 1000
-"""The most spans of a trace: nobody reads a larger one."""
+"""The most spans of a trace: nobody reads a larger one, and MLflow's page fails on tens of thousands."""
 MOST_CHARACTERS = 2000
 """The most characters of a text in a trace; of a longer one it has the two ends."""
+
+Times = Mapping[str, tuple[float, float]]
+"""When each operation was sent and answered, in seconds since 1970, by its key."""
 
 
 def trace_of(
     result: SearchResult,
     recorded: Mapping[str, tuple[Result, int]],
     decode: Callable[[Sequence[int]], str],
-    ms: int,
+    times: Times,
+    ended: float,
 ) -> dict[str, Any]:
     """Returns the trace of a search: its id and spans, the root first, parents before their children.
 
-    ``recorded`` is the problem's journal. ``ms`` is when the search ended, in milliseconds since 1970.
+    ``recorded`` is the problem's journal. ``ended`` is when the search ended, in seconds since 1970, where
+    no operation has a time.
     """
+    begun = min((sent for sent, _ in times.values()), default=ended)
+    last = max((answered for _, answered in times.values()), default=begun)
     root = _id()
-    nodes = {"": root}  # the span of each node of the tree that was sampled
-    ends = {"": 0}  # and when it is done with: sampled, and scored if it was
+    spans_of = {"": root}  # the span of each node of the tree that was sampled
     spans: list[dict[str, Any]] = []
-    places = _places(result.problem.id, recorded)
-    for key in sorted(places, key=lambda key: _order(*places[key]))[:MOST_SPANS]:
+    places, firsts = _places(result.problem.id, recorded)
+    order = sorted(places, key=lambda key: _order(*places[key]))
+    what_of = _what(result.solutions, places, firsts)
+    for key in order[:MOST_SPANS]:
         found, flops = recorded[key]
         kind, path = places[key]
-        details: dict[str, Any] = {
-            "flops": flops,
-            "computed_tokens": found.computed_tokens,
-            "replica": found.replica,
-        }
-        outputs: Any
-        if isinstance(found, SampleResult):
-            above, length = _above(path, nodes), len(found.tokens)
-            outputs = _ends(decode(found.tokens))
-            details |= {"tokens": length, "finish": found.finish}
-        else:
-            above, length, outputs = path if path in nodes else _above(path, nodes), 1, list(found.scores)
-        ends[path] = ends[above] + length
-        span = {
+        sampled = isinstance(found, SampleResult)
+        sent, answered = times.get(key, (begun, begun))
+        span: dict[str, Any] = {
             "id": _id(),
-            "parent": nodes[above],
-            "name": f"{kind} {path}",
-            "start": ends[path] - length,
-            "end": ends[path],
+            "parent": spans_of[_above(path, spans_of)] if sampled or path not in spans_of else spans_of[path],
+            "type": "LLM" if sampled else "EVALUATOR",
+            "start": _ms(sent - begun),
+            "end": _ms(answered - begun),
             "inputs": None,
-            "outputs": outputs,
-            "details": details,
+            "details": {
+                "flops": flops,
+                "computed_tokens": found.computed_tokens,
+                "replica": found.replica,
+                **({} if key in times else {"time": "not known: given back by the journal"}),
+            },
         }
         if isinstance(found, SampleResult):
-            nodes[path] = str(span["id"])
+            spans_of[path] = str(span["id"])
+            what = what_of[path]
+            span |= {"name": f"{kind} {path}: {what}", "outputs": _ends(decode(found.tokens))}
+            span["details"] |= {"tokens": len(found.tokens), "finish": found.finish, "became": what}
+        else:
+            scores = list(found.scores)
+            span |= {"name": f"{kind} {path}: {scores[-1]:.3f}" if scores else f"{kind} {path}"}
+            span |= {"outputs": scores}
         spans.append(span)
-    whole = max(ends.values())
     return {
         "id": f"tr-{uuid.uuid4().hex}",
-        "ms": ms - whole,
+        "ms": _ms(begun),
         "error": result.error,
         "spans": [
             {
                 "id": root,
                 "parent": None,
+                "type": "CHAIN",
                 "name": result.problem.id,
                 "start": 0,
-                "end": whole,
+                "end": _ms(last - begun),
                 "inputs": {"prompt": _ends(result.problem.prompt)},
                 "outputs": {"selected": dict(result.selected), "correct": dict(result.correct)},
                 "details": {
                     "expected": result.problem.answer,
                     "flops": result.usage.flops,
                     "operations": len(recorded),
+                    "operations_left_out": len(order[MOST_SPANS:]),
                     "exhausted": result.exhausted,
-                    "clock": "1 ms a token: order, not time",
                 },
             },
             *spans,
@@ -91,25 +99,60 @@ def trace_of(
     }
 
 
+def _what(
+    solutions: Sequence[Solution], places: Mapping[str, tuple[str, str]], firsts: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns what became of each sampled node: the words that its span's name ends with."""
+    ends = {solution.path: f"answer {solution.answer}, {_right(solution.correct)}" for solution in solutions}
+    sampled = {path for kind, path in places.values() if kind != "score"}
+    continued = {path.rpartition(".")[0] for path in sampled}
+    found = {}
+    for path in sampled:
+        if path in ends:
+            found[path] = ends[path]
+        elif firsts.get(path, path) != path:
+            found[path] = f"a copy of {firsts[path]}"
+        else:
+            found[path] = "continued" if path in continued else "not continued"
+    return found
+
+
+def _right(correct: bool) -> str:
+    return "right" if correct else "wrong"
+
+
+def _ms(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
 def _ends(text: str) -> str:
     half = MOST_CHARACTERS // 2
     return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
-def _places(problem: str, recorded: Mapping[str, tuple[Result, int]]) -> dict[str, tuple[str, str]]:
-    """Returns each operation's kind and path. A score that equal paths share is that of the first of them."""
+def _places(
+    problem: str, recorded: Mapping[str, tuple[Result, int]]
+) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Returns each operation's kind and path; and the first of the equal siblings of each sampled path, where
+    equal ones are one. A score that equal paths share is that of the first of them."""
     places = {}
     for key in recorded:
         kind, path, *_ = key.removeprefix(f"{problem}/").split("/")  # a score of several inputs has more
         places[key] = kind, path
+    named: dict[str, str] = {}
     firsts: dict[str, str] = {}
     if any(SHARED in path for _, path in places.values()):
         for key, (kind, path) in sorted(places.items(), key=lambda item: _order(*item[1])):
             found, above = recorded[key][0], path.rpartition(".")[0]
             if kind == "sample" and isinstance(found, SampleResult):
-                for until in get_args(Until):
-                    firsts.setdefault(name_of(above, until, found.finish, found.tokens), path)
-    return {key: (kind, firsts.get(path, path.partition(SHARED)[0])) for key, (kind, path) in places.items()}
+                names = [name_of(above, until, found.finish, found.tokens) for until in get_args(Until)]
+                firsts[path] = min((named.setdefault(name, path) for name in names), key=_number)
+    shared = {key: (kind, named.get(path, path.partition(SHARED)[0])) for key, (kind, path) in places.items()}
+    return shared, firsts
+
+
+def _number(path: str) -> list[int]:
+    return [int(part) for part in path.split(".")]
 
 
 def _order(kind: str, path: str) -> tuple[list[int], bool]:
@@ -117,10 +160,10 @@ def _order(kind: str, path: str) -> tuple[list[int], bool]:
     return [int(part) for part in path.partition(SHARED)[0].split(".") if part], kind == "score"
 
 
-def _above(path: str, nodes: Mapping[str, str]) -> str:
+def _above(path: str, spans_of: Mapping[str, str]) -> str:
     """The nearest node above ``path`` that was sampled; the root at last."""
     path = path.rpartition(".")[0]
-    while path not in nodes:
+    while path not in spans_of:
         path = path.rpartition(".")[0]
     return path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
@@ -81,6 +81,9 @@ class SearchContext:
     asked for."""
     seed: int = 0
     journal: Journal | None = None
+    times: Mapping[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    """When each operation of some problems was sent and answered, in seconds since 1970: by problem and key,
+    noted as they run."""
 
     def view_of(self, problem: Problem, prompt: tuple[int, ...]) -> VerifierView:
         """Returns how the verifier is shown the paths of a problem whose prompt has these token ids.

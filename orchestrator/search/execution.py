@@ -11,6 +11,7 @@ funds are granted: what a budget does not buy costs nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,8 +61,15 @@ class Execution:
     """
 
     def __init__(
-        self, problem: str, lease: Lease, journal: Journal | None, usage: Usage, prompts: Prompts
+        self,
+        problem: str,
+        lease: Lease,
+        journal: Journal | None,
+        usage: Usage,
+        prompts: Prompts,
+        times: dict[str, tuple[float, float]] | None = None,
     ) -> None:
+        """``times`` is where the operations' times are noted (``SearchContext.times``); None: nowhere."""
         self.usage = usage
         self.finished: list[Node] = []
         self.broken: BaseException | None = None
@@ -72,6 +80,7 @@ class Execution:
         self._lease = lease
         self._journal = journal
         self._prompts = prompts
+        self._times = times
         self._recorded = journal.results(problem) if journal is not None else {}
         self._made: dict[Node, int] = {}  # the finished nodes, and the number of the call that found each
         self._calls = 0
@@ -158,7 +167,10 @@ class Execution:
         if recorded is not None:
             usage.replayed += 1
             return recorded  # type: ignore[return-value]
+        sent = time.time()
         result = await run(request)
+        if self._times is not None:
+            self._times[key] = sent, time.time()
         if isinstance(result, SampleResult):
             usage.fresh_tokens += len(result.tokens)
         flops = cost(result)

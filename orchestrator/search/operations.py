@@ -49,7 +49,8 @@ class Operations:
         self._read = read
         charges, usage = Charges(context, problem, prompt), Usage()
         prompts = Prompts(charges, usage)
-        self._execution = Execution(problem.id, lease, context.journal, usage, prompts)
+        times = context.times.get(problem.id)
+        self._execution = Execution(problem.id, lease, context.journal, usage, prompts, times)
         self._planner = Planner(problem, charges, prompts, priority)
         self._performer = Performer(charges, self._planner, self._execution)
         self.root = self._planner.root

@@ -9,6 +9,7 @@ another kind, as MLflow's files, would keep a point twice.)
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +17,27 @@ from typing import TYPE_CHECKING
 
 from orchestrator.durability.files import write_atomically
 from orchestrator.errors import in_one_line
-from orchestrator.tracking import traces
-from orchestrator.tracking.spool import Artifact, Begin, End, Entry, Metric, Param, Trace, Unreadable
+from orchestrator.tracking import about, traces
+from orchestrator.tracking.spool import (
+    Artifact,
+    Begin,
+    Dataset,
+    End,
+    Entry,
+    Metric,
+    Param,
+    Tag,
+    Trace,
+    Unreadable,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ID = "mlflow_run_id"
 """The file in a run's directory that holds the id of its MLflow run."""
-TOKEN = "ttc.begin"
-"""The tag with the token of the entry that an MLflow run was created for."""
+TOKEN = "mlflow.ttc.begin"
+"""The tag with the token of the entry that an MLflow run was created for. The UI hides the prefix."""
 UNUSABLE = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST"}
 UNUSABLE |= {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS", "NOT_FOUND"}
 """MLflow's error codes for calls that can never succeed. Missing permission and a missing endpoint are not
@@ -90,6 +102,13 @@ class MlflowStore:
             known = client.get_run(run).data.params
             new = {p.key: p.value for p in entries if isinstance(p, Param) and p.key not in known}
             client.log_batch(run, params=[entities.Param(key, value) for key, value in new.items()])
+        elif isinstance(first, Tag):
+            client.set_tag(run, first.key, first.value)
+        elif isinstance(first, Dataset):
+            profile = json.dumps({"num_rows": first.problems})
+            data = entities.Dataset(first.name, first.digest, "ttc", first.source, profile=profile)
+            context = entities.InputTag("mlflow.data.context", "evaluation")
+            client.log_inputs(run, datasets=[entities.DatasetInput(data, [context])])
         elif isinstance(first, (Artifact, Trace)):
             path = self._directory / first.path
             if not path.is_file():
@@ -138,7 +157,7 @@ class MlflowStore:
     def _created(self, client: MlflowClient, begin: Begin) -> str:
         experiment = client.get_experiment_by_name(begin.experiment)
         if experiment is None:
-            where = client.create_experiment(begin.experiment, artifact_location=self._artifacts)
+            where = client.create_experiment(begin.experiment, self._artifacts, about.EXPERIMENT)
         else:
             where = experiment.experiment_id
             found = client.search_runs([where], f"tags.`{TOKEN}` = '{begin.token}'", max_results=1)

@@ -57,6 +57,26 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag of the run; the last one of a key counts."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The problems that the run is about."""
+
+    name: str
+    digest: str
+    """Tells one set of problems from another; at most 36 characters."""
+    source: str
+    """The set's own configuration, as JSON."""
+    problems: int
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A file of the run."""
 
@@ -88,9 +108,9 @@ class Unreadable:
     line: str
 
 
-Entry = Begin | Param | Metric | Artifact | Trace | End | Unreadable
+Entry = Begin | Param | Metric | Tag | Dataset | Artifact | Trace | End | Unreadable
 ENTRY_TYPES: dict[str, type[Entry]] = {
-    kind.__name__: kind for kind in (Begin, Param, Metric, Artifact, Trace, End)
+    kind.__name__: kind for kind in (Begin, Param, Metric, Tag, Dataset, Artifact, Trace, End)
 }
 
 

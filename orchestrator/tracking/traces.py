@@ -40,7 +40,7 @@ def _span(trace: Mapping[str, Any], span: Mapping[str, Any]) -> dict[str, Any]:
     """A span as MLflow reads it: times in nanoseconds since 1970, attributes as JSON."""
     attributes = {
         "mlflow.traceRequestId": trace["id"],
-        "mlflow.spanType": "CHAIN" if span["parent"] is None else "UNKNOWN",
+        "mlflow.spanType": span["type"],
         "mlflow.spanInputs": span["inputs"],
         "mlflow.spanOutputs": span["outputs"],
         **span["details"],

@@ -22,7 +22,19 @@ from orchestrator.masking import masked, remember, without_user
 from orchestrator.tracking import spool
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.sender import Sender
-from orchestrator.tracking.spool import Artifact, Begin, End, Entry, Held, Metric, Param, Spool, Trace
+from orchestrator.tracking.spool import (
+    Artifact,
+    Begin,
+    Dataset,
+    End,
+    Entry,
+    Held,
+    Metric,
+    Param,
+    Spool,
+    Tag,
+    Trace,
+)
 from orchestrator.tracking.uri import KEY, resolved
 
 CLOSE_SECONDS = 60.0
@@ -120,6 +132,19 @@ class Tracker:
         """Logs metrics at their steps."""
         now = _now()
         self._log([Metric(name, float(value), now, step) for name, value, step in metrics])
+
+    def describe(self, name: str, description: str) -> None:
+        """Names the run anew, and describes it in Markdown."""
+        self._log([Tag("mlflow.runName", name), Tag("mlflow.note.content", description)])
+
+    def dataset(self, dataset: Dataset) -> None:
+        """Logs the problems that the run is about."""
+        self._log([dataset])
+
+    def table(self, path: Path) -> None:
+        """Logs a file of ``tracking.tables`` as a table that MLflow shows, and compares with other runs'."""
+        self.artifact(path)
+        self._log([Tag("mlflow.loggedArtifacts", json.dumps([{"path": path.name, "type": "table"}]))])
 
     def artifact(self, path: Path) -> None:
         """Logs a file, which must stay where it is: it is read when the store takes it."""

@@ -14,12 +14,13 @@ from rich.console import Console
 
 from orchestrator.analysis.estimators import pass_at_k as unbiased
 from orchestrator.analysis.estimators import wilson
-from orchestrator.commands.display import _rows, summary_table
+from orchestrator.commands.display import summary_table
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.metrics import AnytimeCurve, metrics
 from orchestrator.runs.results import groups, pass_at_k, summarise
 from orchestrator.runs.results_file import ResultsFile
+from orchestrator.runs.summary_text import summary_rows
 from orchestrator.search.context import Usage
 from tests.support.scripted import flops_budget
 
@@ -85,7 +86,7 @@ def test_a_summary_counts_distinct_answers_and_says_how_sure_it_is():
     expected = wilson(1, 2)
     assert s.intervals == dict.fromkeys(("majority", "coverage"), (expected.low, expected.high))
     logged = metrics(s)
-    assert logged["interval/majority_low"] == expected.low
+    assert logged["accuracy/majority_low"] == logged["accuracy_low"] == pytest.approx(expected.low, rel=1e-4)
     assert logged["pass_at/2"] == s.pass_at_k[2].value == pytest.approx(0.5)
     assert logged["pass_at/2_low"] <= logged["pass_at/2"] <= logged["pass_at/2_high"]
 
@@ -139,7 +140,7 @@ def test_a_run_of_which_too_many_searches_broke_has_failed_and_names_the_commone
 )
 def test_what_was_moved_between_problems_is_told(allocation, shown):
     found = replace(summary([samples(True)]), allocation=allocation)
-    (said,) = [value for name, value in _rows(found) if name.strip() == "moved"] or [""]
+    (said,) = [value for name, value in summary_rows(found) if name.strip() == "moved"] or [""]
     assert said == shown
     logged = {key: value for key, value in metrics(found).items() if key.startswith("allocation/")}
     assert logged == {f"allocation/{key}": value for key, value in allocation.items()}
@@ -254,7 +255,7 @@ def test_the_summary_says_how_many_samples_were_copies(capsys):
     usage = Usage(generator_flops=1, compared=80, copies=30)
     found = summary([samples(True, False)], usage)
     assert (found.compared, found.copies) == (80, 30)
-    assert {name: metrics(found)[name] for name in ("compared", "copies")} == {
+    assert {name: metrics(found)[f"search/{name}"] for name in ("compared", "copies")} == {
         "compared": 80.0,
         "copies": 30.0,
     }
@@ -312,6 +313,10 @@ def test_a_curve_has_a_bounded_number_of_points_and_its_last_is_exact(problems):
         curve.add(right if i % 3 == 0 else wrong)
     assert len(logged) == min(problems, 200)
     last = {name: value for name, value, _ in logged[-1]}
-    assert last["anytime/coverage"] == len(range(0, problems, 3)) / problems
-    values = [point[0][1] for point in logged]
-    assert values == sorted(values)
+    share = pytest.approx(len(range(0, problems, 3)) / problems, rel=1e-4)
+    assert last["progress/coverage_of_all"] == last["progress/coverage_of_decided"] == share
+    decided = [point[0][1] for point in logged]
+    assert decided == sorted(decided)
+    assert decided[-1] == problems
+    first = {name: value for name, value, _ in logged[0]}
+    assert first["progress/coverage_of_decided"] >= first["progress/coverage_of_all"] > 0

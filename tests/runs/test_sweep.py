@@ -15,11 +15,12 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from actors.messages import PoolFailed, SampleRequest, SampleResult, ScoreRequest, ScoreResult
-from orchestrator.commands.sweep_display import SweepDisplay, rows, table
+from orchestrator.commands.sweep_display import SweepDisplay, table
 from orchestrator.errors import BadInput
 from orchestrator.runs import grid
 from orchestrator.runs.session import Session
-from orchestrator.runs.sweep import Sweep, grouped
+from orchestrator.runs.sweep import Sweep, finished, grouped
+from orchestrator.runs.sweep_table import rows
 from orchestrator.tracking import tracker as tracking
 from tests.support.lab_engine import sampled, scored
 from tests.support.paths import LAB_CONFIG as LAB
@@ -202,18 +203,18 @@ async def test_a_cell_whose_problems_all_fail_has_failed_and_is_run_again(tmp_pa
     (outcome,) = await run(cells, refusing)
     assert outcome.state == "failed"
     assert outcome.error.startswith("3 of 3 problems failed, all with ValueError: no (")
-    assert rows([outcome]) == [], "what it found is no result"
+    assert rows(finished([outcome])) == [], "what it found is no result"
     (outcome,) = await run(cells, engines)
     assert outcome.state == "done"
 
 
 def test_the_table_has_a_column_for_what_is_amiss_and_an_interval_for_one_seed(whole):
     outcomes = whole[2]
-    assert all(set(row.counts.values()) == {0} for row in rows(outcomes))
+    assert all(set(row.counts.values()) == {0} for row in rows(finished(outcomes)))
     (first, *others) = [o for o in outcomes if o.cell.label == "best_of_n"]
     one = replace(first, summary={**first.summary, "failed": 2, "exhausted": 7, "unscored": 0})
     screen = Console(file=StringIO(), width=160)
-    screen.print(table("s", rows([one])))
+    screen.print(table("s", rows(finished([one]))))
     text = screen.file.getvalue()  # type: ignore[attr-defined]
     heads = next(line for line in text.splitlines() if "strategy" in line)
     assert heads.split()[:6] == ["strategy", "N", "seeds", "failed", "cut", "short"]
@@ -221,7 +222,7 @@ def test_the_table_has_a_column_for_what_is_amiss_and_an_interval_for_one_seed(w
     assert "one seed [95 % interval]" in text
     assert "0.0 [0, 56]" in text, "Wilson's, of no problem of three"
     both = replace(others[0], summary={**others[0].summary, "failed": 1})
-    (row,) = rows([one, both])
+    (row,) = rows(finished([one, both]))
     assert (row.counts["failed"], row.to_dict()["failed"]) == (3, 3)
 
 
@@ -230,15 +231,15 @@ def test_the_table_has_the_share_of_copies_over_all_seeds_where_a_strategy_compa
     (first, second) = [o for o in outcomes if o.cell.label == "best_of_n"][:2]
     one = replace(first, summary={**first.summary, "compared": 30, "copies": 20})
     other = replace(second, summary={**second.summary, "compared": 50, "copies": 20})
-    found = rows([one, other])
+    found = rows(finished([one, other]))
     assert [(row.copies, row.to_dict()["copies"]) for row in found] == [(0.5, 0.5)]
     screen = Console(file=StringIO(), width=160)
     screen.print(table("s", found))
     lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     heads = next(line for line in lines if "strategy" in line)
     assert heads.split()[:5] == ["strategy", "N", "seeds", "copies,", "%"]
-    assert rows([first])[0].copies is None
-    assert "copies" not in rows([first])[0].to_dict()
+    assert rows(finished([first]))[0].copies is None
+    assert "copies" not in rows(finished([first]))[0].to_dict()
 
 
 async def test_a_changed_configuration_is_not_taken_for_the_finished_one(whole):
@@ -297,11 +298,16 @@ async def test_cells_are_nested_in_the_sweeps_mlflow_run_and_go_on_in_their_own(
         assert each.info.status == "FINISHED"
         (outcome,) = [o for o in outcomes if o.cell.key == each.data.tags["ttc.cell"]]
         assert each.data.metrics["flops/spent"] == outcome.summary["flops"]["spent"]
+    assert "sweep s: 3 runs, best best_of_n n=8 " in parent.info.run_name
+    assert "| best_of_n n=8 | " in parent.data.tags["mlflow.note.content"]
+    assert "accuracy/best_of_n n_8" in parent.data.metrics
+    named = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert {"comparison.svg", "cells.json", "sweep.yaml"} <= named
 
 
 def test_the_table_is_by_strategy_and_budget_over_seeds(whole):
     outcomes = whole[2]
-    found = rows(outcomes)
+    found = rows(finished(outcomes))
     assert [(row.label, row.budget, row.seeds) for row in found] == [
         ("best_of_n", 2, (0, 1)),
         ("beam_search width=2", 2, (0, 1)),

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from actors.messages import Result, SampleResult, ScoreResult
 from orchestrator.problems.problem import Problem
-from orchestrator.runs.controller import SearchResult
+from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.trace import MOST_CHARACTERS, MOST_SPANS, trace_of
 from orchestrator.search.context import Usage
 from orchestrator.search.distinct import name_of
@@ -17,34 +17,58 @@ from orchestrator.tracking.tracker import Tracker, local_uri, replay
 PATHS = ("0", "1", "0.0", "0.10", "0.2", "0.0.0")
 
 
-def searched(paths: tuple[str, ...] = PATHS, error: str | None = None, tokens: int = 3) -> dict:
+BEGAN = 1_700_000_000.0
+
+
+def searched(
+    paths: tuple[str, ...] = PATHS, error: str | None = None, tokens: int = 3, timed: bool = True
+) -> dict:
+    """Each step takes a second of sampling and half a second of scoring after its parent's."""
     recorded: dict[str, tuple[Result, int]] = {}
+    times: dict[str, tuple[float, float]] = {}
     for path in paths:
         sampled = SampleResult("", (1,) * tokens, "step", tokens, "generator-0")
         recorded[f"p/0/sample/{path}"] = sampled, 30
         recorded[f"p/0/score/{path}"] = ScoreResult("", (0.5,), 3, "verifier-0"), 40
+        sent = BEGAN + 1.5 * path.count(".")
+        if timed:
+            times[f"p/0/sample/{path}"] = sent, sent + 1
+            times[f"p/0/score/{path}"] = sent + 1, sent + 1.5
     problem, usage = Problem("p/0", "1+1=", "2"), Usage(generator_flops=10, verifier_flops=5)
-    result = SearchResult(problem, (), {"majority": "2"}, {"majority": True}, usage, error=error)
-    return trace_of(result, recorded, lambda tokens: "x" * len(tokens), 1_700_000_000_000)
+    solution = Solution("0.0.0", "xxx", 3, "2", True, 0.5, (0.5,), "end")
+    result = SearchResult(problem, (solution,), {"majority": "2"}, {"majority": True}, usage, error=error)
+    return trace_of(result, recorded, lambda tokens: "x" * len(tokens), times, BEGAN)
 
 
-def test_spans_are_the_tree_parents_first_and_each_begins_when_its_parent_is_done():
+def test_spans_are_the_tree_parents_first_and_each_has_its_own_time():
     root, *spans = searched()["spans"]
     by_id = {span["id"]: span for span in [root, *spans]}
-    names = [span["name"] for span in spans]
     order = ("0", "0.0", "0.0.0", "0.2", "0.10", "1")
-    assert names == [f"{kind} {path}" for path in order for kind in ("sample", "score")]
+    became = dict.fromkeys(order, "not continued")
+    became |= {"0": "continued", "0.0": "continued", "0.0.0": "answer 2, right"}
+    assert [span["name"] for span in spans] == [
+        name for path in order for name in (f"sample {path}: {became[path]}", f"score {path}: 0.500")
+    ]
     for index, span in enumerate(spans):
         parent = by_id[span["parent"]]
-        kind, path = span["name"].split()
+        kind, path = span["name"].partition(":")[0].split()
         above = path if kind == "score" else path.rpartition(".")[0]
-        assert parent["name"] == (f"sample {above}" if above else "p/0")
+        assert parent["name"].partition(":")[0] == (f"sample {above}" if above else "p/0")
         assert parent in [root, *spans[:index]]
-        assert root["start"] <= span["start"] < span["end"] <= root["end"]
-        if kind == "sample" and above:
-            scored = next(each for each in spans if each["name"] == f"score {above}")
-            assert span["start"] == scored["end"]
+        depth = 1500 * path.count(".")
+        assert (span["start"], span["end"]) == (
+            (depth, depth + 1000) if kind == "sample" else (depth + 1000, depth + 1500)
+        )
+        assert span["type"] == ("LLM" if kind == "sample" else "EVALUATOR")
+    assert (root["start"], root["end"]) == (0, 4500)
     assert root["details"]["operations"] == 12
+
+
+def test_operations_that_the_journal_gave_back_say_that_their_time_is_not_known():
+    trace = searched(timed=False)
+    assert all(span["start"] == span["end"] == 0 for span in trace["spans"])
+    assert all("not known" in span["details"]["time"] for span in trace["spans"][1:])
+    assert trace["ms"] == 1000 * BEGAN
 
 
 def test_what_was_scored_and_not_sampled_hangs_on_what_was():
@@ -53,6 +77,7 @@ def test_what_was_scored_and_not_sampled_hangs_on_what_was():
     many = searched(tuple(str(i) for i in range(MOST_SPANS)))
     assert len(many["spans"]) == MOST_SPANS + 1
     assert many["spans"][0]["details"]["operations"] == 2 * MOST_SPANS
+    assert many["spans"][0]["details"]["operations_left_out"] == MOST_SPANS
 
 
 def test_of_a_long_text_a_trace_has_the_two_ends():
@@ -82,9 +107,9 @@ def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     spans = {span.name: span for span in whole.data.spans}
     assert len(whole.data.spans) == len(spans) == 13
     assert spans["p/0"].outputs == {"selected": {"majority": "2"}, "correct": {"majority": True}}
-    assert spans["sample 0.0"].outputs == "xxx"
-    assert spans["sample 0.0"].parent_id == spans["sample 0"].span_id
-    assert spans["score 0.0"].get_attribute("flops") == 40
+    assert spans["sample 0.0: continued"].outputs == "xxx"
+    assert spans["sample 0.0: continued"].parent_id == spans["sample 0: continued"].span_id
+    assert spans["score 0.0: 0.500"].get_attribute("flops") == 40
     assert spans["p/0"].start_time_ns == traces[0]["ms"] * 1_000_000
 
 
@@ -108,17 +133,17 @@ def test_the_score_that_equal_paths_share_hangs_on_the_first_of_them():
         ]
     )
     result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
-    root, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), 0)["spans"]
+    root, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), {}, BEGAN)["spans"]
     names = {span["id"]: span["name"] for span in [root, *spans]}
     assert [(span["name"], names[span["parent"]]) for span in spans] == [
-        ("sample 1", "p/0"),
-        ("score 1", "sample 1"),
-        ("sample 1.3", "sample 1"),
-        ("score 1.3", "sample 1.3"),
-        ("sample 1.4", "sample 1"),
-        ("sample 2", "p/0"),
-        ("score 2", "sample 2"),
-        ("sample 10", "p/0"),
+        ("sample 1: continued", "p/0"),
+        ("score 1: 0.500", "sample 1: continued"),
+        ("sample 1.3: not continued", "sample 1: continued"),
+        ("score 1.3: 0.500", "sample 1.3: not continued"),
+        ("sample 1.4: a copy of 1.3", "sample 1: continued"),
+        ("sample 2: not continued", "p/0"),
+        ("score 2: 0.500", "sample 2: not continued"),
+        ("sample 10: a copy of 2", "p/0"),
     ]
 
 
@@ -129,5 +154,5 @@ def test_a_score_of_several_inputs_is_that_of_its_path():
         "p/0/score/1/1": (ScoreResult("", (0.6,), 3, "verifier-0"), 40),
     }
     result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
-    _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), 0)["spans"]
-    assert [span["name"] for span in spans] == ["sample 1", "score 1", "score 1"]
+    _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), {}, BEGAN)["spans"]
+    assert [span["name"] for span in spans] == ["sample 1: not continued", "score 1: 0.500", "score 1: 0.600"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -12,7 +13,7 @@ from mlflow import MlflowClient
 from orchestrator.commands.cli import run_command
 from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.mlflow_store import ID, TOKEN, Away, MlflowStore
-from orchestrator.tracking.spool import FILE, Begin, Metric, Spool
+from orchestrator.tracking.spool import FILE, Begin, Dataset, Metric, Spool
 from orchestrator.tracking.tracker import Tracker, flatten, local_uri, replay, temporary_run_id
 
 
@@ -52,6 +53,27 @@ def test_a_run_goes_on_with_the_parameters_it_was_begun_with(tmp_path: Path):
     other = Tracker(tmp_path, "r", "e", {})
     assert other.close() is None
     assert other.mlflow_run_id == (tmp_path / "r" / ID).read_text() != run.info.run_id
+
+
+def test_a_run_is_named_and_described_and_its_problems_and_tables_are_known(tmp_path: Path):
+    tracker = Tracker(tmp_path, "r", "e", {})
+    tracker.describe("first", "It runs.")
+    tracker.describe("beam · 80 %", "| a | b |")
+    for _ in range(2):  # as a run that goes on
+        tracker.dataset(Dataset("lab test", "1234", '{"source": "lab"}', 64))
+    (tmp_path / "r" / "problems.json").write_text('{"columns": ["a"], "data": [[1]]}')
+    tracker.table(tmp_path / "r" / "problems.json")
+    assert tracker.close() is None
+    run = only_run(tmp_path)
+    assert run.info.run_name == "beam · 80 %"
+    assert run.data.tags["mlflow.note.content"] == "| a | b |"
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("lab test", "1234")
+    client = MlflowClient(local_uri(tmp_path))
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "problems.json", "type": "table"}]
+    assert [artifact.path for artifact in client.list_artifacts(run.info.run_id)] == ["problems.json"]
 
 
 def test_a_child_is_nested_in_its_parent_which_waits_for_both(tmp_path: Path):

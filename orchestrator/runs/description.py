@@ -1,0 +1,119 @@
+"""A run in words, for those who read it in MLflow: its name, its description, its tags, its problems."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.allocation.policy import known_as
+from orchestrator.config.preparation import Prepared
+from orchestrator.config.schema import Config
+from orchestrator.config.written import written
+from orchestrator.errors import visible
+from orchestrator.report.text import si
+from orchestrator.runs.results import Summary
+from orchestrator.runs.results_file import MOST_SHOWN
+from orchestrator.runs.summary_text import known, summary_rows
+from orchestrator.strategies.registry import REGISTRY
+from orchestrator.tracking.spool import Dataset
+
+COMMIT_SECONDS = 5.0
+"""Seconds that are waited for git."""
+
+
+def strategy_words(section: Mapping[str, Any]) -> str:
+    """Returns a strategy with its size, and with each parameter that differs from its default."""
+    name = str(section["name"])
+    known = inspect.signature(REGISTRY[name].search).parameters if name in REGISTRY else {}
+    shown = [
+        f"{key}={value}"
+        for key, value in section.items()
+        if key != "name" and (key == "n" or key not in known or value != known[key].default)
+    ]
+    return " ".join([Path(name).name, *shown])
+
+
+def title(config: Config, summary: Summary | None = None, role: str = "cell") -> str:
+    """Returns the name of a run: what is searched how, and then what it has found at what price."""
+    asked = strategy_words(config.strategy) if role == "cell" else role
+    if config.allocation.name != "uniform":
+        asked += f" {config.allocation.name}"
+    if summary is None:
+        return f"{asked} · seed {config.seed}"
+    accuracy = known(summary.accuracy[summary.rule], summary.intervals[summary.rule])
+    flops = si(summary.flops.spent / summary.problems)
+    return f"{asked} · {accuracy} · {flops}FLOPs a problem · seed {config.seed}"
+
+
+def tags(prepared: Prepared) -> dict[str, str]:
+    """Returns what runs are filtered by."""
+    config = prepared.config
+    unit = prepared.budget.unit
+    found = {
+        "strategy": prepared.strategy.name,
+        "generator": _model(config.generator.model),
+        "verifier": _model(config.verifier.model),
+        "allocation": config.allocation.name,
+        "budget": f"{prepared.budget.amount:g} {unit}",
+        "seed": str(config.seed),
+        "problems": f"{config.problems.source} {config.problems.split}",
+        "host": socket.gethostname(),
+        "cluster": config.cluster.address or "this machine",
+    }
+    if (commit := _commit()) is not None:
+        found["mlflow.source.git.commit"] = commit
+    return found
+
+
+def description(config: Config, run_id: str, summary: Summary | None = None) -> str:
+    """Returns what a run is about, and what it has found once there is a ``summary``, in Markdown."""
+    verifier = "no verifier" if config.verifier.model is None else f"verifier `{config.verifier.model}`"
+    lines = [
+        f"`{strategy_words(config.strategy)}` on problems of `{config.problems.source}` "
+        f"({config.problems.split}): generator `{config.generator.model}`, {verifier}, seed {config.seed}.",
+        "",
+    ]
+    if summary is None:
+        lines.append("It has not ended yet.")
+    else:
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| {_cell(name)} | {_cell(text)} |" for name, text in summary_rows(summary)]
+        lines += ["", f"The answers, problem by problem: the table `problems.json` (at most {MOST_SHOWN:,})."]
+    lines += ["", "Once more: `ttc run config.yaml`, with the artifact of that name."]
+    lines += [f"Its files: `{Path(config.runs) / run_id}`."]
+    return "\n".join(lines)
+
+
+def dataset(prepared: Prepared) -> Dataset:
+    """Returns the problems of a run as MLflow knows them: the same problems have the same digest."""
+    sha = hashlib.sha256()
+    for problem in prepared.problems:
+        sha.update(json.dumps([problem.id, problem.prompt, problem.answer, *problem.also]).encode())
+    asked = written(prepared.config)["problems"]
+    named = Path(asked["path"]).name if asked["path"] else asked["source"]
+    source = json.dumps({key: value for key, value in asked.items() if value not in (None, {}, [])})
+    return Dataset(f"{named} {asked['split']}", sha.hexdigest()[:16], source, len(prepared.problems))
+
+
+def _model(path: str | None) -> str:
+    return "none" if path is None else known_as(path)
+
+
+def _cell(text: str) -> str:
+    return visible(text).strip().replace("|", "\\|")
+
+
+def _commit() -> str | None:
+    """The commit of the repository that the run was begun in; None where there is none, or no git."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

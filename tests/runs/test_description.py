@@ -1,0 +1,83 @@
+"""What MLflow says of a run: a name that tells what it found, a description with its table, its problems."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.config.loading import load
+from orchestrator.config.preparation import prepare
+from orchestrator.runs.description import dataset, description, strategy_words, tags, title
+from orchestrator.runs.results import Summary
+from orchestrator.runs.results_file import write_table
+from tests.runs.test_results import result, solution, summary
+from tests.support.paths import LAB_CONFIG
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"name": "best_of_n", "n": 16}, "best_of_n n=16"),
+        ({"name": "beam_search", "n": 16, "width": 4, "distinct": True}, "beam_search n=16"),
+        (
+            {"name": "beam_search", "n": 16, "width": 8, "distinct": False},
+            "beam_search n=16 width=8 distinct=False",
+        ),
+        ({"name": "mine/own.py:until_two_agree", "limit": 8}, "own.py:until_two_agree limit=8"),
+    ],
+)
+def test_a_strategy_is_told_by_its_size_and_what_is_not_usual(section, words):
+    assert strategy_words(section) == words
+
+
+def found() -> Summary:
+    return summary([result(solution("0", True, "a|b")), result(solution("0", False, "c"))])
+
+
+def test_the_name_of_a_run_says_what_it_searched_with_and_what_it_found():
+    config = load(LAB_CONFIG, ["seed=3", "allocation.name=adaptive"])
+    assert title(config) == "beam_search n=32 adaptive · seed 3"
+    assert title(config, found()).startswith("beam_search n=32 adaptive · 50.0 % [")
+    assert title(config, found()).endswith("FLOPs a problem · seed 3")
+    assert title(config, role="difficulty") == "difficulty adaptive · seed 3"
+
+
+def test_the_description_has_the_table_and_the_way_to_repeat_it():
+    config = load(LAB_CONFIG)
+    assert "has not ended yet" in description(config, "lab-1")
+    told = description(config, "lab-1", found())
+    assert "| problems | 2, " in told
+    assert "ttc run config.yaml" in told
+    assert "runs/lab-1" in told
+    assert all(line.count("|") - line.count("\\|") == 3 for line in told.splitlines() if line.startswith("|"))
+
+
+def test_runs_are_filtered_by_tags_and_the_same_problems_have_the_same_digest():
+    prepared = prepare(load(LAB_CONFIG, ["problems.limit=3"]))
+    assert tags(prepared) | {"host": "", "mlflow.source.git.commit": ""} == {
+        "strategy": "beam_search",
+        "generator": "generator-s",
+        "verifier": "prm",
+        "allocation": "uniform",
+        "budget": "1e+11 flops",
+        "seed": "0",
+        "problems": "lab test",
+        "cluster": "this machine",
+        "host": "",
+        "mlflow.source.git.commit": "",
+    }
+    again = prepare(load(LAB_CONFIG, ["problems.limit=3", "seed=1", "strategy.n=8"]))
+    other = prepare(load(LAB_CONFIG, ["problems.limit=3", "problems.split=bins"]))
+    assert dataset(prepared) == dataset(again)
+    assert dataset(prepared).digest != dataset(other).digest
+    assert (dataset(prepared).name, dataset(prepared).problems) == ("lab test", 3)
+
+
+def test_the_table_of_problems_is_as_pandas_splits_it(tmp_path):
+    path = tmp_path / "problems.json"
+    write_table([result(solution("0", True)), result(error="ValueError: no")], path)
+    table = json.loads(path.read_text())
+    first, second = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert (first["any solution right"], first["solutions"]) == (True, 1)
+    assert (second["right, majority"], second["error"]) == (False, "ValueError: no")
