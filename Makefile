@@ -29,9 +29,9 @@ run: setup
 test: lint
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-# All that starts neither.
+# All that starts neither, and no server.
 check: lint
-	$(BIN)/pytest -n 2 -m "not engine and not cluster"
+	$(BIN)/pytest -n 2 -m "not engine and not cluster and not server"
 
 # A run over network namespaces whose links are cut; needs root.
 test-hosts: setup

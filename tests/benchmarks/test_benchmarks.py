@@ -98,6 +98,7 @@ def test_operations_on_ray_actors_take_longer_than_these_say_that_they_did():
     assert found["engines_us"] == 0
 
 
+@pytest.mark.server
 def test_two_controller_processes_share_the_problems_and_one_budget_and_tell_the_memory_of_an_operation():
     found = sharded(Case(8, 50, 50, 1.0, n=16, whole=True), 2)
     assert found["operations"] == 50 * 16 * 2

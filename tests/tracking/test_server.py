@@ -62,6 +62,7 @@ def server(tmp_path, monkeypatch):
     made.kill()
 
 
+@pytest.mark.server
 def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: Path, server: Server):
     parent = Tracker(tmp_path / "runs", "s", "e", {"cells": 1}, uri=server.uri)
     child = Tracker(tmp_path / "runs", "s/cells/a", "e", {"a": 1}, uri=server.uri, parent=parent)
