@@ -56,6 +56,8 @@ def trace_of(
             "end": _ms(answered - begun),
             "inputs": None,
             "details": {
+                "operation": kind,
+                "path": path,
                 "flops": flops,
                 "computed_tokens": found.computed_tokens,
                 "replica": found.replica,
@@ -64,13 +66,11 @@ def trace_of(
         }
         if isinstance(found, SampleResult):
             spans_of[path] = str(span["id"])
-            what = what_of[path]
-            span |= {"name": f"{kind} {path}: {what}", "outputs": _ends(decode(found.tokens))}
-            span["details"] |= {"tokens": len(found.tokens), "finish": found.finish, "became": what}
+            span |= {"name": f"{what_of[path]} {path}", "outputs": _ends(decode(found.tokens))}
+            span["details"] |= {"tokens": len(found.tokens), "finish": found.finish}
         else:
-            scores = list(found.scores)
-            span |= {"name": f"{kind} {path}: {scores[-1]:.3f}" if scores else f"{kind} {path}"}
-            span |= {"outputs": scores}
+            span |= {"name": " ".join(["score", *(f"{score:.3f}" for score in found.scores[-1:])])}
+            span |= {"outputs": list(found.scores)}
         spans.append(span)
     return {
         "id": f"tr-{uuid.uuid4().hex}",
@@ -102,23 +102,19 @@ def trace_of(
 def _what(
     solutions: Sequence[Solution], places: Mapping[str, tuple[str, str]], firsts: Mapping[str, str]
 ) -> dict[str, str]:
-    """Returns what became of each sampled node: the words that its span's name ends with."""
-    ends = {solution.path: f"answer {solution.answer}, {_right(solution.correct)}" for solution in solutions}
+    """Returns what became of each sampled node, in the words that its span's name begins with."""
+    ends = {solution.path: "right answer" if solution.correct else "wrong answer" for solution in solutions}
     sampled = {path for kind, path in places.values() if kind != "score"}
     continued = {path.rpartition(".")[0] for path in sampled}
     found = {}
     for path in sampled:
         if path in ends:
             found[path] = ends[path]
-        elif firsts.get(path, path) != path:
-            found[path] = f"a copy of {firsts[path]}"
+        elif (first := firsts.get(path, path)) != path:
+            found[path] = f"copy of {first.rpartition('.')[2]}:"
         else:
-            found[path] = "continued" if path in continued else "not continued"
+            found[path] = "kept" if path in continued else "left"
     return found
-
-
-def _right(correct: bool) -> str:
-    return "right" if correct else "wrong"
 
 
 def _ms(seconds: float) -> int:

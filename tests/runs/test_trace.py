@@ -44,16 +44,16 @@ def test_spans_are_the_tree_parents_first_and_each_has_its_own_time():
     root, *spans = searched()["spans"]
     by_id = {span["id"]: span for span in [root, *spans]}
     order = ("0", "0.0", "0.0.0", "0.2", "0.10", "1")
-    became = dict.fromkeys(order, "not continued")
-    became |= {"0": "continued", "0.0": "continued", "0.0.0": "answer 2, right"}
+    became = dict.fromkeys(order, "left")
+    became |= {"0": "kept", "0.0": "kept", "0.0.0": "right answer"}
     assert [span["name"] for span in spans] == [
-        name for path in order for name in (f"sample {path}: {became[path]}", f"score {path}: 0.500")
+        name for path in order for name in (f"{became[path]} {path}", "score 0.500")
     ]
     for index, span in enumerate(spans):
         parent = by_id[span["parent"]]
-        kind, path = span["name"].partition(":")[0].split()
+        kind, path = span["details"]["operation"], span["details"]["path"]
         above = path if kind == "score" else path.rpartition(".")[0]
-        assert parent["name"].partition(":")[0] == (f"sample {above}" if above else "p/0")
+        assert parent["name"] == (f"{became[above]} {above}" if above else "p/0")
         assert parent in [root, *spans[:index]]
         depth = 1500 * path.count(".")
         assert (span["start"], span["end"]) == (
@@ -105,11 +105,11 @@ def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     assert whole.info.state == "OK"
     assert client.get_trace(traces[1]["id"]).info.state == "ERROR"
     spans = {span.name: span for span in whole.data.spans}
-    assert len(whole.data.spans) == len(spans) == 13
+    assert len(whole.data.spans) == 13
     assert spans["p/0"].outputs == {"selected": {"majority": "2"}, "correct": {"majority": True}}
-    assert spans["sample 0.0: continued"].outputs == "xxx"
-    assert spans["sample 0.0: continued"].parent_id == spans["sample 0: continued"].span_id
-    assert spans["score 0.0: 0.500"].get_attribute("flops") == 40
+    assert spans["kept 0.0"].outputs == "xxx"
+    assert spans["kept 0.0"].parent_id == spans["kept 0"].span_id
+    assert spans["score 0.500"].get_attribute("flops") == 40
     assert spans["p/0"].start_time_ns == traces[0]["ms"] * 1_000_000
 
 
@@ -136,14 +136,14 @@ def test_the_score_that_equal_paths_share_hangs_on_the_first_of_them():
     root, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), {}, BEGAN)["spans"]
     names = {span["id"]: span["name"] for span in [root, *spans]}
     assert [(span["name"], names[span["parent"]]) for span in spans] == [
-        ("sample 1: continued", "p/0"),
-        ("score 1: 0.500", "sample 1: continued"),
-        ("sample 1.3: not continued", "sample 1: continued"),
-        ("score 1.3: 0.500", "sample 1.3: not continued"),
-        ("sample 1.4: a copy of 1.3", "sample 1: continued"),
-        ("sample 2: not continued", "p/0"),
-        ("score 2: 0.500", "sample 2: not continued"),
-        ("sample 10: a copy of 2", "p/0"),
+        ("kept 1", "p/0"),
+        ("score 0.500", "kept 1"),
+        ("left 1.3", "kept 1"),
+        ("score 0.500", "left 1.3"),
+        ("copy of 3: 1.4", "kept 1"),
+        ("left 2", "p/0"),
+        ("score 0.500", "left 2"),
+        ("copy of 2: 10", "p/0"),
     ]
 
 
@@ -155,4 +155,4 @@ def test_a_score_of_several_inputs_is_that_of_its_path():
     }
     result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
     _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), {}, BEGAN)["spans"]
-    assert [span["name"] for span in spans] == ["sample 1: not continued", "score 1: 0.500", "score 1: 0.600"]
+    assert [span["name"] for span in spans] == ["left 1", "score 0.500", "score 0.600"]
