@@ -126,8 +126,8 @@ def accuracy_table(evidence: Evidence) -> Table:
         ],
         rows,
         2 + len(told),
-        f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. ± is the "
-        "distance to the farther end of the 95 % interval over problems of their means over seeds. Budget "
+        f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. In "
+        "brackets the 95 % interval over problems of their means over seeds. Budget "
         f"and FLOPs are for one problem. {_of_bins(evidence)}{FAILED if broken else ''}",
     )
 

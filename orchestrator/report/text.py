@@ -25,12 +25,11 @@ def si(flops: float) -> str:
 
 
 def percent(estimate: Estimate) -> str:
-    """Returns an accuracy in % with the distance to the farther end of its interval: ``78.0 ± 5.7``; or
-    ``MISSING``."""
+    """Returns an accuracy in % with its interval: ``78.0 [72, 83]``; or ``MISSING``."""
     if math.isnan(estimate.value):
         return MISSING
-    farther = max(estimate.high - estimate.value, estimate.value - estimate.low)
-    return f"{100 * estimate.value:.1f} ± {100 * farther:.1f}"
+    low, high = 100 * estimate.low, 100 * estimate.high
+    return f"{100 * estimate.value:.1f} [{low:.0f}, {high:.0f}]"
 
 
 def with_interval(estimate: Estimate, form: str = ".2f", *, scale: float = 1, unit: str = "") -> str:

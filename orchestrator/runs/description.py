@@ -73,9 +73,7 @@ def tags(prepared: Prepared) -> dict[str, str]:
 
 def description(config: Config, run_id: str, summary: Summary | None = None) -> str:
     """Returns what a run is about, and what it has found once there is a ``summary``, in Markdown."""
-    verifier = (
-        "no verifier" if config.verifier.model is None else f"verifier `{_model(config.verifier.model)}`"
-    )
+    generator, verifier = _model(config.generator.model), _model(config.verifier.model)
     lines = [
         f"`{strategy_words(config.strategy)}` on problems of `{config.problems.source}` "
         f"({config.problems.split}): generator `{generator}`, verifier `{verifier}`, seed {config.seed}.",

@@ -62,8 +62,7 @@ def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     option = evidence.main.by_n("best_of_n")[16]
     expected = option.accuracy("weighted")
     (row,) = [row for row in table.rows if row[0] == "best_of_n n=16" and row[3] == "prm"]
-    farther = max(expected.high - expected.value, expected.value - expected.low)
-    assert row[6] == f"{100 * expected.value:.1f} ± {100 * farther:.1f}"
+    assert row[6] == f"{100 * expected.value:.1f} [{100 * expected.low:.0f}, {100 * expected.high:.0f}]"
     bins = [float(word.split()[0]) for word in row[7:]]
     assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
 
@@ -118,7 +117,9 @@ def test_few_problems_are_reported_without_what_they_cannot_tell(tmp_path, probl
     assert few.fit is None
     assert "problems; needed: 10 at least" in few.policy
     assert any(MISSING in row[6:] for row in accuracy_table(few).rows) == (problems < 5)
-    assert not any("± 0.0" in word for row in accuracy_table(few).rows for word in row)
+    assert not any(
+        "[0, 0]" in word or "[100, 100]" in word for row in accuracy_table(few).rows for word in row
+    )
     assert "needed: 10 at least" in page(few, [], [])
 
 
