@@ -16,10 +16,11 @@ from rich.text import Text
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
+from orchestrator.analysis.estimators import wilson
 from orchestrator.commands.terminal import say
 from orchestrator.errors import counted, visible
 from orchestrator.runs.controller import Controller, SearchResult
-from orchestrator.runs.results import Summary
+from orchestrator.runs.results import MAIN, Summary
 from orchestrator.runs.summary_text import summary_rows
 
 PLAIN_SECONDS = 5.0
@@ -28,6 +29,9 @@ MOST_FAILURES = 5
 """The most searches that broke which have a line of their own."""
 STARTING_SECONDS = 15.0
 """Seconds between two lines about replicas that start, where there is no terminal."""
+LEAST_SHARE = 0.05
+"""The share of a run's problems that is done before the rest of its time is estimated."""
+DAY, MOST_DAYS = 86_400, 99
 
 
 @dataclass
@@ -35,6 +39,8 @@ class Display:
     """Follows one run, on standard error (standard output is for the result)."""
 
     console: Console
+    about: str = ""
+    """What is run, in a line."""
     every: float = PLAIN_SECONDS
     """Seconds between lines where there is no terminal."""
     _began: float = field(default_factory=time.monotonic)
@@ -47,6 +53,7 @@ class Display:
     _correct: dict[str, int] = field(default_factory=dict)
     _covered: int = 0
     _said: float = 0.0
+    _searched: float = 0.0
     _live: Live | None = None
     _view: _View | None = None
     _controller: Controller | None = None
@@ -95,7 +102,8 @@ class Display:
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self.stop()
-        self._controller, self._problems, self._said = controller, problems, time.monotonic()
+        self._controller, self._problems = controller, problems
+        self._said = self._searched = time.monotonic()
         self._done, self._failed, self._covered, self._correct = 0, 0, 0, {}
         if self.console.is_terminal:
             self._view = _View(self, controller, deployment)
@@ -122,13 +130,28 @@ class Display:
     def standing(self) -> str:
         """Returns a line with the accuracy so far, over the problems that are done, and what is spent."""
         assert self._controller is not None
-        budget, done = self._controller.budget, max(self._done, 1)
-        rules = ", ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in self._correct.items())
-        failed = f"{self._failed} failed, " if self._failed else ""
-        return (
-            f"{failed}{rules}, coverage {100 * self._covered / done:.0f} %, "
-            f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
-        )
+        budget = self._controller.budget
+        return f"{self.accuracy(', ')}, {budget.spent:.3g} of {budget.limit:.3g} FLOPs, {self.time()}"
+
+    def accuracy(self, between: str) -> str:
+        """Returns the accuracy by each rule over the problems that are done (of the rule that counts with its
+        95 % interval), the coverage, and how many failed."""
+        done = max(self._done, 1)
+        counts = MAIN if MAIN in self._correct else next(iter(self._correct), None)
+        told = []
+        for rule, right in self._correct.items():
+            share = wilson(right, done)
+            sure = f" [{100 * share.low:.0f}, {100 * share.high:.0f}]" if rule == counts else ""
+            told.append(f"{rule} {100 * share.value:.0f} %{sure}")
+        told.append(f"coverage {100 * self._covered / done:.0f} %")
+        return between.join([*told, *([f"{self._failed} failed"] if self._failed else [])])
+
+    def time(self) -> str:
+        """Returns how long the searches have taken, and once that can be known how long the others will."""
+        spent = time.monotonic() - self._searched
+        share = self._done / self._problems if self._problems else 1.0
+        left = f", about {duration(spent / share * (1 - share))} left" if LEAST_SHARE <= share < 1 else ""
+        return duration(spent) + left
 
     def _ends(self) -> bool:
         """True if the last result was the run's last, which is shown at once."""
@@ -136,7 +159,7 @@ class Display:
 
     def heading(self) -> str | None:
         """Returns a line to show above the bars, or None."""
-        return None
+        return self.about or None
 
     def __enter__(self) -> Self:
         return self
@@ -183,12 +206,14 @@ class _View:
         if (heading := display.heading()) is not None:
             grid.add_row(Text(heading))
         grid.add_row(self._progress)
-        done = max(display._done, 1)
-        rules = "  ".join(f"{rule} {100 * n / done:.0f} %" for rule, n in display._correct.items())
-        failed = f"  {display._failed} failed" if display._failed else ""
-        grid.add_row(f"so far    {rules}  coverage {100 * display._covered / done:.0f} %{failed}")
+        grid.add_row(f"so far    {display.accuracy('  ')}")
+        grid.add_row(f"time      {display.time()}")
         for pool in self._deployment.pools:
-            grid.add_row(f"{pool.spec.name:<10}{pool.running:>5} running {pool.waiting:>6} waiting")
+            again = f", {pool.stats.retried:,} done again" if pool.stats.retried else ""
+            up = f", {len(pool.up)} of {pool.spec.replicas} up" if len(pool.up) < pool.spec.replicas else ""
+            grid.add_row(
+                f"{pool.spec.name:<10}{pool.running:>5} running {pool.waiting:>6} waiting{again}{up}"
+            )
         return grid
 
 
@@ -197,6 +222,17 @@ class _Amount(ProgressColumn):
         if task.fields.get("flops"):
             return Text(f"{task.completed:.3g} of {task.total or 0:.3g} FLOPs")
         return Text(str(MofNCompleteColumn().render(task)))
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in words, in the largest unit that fits."""
+    if not seconds < MOST_DAYS * DAY:
+        return f"more than {MOST_DAYS} days"
+    for unit, name in ((DAY, "day"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit:
+            count = round(seconds / unit)
+            return f"{count} {name}" + ("s" if name == "day" else "")
+    return f"{seconds:.0f} s"
 
 
 def summary_table(summary: Summary) -> Table:

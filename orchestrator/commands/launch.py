@@ -55,6 +55,7 @@ def run(
     from orchestrator.config.capacity import check_capacity, engines_of
     from orchestrator.config.warnings import warnings_of
     from orchestrator.durability.journal import holds_results
+    from orchestrator.runs.description import about
     from orchestrator.runs.results import Summary
     from orchestrator.runs.run import Run, new_run_id, unfinished
     from orchestrator.runs.session import pool_specs, session
@@ -81,6 +82,8 @@ def run(
     goes_on_with(go_on)
 
     say(errors, f"run {name}")
+    what = about(config, len(prepared.problems))
+    say(errors, what)
     if prepared.skipped:
         count = len(prepared.skipped)
         left = len(prepared.problems)
@@ -116,7 +119,7 @@ def run(
                 say(errors, f"warning: {record.untracked}", "yellow")
         return summary
 
-    with Display(errors) as display:
+    with Display(errors, what) as display:
         status, summary = until_interrupted(searched(display), errors, kept, directory)
     if summary is None:
         return status

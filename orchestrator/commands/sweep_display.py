@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.deployment import Deployment
-from orchestrator.commands.display import Display
+from orchestrator.commands.display import Display, duration
 from orchestrator.errors import counted
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.grid import GridCell
@@ -24,7 +24,6 @@ LEAST_SECONDS = 5.0
 """Seconds of search from which the rest is estimated."""
 USUAL_SOLUTIONS = 16
 """Solutions a problem, where a strategy does not say how many it asks for."""
-DAY, MOST_DAYS = 86_400, 99
 
 
 class SweepDisplay(Display):
@@ -98,17 +97,6 @@ def work(cell: GridCell) -> float:
     asked = cell.prepared.strategy.params.get("n", USUAL_SOLUTIONS)
     solutions = asked if isinstance(asked, int) else USUAL_SOLUTIONS
     return len(cell.prepared.problems) * max(1.0, min(solutions, cell.prepared.budget.generations))
-
-
-def duration(seconds: float) -> str:
-    """Returns a time in words, in the largest unit that fits."""
-    if not seconds < MOST_DAYS * DAY:
-        return f"more than {MOST_DAYS} days"
-    for unit, name in ((DAY, "day"), (3600, "h"), (60, "min")):
-        if seconds >= 1.5 * unit:
-            count = round(seconds / unit)
-            return f"{count} {name}" + ("s" if name == "day" else "")
-    return f"{seconds:.0f} s"
 
 
 def _brief(summary: dict[str, Any]) -> str:

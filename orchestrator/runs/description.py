@@ -15,7 +15,7 @@ from orchestrator.allocation.policy import known_as
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import Config
 from orchestrator.config.written import written
-from orchestrator.errors import visible
+from orchestrator.errors import counted, visible
 from orchestrator.report.text import si
 from orchestrator.runs.results import Summary
 from orchestrator.runs.results_file import MOST_SHOWN
@@ -49,6 +49,14 @@ def title(config: Config, summary: Summary | None = None, role: str = "cell") ->
     accuracy = known(summary.accuracy[summary.rule], summary.intervals[summary.rule])
     flops = si(summary.flops.spent / summary.problems)
     return f"{asked} · {accuracy} · {flops}FLOPs a problem · seed {config.seed}"
+
+
+def about(config: Config, problems: int) -> str:
+    """Returns what a run does, in a line."""
+    scored = "" if config.verifier.model is None else f", scored by {_model(config.verifier.model)}"
+    moved = "" if config.allocation.name == "uniform" else f", budget moved by {config.allocation.name}"
+    asked = f"{strategy_words(config.strategy)} on {counted(problems, 'problem')} of {config.problems.source}"
+    return f"{asked}: {_model(config.generator.model)}{scored}{moved}, seed {config.seed}"
 
 
 def tags(prepared: Prepared) -> dict[str, str]:

@@ -39,6 +39,8 @@ class Flops:
     """Charged for the samples of the baseline, beside the budget too."""
 
 
+MAIN = "weighted"
+"""The selection rule whose answer counts where solutions are scored."""
 LEAST_DIFFERENCE = 1e-4
 """Scores within so little of each other are read as the same: the format may not be the verifier's."""
 MOST_GROUPS = 12
@@ -142,7 +144,7 @@ class Summary:
     def rule(self) -> str:
         """The selection rule whose answer counts where one is asked for: the weighted vote, or the majority
         where nothing is scored."""
-        return "weighted" if "weighted" in self.accuracy else next(iter(self.accuracy))
+        return MAIN if MAIN in self.accuracy else next(iter(self.accuracy))
 
     @property
     def broken(self) -> str | None:

@@ -41,6 +41,34 @@ def test_many_that_are_waited_for_are_counted():
     assert shown.who_is_up.endswith("generator-0, generator-1, generator-2, generator-3 and 5 more")
 
 
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_live_view_says_what_runs_how_it_stands_and_what_waits(monkeypatch, width):
+    stream, now = StringIO(), 100.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    shown = Display(Console(file=stream, width=width), "beam_search n=32 on 16 problems of lab")
+    controller = SimpleNamespace(budget=SimpleNamespace(spent=4e9, limit=1e10))
+    pool = SimpleNamespace(
+        spec=SimpleNamespace(name="generator", replicas=2),
+        stats=SimpleNamespace(retried=3),
+        running=64,
+        waiting=1200,
+        up=[INFO],
+    )
+    shown.searching(controller, SimpleNamespace(pools=[pool]), 16)
+    for right in (True, True, True, False):
+        shown.result(
+            SimpleNamespace(covered=True, correct={"majority": False, "weighted": right}, error=None)
+        )
+    now = 130.0
+    shown.console.print(display._View(shown, controller, SimpleNamespace(pools=[pool])))
+    text = " ".join(stream.getvalue().split())
+    assert "beam_search n=32 on 16 problems of lab" in text
+    assert "weighted 75 % [30, 95]" in text
+    assert "majority 0 %" in text
+    assert "30 s, about 2 min left" in text
+    assert "64 running 1200 waiting, 3 done again, 1 of 2 up" in text
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
