@@ -167,10 +167,10 @@ def _track(
     runs: str,
 ) -> str | None:
     """Keep the fit in MLflow; what could not be written, or None."""
-    from orchestrator.tracking.tracker import Tracker, local_store, temporary_run_id
+    from orchestrator.tracking.tracker import Tracker, below_the_sweep, local_store, temporary_run_id
 
     name = f"fit-{datetime.now():%Y%m%d-%H%M%S}"
-    tags = {"ttc.run_id": name, "ttc.role": ROLE}
+    tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
     tracker = Tracker(runs, temporary_run_id("fit"), experiment, asked, uri=uri, title=name, tags=tags)
     tracker.metrics(list(_metrics(learned)))
     for file, text in (("policy.yaml", out.read_text()), ("fit.json", json.dumps(numbers, indent=2))):

@@ -123,10 +123,10 @@ def _track(
     runs: str,
 ) -> str | None:
     """Keep the page and its figures in MLflow; what could not be written, or None."""
-    from orchestrator.tracking.tracker import Tracker, temporary_run_id
+    from orchestrator.tracking.tracker import Tracker, below_the_sweep, temporary_run_id
 
     name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
-    tags = {"ttc.run_id": name, "ttc.role": ROLE}
+    tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
     tracker = Tracker(runs, temporary_run_id("report"), experiment, asked, uri=uri, title=name, tags=tags)
     # Copies: the page may have been made anew when the store takes this one.
     pages = {out.name: out.read_text(encoding="utf-8"), **{f"{each.name}.svg": each.svg for each in drawn}}

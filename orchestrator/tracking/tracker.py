@@ -254,6 +254,21 @@ def replay(runs: Path, run_id: str = "", uri: str | None = None) -> Iterator[Rep
         yield Replayed(path.parent, waiting, sender.waiting, masked(sender.away), refused)
 
 
+def below_the_sweep(runs: str | Path, experiment: str, uri: str | None) -> dict[str, str]:
+    """Returns the tag that puts a run below the newest sweep of its experiment, which it is about; nothing
+    where there is no sweep, or the store does not answer."""
+    from mlflow import MlflowClient
+
+    try:
+        client = MlflowClient(local_store(resolved(uri), runs)[0])
+        found = client.get_experiment_by_name(experiment)
+        places = [] if found is None else [found.experiment_id]
+        newest = client.search_runs(places, "tags.`ttc.role` = 'sweep'", max_results=1) if places else []
+    except Exception:  # whatever a store that is away raises: the run is then written later, on its own
+        return {}
+    return {"mlflow.parentRunId": newest[0].info.run_id} if newest else {}
+
+
 def status_of(error: BaseException | None) -> str:
     """Returns MLflow's name for the end of a run that ``error`` ended (None: nothing did)."""
     return "FINISHED" if error is None else "FAILED" if isinstance(error, Exception) else "KILLED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from orchestrator.commands.cli import run_command
 from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.mlflow_store import ID, TOKEN, Away, MlflowStore
 from orchestrator.tracking.spool import FILE, Begin, Dataset, Metric, Spool
-from orchestrator.tracking.tracker import Tracker, flatten, local_uri, replay, temporary_run_id
+from orchestrator.tracking.tracker import (
+    Tracker,
+    below_the_sweep,
+    flatten,
+    local_uri,
+    replay,
+    temporary_run_id,
+)
 
 
 def only_run(runs: Path, experiment: str = "e"):
@@ -74,6 +82,21 @@ def test_a_run_is_named_and_described_and_its_problems_and_tables_are_known(tmp_
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "problems.json", "type": "table"}]
     assert [artifact.path for artifact in client.list_artifacts(run.info.run_id)] == ["problems.json"]
+
+
+def test_what_is_made_of_a_sweep_goes_below_the_newest_one(tmp_path: Path):
+    assert below_the_sweep(tmp_path, "e", None) == {}, "there is no store"
+    for name in ("old", "new"):
+        sweep = Tracker(tmp_path, name, "e", {}, tags={"ttc.role": "sweep"})
+        assert sweep.close() is None
+        time.sleep(0.002)  # MLflow's times are milliseconds
+    tags = below_the_sweep(tmp_path, "e", None)
+    assert tags == {"mlflow.parentRunId": sweep.mlflow_run_id}
+    assert below_the_sweep(tmp_path, "another", None) == {}
+    fit = Tracker(tmp_path, "fit", "e", {}, tags=tags)
+    assert fit.close() is None
+    run = MlflowClient(local_uri(tmp_path)).get_run(fit.mlflow_run_id)
+    assert run.data.tags["mlflow.parentRunId"] == sweep.mlflow_run_id
 
 
 def test_a_child_is_nested_in_its_parent_which_waits_for_both(tmp_path: Path):
