@@ -44,13 +44,17 @@ class EngineClosed(RuntimeError):
     """Raised by an engine that was stopped and takes no more jobs."""
 
 
+class FirstPassError(RuntimeError):
+    """Raised where the engine was built, and the model then failed in its first pass."""
+
+
 class EngineThread:
     """Owns an ``LLMEngine``: builds it, steps it and closes it, all in one background thread.
 
     That thread calls ``on_outcomes`` with the outcomes of each engine step; ``on_outcomes`` may call
     ``add_again``. An exception in the engine or in ``on_outcomes`` ends the process, once ``on_failure`` was
-    told of it: an actor whose engine is dead must not look alive. The constructor returns when the engine is
-    up, or raises what stopped it.
+    told of it: an actor whose engine is dead must not look alive. During ``run_alone`` it is raised there. The
+    constructor returns when the engine is up, or raises what stopped it.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class EngineThread:
         self._scheduled_tokens: dict[str, int] = {}  # by the scheduler's id of the job
         self._engine: LLMEngine | None = None
         self._build_error: BaseException | None = None
+        self._alone: queue.SimpleQueue[list[JobOutcome] | BaseException] | None = None
         built = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(built,), name="vllm-engine", daemon=True)
         self._thread.start()
@@ -102,12 +107,16 @@ class EngineThread:
         self._order([None])
 
     def run_alone(self, job: Job) -> JobOutcome:
-        """Runs one job and returns its outcome. The engine must have no other user yet."""
-        box: queue.SimpleQueue[list[JobOutcome]] = queue.SimpleQueue()
+        """Runs one job and returns its outcome. The engine must have no other user yet. Raises FirstPassError
+        where the engine fails."""
+        self._alone = box = queue.SimpleQueue()
         on_outcomes, self._on_outcomes = self._on_outcomes, box.put
         self.add([job])
-        (outcome,) = box.get()
-        self._on_outcomes = on_outcomes
+        found = box.get()
+        self._alone, self._on_outcomes = None, on_outcomes
+        if isinstance(found, BaseException):
+            raise FirstPassError(f"the model's first pass failed: {described(found)}") from found
+        (outcome,) = found
         return outcome
 
     def stop(self) -> None:
@@ -177,6 +186,9 @@ class EngineThread:
             self._engine = None
             engine.engine_core.shutdown()  # vLLM 0.32: LLMEngine itself has no shutdown
         except BaseException as error:
+            if self._alone is not None:  # its caller waits for it
+                self._alone.put(error)
+                return
             with suppress(Exception):
                 self._on_failure(described(error))
             _die("the engine failed; ending this process")

@@ -21,6 +21,7 @@ from actors.engine_options import engine_options
 from actors.faults import described
 from actors.messages import Failure, Load, Notice, ReplicaInfo, Request, Result
 from actors.outbox import Outbox
+from actors.printed import name_lines
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,11 @@ class Replica(ABC):
         """Loads ``model`` and returns when the engine can serve. ``engine`` overrides vLLM's ``EngineArgs``;
         ``adapter`` is the directory of a LoRA adapter.
 
-        Raises ValueError for an unknown engine option, RuntimeError for another vLLM than the pinned one, and
-        the exceptions of vLLM.
+        Raises ValueError for an unknown engine option, RuntimeError for another vLLM than the pinned one,
+        FirstPassError where the model cannot be run, and the exceptions of vLLM.
         """
         started = time.perf_counter()
+        name_lines(name)
         self.name = name
         self.model = model
         self._keys = (f"r{n}" for n in itertools.count())
@@ -74,6 +76,9 @@ class Replica(ABC):
         if isinstance(self._first, Refused):
             raise ValueError(f"{name} ({model}): {self._first.error}")
         self._start_seconds = time.perf_counter() - started
+
+    def __repr__(self) -> str:
+        return self.name  # by which Ray names the lines that it prints
 
     @classmethod
     def engine_defaults(cls) -> dict[str, Any]:
