@@ -69,8 +69,8 @@ def traceback_text(error: BaseException) -> str:
 
 
 def may_pass(reason: str) -> bool:
-    """Tells whether what stopped a start may be gone at the next one: the model's first pass failed, memory or
-    a port was still held by others, a download broke. A configuration that the engine refuses stays so."""
+    """Tells whether what stopped a start may be gone at the next one: the model's first pass failed, memory
+    or a port was still held by others, a download broke. A configuration that is refused stays so."""
     return bool(_PASSING.search(reason))
 
 

@@ -43,6 +43,7 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     from orchestrator.config.capacity import check_capacity
     from orchestrator.config.warnings import warnings_of
     from orchestrator.runs import grid
+    from orchestrator.runs.run import SUMMARY
     from orchestrator.runs.sweep import Sweep, engine_groups
 
     whole = Sweep(grid.read(path, overrides))
@@ -54,10 +55,14 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
         if (crowded := check_capacity(engines)) is not None:
             say(errors, f"warning: {crowded}", "yellow")
     command = shlex.join(["ttc", "sweep", path, *overrides])
-    again = f"finished cells are kept. To go on: {command}"
+
+    def again() -> str:
+        finished = whole.kept or any(whole.grid.directory.glob(f"cells/*/{SUMMARY}"))
+        return f"{'finished cells are kept' if finished else 'no cell is finished'}. To go on: {command}"
+
     goes_on_with(lambda: command)
     with sweep_display.SweepDisplay(errors) as display:
-        status, outcomes = until_interrupted(whole.run(display), errors, lambda: again, whole.grid.directory)
+        status, outcomes = until_interrupted(whole.run(display), errors, again, whole.grid.directory)
     if outcomes is None:
         return status
     if whole.untracked is not None:

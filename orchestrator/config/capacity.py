@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.engine_defaults import CPU_DEFAULTS
 from orchestrator.config.fingerprint import WEIGHTS
-from orchestrator.config.machine import pool_sections
+from orchestrator.config.machine import built_for_gpus, pool_sections
 from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput, counted
 
@@ -51,15 +51,22 @@ def engines_of(config: Config, *, revises: bool) -> list[Engine]:
 
 
 def check_capacity(
-    engines: Sequence[Engine], cores: int | None = None, memory: int | None = None
+    engines: Sequence[Engine],
+    cores: int | None = None,
+    memory: int | None = None,
+    needs_gpu: bool | None = None,
 ) -> str | None:
     """Returns a warning where the engines hardly fit on this machine, and None where they fit. Raises
     BadInput where they cannot.
 
-    ``cores`` and ``memory`` (bytes that are free) are this machine's, unless given.
+    ``cores``, ``memory`` (bytes that are free) and ``needs_gpu`` (whether its vLLM computes on GPUs alone)
+    are this machine's, unless given.
     """
     if not engines:
         return None
+    if built_for_gpus() if needs_gpu is None else needs_gpu:
+        allowed = "the vLLM of this machine computes on GPUs; allowed: 1, or a part where replicas share one"
+        raise BadInput(f"{engines[0].pool}.resources.num_gpus", 0, allowed)
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
     memory = free_memory() if memory is None else memory
     needed = sum(engine.replicas * engine.memory for engine in engines)

@@ -361,8 +361,8 @@ def test_each_field_that_pydantic_refuses_is_told_with_its_reason_and_no_header(
 
 def test_a_refusal_of_several_lines_is_told_whole():
     assert reason(RayError(f"The actor died\n  File x\n{PARALLEL}")) == (
-        "ParallelConfig: World size (2) is larger than the number of available GPUs (1) in this node. If this "
-        "is intentional and you are using: - ray, set '--distributed-executor-backend ray'. "
+        "ParallelConfig: World size (2) is larger than the number of available GPUs (1) in this node. If "
+        "this is intentional and you are using: - ray, set '--distributed-executor-backend ray'. "
         "- multiprocessing, set '--nnodes' appropriately."
     )
 
