@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
-from actors.faults import described
+from actors.faults import described, one_line
 from actors.load_meter import LoadMeter
 from actors.messages import Load, kept_logprob
 
@@ -120,7 +120,8 @@ class EngineThread:
         found = box.get()
         self._alone, self._on_outcomes = None, on_outcomes
         if isinstance(found, BaseException):
-            raise FirstPassError(f"the model's first pass failed: {described(found)}") from found
+            failed = FirstPassError(f"the model's first pass failed: {one_line(found)}")
+            raise failed.with_traceback(found.__traceback__) from found  # so that its place is shown
         self.phases["first pass"] = _lap(began)[0]
         (outcome,) = found
         return outcome

@@ -10,6 +10,7 @@ from ray.exceptions import RayTaskError
 
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REFUSED = re.compile(r"\bvalidation errors? for (\S+)$")
+_OWN = re.compile(r"^actors\.\w+\.(?=\w+Error: )")
 _PASSING = re.compile(
     r"FirstPassError|out of memory|OutOfMemory|Free memory on device|Error in memory profiling"
     r"|EADDRINUSE|[Aa]ddress already in use|(?:Connection|Connect|ReadTimeout|Timeout|HfHubHTTP|Proxy)Error"
@@ -42,7 +43,7 @@ def one_line(error: BaseException) -> str:
 def told(lines: Sequence[str]) -> str:
     """Returns a message in one line: its first line or, where pydantic has refused fields, each of them with
     the reason and the value."""
-    first = lines[0].strip()
+    first = _OWN.sub("", lines[0].strip())
     if not (refused := _REFUSED.search(first)):
         return first
     found, field, message = [], "", ""
