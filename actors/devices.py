@@ -13,13 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.util import get_current_placement_group
 
-WHOLE = 0.92
-"""Share of a GPU's memory that an engine takes by itself: vLLM's own ``gpu_memory_utilization``."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -65,13 +62,3 @@ def own_devices() -> Devices | None:
     if (group := get_current_placement_group()) is not None:
         return Devices(sum(bundle.get("GPU", 0.0) for bundle in group.bundle_specs))
     return Devices(context.get_assigned_resources().get("GPU", 0.0), tuple(map(str, ray.get_gpu_ids())))
-
-
-def device_options(gpus: float) -> dict[str, Any]:
-    """Returns the engine arguments that follow from the GPUs of a replica, where the user gives no others."""
-    if gpus > 1:
-        # vLLM 0.32: by itself it refuses more ranks than this node has GPUs, before it looks at the group.
-        return {"distributed_executor_backend": "ray"}
-    if 0 < gpus < 1:
-        return {"gpu_memory_utilization": round(WHOLE * gpus, 4)}
-    return {}

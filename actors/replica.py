@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 import ray
 
-from actors.devices import device_options, own_devices
+from actors.devices import own_devices
 from actors.engine import EngineThread
+from actors.engine_defaults import device_options
 from actors.engine_jobs import Job, JobOutcome, Refused
 from actors.engine_options import engine_options
 from actors.faults import described

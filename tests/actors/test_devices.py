@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from actors import devices
-from actors.devices import Devices, device_options, own_devices
+from actors.devices import Devices, own_devices
+from actors.engine_defaults import device_options
 from actors.engine_options import check_sees_gpu
 from actors.hub import HubAccess
 
