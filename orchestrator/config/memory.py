@@ -16,7 +16,6 @@ from actors.engine_defaults import DEVICE_SHARE
 from orchestrator.errors import BadInput, one_of
 
 GIB = 2**30
-GB = 10**9
 WORKING_BYTES = int(2.5 * GIB)
 """Memory that an engine takes of each GPU beside weights and cache: CUDA, activations, graphs, about."""
 DEVICES: Mapping[str, int] = {
