@@ -84,7 +84,7 @@ class EngineThread:
         self._scheduled_tokens: dict[str, int] = {}  # by the scheduler's id of the job
         self._engine: LLMEngine | None = None
         self._build_error: BaseException | None = None
-        self._alone: queue.SimpleQueue[list[JobOutcome] | BaseException] | None = None
+        self._alone: queue.SimpleQueue[Any] | None = None
         built = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(built,), name="vllm-engine", daemon=True)
         self._thread.start()
@@ -114,7 +114,8 @@ class EngineThread:
         """Runs one job and returns its outcome. The engine must have no other user yet. Raises FirstPassError
         where the engine fails."""
         began = time.perf_counter()
-        self._alone = box = queue.SimpleQueue()
+        box: queue.SimpleQueue[Any] = queue.SimpleQueue()  # the outcomes, or what the engine failed with
+        self._alone = box
         on_outcomes, self._on_outcomes = self._on_outcomes, box.put
         self.add([job])
         found = box.get()
@@ -167,8 +168,7 @@ class EngineThread:
     @property
     def kv_cache_tokens(self) -> int:
         """The number of tokens whose keys and values fit in the cache."""
-        cache = self._built.vllm_config.cache_config
-        return (cache.num_gpu_blocks or 0) * (cache.block_size or 0)
+        return self._built.vllm_config.cache_config.kv_cache_size_tokens or 0
 
     @property
     def _built(self) -> LLMEngine:

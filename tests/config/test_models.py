@@ -167,3 +167,16 @@ def test_devices_are_told_by_their_kind_or_their_memory():
             BadInput, match=r"--devices: .*; allowed: KIND:GPUS or KIND:GPUSxNODES; a KIND is"
         ):
             fleet_of(wrong)
+
+
+LAB = [path for room in ("lab.yaml", "strategies/*.yaml") for path in sorted(ROOM.glob(room))]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in LAB if path.stem != "budget_forcing"], ids=lambda path: path.stem
+)
+def test_the_labs_models_compute_in_float32_and_others_in_their_own_numbers(path):
+    config = load(path)
+    pools = (config.generator, config.verifier, config.reviser)
+    assert {pool.dtype for pool in pools} == {"float32"}
+    assert {load(path).generator.dtype for path in (ROOM / "models").glob("*.yaml")} == {"auto"}
