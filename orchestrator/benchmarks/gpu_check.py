@@ -85,7 +85,9 @@ STEPS = (
     ),
 )
 BENCH = Step("vllm-bench", "the same model under `vllm bench throughput`, to compare tokens/s with")
-NAMES = tuple(step.name for step in (*STEPS, BENCH))
+CHECK = Step("check", "`ttc check`: the versions, and whether the model fits; nothing is started", gpus=0)
+ALL = (CHECK, *STEPS, BENCH)
+NAMES = tuple(step.name for step in ALL)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def planned(gpus: int, only: Sequence[str] = ()) -> list[tuple[Step, str | None]
     A step that ``only`` names is done wherever that is.
     """
     found: list[tuple[Step, str | None]] = []
-    for step in (*STEPS, BENCH):
+    for step in ALL:
         if only:
             found += [(step, None)] if step.name in only else []
         elif gpus < step.gpus:
@@ -165,6 +167,8 @@ class Bench:
         try:
             if step is BENCH:
                 return self._bench(step)
+            if step is CHECK:
+                return self._check(step)
             done = [self._search(step, again) for again in range(2 if step.twice else 1)]
         except StepFailed as error:
             return Outcome(step, "failed", str(error), error.lines)
@@ -172,7 +176,7 @@ class Bench:
         told = f"{summary['tokens_per_second']:,.0f} generated tokens/s; {seconds:.0f} s in all"
         ups = [line.strip() for line in lines if " up after " in line]
         told += "".join(f"; {line}" for line in ups)
-        if summary["failed"] or summary["answered"] < summary["problems"]:
+        if summary["failed"] or not summary["answered"]:
             few = (
                 f"{summary['answered']} of {summary['problems']} problems answered, {summary['failed']} broke"
             )
@@ -188,6 +192,8 @@ class Bench:
 
     def command(self, step: Step, again: int = 0) -> list[str]:
         """Returns the command of a step's run."""
+        if step is CHECK:
+            return [*self.ttc, "check", "--json", str(self.base), f"runs={self.out}/runs"]
         overrides = [override.format(model=self.model) for override in step.overrides]
         runs = f"runs={self.out}/runs-{step.name}{'-again' * again}"
         return [*self.ttc, "run", "--json", str(self.base), *overrides, runs]
@@ -231,6 +237,19 @@ class Bench:
             why = f"not done after {self.seconds:.0f} s" if late else f"exit status {status}"
             raise StepFailed(why, tuple(lines[-SHOWN_LINES:]))
         return json.loads(printed), time.monotonic() - began, tuple(lines)
+
+    def _check(self, step: Step) -> Outcome:
+        done = subprocess.run(self.command(step), capture_output=True, text=True, timeout=self.seconds)
+        if done.returncode != 0:
+            raise StepFailed(f"exit status {done.returncode}", tuple(done.stderr.splitlines()[-SHOWN_LINES:]))
+        facts = json.loads(done.stdout)
+        told = [f"nothing would fail; vLLM {facts['machine']['vllm']}", *facts["machine"]["lacks"]]
+        if facts["fit"] is not None:
+            told += [
+                f"{pool['role']}: a cache of {pool['cache_tokens']} tokens is expected"
+                for pool in facts["fit"]["pools"]
+            ]
+        return Outcome(step, "passed", "; ".join(told))
 
     def _bench(self, step: Step) -> Outcome:
         found = self.out / "vllm-bench.json"

@@ -40,7 +40,7 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     """Runs all cells of a sweep that are not finished yet. Returns its exit status, 1 where any cell
     failed."""
     from orchestrator.commands import sweep_display
-    from orchestrator.config.capacity import check_capacity
+    from orchestrator.config.capacity import check_capacity, check_gpus
     from orchestrator.config.warnings import warnings_of
     from orchestrator.runs import grid
     from orchestrator.runs.run import SUMMARY
@@ -51,6 +51,8 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     say(errors, f"sweep {name}")
     for line, times in Counter(line for cell in whole.todo for line in warnings_of(cell.prepared)).items():
         say(errors, f"warning: {line}" + (f" (in {times} cells)" if times > 1 else ""), "yellow")
+    for cell in whole.todo:
+        check_gpus(cell.config, revises=cell.prepared.strategy.strategy.has_reviser)
     for engines in engine_groups(whole.todo):
         if (crowded := check_capacity(engines)) is not None:
             say(errors, f"warning: {crowded}", "yellow")

@@ -90,6 +90,27 @@ def check_capacity(
     return None
 
 
+def check_gpus(config: Config, *, revises: bool, gpus: int | None = None) -> None:
+    """Raises BadInput where the replicas with which a run begins ask for more GPUs than this machine has:
+    they would be waited for in vain. ``gpus`` is how many that are, unless given."""
+    asked = {
+        role: (pool.min_replicas or pool.replicas) * pool.resources.num_gpus
+        for role, pool in pool_sections(config, revises=revises)
+        if getattr(pool, "endpoint", None) is None
+    }
+    if config.cluster.address is not None or not any(asked.values()):
+        return
+    if gpus is None:
+        import torch
+
+        gpus = torch.cuda.device_count()
+    if (needed := sum(asked.values())) > gpus:
+        largest = max(asked, key=lambda role: asked[role])
+        held = getattr(config, largest).resources.num_gpus
+        allowed = f"the run begins with {needed:g} GPU, and this machine has {gpus or 'none'}; allowed: fewer"
+        raise BadInput(f"{largest}.resources.num_gpus", held, f"{allowed}, or a cluster (cluster.address)")
+
+
 def engine_bytes(model: str, options: Mapping[str, Any]) -> int:
     """Returns about how much memory an engine with these ``options`` takes on a CPU: its weights where they
     are here, its cache, and itself."""

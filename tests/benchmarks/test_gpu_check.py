@@ -3,7 +3,7 @@ really runs, on replicas without an engine."""
 
 from __future__ import annotations
 
-import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_what_needs_more_gpus_than_there_are_is_skipped_with_the_reason():
         "tensor-parallel": "it needs 2 GPU, and this machine has 1"
     }
     assert not any(why for _, why in planned(2))
-    assert all(why for _, why in planned(0))
+    assert [step.name for step, why in planned(0) if why is None] == ["check"]
     assert [(step.name, why) for step, why in planned(0, ["kill"])] == [("kill", None)]
 
 
@@ -59,7 +59,7 @@ def outcome(tmp_path, monkeypatch, name, *, status=0, answered=4, back=False, di
     [
         ("one-gpu", {}, "passed", "1,234 generated tokens/s; "),
         ("one-gpu", {"status": 1}, "failed", "exit status 1"),
-        ("one-gpu", {"answered": 3}, "failed", "3 of 4 problems answered"),
+        ("one-gpu", {"answered": 0}, "failed", "0 of 4 problems answered"),
         ("kill", {"back": True}, "passed", "generator-0 up after 3 s (load 2); bfloat16"),
         ("kill", {}, "failed", "nothing came back"),
         ("repeated", {}, "passed", "the solutions are the same"),
@@ -105,13 +105,9 @@ def test_the_script_is_bash_that_installs_what_a_gpu_node_has_and_starts_the_che
     assert "exec .venv/bin/python -m orchestrator.benchmarks.gpu_check" in text
 
 
-@pytest.mark.cluster
 def test_a_step_really_runs_and_the_page_says_so(tmp_path: Path):
-    ttc = f"{sys.executable} -m tests.support.without_engines"
-    arguments = ["--only", "one-gpu", "--base", str(LAB_CONFIG), "--out", str(tmp_path), "--ttc", ttc]
-    assert main(arguments, gpus=lambda: 0) == 0
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(f"base: {LAB_CONFIG}\nproblems: {{limit: 2}}\n")
+    assert main(["--only", "check", "--base", str(lab), "--out", str(tmp_path)], gpus=lambda: 0) == 0
     told = (tmp_path / "gpu-check.md").read_text()
-    assert "| one-gpu: one engine on one GPU, majority of 8 | passed | " in told
-    assert "generator-0 up after" in told
-    (summary,) = tmp_path.glob("runs-one-gpu/*/summary.json")
-    assert json.loads(summary.read_text())["answered"] == 64
+    assert re.search(r"\n\| check: .* \| passed \| nothing would fail; vLLM 0\.\d+\.\d+ \|\n", told)

@@ -8,7 +8,15 @@ import pytest
 
 from orchestrator.commands.cli import run_command
 from orchestrator.config import capacity, machine
-from orchestrator.config.capacity import GIB, Engine, check_capacity, engine_bytes, engines_of, free_memory
+from orchestrator.config.capacity import (
+    GIB,
+    Engine,
+    check_capacity,
+    check_gpus,
+    engine_bytes,
+    engines_of,
+    free_memory,
+)
 from orchestrator.config.loading import load
 from orchestrator.config.schema import EndpointConfig
 from orchestrator.errors import BadInput
@@ -70,6 +78,20 @@ def test_the_build_of_vllm_tells_whether_it_needs_a_gpu(monkeypatch, installed, 
     monkeypatch.setattr(machine, "version", version)
     monkeypatch.setattr(machine, "find_spec", lambda name: name)
     assert machine.built_for_gpus() is gpus
+
+
+def test_gpus_that_this_machine_does_not_have_are_not_waited_for():
+    asked = ["generator.resources.num_gpus=2", "generator.engine.tensor_parallel_size=2"]
+    config = load(LAB_CONFIG, [*asked, "generator.replicas=4", "generator.min_replicas=1"])
+    check_gpus(config, revises=False, gpus=2)
+    check_gpus(load(LAB_CONFIG, [*asked, "cluster.address=auto"]), revises=False, gpus=0)
+    check_gpus(load(LAB_CONFIG), revises=False, gpus=0)
+    with pytest.raises(BadInput) as refused:
+        check_gpus(config, revises=False, gpus=0)
+    assert str(refused.value) == (
+        "generator.resources.num_gpus: 2.0 is not usable; the run begins with 2 GPU, and this machine has "
+        "none; allowed: fewer, or a cluster (cluster.address)"
+    )
 
 
 def roles(*overrides: str, revises: bool = False) -> list[str]:
