@@ -11,13 +11,13 @@ setup: .venv/.ready
 # torch first: the CPU build, from wherever pip is told to look, else from PyTorch's own index. The vision
 # and audio packages that the CPU build of vLLM pulls in are made for a CUDA torch and break the import of
 # transformers beside this one; nothing here uses them.
-.venv/.ready: pyproject.toml cluster/constraints.txt
+.venv/.ready: pyproject.toml cluster/constraints.txt cluster/constraints-cpu.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'Python 3.11 to 3.13 is needed, this is ' + sys.version.split()[0])"
 	@echo "setting up .venv: 4.6 GB, some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check "$(TORCH)" 2> .venv/pip.log \
 	  || $(BIN)/pip install -q --index-url https://download.pytorch.org/whl/cpu "$(TORCH)"
-	$(BIN)/pip install -q --disable-pip-version-check -c cluster/constraints.txt -e ".[cpu,dev]" 2>> .venv/pip.log \
+	$(BIN)/pip install -q --disable-pip-version-check -c cluster/constraints-cpu.txt -e ".[cpu,dev]" 2>> .venv/pip.log \
 	  || { tail -5 .venv/pip.log; exit 1; }
 	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec 2>> .venv/pip.log
 	touch $@

@@ -16,6 +16,7 @@ import ray
 
 from actors.dialects import ChatFrame, Dialect, Writer
 from actors.greeting import Served, choose, models
+from actors.hub import HubAccess
 from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, Result, SampleRequest
 from actors.outbox import Outbox
 from actors.server import FIRST_WAIT, GaveUp, Secret, Server, ServerLost, ServerRefused, read_json, said
@@ -49,6 +50,7 @@ class EndpointActor:
         trust_remote_code: bool = False,
         logprobs: bool = False,
         first_wait: float = FIRST_WAIT,
+        hub: HubAccess | None = None,
     ) -> None:
         """Loads the tokenizer of ``model`` (a directory or hub id), and asks the server what it can do.
 
@@ -60,6 +62,8 @@ class EndpointActor:
         Raises ValueError where the server does not have the model, refuses the key, or has no interface that
         is known, ServerLost where it does not answer, and the exceptions of the tokenizer.
         """
+        if hub is not None:
+            hub.apply()
         from transformers import AutoTokenizer
 
         started = time.perf_counter()

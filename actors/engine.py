@@ -13,6 +13,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
-from actors.faults import described
+from actors.faults import described, one_line
 from actors.load_meter import LoadMeter
 from actors.messages import Load, kept_logprob
 
@@ -44,13 +45,17 @@ class EngineClosed(RuntimeError):
     """Raised by an engine that was stopped and takes no more jobs."""
 
 
+class FirstPassError(RuntimeError):
+    """Raised where the engine was built, and the model then failed in its first pass."""
+
+
 class EngineThread:
     """Owns an ``LLMEngine``: builds it, steps it and closes it, all in one background thread.
 
     That thread calls ``on_outcomes`` with the outcomes of each engine step; ``on_outcomes`` may call
     ``add_again``. An exception in the engine or in ``on_outcomes`` ends the process, once ``on_failure`` was
-    told of it: an actor whose engine is dead must not look alive. The constructor returns when the engine is
-    up, or raises what stopped it.
+    told of it: an actor whose engine is dead must not look alive. During ``run_alone`` it is raised there.
+    The constructor returns when the engine is up, or raises what stopped it.
     """
 
     def __init__(
@@ -63,6 +68,9 @@ class EngineThread:
         """Builds the engine. ``adapter`` is the directory of a LoRA adapter that every job runs with."""
         self.steps = 0
         """The number of engine steps so far; it rises as long as the engine makes progress."""
+        self.phases: dict[str, float] = {}
+        """Seconds of each phase of the start: ``configure``, ``download`` (of a model of the hub), ``load``
+        (with the measure of the memory), ``compile`` and ``first pass``."""
         self._load_meter = LoadMeter()
         self._preemptions = 0
         self._options = options
@@ -76,6 +84,7 @@ class EngineThread:
         self._scheduled_tokens: dict[str, int] = {}  # by the scheduler's id of the job
         self._engine: LLMEngine | None = None
         self._build_error: BaseException | None = None
+        self._alone: queue.SimpleQueue[Any] | None = None
         built = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(built,), name="vllm-engine", daemon=True)
         self._thread.start()
@@ -102,12 +111,20 @@ class EngineThread:
         self._order([None])
 
     def run_alone(self, job: Job) -> JobOutcome:
-        """Runs one job and returns its outcome. The engine must have no other user yet."""
-        box: queue.SimpleQueue[list[JobOutcome]] = queue.SimpleQueue()
+        """Runs one job and returns its outcome. The engine must have no other user yet. Raises FirstPassError
+        where the engine fails."""
+        began = time.perf_counter()
+        box: queue.SimpleQueue[Any] = queue.SimpleQueue()  # the outcomes, or what the engine failed with
+        self._alone = box
         on_outcomes, self._on_outcomes = self._on_outcomes, box.put
         self.add([job])
-        (outcome,) = box.get()
-        self._on_outcomes = on_outcomes
+        found = box.get()
+        self._alone, self._on_outcomes = None, on_outcomes
+        if isinstance(found, BaseException):
+            failed = FirstPassError(f"the model's first pass failed: {one_line(found)}")
+            raise failed.with_traceback(found.__traceback__) from found  # so that its place is shown
+        self.phases["first pass"] = _lap(began)[0]
+        (outcome,) = found
         return outcome
 
     def stop(self) -> None:
@@ -121,12 +138,17 @@ class EngineThread:
         """Returns the engine's load since the last call."""
         return self._load_meter.report()
 
-    # vLLM 0.32: LLMEngine.renderer, model_config and vllm_config in the next five properties.
+    # vLLM 0.32: LLMEngine.renderer, model_config and vllm_config in the next six properties.
 
     @property
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer that the engine loaded."""
         return self._built.renderer.get_tokenizer()
+
+    @property
+    def dtype(self) -> str:
+        """What the model computes in, as ``bfloat16``."""
+        return str(self._built.model_config.dtype).removeprefix("torch.")
 
     @property
     def vocab_size(self) -> int:
@@ -146,8 +168,7 @@ class EngineThread:
     @property
     def kv_cache_tokens(self) -> int:
         """The number of tokens whose keys and values fit in the cache."""
-        cache = self._built.vllm_config.cache_config
-        return (cache.num_gpu_blocks or 0) * (cache.block_size or 0)
+        return self._built.vllm_config.cache_config.kv_cache_size_tokens or 0
 
     @property
     def _built(self) -> LLMEngine:
@@ -177,16 +198,30 @@ class EngineThread:
             self._engine = None
             engine.engine_core.shutdown()  # vLLM 0.32: LLMEngine itself has no shutdown
         except BaseException as error:
+            if self._alone is not None:  # its caller waits for it
+                self._alone.put(error)
+                return
             with suppress(Exception):
                 self._on_failure(described(error))
             _die("the engine failed; ending this process")
 
     def _build(self) -> LLMEngine:
         from vllm import EngineArgs, LLMEngine
+        from vllm.model_executor.model_loader import get_model_loader
         from vllm.usage.usage_lib import UsageContext
 
+        began = time.perf_counter()
         # vLLM 0.32: LLM_CLASS selects the batch sizes of offline use, for throughput and not latency.
-        engine = LLMEngine.from_engine_args(EngineArgs(**self._options), usage_context=UsageContext.LLM_CLASS)
+        usage = UsageContext.LLM_CLASS
+        config = EngineArgs(**self._options).create_engine_config(usage)
+        self.phases["configure"], began = _lap(began)
+        if not Path(config.model_config.model).is_dir():
+            get_model_loader(config.load_config).download_model(config.model_config)
+            self.phases["download"], began = _lap(began)
+        engine = LLMEngine.from_vllm_config(config, usage, disable_log_stats=True)
+        # vLLM 0.32: CompilationConfig.compilation_time, the longest of its workers.
+        compiled = config.compilation_config.compilation_time
+        self.phases |= {"load": _lap(began)[0] - compiled, "compile": compiled}
         scheduler = _scheduler(engine)
         # vLLM 0.32: Scheduler._preempt_request; preemptions are counted only with all statistics on.
         preempt = scheduler._preempt_request
@@ -291,6 +326,12 @@ class EngineThread:
             outcomes.append(_outcome(output, *popped))
         if outcomes:
             self._on_outcomes(outcomes)
+
+
+def _lap(began: float) -> tuple[float, float]:
+    """Returns the seconds since ``began``, and the time now."""
+    now = time.perf_counter()
+    return now - began, now
 
 
 def _outcome(output: Any, job: Job, ran: int) -> JobOutcome:

@@ -20,3 +20,15 @@ DEFAULTS: dict[str, Any] = {
     "scheduling_policy": "priority",
     "disable_log_stats": True,
 }
+DEVICE_SHARE = 0.92
+"""Share of a GPU's memory that an engine takes by itself: vLLM's own ``gpu_memory_utilization``."""
+
+
+def device_options(gpus: float) -> dict[str, Any]:
+    """Returns the engine arguments that follow from the GPUs of a replica, where the user gives no others."""
+    if gpus > 1:
+        # vLLM 0.32: by itself it refuses more ranks than this node has GPUs, before it looks at the group.
+        return {"distributed_executor_backend": "ray"}
+    if 0 < gpus < 1:
+        return {"gpu_memory_utilization": round(DEVICE_SHARE * gpus, 4)}
+    return {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from actors.devices import VISIBLE
 from actors.engine_defaults import CPU_DEFAULTS, DEFAULTS
 from actors.vllm_version import VLLM_VERSION
 
@@ -78,8 +79,9 @@ def token_classify_params(*, read_cache: bool) -> Any:
 def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     """Returns fields of vLLM's ``EngineArgs``: this module's defaults, and ``options`` over them.
 
-    Raises ValueError with the name of an option that is no field of ``EngineArgs``, and RuntimeError if the
-    installed vLLM is of another version than ``VLLM_VERSION``.
+    Raises ValueError with the name of an option that is no field of ``EngineArgs``, or where vLLM needs a GPU
+    and this process sees none, and RuntimeError if the installed vLLM is of another version than
+    ``VLLM_VERSION``.
     """
     # vLLM 0.32: it reads these when it is first imported or first builds an engine.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -95,6 +97,7 @@ def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]
     for name in options:
         if name not in known:
             raise ValueError(f"engine.{name}: not an option of vLLM's EngineArgs")
+    check_sees_gpu(on_cpu=current_platform.is_cpu())
     cpu = CPU_DEFAULTS if current_platform.is_cpu() else {}
     merged = {"model": model, "dtype": dtype, "seed": seed, **DEFAULTS, **cpu, **options}
     if isinstance(merged.get("pooler_config"), dict):
@@ -102,6 +105,16 @@ def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]
     if isinstance(merged.get("kv_transfer_config"), dict):
         merged["kv_transfer_config"] = KVTransferConfig(**merged["kv_transfer_config"])
     return merged
+
+
+def check_sees_gpu(*, on_cpu: bool) -> None:
+    """Raises ValueError where this process sees no GPU, since its replica asks for none, and the node's vLLM
+    is not the one that computes ``on_cpu``."""
+    if not on_cpu and os.environ.get(VISIBLE) == "":
+        raise ValueError(
+            "resources.num_gpus: 0, and the vLLM of this node computes on GPUs; allowed: a number above 0, "
+            "or a node with the CPU build of vLLM"
+        )
 
 
 def check_vllm_version() -> None:

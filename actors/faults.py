@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from ray.exceptions import RayTaskError
 
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_REFUSED = re.compile(r"\bvalidation errors? for \S+$")
+_REFUSED = re.compile(r"\bvalidation errors? for (\S+)$")
+_OWN = re.compile(r"^actors\.\w+\.(?=\w+Error: )")
+_PASSING = re.compile(
+    r"FirstPassError|out of memory|OutOfMemory|Free memory on device|Error in memory profiling"
+    r"|EADDRINUSE|[Aa]ddress already in use|(?:Connection|Connect|ReadTimeout|Timeout|HfHubHTTP|Proxy)Error"
+)
 LONGEST_VALUE = 60
-"""Characters of a refused value that are shown: a longer one is a whole object."""
+"""Characters of a refused value that are shown: a longer one, or all arguments, is a whole object."""
 _FRAME = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
@@ -25,9 +30,9 @@ def reason(error: BaseException) -> str:
     """Returns a remote exception in one line: its class and its message (``told``)."""
     if isinstance(error, RayTaskError) and error.cause is not None:
         return one_line(error.cause)
-    lines = [line.strip() for line in traceback_text(error).splitlines() if line.strip()]
+    lines = [line for line in traceback_text(error).splitlines() if line.strip()]
     naming = [i for i, line in enumerate(lines) if "Error" in line and ":" in line]
-    return told(lines[naming[-1] :]) if naming else (lines or [type(error).__name__])[-1]
+    return told(lines[naming[-1] :]) if naming else (lines or [type(error).__name__])[-1].strip()
 
 
 def one_line(error: BaseException) -> str:
@@ -36,26 +41,38 @@ def one_line(error: BaseException) -> str:
 
 
 def told(lines: Sequence[str]) -> str:
-    """Returns a message in one line: its first line and, where pydantic has refused fields, each with the
-    reason and the value."""
-    if not _REFUSED.search(lines[0]):
-        return lines[0]
-    found, field = [], ""
-    for line in map(str.strip, lines[1:]):
-        message, separator, details = line.partition(" [type=")
-        if not separator:
-            field = "" if line.startswith("For further information") else line
+    """Returns a message in one line: its first line or, where pydantic has refused fields, each of them with
+    the reason and the value."""
+    first = _OWN.sub("", lines[0].strip())
+    if not (refused := _REFUSED.search(first)):
+        return first
+    found, field, message = [], "", ""
+    for line in lines[1:]:
+        if not message and not line.startswith("  "):  # a message is indented, a field is not
+            field = f".{line.strip()}"
             continue
-        value = details.partition("input_value=")[2].rpartition(", input_type=")[0]
-        shown = f" (it is {value})" if 0 < len(value) <= LONGEST_VALUE else ""
-        found.append(f"{field}: {message}{shown}" if field else f"{message}{shown}")
-        field = ""
-    return f"{lines[0]}: {'; '.join(found)}" if found else lines[0]
+        if not message and line.strip().startswith("For further information"):
+            continue
+        text, separator, details = line.strip().partition(" [type=")
+        message = f"{message} {text}".strip()
+        if separator:
+            value = details.partition("input_value=")[2].rpartition(", input_type=")[0]
+            whole = not value or len(value) > LONGEST_VALUE or value.startswith("ArgsKwargs(")
+            shown = "" if whole else f" (it is {value})"
+            found.append(f"{refused[1]}{field}: {message.removeprefix('Value error, ')}{shown}")
+            field = message = ""
+    return "; ".join(found) or first
 
 
 def traceback_text(error: BaseException) -> str:
     """Returns the remote traceback that Ray keeps in the text of its exceptions, without colours."""
     return _ANSI_COLOUR.sub("", str(error))
+
+
+def may_pass(reason: str) -> bool:
+    """Tells whether what stopped a start may be gone at the next one: the model's first pass failed, memory
+    or a port was still held by others, a download broke. A configuration that is refused stays so."""
+    return bool(_PASSING.search(reason))
 
 
 def last_frame(traceback: str) -> str:

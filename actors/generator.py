@@ -10,6 +10,7 @@ from typing import Any
 
 from actors.engine_jobs import Generated, Job, JobOutcome
 from actors.engine_options import MAX_SEED, sampling_params
+from actors.hub import HubAccess
 from actors.messages import Failure, Finish, Request, Result, SampleRequest, SampleResult
 from actors.replica import Replica
 from actors.stops import Stops, check_texts
@@ -42,6 +43,7 @@ class GeneratorActor(Replica):
         seed: int = 0,
         engine: dict[str, Any] | None = None,
         adapter: str | None = None,
+        hub: HubAccess | None = None,
     ) -> None:
         """Loads ``model`` (see ``Replica``). Raises ValueError if a delimiter, the marker or a stop is empty.
 
@@ -54,7 +56,15 @@ class GeneratorActor(Replica):
         holds beyond the match is dropped.
         """
         check_texts(step_delimiter, end_of_thinking, stop)  # before the model is loaded
-        super().__init__(name, model, dtype=dtype, seed=seed, engine=engine, adapter=adapter)
+        super().__init__(
+            name,
+            model,
+            dtype=dtype,
+            seed=seed,
+            engine=engine,
+            adapter=adapter,
+            hub=hub,
+        )
         self._sampling = dict(sampling or {})
         self._stops = Stops.of(self._engine.tokenizer, step_delimiter, end_of_thinking, stop)
         self._pattern = re.compile(step_pattern) if step_pattern is not None else None

@@ -24,8 +24,6 @@ class Member:
     lost: list[str] = field(default_factory=list)
     """Ids of the requests that ran here when the replica was lost."""
     lost_at: float = 0.0
-    died: str = ""
-    """How it died before it was up for the first time."""
     broken: int = 0
     """The number of errors of its methods since its last result."""
     heard: float = 0.0

@@ -8,7 +8,8 @@ Requests and results are msgspec structs, which are faster to make and to pickle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -143,6 +144,10 @@ class ReplicaInfo:
     kv_cache_tokens: int
     """The number of tokens whose keys and values fit in the cache; 0 where it is not known."""
     start_seconds: float
+    dtype: str = ""
+    """What the model computes in, as ``bfloat16``; empty where it is not known."""
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of the start by phase (``EngineThread.phases``, and ``wait`` for a turn at a shared device)."""
 
 
 def kept_logprob(value: float) -> float:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.concurrency import ConcurrencyLimit
-from actors.faults import one_line
+from actors.faults import may_pass, one_line
 from actors.handle import (
     Broken,
     Gone,
@@ -32,6 +32,7 @@ from actors.handle import (
 )
 from actors.member import Member
 from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
+from actors.printed import PRINTED
 from actors.routing import Router
 from actors.spec import PoolSpec
 
@@ -41,6 +42,9 @@ Res = TypeVar("Res", bound=Result)
 
 MAX_LOSSES = 5
 """A request with so many losses (see ``Router.losses``) is what kills its replicas, and fails."""
+
+FIRST_STARTS = 2
+"""The pool is given up where one of its first replicas does not come up in so many starts."""
 
 MAX_STARTS = 3
 """The pool gives a replica up after so many starts that raise, or errors of its methods without a result.
@@ -103,11 +107,7 @@ class Pool(Generic[Res]):
         try:
             await asyncio.wait_for(self._started, within)
         except TimeoutError:
-            late = ", ".join(
-                f"{member.name} (died: {member.died})" if member.died else member.name
-                for member in self._members.values()
-                if member.info is None
-            )
+            late = ", ".join(member.name for member in self._members.values() if member.info is None)
             raise PoolFailed(
                 f"{late}: not up after {within:g} s (each needs {spec.needs}; the cluster has "
                 f"{cluster_resources()})"
@@ -210,15 +210,22 @@ class Pool(Generic[Res]):
                     self.on_notice(f"{member.name} is not up after {self.spec.start_timeout:g} s; made anew")
                     member.handle = self._connect(self.spec, member.name)
                     continue
-                except Gone as error:
+                except (Gone, Lost) as error:
                     member.handle.kill()  # so that its placement group is free for the next
                     log.error("%s does not start\n%s", member.name, error.traceback or error)
+                    again = self._started.done() or isinstance(error, Lost) or may_pass(error.reason)
+                    if again or _points_elsewhere(error):  # what it printed comes in meanwhile
+                        await asyncio.sleep(self.spec.return_poll * 2**starts)
+                    printed = PRINTED.take(member.name) if _points_elsewhere(error) else ""
+                    why = f"{error}; it printed: {printed}" if printed else str(error)
                     if not self._started.done():
-                        raise PoolFailed(f"{member.name}: does not start: {error}") from error
-                    if starts == MAX_STARTS:
-                        self._give_up(member, f"attempts to start it: {error}")
+                        if not again or starts == FIRST_STARTS:
+                            times = f" (tried {starts} times)" if starts > 1 else ""
+                            raise PoolFailed(f"{member.name}: does not start{times}: {why}") from error
+                        self.on_notice(f"{member.name} does not start ({why}); it is tried once more")
+                    elif starts == MAX_STARTS:
+                        self._give_up(member, f"attempts to start it: {why}")
                         return
-                    await asyncio.sleep(self.spec.return_poll * 2**starts)
                     starts += 1
                     member.handle = self._connect(self.spec, member.name)
                     continue
@@ -241,7 +248,8 @@ class Pool(Generic[Res]):
             self._break(PoolFailed(f"{self.spec.name}: {member.name}: {error}"))
 
     async def _up(self, member: Member) -> ReplicaInfo:
-        """Waits until the replica can serve. Raises Gone if it never will."""
+        """Waits until the replica can serve. Raises Gone if it never will, and Lost if it died before it was
+        up for the first time."""
         while True:
             try:
                 info = await member.handle.call("info")
@@ -250,13 +258,9 @@ class Pool(Generic[Res]):
                     await member.handle.call("abort", ids)
                 member.lost, member.aborts = [], []
                 return info
-            except (Lost, Broken) as error:
-                if isinstance(error, Broken) and member.info is None:
+            except (Lost, Broken):
+                if member.info is None:
                     raise
-                if member.info is None and not member.died:
-                    member.died = str(error)
-                    log.warning("%s died as it started: %s\n%s", member.name, error, error.traceback)
-                    self.on_notice(f"{member.name} died as it started ({error}); Ray starts it again")
                 await asyncio.sleep(self.spec.return_poll)
 
     async def _exchange(self, member: Member) -> NoReturn:
@@ -418,3 +422,9 @@ class Pool(Generic[Res]):
         for future in self._futures.values():
             if not future.done():
                 future.set_exception(error)
+
+
+def _points_elsewhere(error: ReplicaError) -> bool:
+    """Tells whether only what was printed says why a replica did not start: its process died, or vLLM points
+    to the log of a worker of its own."""
+    return isinstance(error, Lost) or "root cause" in error.reason

@@ -11,16 +11,21 @@ import platform
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import ray
 
+from actors.devices import own_devices
 from actors.engine import EngineThread
+from actors.engine_defaults import device_options
 from actors.engine_jobs import Job, JobOutcome, Refused
 from actors.engine_options import engine_options
 from actors.faults import described
+from actors.hub import HubAccess
 from actors.messages import Failure, Load, Notice, ReplicaInfo, Request, Result
 from actors.outbox import Outbox
+from actors.printed import name_lines
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +53,18 @@ class Replica(ABC):
         seed: int = 0,
         engine: dict[str, Any] | None = None,
         adapter: str | None = None,
+        hub: HubAccess | None = None,
     ) -> None:
         """Loads ``model`` and returns when the engine can serve. ``engine`` overrides vLLM's ``EngineArgs``;
-        ``adapter`` is the directory of a LoRA adapter.
+        ``adapter`` is the directory of a LoRA adapter; ``hub`` is the access of who starts this process.
 
-        Raises ValueError for an unknown engine option, RuntimeError for another vLLM than the pinned one, and
-        the exceptions of vLLM.
+        Raises ValueError for an unknown engine option, RuntimeError for another vLLM than the pinned one,
+        FirstPassError where the model cannot be run, and the exceptions of vLLM.
         """
         started = time.perf_counter()
+        name_lines(name)
+        if hub is not None:
+            hub.apply()
         self.name = name
         self.model = model
         self._keys = (f"r{n}" for n in itertools.count())
@@ -63,17 +72,27 @@ class Replica(ABC):
         self._pings: dict[str, asyncio.Future[Result | Failure]] = {}  # by key
         self._outbox: Outbox[Result | Failure | Notice] = Outbox()
         self._loop: asyncio.AbstractEventLoop | None = None
-        options = {**self.engine_defaults(), **(engine or {})}
-        self._engine = EngineThread(
-            engine_options(model, dtype=dtype, seed=seed, options=options),
-            self._on_outcomes,
-            adapter,
-            self._on_failure,
+        devices = own_devices()
+        if devices is not None:
+            devices.hide()
+        derived = device_options(devices.gpus) if devices is not None else {}
+        options = engine_options(
+            model, dtype=dtype, seed=seed, options={**derived, **self.engine_defaults(), **(engine or {})}
         )
-        self._first = self._engine.run_alone(self.probe("first"))  # a replica is up once it has run the model
+        waiting = time.perf_counter()
+        with devices.turn() if devices is not None else nullcontext():
+            waited = time.perf_counter() - waiting
+            self._engine = EngineThread(options, self._on_outcomes, adapter, self._on_failure)
+            # A replica is up once it has run the model.
+            self._first = self._engine.run_alone(self.probe("first"))
         if isinstance(self._first, Refused):
             raise ValueError(f"{name} ({model}): {self._first.error}")
         self._start_seconds = time.perf_counter() - started
+        turn = {"wait": waited} if devices is not None and devices.shared else {}
+        self._phases = {"import": waiting - started, **turn, **self._engine.phases}
+
+    def __repr__(self) -> str:
+        return self.name  # by which Ray names the lines that it prints
 
     @classmethod
     def engine_defaults(cls) -> dict[str, Any]:
@@ -111,6 +130,8 @@ class Replica(ABC):
             max_num_seqs=self._engine.max_num_seqs,
             kv_cache_tokens=self._engine.kv_cache_tokens,
             start_seconds=self._start_seconds,
+            dtype=self._engine.dtype,
+            phases=self._phases,
         )
 
     async def submit(self, requests: list[Request]) -> None:

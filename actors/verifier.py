@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.engine_jobs import Job, JobOutcome, Pooled
 from actors.engine_options import token_classify_params
+from actors.hub import HubAccess
 from actors.messages import Failure, Request, Result, ScoreRequest, ScoreResult
 from actors.reading import Reading
 from actors.replica import Replica
@@ -78,6 +79,7 @@ class VerifierActor(Replica):
         seed: int = 0,
         engine: dict[str, Any] | None = None,
         memo_bytes: int = 64 << 20,
+        hub: HubAccess | None = None,
     ) -> None:
         """Loads ``model`` (see ``Replica``) as a reward model whose outputs ``reading`` reads.
 
@@ -94,6 +96,7 @@ class VerifierActor(Replica):
             dtype=dtype,
             seed=seed,
             engine=_merged(reading.engine(), engine or {}),
+            hub=hub,
         )
         assert isinstance(self._first, Pooled)
         outputs = self._first.rows.shape[1]

@@ -19,6 +19,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
+    parser.add_argument(
+        "--devices",
+        metavar="KIND:GPUS",
+        help="the GPUs that a run would have, as h100:8, h100:8x2 (two nodes) or 48:4 (48 GiB each)",
+    )
     parser.add_argument("--json", action="store_true", help="the facts as one JSON object on stdout")
     parser.set_defaults(command=command)
 
@@ -28,14 +33,16 @@ def command(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.commands.check_display import page, verdict
     from orchestrator.commands.check_sweep import check_sweep
     from orchestrator.config.loading import SWEEP, layers, load
+    from orchestrator.config.memory import fleet_of
     from orchestrator.config.preview import faults, preview
     from orchestrator.grading.pool import AnswersFailed
 
+    fleet = None if options.devices is None else fleet_of(options.devices)
     if any(SWEEP in layer for layer in layers(options.config, options.overrides)):
-        return check_sweep(options.config, options.overrides, options.json, errors)
+        return check_sweep(options.config, options.overrides, options.json, errors, fleet)
     config = load(options.config, options.overrides)
     try:
-        facts = preview(config)
+        facts = preview(config, fleet)
     except BadInput as first:
         lines = list(dict.fromkeys(map(str, faults(config, first))))
         for line in lines:

@@ -14,9 +14,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.config.memory import GIB, FleetFit
 from orchestrator.config.models import ModelFacts
 from orchestrator.config.preview import Preview
 from orchestrator.config.rendering import MARK
+from orchestrator.errors import counted
 from orchestrator.formats.registry import FUNCTION
 
 PROMPT_ROWS = (7, 4)
@@ -98,6 +100,8 @@ def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
             yield trial.key.partition(".")[0], f"{Path(trial.name).name} {trial.returned}"
     yield from _cost(facts)
     yield "machines", "; ".join(_pools(facts))
+    if facts.fit is not None:
+        yield from _fit(facts.fit)
     here = f"{facts.machine.cpus} CPUs, {facts.machine.gpus or 'no'} GPUs"
     yield "", f"this one has {here}; vLLM {facts.machine.vllm or 'is not installed'}"
 
@@ -108,6 +112,7 @@ def _model(model: ModelFacts) -> Iterator[tuple[str, str]]:
     revision = f" at {model.revision}" if model.revision else ""
     yield model.role, f"{name}{revision}: {model.architecture}, {_count(model.parameters)} parameters"
     size = "quantised" if model.weight_bytes is None else f"{_bytes(model.weight_bytes)} of weights"
+    size += f" and {_bytes(model.token_bytes)} of cache a token" if model.token_bytes else ""
     context = "unknown" if model.context is None else f"{model.context:,} tokens"
     yield "", f"{model.dtype}, {size}; context {context}"
     template = "a chat template" if model.chat_template else "no chat template"
@@ -157,6 +162,16 @@ def _pools(facts: Preview) -> Iterator[str]:
         others = "".join(f", {held:g} {name}" for name, held in pool.custom.items())
         gpus = f", {pool.gpus:g} GPU" if pool.gpus else ""
         yield f"{pool.replicas} × {pool.role} ({pool.cpus:g} CPU{gpus}{others})"
+
+
+def _fit(fit: FleetFit) -> Iterator[tuple[str, str]]:
+    taken = "" if fit.nodes is None else f", {counted(fit.nodes, 'node')}"
+    yield "memory", f"on {fit.fleet}; the replicas take {fit.gpus:g} GPU{taken}"
+    for pool in fit.pools:
+        need = "unknown" if pool.needed_bytes is None else f"about {pool.needed_bytes / GIB:.1f} GiB at least"
+        cache = "" if pool.cache_tokens is None else f"; cache of {pool.cache_tokens:,} tokens"
+        paths = "" if pool.paths is None else f", {pool.paths:.3g} longest paths at once"
+        yield "", f"{pool.role}, of each GPU: {need}, {pool.usable_bytes / GIB:.1f} to take{cache}{paths}"
 
 
 def _rule(title: str) -> Rule:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from orchestrator.commands.check_display import line
 from orchestrator.commands.terminal import fail, results, say, show_json
+from orchestrator.config.memory import Fleet
 from orchestrator.config.preview import Preview, preview_of
 from orchestrator.config.schema import to_dict
 from orchestrator.errors import BadInput, counted, visible
@@ -35,11 +36,14 @@ class Said:
         return f"{self.line} (in {self.cells[0]}{more})"
 
 
-def check_sweep(path: str, overrides: Sequence[str], as_json: bool, errors: Console) -> int:
-    """Shows what can be known of a sweep's cells. Returns 0, or 2 where any of them would fail."""
+def check_sweep(
+    path: str, overrides: Sequence[str], as_json: bool, errors: Console, fleet: Fleet | None = None
+) -> int:
+    """Shows what can be known of a sweep's cells, on the GPUs of a ``fleet``. Returns 0, or 2 where any of
+    them would fail."""
     grid, faults = examined(path, overrides)
     try:
-        seen = _previews(grid.cells)
+        seen = _previews(grid.cells, fleet)
     except AnswersFailed as error:
         fail(errors, str(error))
         return 1
@@ -64,14 +68,14 @@ def check_sweep(path: str, overrides: Sequence[str], as_json: bool, errors: Cons
     return 2 if failures else 0
 
 
-def _previews(cells: Sequence[GridCell]) -> dict[str, Preview]:
+def _previews(cells: Sequence[GridCell], fleet: Fleet | None) -> dict[str, Preview]:
     """What can be known of each cell, by its key; those that differ in a seed alone are looked at once."""
     known: dict[str, Preview] = {}
     found = {}
     for cell in cells:
         alike = repr({**to_dict(cell.config), "seed": None})
         if alike not in known:
-            known[alike] = preview_of(cell.config, cell.prepared)
+            known[alike] = preview_of(cell.config, cell.prepared, fleet)
         found[cell.key] = known[alike]
     return found
 

@@ -27,6 +27,8 @@ PLAIN_SECONDS = 5.0
 """Seconds between two lines, at least, where there is no terminal."""
 MOST_FAILURES = 5
 """The most searches that broke which have a line of their own."""
+SHOWN_SECONDS = 1.0
+"""Seconds of a phase of a start from which it is shown."""
 STARTING_SECONDS = 15.0
 """Seconds between two lines about replicas that start, where there is no terminal."""
 LEAST_SHARE = 0.05
@@ -70,8 +72,11 @@ class Display:
 
     def ready(self, info: ReplicaInfo) -> None:
         self._up.append(info.name)
+        longest = {name: s for name, s in info.phases.items() if s >= SHOWN_SECONDS}
+        phases = f" ({', '.join(f'{name} {s:.0f}' for name, s in longest.items())})" if longest else ""
         cache = f"; {info.kv_cache_tokens:,} tokens of KV cache" if info.kv_cache_tokens else ""
-        self._print(f"  {info.name} up after {self._since:.0f} s{cache}")
+        dtype = f"; {info.dtype}" if info.dtype else ""
+        self._print(f"  {info.name} up after {self._since:.0f} s{phases}{dtype}{cache}")
 
     @property
     def who_is_up(self) -> str:

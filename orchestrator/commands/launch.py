@@ -52,7 +52,7 @@ def run(
     """
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
-    from orchestrator.config.capacity import check_capacity, engines_of
+    from orchestrator.config.capacity import check_capacity, check_gpus, engines_of
     from orchestrator.config.warnings import warnings_of
     from orchestrator.durability.journal import holds_results
     from orchestrator.runs.description import about
@@ -61,7 +61,9 @@ def run(
     from orchestrator.runs.session import pool_specs, session
 
     config, pools = prepared.config, pool_specs(prepared)
-    crowded = check_capacity(engines_of(config, revises=prepared.strategy.strategy.has_reviser))
+    revises = prepared.strategy.strategy.has_reviser
+    check_gpus(config, revises=revises)
+    crowded = check_capacity(engines_of(config, revises=revises))
     name = run_id or new_run_id(config)
     directory = Path(config.runs) / name
     elsewhere = ["--runs", config.runs] if config.runs != "runs" else []

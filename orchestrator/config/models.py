@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.fingerprint import WEIGHTS
 from orchestrator.config.lengths import context
+from orchestrator.config.memory import Need, token_bytes, weight_bytes
 from orchestrator.config.model_config import Section, config_of, costs_of
 from orchestrator.config.preparation import Prepared
 from orchestrator.formats.function import is_function
 from orchestrator.problems.codec import load_tokenizer
-
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a weight."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,9 @@ class ModelFacts:
     parameters: int
     dtype: str
     weight_bytes: int | None
-    """Bytes of the weights of one replica, over all its GPUs; None where they are quantised."""
+    """Bytes of the weights of one replica, over all its GPUs; None where their quantisation is not known."""
+    token_bytes: int | None
+    """Bytes of the keys and values of one token, over all its GPUs; None where that is not known."""
     context: int | None
     """Tokens that it reads at most; None where that is not known."""
     vocabulary: int
@@ -68,8 +68,7 @@ def model_facts(role: str, section: Section) -> ModelFacts:
     )
     parameters = costs_of(role, section).n_parameters
     stored = _stored(about)
-    size = BYTES.get(stored if section.dtype == "auto" else section.dtype)
-    quantised = "quantization_config" in about or "quantization" in section.engine
+    dtype = stored if section.dtype == "auto" else section.dtype
     return ModelFacts(
         role,
         section.model,
@@ -77,13 +76,26 @@ def model_facts(role: str, section: Section) -> ModelFacts:
         str((about.get("architectures") or ["unknown"])[0]),
         parameters,
         f"auto ({stored})" if section.dtype == "auto" else section.dtype,
-        None if quantised or size is None else size * parameters,
+        weight_bytes(parameters, about, dtype, section.engine.get("quantization")),
+        token_bytes(about, str(section.engine.get("kv_cache_dtype", "auto")), dtype),
         section.engine.get("max_model_len") or context(about),
         len(tokenizer),
         bool(getattr(tokenizer, "chat_template", None)),
         getattr(tokenizer, "bos_token", None),
         getattr(section, "adapter", None),
     )
+
+
+def needs_of(prepared: Prepared, models: Sequence[ModelFacts]) -> list[Need]:
+    """Returns the memory of the replicas that a run starts, of the models that ``models`` are about."""
+    found = []
+    for (role, section), facts in zip(sections(prepared), models, strict=True):
+        if getattr(section, "endpoint", None) is None:
+            gpus = section.resources.num_gpus
+            found.append(
+                Need(role, section.replicas, gpus, facts.weight_bytes, facts.token_bytes, facts.context)
+            )
+    return found
 
 
 def _stored(about: Mapping[str, Any]) -> str:

@@ -14,8 +14,9 @@ from orchestrator.config.capacity import check_capacity, engines_of
 from orchestrator.config.doubts import doubts
 from orchestrator.config.generator import OFF, codec_of, with_sampling
 from orchestrator.config.machine import MachineFacts, PoolFacts, machine, pools_of
+from orchestrator.config.memory import Fleet, FleetFit, fitted, fleet_seen
 from orchestrator.config.model_config import costs_of
-from orchestrator.config.models import ModelFacts, missing_weights, model_facts, sections
+from orchestrator.config.models import ModelFacts, missing_weights, model_facts, needs_of, sections
 from orchestrator.config.preparation import Prepared, prepare, read_problems
 from orchestrator.config.rendering import example_steps, prepared_view, specials, verifier_inputs, visible
 from orchestrator.config.schema import Config
@@ -110,6 +111,8 @@ class Preview:
     cost: CostFacts
     pools: tuple[PoolFacts, ...]
     machine: MachineFacts
+    fit: FleetFit | None
+    """How the replicas fit on the GPUs that were told, or this machine's; None where there are none."""
     trials: tuple[Trial, ...]
     """Calls of the user's own functions."""
     doubts: tuple[str, ...]
@@ -122,13 +125,14 @@ class Preview:
         return asdict(self)
 
 
-def preview(config: Config) -> Preview:
-    """Checks a configuration as a run does, and gathers what can be known. Raises BadInput."""
-    return preview_of(config, prepare(config))
+def preview(config: Config, fleet: Fleet | None = None) -> Preview:
+    """Checks a configuration as a run does, and gathers what can be known, for the GPUs of a ``fleet`` or
+    those of this machine. Raises BadInput."""
+    return preview_of(config, prepare(config), fleet)
 
 
-def preview_of(config: Config, prepared: Prepared) -> Preview:
-    """Gathers what can be known of a configuration that is prepared."""
+def preview_of(config: Config, prepared: Prepared, fleet: Fleet | None = None) -> Preview:
+    """Gathers what can be known of a configuration that is prepared; see ``preview``."""
     problems = _problem_facts(prepared)
     models = tuple(model_facts(role, section) for role, section in sections(prepared))
     pools = pools_of(prepared.config, revises=prepared.strategy.strategy.has_reviser)
@@ -145,6 +149,10 @@ def preview_of(config: Config, prepared: Prepared) -> Preview:
     tokenizers += [prepared.judge.question.tokenizer] if prepared.judge is not None else []
     tokenizers += [prepared.verifier.tokenizer] if prepared.verifier is not None else []
     special = {text for tokenizer in tokenizers if tokenizer is not None for text in specials(tokenizer)}
+    needs = needs_of(prepared, models)
+    if fleet is None and config.cluster.address is None and any(need.gpus for need in needs):
+        fleet = fleet_seen()
+    fit = None if fleet is None else fitted(needs, fleet)
     trials = tried(prepared, steps)
     machine_, crowding = _machine(prepared, pools)
     section, own = prepared.config.generator, file_of(prepared.config.problems.answers) is not None
@@ -167,11 +175,13 @@ def preview_of(config: Config, prepared: Prepared) -> Preview:
         _cost(prepared),
         pools,
         machine_,
+        fit,
         trials,
         (*doubts(prepared, steps), *(_wrong_answers(problems, own=True) if own else ())),
         (
             *missing_weights(prepared),
             *crowding,
+            *(fit.failures if fit is not None else ()),
             *(() if own else _wrong_answers(problems, own=False)),
             *(trial.failure for trial in trials if trial.failure is not None),
         ),

@@ -59,7 +59,8 @@ class ResourcesConfig:
     """CPUs of one replica; a number above 1 must be whole."""
     num_gpus: float = 0.0
     """GPUs of one replica: `tensor_parallel_size` times `pipeline_parallel_size` of `engine`, a part of one
-    GPU where both are 1, or 0."""
+    GPU where both are 1 (replicas that share one have as much of its memory, and start in turn), or 0: then
+    it sees none."""
     custom: dict[str, float] = field(default_factory=dict)
     """Other resources by name, which keep a pool to the nodes that were started with them (`ray start
     --resources`)."""
@@ -97,8 +98,9 @@ class GeneratorConfig:
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
     """The run begins when so many replicas are up, and the others join later; null waits for all."""
-    dtype: str = "float32"
-    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
+    dtype: str = "auto"
+    """Numbers that the model computes in: `auto` for the model's own (in place of float32, bfloat16),
+    `float32`, with which a CPU repeats its results exactly, `bfloat16` or `float16`."""
     revision: str | None = None
     """Branch, tag or commit of the model on the hub; null is its newest."""
     adapter: str | None = None
@@ -189,8 +191,9 @@ class VerifierConfig:
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
     """The run begins when so many replicas are up, and the others join later; null waits for all."""
-    dtype: str = "float32"
-    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
+    dtype: str = "auto"
+    """Numbers that the model computes in: `auto` for the model's own (in place of float32, bfloat16),
+    `float32`, with which a CPU repeats its results exactly, `bfloat16` or `float16`."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
     """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""
@@ -215,8 +218,9 @@ class ReviserConfig:
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
     """The run begins when so many replicas are up, and the others join later; null waits for all."""
-    dtype: str = "float32"
-    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
+    dtype: str = "auto"
+    """Numbers that the model computes in: `auto` for the model's own (in place of float32, bfloat16),
+    `float32`, with which a CPU repeats its results exactly, `bfloat16` or `float16`."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
     """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""
@@ -253,8 +257,9 @@ class JudgeConfig:
     """Engines, each with its own copy of the model."""
     min_replicas: int | None = None
     """The run begins when so many replicas are up, and the others join later; null waits for all."""
-    dtype: str = "float32"
-    """Numbers that the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the model's own."""
+    dtype: str = "auto"
+    """Numbers that the model computes in: `auto` for the model's own (in place of float32, bfloat16),
+    `float32`, with which a CPU repeats its results exactly, `bfloat16` or `float16`."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     engine: dict[str, Any] = field(default_factory=dict)
     """Engine arguments of vLLM, such as `max_model_len`; those that other keys set are refused."""

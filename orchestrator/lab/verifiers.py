@@ -80,9 +80,12 @@ def label_config(recipe: VerifierRecipe, seed: int, runs: Path) -> Config:
             step_delimiter="\n",
             max_step_tokens=8,
             max_tokens=48,
+            dtype="float32",
             engine=engine,
         ),
-        reviser=ReviserConfig(model=str(LAB_MODELS / "reviser"), format="lab", engine=engine),
+        reviser=ReviserConfig(
+            model=str(LAB_MODELS / "reviser"), format="lab", dtype="float32", engine=engine
+        ),
         strategy={"name": "revisions" if recipe.chains else "best_of_n"},
         budget=BudgetConfig(flops=1e15),
         tracking=TrackingConfig(experiment="lab"),

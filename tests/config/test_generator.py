@@ -108,7 +108,7 @@ def test_a_quantised_model_in_float32_is_refused_before_vllm_does_in_many_lines(
     config["quantization_config"] = {"quant_method": "fp8"}
     (model / "config.json").write_text(json.dumps(config))
     with pytest.raises(BadInput, match=r"generator\.dtype: 'float32'.*fp8.*allowed: auto"):
-        prepared(tmp_path, f"generator.model={model}")
+        prepared(tmp_path, f"generator.model={model}", "generator.dtype=float32")
     assert prepared(tmp_path, f"generator.model={model}", "generator.dtype=auto").problems
     with pytest.raises(BadInput, match=r"verifier\.dtype: 'float32'.*awq"):
         prepared(tmp_path, "verifier.engine.quantization=awq")

@@ -118,7 +118,7 @@ def test_the_commands_of_the_readme_are_accepted():
 
 def test_every_example_is_in_the_readme():
     for path in CONFIGS.iterdir():
-        elsewhere = ("README.md", "KEYS.md", "strategies", "sets")
+        elsewhere = ("README.md", "KEYS.md", "strategies", "sets", "models")
         assert path.name in elsewhere or f"`{path.name}`" in README.read_text(), path.name
 
 
