@@ -63,7 +63,8 @@ class PartialBlockConnector(KVConnectorBase_V1):
     """Copies begun blocks; vLLM makes one connector for its scheduler and one for its worker.
 
     It copies nothing where it has not been shown to be right: with the prefix cache off, attention other than
-    full, more than one group of layers, speculative decoding, or more than one engine step in flight.
+    full, more than one group of layers, speculative decoding, prompts in chunks (whose blocks come step by
+    step), or more than one engine step in flight.
     """
 
     # vLLM 0.32: KVConnectorBase_V1; every public method but ``let_go`` is one of its hooks.
@@ -72,7 +73,8 @@ class PartialBlockConnector(KVConnectorBase_V1):
         self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: KVCacheConfig
     ) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
-        # vLLM 0.32: KVCacheConfig.kv_cache_groups and VllmConfig.max_concurrent_batches.
+        # vLLM 0.32: KVCacheConfig.kv_cache_groups, VllmConfig.max_concurrent_batches and
+        # SchedulerConfig.enable_chunked_prefill.
         cache, specs = vllm_config.cache_config, [g.kv_cache_spec for g in kv_cache_config.kv_cache_groups]
         self._block_size = cache.block_size
         self._num_blocks = kv_cache_config.num_blocks
@@ -81,6 +83,7 @@ class PartialBlockConnector(KVConnectorBase_V1):
             and [(type(spec), spec.block_size) for spec in specs] == [(FullAttentionSpec, cache.block_size)]
             and vllm_config.speculative_config is None
             and vllm_config.max_concurrent_batches == 1
+            and not vllm_config.scheduler_config.enable_chunked_prefill
         )
         # On the scheduler's side:
         self._pool: BlockPool | None = None

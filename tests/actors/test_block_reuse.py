@@ -155,6 +155,7 @@ def tails(**changes: Any) -> Any:
         "kv_transfer_config": SimpleNamespace(),
         "speculative_config": None,
         "max_concurrent_batches": 1,
+        "scheduler_config": SimpleNamespace(enable_chunked_prefill=False),
     }
     cache = SimpleNamespace(kv_cache_groups=[SimpleNamespace(kv_cache_spec=spec)], num_blocks=6)
     return PartialBlockConnector(SimpleNamespace(**values | changes), KVConnectorRole.WORKER, cache)  # type: ignore[arg-type]
@@ -206,5 +207,6 @@ def applies(changes: dict[str, Any]) -> bool:
 
 def test_nothing_is_reused_where_it_is_not_known_to_be_right(shared_ray: None) -> None:
     larger = {"cache_config": SimpleNamespace(block_size=2 * BLOCK, enable_prefix_caching=True)}
-    others = (OFF, larger, {"speculative_config": SimpleNamespace()}, {"max_concurrent_batches": 2})
-    assert [apart(applies, changes) for changes in ({}, *others)] == [True, False, False, False, False]
+    chunks = {"scheduler_config": SimpleNamespace(enable_chunked_prefill=True)}
+    others = (OFF, larger, chunks, {"speculative_config": SimpleNamespace()}, {"max_concurrent_batches": 2})
+    assert [apart(applies, changes) for changes in ({}, *others)] == [True, *(False for _ in others)]
