@@ -170,7 +170,7 @@ def _fit(fit: FleetFit) -> Iterator[tuple[str, str]]:
     for pool in fit.pools:
         need = "unknown" if pool.needed_bytes is None else f"about {pool.needed_bytes / GIB:.1f} GiB at least"
         cache = "" if pool.cache_tokens is None else f"; cache of {pool.cache_tokens:,} tokens"
-        paths = "" if pool.paths is None else f", {pool.paths:.3g} longest paths at once"
+        paths = "" if pool.paths is None else f", {pool.paths:,.1f} longest paths at once"
         yield "", f"{pool.role}, of each GPU: {need}, {pool.usable_bytes / GIB:.1f} to take{cache}{paths}"
 
 

@@ -188,9 +188,9 @@ async def test_results_go_to_who_asked_last_and_not_to_a_caller_that_is_out_of_r
     reader: VerifierActor,
 ) -> None:
     reader._outbox = Outbox()
-    reader._start_seconds = 0.0
+    reader._start_seconds, reader._phases = 0.0, {}
     reader._engine = SimpleNamespace(  # type: ignore[assignment]
-        max_model_len=8, max_num_seqs=1, kv_cache_tokens=8, load=lambda: "load"
+        max_model_len=8, max_num_seqs=1, kv_cache_tokens=8, dtype="float32", load=lambda: "load"
     )
     lost = asyncio.create_task(reader.collect())
     await asyncio.sleep(0.01)
