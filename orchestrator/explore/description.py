@@ -76,9 +76,10 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
     node: int
     """The index of its node; -1 where the journal does not have it."""
     path: str
-    answer: str | None
-    key: str | None
-    """Answers with equal keys are one."""
+    answer: int
+    """Its place in ``Tree.answers``; -1 where no answer could be read."""
+    key: int
+    """Answers with equal keys are one; -1 of a solution that does not vote."""
     correct: bool
     score: float | None
     step_scores: tuple[float, ...]
@@ -90,7 +91,8 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
 class Vote(msgspec.Struct, frozen=True, array_like=True):
     """One of the different answers, and its weight by a rule."""
 
-    answer: str
+    answer: int
+    """Its place in ``Tree.answers``."""
     correct: bool
     solutions: int
     weight: float | None
@@ -102,7 +104,8 @@ class RuleVotes(msgspec.Struct, frozen=True, array_like=True):
     """A selection rule's decision."""
 
     rule: str
-    answer: str | None
+    answer: int
+    """Its place in ``Tree.answers``; -1 where none is selected."""
     correct: bool
     votes: tuple[Vote, ...]
     """The heaviest first."""
@@ -134,6 +137,8 @@ class Tree(msgspec.Struct, frozen=True, array_like=True):
     nodes: tuple[TreeNode, ...]
     """Parents before their children, siblings in the order in which they were asked for."""
     events: tuple[Event, ...]
+    answers: tuple[str, ...]
+    """What solutions say, each text once."""
     endings: tuple[Ending, ...]
     rules: tuple[RuleVotes, ...]
     costs: tuple[Cost, ...]
@@ -149,9 +154,12 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     expected: str
     difficulty: float | None
     attributes: str
-    selected: tuple[str | None, ...]
-    """By rule, in the order of ``Explored.rules``."""
     correct: tuple[bool, ...]
+    """By rule, in the order of ``Explored.rules``."""
+    answered: bool
+    """True where any rule selects an answer."""
+    agree: bool
+    """True where all rules select the same."""
     covered: bool
     """True where any solution is right."""
     flops: int

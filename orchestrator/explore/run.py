@@ -174,6 +174,7 @@ def log_of_replicas(path: Path) -> Iterator[str]:
 def _row(tree: Tree, row: Mapping[str, Any] | None, recorded: int) -> Row:
     table = row or {}
     rules = rules_of(table)
+    selected = {table[f"selected_{rule}"] for rule in rules}
     seconds = table.get("seconds")
     return Row(
         tree.problem,
@@ -181,8 +182,9 @@ def _row(tree: Tree, row: Mapping[str, Any] | None, recorded: int) -> Row:
         tree.expected[:HEAD],
         table.get("difficulty"),
         attributes_of(table),
-        tuple(table[f"selected_{rule}"] for rule in rules),
         tuple(bool(table[f"correct_{rule}"]) for rule in rules),
+        any(answer is not None for answer in selected),
+        len(selected) < 2,
         bool(table.get("covered")),
         int(table.get("flops", recorded)),
         None if seconds is None or math.isnan(seconds) else seconds,

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, get_args
 
+from msgspec.structs import replace
+
 from actors.messages import SampleResult, ScoreResult, Until
 from orchestrator.durability.reading import Recorded
 from orchestrator.explore.description import Change, Cost, Ending, Event, Fate, Piece, Tree, TreeNode, What
-from orchestrator.explore.votes import endings_of, rule_votes
+from orchestrator.explore.votes import DIGITS, Answers, endings_of, rounded, rule_votes
 from orchestrator.grading.thinking import without_thinking
 from orchestrator.problems.codec import Codec
 from orchestrator.search.distinct import SHARED, name_of
@@ -65,7 +67,9 @@ def tree_of(
     """
     nodes, places = _nodes(problem, recorded)
     _read_texts(nodes, codec)
-    endings = endings_of(row, {node.path: node.index for node in nodes})
+    answers = Answers()
+    endings = endings_of(row, {node.path: node.index for node in nodes}, answers)
+    rules = rule_votes(row, endings, answers)
     by_path = {node.path: node for node in nodes}
     for solution in (row or {}).get("solutions") or ():
         if solution["path"] in by_path:
@@ -87,8 +91,9 @@ def tree_of(
         tuple((row or {}).get("also") or ()),
         described,
         tuple(events),
-        endings,
-        rule_votes(row, endings),
+        answers.texts,
+        tuple(map(_shortened, endings)),
+        rules,
         _costs(described, events, row),
         (row or {}).get("error"),
     )
@@ -259,7 +264,7 @@ def _pieces(
             Piece(node.text[a:b], None, "thinking" if begin <= a < stop else "") for a, b in pairwise(cuts)
         ]
         last = parts.pop()
-        pieces += [*parts, Piece(last.text, score, last.sort)]
+        pieces += [*parts, Piece(last.text, rounded(score), last.sort)]
         at += len(text)
     return pieces
 
@@ -272,6 +277,15 @@ def _steps(node: _Sampled, codec: Codec) -> list[str]:
     texts = [codec.decode(tokens[a:b]) for a, b in pairwise(ends)]
     # Tokens that are decoded apart may read otherwise: then the text is one piece.
     return texts if texts and "".join(texts) == node.text else [node.text]
+
+
+def _shortened(ending: Ending) -> Ending:
+    return replace(
+        ending,
+        score=rounded(ending.score),
+        step_scores=tuple(float(f"{score:.{DIGITS}g}") for score in ending.step_scores),
+        confidence=rounded(ending.confidence),
+    )
 
 
 def changes(before: str, after: str) -> tuple[Change, ...]:

@@ -10,8 +10,39 @@ from typing import Any
 from orchestrator.explore.description import Ending, RuleVotes, Vote
 from orchestrator.search.selection import Candidate, weighted
 
+DIGITS = 6
+"""Significant digits of a score on the page."""
 
-def endings_of(row: Mapping[str, Any] | None, index: Mapping[str, int]) -> tuple[Ending, ...]:
+
+class Answers:
+    """Gives each text a number: an answer that many solutions have is on the page once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str | None) -> int:
+        """Returns the number of a text; -1 of None."""
+        return -1 if text is None else self._numbers.setdefault(text, len(self._numbers))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts in the order of their numbers."""
+        return tuple(self._numbers)
+
+
+def rounded(score: float | None) -> float | None:
+    """Returns a score to ``DIGITS`` significant digits, since more of them cost space: what is decided by
+    scores is decided before."""
+    return None if score is None else float(f"{score:.{DIGITS}g}")
+
+
+def _number(score: float | None) -> float | None:
+    return None if score is None or math.isnan(score) else score
+
+
+def endings_of(
+    row: Mapping[str, Any] | None, index: Mapping[str, int], answers: Answers
+) -> tuple[Ending, ...]:
     """Returns the solutions of a search, each once. ``index`` has each node's index by its path."""
     solutions = (row or {}).get("solutions") or ()
     times = Counter(solution["path"] for solution in solutions)
@@ -19,24 +50,27 @@ def endings_of(row: Mapping[str, Any] | None, index: Mapping[str, int]) -> tuple
         Ending(
             index.get(path, -1),
             path,
-            solution["answer"],
-            solution.get("key") or solution["answer"],
+            answers.number(solution["answer"]),
+            answers.number(solution.get("key") or solution["answer"]),
             solution["correct"],
-            solution["score"],
+            _number(solution["score"]),
             tuple(solution["step_scores"] or ()),
-            solution.get("confidence"),
+            _number(solution.get("confidence")),
             times[path],
         )
         for path, solution in {solution["path"]: solution for solution in solutions}.items()
     )
 
 
-def rule_votes(row: Mapping[str, Any] | None, endings: Sequence[Ending]) -> tuple[RuleVotes, ...]:
+def rule_votes(
+    row: Mapping[str, Any] | None, endings: Sequence[Ending], answers: Answers
+) -> tuple[RuleVotes, ...]:
     """Returns what each rule decided. The decision is the table's own; weights are counted anew."""
     if row is None:
         return ()
     return tuple(
-        _votes(rule, row[f"selected_{rule}"], bool(row[f"correct_{rule}"]), endings) for rule in rules_of(row)
+        _votes(rule, answers.number(row[f"selected_{rule}"]), bool(row[f"correct_{rule}"]), endings)
+        for rule in rules_of(row)
     )
 
 
@@ -46,17 +80,17 @@ def rules_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(rules, key=lambda rule: rule != "weighted"))
 
 
-def _votes(rule: str, answer: str | None, correct: bool, endings: Sequence[Ending]) -> RuleVotes:
-    groups: dict[str, list[Ending]] = {}
+def _votes(rule: str, answer: int, correct: bool, endings: Sequence[Ending]) -> RuleVotes:
+    groups: dict[int, list[Ending]] = {}
     for ending in endings:
-        if ending.key is not None:
+        if ending.key >= 0:
             groups.setdefault(ending.key, []).append(ending)
-    winner = next((one.key for one in endings if answer is not None and one.answer == answer), None)
+    winner = next((one.key for one in endings if one.answer == answer >= 0), -1)
     weigh = WEIGHTS.get(rule)
     chains = _chains(endings) if rule == "hierarchical" else {}
     votes = [
         Vote(
-            (answer or "") if key == winner else _spelled(group),
+            answer if key == winner else _spelled(group),
             any(one.correct for one in group),
             sum(one.times for one in group),
             chains.get(key, 0.0) if rule == "hierarchical" else weigh and weigh(group),
@@ -65,15 +99,15 @@ def _votes(rule: str, answer: str | None, correct: bool, endings: Sequence[Endin
         for key, group in groups.items()
     ]
     votes.sort(key=lambda vote: (-(vote.weight or 0.0), -vote.solutions, not vote.won))
-    chosen = _best(endings, lambda one: winner is not None and one.key == winner)
-    rival = _best(endings, lambda one: one.key != winner or winner is None)
-    return RuleVotes(rule, answer, correct, tuple(votes), chosen, -1 if rival == chosen else rival)
+    chosen = _best(endings, lambda one: one.key == winner >= 0)
+    rival = _best(endings, lambda one: one.key != winner or winner < 0)
+    return RuleVotes(rule, answer, correct, tuple(votes), chosen, rival)
 
 
-def _spelled(group: Sequence[Ending]) -> str:
+def _spelled(group: Sequence[Ending]) -> int:
     """How an answer is written most often."""
-    spelled = Counter(one.answer or "" for one in group)
-    return min(spelled, key=lambda answer: (-spelled[answer], len(answer), answer))
+    ((answer, _),) = Counter(one.answer for one in group).most_common(1)
+    return answer
 
 
 def _best(endings: Sequence[Ending], which: Callable[[Ending], bool]) -> int:
@@ -83,30 +117,29 @@ def _best(endings: Sequence[Ending], which: Callable[[Ending], bool]) -> int:
 
 
 def _value(score: float | None, nothing: float = 0.0) -> float:
-    return nothing if score is None or math.isnan(score) else score
+    return nothing if score is None else score
 
 
 WEIGHTS: Mapping[str, Callable[[Sequence[Ending]], float | None]] = {
     "majority": lambda group: float(sum(one.times for one in group)),
-    "best": lambda group: max((_value(one.score) for one in group), default=None),
+    "best": lambda group: max(_value(one.score) for one in group),
     "weighted": lambda group: math.fsum(_value(one.score) * one.times for one in group),
-    "confident": lambda group: max((_value(one.confidence) for one in group), default=None),
+    "confident": lambda group: max(_value(one.confidence) for one in group),
     "confidence_weighted": lambda group: math.fsum(_value(one.confidence) * one.times for one in group),
 }
 """By rule: the weight of an answer, of the solutions that have it (``search.selection``)."""
 
 
-def _chains(endings: Sequence[Ending]) -> dict[str, float]:
+def _chains(endings: Sequence[Ending]) -> dict[int, float]:
     """The weight of each answer by the hierarchical rule: of the chains that it won, their best attempts'
     scores."""
     chains: dict[str, list[Ending]] = {}
     for ending in endings:
-        if ending.score is not None:
+        if ending.score is not None and ending.key >= 0:
             chains.setdefault(ending.path.partition(".")[0], []).append(ending)
-    weights: dict[str, float] = {}
+    weights: dict[int, float] = {}
     for chain in chains.values():
-        won = weighted([Candidate(one.key, one.score, path=one.path) for one in chain for _ in range(one.times)])
-        if won is not None:
-            best = max(_value(one.score) for one in chain if one.key == won)
-            weights[won] = weights.get(won, 0.0) + best
+        voters = [Candidate(str(one.key), one.score, path=one.path) for one in chain for _ in range(one.times)]
+        won = int(weighted(voters) or -1)
+        weights[won] = weights.get(won, 0.0) + max(_value(one.score) for one in chain if one.key == won)
     return weights

@@ -22,7 +22,8 @@ async def test_the_list_has_what_the_table_of_results_has(tmp_path: Path):
     assert [row.problem for row in explored.rows] == ["p", "q/1"]
     for row, tree, result in zip(explored.rows, trees, results, strict=True):
         assert row.flops == result.usage.flops
-        assert dict(zip(explored.rules, row.selected, strict=True)) == result.selected
+        assert row.agree == (len(set(result.selected.values())) == 1)
+        assert row.answered == any(answer is not None for answer in result.selected.values())
         assert dict(zip(explored.rules, row.correct, strict=True)) == result.correct
         assert (row.nodes, row.endings) == (len(tree.nodes), len(result.solutions))
     assert explored.rows[0].attributes == "level 2"

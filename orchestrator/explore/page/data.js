@@ -52,6 +52,8 @@ function linked(tree) {
     if (node.fate === "copy") nodes[node.first].copies.push(node);
     if (above) above.children.push(node);
   });
+  const said = (number) => (number < 0 ? null : tree.answers[number]); // each text is in the data once
+  for (const one of [...tree.endings, ...tree.rules, ...tree.rules.flatMap((rule) => rule.votes)]) one.answer = said(one.answer);
   for (const node of nodes) if (node.fate === "copy") node.pieces = nodes[node.first].pieces;
   for (const ending of tree.endings) if (ending.node >= 0) nodes[ending.node].ending = ending;
   let spent = tree.costs.filter((cost) => cost.what === "prompt")

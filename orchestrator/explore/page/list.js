@@ -21,8 +21,6 @@ export function right(run, row, rule) {
   return Boolean(row && row.correct[at < 0 ? 0 : at]);
 }
 
-const disagree = (row) => new Set(row.selected).size > 1;
-
 function filters(runs) {
   const one = [
     ["all", "all"], ["right", "right"], ["wrong", "wrong"],
@@ -51,8 +49,8 @@ function keeps(item, runs, state) {
   }
   if (!row) return false;
   return {
-    right: solved[run], wrong: row.ended && !solved[run], missed: !solved[run] && row.covered, disagree: disagree(row),
-    none: row.selected.every((answer) => answer === null), exhausted: row.exhausted, failed: row.error !== null, open: !row.ended,
+    right: solved[run], wrong: row.ended && !solved[run], missed: !solved[run] && row.covered, disagree: !row.agree,
+    none: row.ended && !row.answered, exhausted: row.exhausted, failed: row.error !== null, open: !row.ended,
   }[filter];
 }
 
@@ -70,7 +68,7 @@ function flags(row) {
   if (row.error !== null) words.push("failed");
   if (row.exhausted) words.push("budget ended");
   if (!row.ended) words.push("not ended");
-  if (row.ended && !row.error && row.selected.every((answer) => answer === null)) words.push("no answer");
+  if (row.ended && !row.error && !row.answered) words.push("no answer");
   return words.map((word) => el("span", { class: "tag bad", text: word }));
 }
 

@@ -24,7 +24,7 @@ function bar(parts, share) {
   const total = parts.reduce((sum, [, value]) => sum + value, 0) || 1;
   return el("div", { class: "stack", style: `width: ${Math.max(0.5, 100 * share)}%` },
     parts.filter(([, value]) => value > 0).map(([name, value, label]) =>
-      el("span", { class: `part ${name}`, style: `width: ${(100 * value) / total}%`, title: `${label}: ${flops(value)}, ${percent(value / total)}` })));
+      el("span", { class: `part on-${name}`, style: `width: ${(100 * value) / total}%`, title: `${label}: ${flops(value)}, ${percent(value / total)}` })));
 }
 
 function byDepth(costs) {
@@ -48,7 +48,7 @@ function byWhat(costs) {
     el("thead", {}, el("tr", {}, ["", "generator", "verifier", "together", "share"].map((word) => el("th", { scope: "col", text: word })))),
     el("tbody", {}, ORDER.filter((what) => sums.has(what)).map((what) => {
       const { generator, verifier } = sums.get(what);
-      return el("tr", {}, el("th", { scope: "row" }, el("span", { class: `swatch part ${what} generator` }), " ", WHAT[what]),
+      return el("tr", {}, el("th", { scope: "row" }, el("span", { class: `swatch part on-${what} generator` }), " ", WHAT[what]),
         cells(generator, verifier), el("td", { class: "number", text: percent((generator + verifier) / whole) }));
     })),
     el("tfoot", {}, el("tr", {}, el("th", { scope: "row", text: "all that was charged" }), cells(all.generator, all.verifier), el("td", { class: "number", text: "100 %" })))));

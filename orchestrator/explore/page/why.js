@@ -15,12 +15,12 @@ const MEANING = {
 
 function decisions(tree, rule, onrule) {
   return el("table", { class: "decisions" }, el("caption", { text: "What each rule selects" }),
-    el("thead", {}, el("tr", {}, ["rule", "", "answer", "how it decides"].map((word) => el("th", { scope: "col", text: word })))),
+    el("thead", {}, el("tr", {}, ["rule", "", "answer", "how it decides"].map((word, at) => el("th", { scope: "col", class: at === 3 ? "how" : null, text: word })))),
     el("tbody", {}, tree.rules.map((one) => el("tr", { class: one.rule === rule ? "picked" : "" },
       el("th", { scope: "row" }, el("button", { type: "button", class: "link", onclick: () => onrule(one.rule), text: one.rule })),
       el("td", {}, mark(one.correct)),
       el("td", { class: "answer" }, one.answer === null ? el("span", { class: "quiet", text: "none" }) : prose(one.answer)),
-      el("td", { class: "quiet", text: MEANING[one.rule]?.[0] ?? "" })))));
+      el("td", { class: "quiet how", text: MEANING[one.rule]?.[0] ?? "" })))));
 }
 
 function ballots(votes) {
@@ -33,8 +33,18 @@ function ballots(votes) {
       el("td", { class: "answer" }, prose(vote.answer), vote.won && el("span", { class: "tag", text: "selected" })),
       el("td", { class: "number", text: vote.solutions.toLocaleString("en") }),
       el("td", {}, vote.weight === null ? el("span", { class: "quiet", text: "not known" })
-        : el("span", { class: "bar" }, el("span", { style: `width: ${(100 * vote.weight) / most}%` }), el("b", { text: Number(vote.weight.toPrecision(4)).toLocaleString("en") })))))),
+        : el("span", { class: "bar" }, el("span", { style: `width: ${(100 * vote.weight) / most}%` }), el("b", { text: weight(vote.weight) })))))),
     votes.votes.length > 60 && el("tfoot", {}, el("tr", {}, el("td", { colspan: 4, class: "quiet", text: `and ${votes.votes.length - 60} more` }))));
+}
+
+const weight = (value) => (value >= 1 || value === 0 ? Number(value.toPrecision(4)).toLocaleString("en") : value.toPrecision(3));
+
+/** Says whether another choice would have been right. */
+function missed(tree, votes) {
+  if (votes.correct) return null;
+  const other = tree.rules.filter((one) => one.correct).map((one) => one.rule);
+  if (other.length) return `A right answer was found, and is selected by ${other.join(" and ")}.`;
+  return tree.endings.some((one) => one.correct) ? "A right answer was found, and no rule selects it." : "No solution that was returned is right: no rule could have selected the right answer.";
 }
 
 /** Draws the scores of two paths, step by step. */
@@ -93,5 +103,6 @@ export function whyPane(tree, rule, onrule, onpick) {
   return el("div", {},
     el("p", { class: "lead" }, mark(votes.correct), ` By ${votes.rule}, `, votes.answer === null ? "no answer is selected"
       : ["the answer is ", el("b", {}, prose(votes.answer)), winner && `: ${count(winner.solutions, "solution")} of ${tree.endings.reduce((sum, one) => sum + one.times, 0).toLocaleString("en")} ${winner.solutions === 1 ? "has" : "have"} it`], "."),
-    decisions(tree, votes.rule, onrule), ballots(votes), against(tree, votes, onpick));
+    missed(tree, votes) && el("p", { text: missed(tree, votes) }),
+    el("div", { class: "wide" }, decisions(tree, votes.rule, onrule)), el("div", { class: "wide" }, ballots(votes)), against(tree, votes, onpick));
 }
