@@ -2,7 +2,7 @@
 takes to open in Chromium, and how long a click takes.
 
 The run is of a scripted engine: a beam search of 32 paths over 8 steps, 256 nodes a problem, a step of about
-200 characters.
+200 characters of words as frequent as Zipf's law has them, and a number for an answer.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ WORDS = [
     "".join(random.Random(seed).choices("etaoinshrdlucmfwyp", k=random.Random(seed).randint(2, 9)))
     for seed in range(3000)
 ]
+FREQUENCIES = [1 / rank for rank in range(1, len(WORDS) + 1)]
 CLICKED = """async () => {
   const place = document.getElementById("problem"), links = [...document.querySelectorAll(".rows a")];
   const taken = [];
@@ -45,12 +46,12 @@ CLICKED = """async () => {
 def prose(request: SampleRequest, text: str, rng: random.Random) -> str:
     words = ""
     while len(words) < LETTERS:
-        words += rng.choice(WORDS) + " "
-    return words + (EOS if text.count("\n") == STEPS - 1 else "\n")
+        words += " ".join(rng.choices(WORDS, FREQUENCIES, k=8)) + " "
+    return words + (f"{rng.randrange(9)}{EOS}" if text.count("\n") == STEPS - 1 else "\n")
 
 
 def main(problems: int = 500) -> None:
-    asked = [Problem(f"problem-{i:04}", f"{i} and more?", "x", float(i % 9)) for i in range(problems)]
+    asked = [Problem(f"problem-{i:04}", f"{i} and more?", "7", float(i % 9)) for i in range(problems)]
     with tempfile.TemporaryDirectory() as directory:
         run, out = Path(directory) / "run", Path(directory) / "explore.html"
         asyncio.run(
@@ -60,6 +61,7 @@ def main(problems: int = 500) -> None:
                 ScriptedEngine(prose),
                 problems=asked,
                 budget=10**15,
+                answers="number",
                 context={"sampling": Sampling(max_step_tokens=2 * LETTERS, max_tokens=20 * LETTERS)},
                 n=32,
                 width=4,

@@ -32,11 +32,12 @@ async def searched(
     problems: Sequence[Problem] = PROBLEMS,
     budget: int = 10**9,
     codec: Codec = CODEC,
+    answers: str = "exact",
     context: dict[str, Any] | None = None,
     **params: Any,
 ) -> list[SearchResult]:
     """Searches with a strategy, whose ``params`` are those of ``SMALL`` unless given, and leaves a finished
-    run in ``directory``. ``context`` are fields of the search context."""
+    run in ``directory``. ``answers`` names the checker; ``context`` are fields of the search context."""
     directory.mkdir(parents=True)
     engine = engine or ScriptedEngine()
     search = find(strategy)
@@ -44,7 +45,7 @@ async def searched(
     journal = Journal(directory / "journal.sqlite")
     made = replace(setting(engine, journal=journal), codec=codec, **(context or {}))
     chains = strategy == "revisions"
-    controller = Controller(made, grader("exact"), Lease(budget), rules(scored=True, chains=chains))
+    controller = Controller(made, grader(answers), Lease(budget), rules(scored=True, chains=chains))
     prompts = [codec.encode(problem.prompt) for problem in problems]
     try:
         results = await controller.run(problems, prompts, lambda ops: search(ops, **params))
