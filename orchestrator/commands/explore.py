@@ -41,11 +41,12 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 
 
 def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console) -> int:
-    """Writes the page of these runs to ``out`` (None: into the directory of the first), and keeps it in MLflow
-    where that run is tracked. Returns the exit status. Raises BadInput."""
+    """Writes the page of these runs to ``out`` (None: into the directory of the first), and keeps it in
+    MLflow where that run is tracked. Returns the exit status. Raises BadInput."""
     from orchestrator.analysis.store import moved_from
     from orchestrator.durability.journal import JournalDamaged
     from orchestrator.explore.page import write
+    from orchestrator.tracking.mlflow_store import ID
 
     directories = [existing_run(run_id, runs) for run_id in dict.fromkeys(run_ids)]
     configs = [load_begun(directory / "config.yaml", [f"runs={runs}"]) for directory in directories]
@@ -64,14 +65,13 @@ def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console
     problems = sum(len(run.rows) for run in explored)
     nodes = sum(row.nodes for run in explored for row in run.rows)
     size = out.stat().st_size
-    say(
-        errors, f"{out}: {counted(problems, 'search', 'searches')}, {nodes:,} samples, {size / 1e6:.1f} MB"
-    )
+    say(errors, f"{out}: {counted(problems, 'search', 'searches')}, {nodes:,} samples, {size / 1e6:.1f} MB")
     for run in explored:
         for note in run.notes:
             say(errors, f"{run.run}: {note}", "yellow")
-    moved = moved_from(configs[0].tracking.experiment, configs[0].tracking.uri, runs)
-    say_untracked(errors, moved, lambda: _track(out, directories[0], configs[0]))
+    if (directories[0] / ID).is_file():
+        moved = moved_from(configs[0].tracking.experiment, configs[0].tracking.uri, runs)
+        say_untracked(errors, moved, lambda: _track(out, directories[0], configs[0]))
     return 0
 
 
@@ -85,7 +85,7 @@ def _reader(directory: Path, config: Config, errors: Console) -> RunReader:
     try:
         codec = codec_of(config.generator)
     except BadInput as error:
-        needed = f"{error.allowed}; the journal of {directory.name} has token ids, which only it can read"
+        needed = f"{error.allowed}; only it can read the token ids in the journal of {directory.name}"
         raise BadInput(error.key, error.value, needed) from error
     problems: list[Problem] = []
     notes: list[str] = []
@@ -98,17 +98,15 @@ def _reader(directory: Path, config: Config, errors: Console) -> RunReader:
 
 
 def _track(out: Path, directory: Path, config: Config) -> str | None:
-    """Keeps the page in the run's MLflow run, where it has one: nothing else of that run changes. Returns what
-    could not be written."""
+    """Keeps the page in the run's MLflow run, of which nothing else changes. Returns what could not be
+    written."""
     from orchestrator.masking import is_masked
-    from orchestrator.tracking.mlflow_store import ID, Away, MlflowStore, Refused
+    from orchestrator.tracking.mlflow_store import Away, MlflowStore, Refused
     from orchestrator.tracking.spool import Artifact
     from orchestrator.tracking.tracker import local_store
     from orchestrator.tracking.uri import resolved
 
     uri = config.tracking.uri
-    if not (directory / ID).is_file():
-        return None
     if is_masked("tracking.uri", uri):
         return "the page is not kept in MLflow: the password of tracking.uri is not kept with a run"
     store = MlflowStore(*local_store(resolved(uri), config.runs), directory)

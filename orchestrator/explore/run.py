@@ -208,8 +208,8 @@ def _about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tu
             yield role, f"{section['model']}{kind}"
     yield "seed", str(config.get("seed"))
     for rule, value in (summary.get("accuracy") or {}).items():
-        low, high = (summary.get("intervals") or {}).get(rule) or (None, None)
-        interval = "" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
+        ends = [f"{100 * end:.0f}" for end in (summary.get("intervals") or {}).get(rule) or ()]
+        interval = f" [{', '.join(ends)}]" if ends else ""
         yield f"accuracy, {rule}", f"{100 * value:.1f} %{interval}"
 
 

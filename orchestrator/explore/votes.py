@@ -139,7 +139,9 @@ def _chains(endings: Sequence[Ending]) -> dict[int, float]:
             chains.setdefault(ending.path.partition(".")[0], []).append(ending)
     weights: dict[int, float] = {}
     for chain in chains.values():
-        voters = [Candidate(str(one.key), one.score, path=one.path) for one in chain for _ in range(one.times)]
+        voters = [
+            Candidate(str(one.key), one.score, path=one.path) for one in chain for _ in range(one.times)
+        ]
         won = int(weighted(voters) or -1)
         weights[won] = weights.get(won, 0.0) + max(_value(one.score) for one in chain if one.key == won)
     return weights

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"there is no {CH
 HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script><!-- $ {{7*7}} javascript:alert(3)"
 ODD = {
     "hostile": HOSTILE,
-    "formula": r"so $x^2 = \frac{1}{2}$, and \[ \sum_{i=1}^n i \] but $5 and $6; $\href{javascript:alert(4)}{x}$",
+    "formula": r"so $x^2 = \frac{1}{2}$, and \[ \sum_{i=1}^n i \] but $5 and $6;"
+    r" $\href{javascript:alert(4)}{x}$",
     "right-to-left": "שלום עולם 123\nمرحبا بالعالم",
     "emoji": "👩‍👩‍👧‍👦 🏳️‍🌈 \u202eabc\u202c",
     "code": "if a < b && c > d:\n\treturn '&lt;b&gt;'",
@@ -131,7 +132,9 @@ def test_it_lists_filters_and_compares_runs(page, written: Written):
     assert HOSTILE[:20] in rows.text_content()
     page.fill("#filter", "")
     beam, best = written.explored
-    right = [a.problem for a, b in zip(beam.rows, best.rows, strict=True) if a.correct[0] and not b.correct[0]]
+    right = [
+        a.problem for a, b in zip(beam.rows, best.rows, strict=True) if a.correct[0] and not b.correct[0]
+    ]
     assert right  # one sample does not find what eight do
     page.select_option("#list select >> nth=0", "pair 0 1")
     assert [link.get_attribute("data-problem") for link in rows.locator("a").all()] == right

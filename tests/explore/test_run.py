@@ -1,4 +1,4 @@
-"""The directory of a run, read whole, cut short or damaged: the list of problems and what the page says of it."""
+"""The directory of a run, read whole, cut short or damaged: the list of problems, and what is said of it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ async def test_a_journal_that_is_missing_or_not_what_was_written_is_refused(tmp_
     database.execute("UPDATE commits SET operations = replace(operations, '\"end\"', '\"step\"')")
     database.commit()
     database.close()
-    with reader(tmp_path / "run") as run, pytest.raises(JournalDamaged, match="of p are not what was written"):
+    with (
+        reader(tmp_path / "run") as run,
+        pytest.raises(JournalDamaged, match="of p are not what was written"),
+    ):
         next(run.trees())
     path.unlink()
     with pytest.raises(JournalDamaged, match=r"journal\.sqlite cannot be read: unable to open"):

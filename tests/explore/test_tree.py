@@ -1,4 +1,4 @@
-"""A search described from its journal and its results: the tree, what became of each node, votes and costs."""
+"""A search described from its journal and results: the tree, what became of each node, votes and costs."""
 
 from __future__ import annotations
 
@@ -125,7 +125,9 @@ async def test_a_rule_is_explained_by_the_weights_of_answers_and_the_best_other_
     assert set(texts) == {"a", "b"}
     by_rule = {votes.rule: votes for votes in tree.rules}
     assert next(iter(by_rule)) == "weighted"
-    weights = {rule: {tree.answers[v.answer]: v.weight for v in votes.votes} for rule, votes in by_rule.items()}
+    weights = {
+        rule: {tree.answers[v.answer]: v.weight for v in votes.votes} for rule, votes in by_rule.items()
+    }
     assert weights["majority"] == {name: float(count) for name, count in texts.items()}
     assert weights["best"] == {"a": 0.9, "b": 0.2}
     assert weights["weighted"] == pytest.approx({"a": 0.9 * texts["a"], "b": 0.2 * texts["b"]}, abs=1e-4)

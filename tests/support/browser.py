@@ -25,7 +25,9 @@ class Watched:
         """Addresses that were asked for, without the page's own."""
         page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(m.text))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", lambda r: self.requests.append(r.url) if r.url.split("#")[0] != self._own else None)
+        page.on(
+            "request", lambda r: self.requests.append(r.url) if r.url.split("#")[0] != self._own else None
+        )
         page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}") or dialog.dismiss())
         self._own = ""
 

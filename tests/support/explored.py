@@ -21,7 +21,10 @@ from orchestrator.search.selection import rules
 from orchestrator.strategies.registry import find
 from tests.support.scripted import CODEC, SMALL, ScriptedEngine, flops_budget, setting
 
-PROBLEMS = (Problem("p", "1+1?", "aaa\nbbb\nccc", 3.0, attributes=(("level", 2),)), Problem("q/1", "2+2?", "x"))
+PROBLEMS = (
+    Problem("p", "1+1?", "aaa\nbbb\nccc", 3.0, attributes=(("level", 2),)),
+    Problem("q/1", "2+2?", "x"),
+)
 
 
 async def searched(
@@ -38,7 +41,7 @@ async def searched(
 ) -> list[SearchResult]:
     """Searches with a strategy, whose ``params`` are those of ``SMALL`` unless given, and leaves a finished
     run in ``directory``. ``answers`` names the checker; ``context`` are fields of the search context."""
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True)  # noqa: ASYNC240
     engine = engine or ScriptedEngine()
     search = find(strategy)
     params = SMALL.get(strategy, {}) | params

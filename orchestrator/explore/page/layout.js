@@ -23,7 +23,7 @@ export function placed(nodes, room) {
   const across = Math.max(54, Math.min(150, (room - 150) / deepest));
   const places = new Map();
   let leaves = 0;
-  const down = nodes.length > 600 ? 15 : 22;
+  const down = nodes.length > 600 ? 16 : 22;
   for (let at = nodes.length - 1; at >= 0; at -= 1) { // children before their parents, the last first
     const node = nodes[at];
     const below = node.children.filter((child) => shown.has(child)).map((child) => places.get(child).y);
@@ -37,8 +37,11 @@ export function placed(nodes, room) {
   return { places, root, across, width: 26 + deepest * across + 130, height };
 }
 
-/** Returns a smooth line between two places. */
-export function curve(from, to) {
+const FAN = 24; // children from which on their lines are one trunk with branches, and no fan
+
+/** Returns the line between a node's place and that of one of its `siblings` children. */
+export function curve(from, to, siblings) {
+  if (siblings > FAN) return `M${from.x} ${from.y}H${from.x + 26}V${to.y}H${to.x}`;
   const middle = (from.x + to.x) / 2;
   return `M${from.x} ${from.y}C${middle} ${from.y} ${middle} ${to.y} ${to.x} ${to.y}`;
 }

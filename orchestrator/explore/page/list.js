@@ -55,7 +55,7 @@ function keeps(item, runs, state) {
 }
 
 const SORTS = {
-  order: ["order in the set", (row, item) => item.order],
+  order: ["as in the set", (row, item) => item.order],
   flops: ["FLOPs, most first", (row) => -row.flops],
   seconds: ["seconds, most first", (row) => -(row.seconds ?? -1)],
   hard: ["difficulty, hardest first", (row) => -(row.difficulty ?? -Infinity)],

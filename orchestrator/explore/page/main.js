@@ -119,7 +119,7 @@ function searchPane(tree, run) {
   const on = { pick: (node) => pickNode(tree, node, pane) };
   playing = player(tree, run.share, (at) => drawn.at(at));
   const options = treeOptions(tree, state, (which) => { state.which = which; show(); });
-  const element = el("div", {}, el("div", { class: "controls" }, options), el("div", { class: "beside" }, el("div", { class: "drawing" }, frame, playing.element, legend(tree)), pane));
+  const element = el("div", {}, el("div", { class: "controls" }, options), el("div", { class: tree.nodes.some((node) => node.revision) ? "beside stacked" : "beside" }, el("div", { class: "drawing" }, playing.element, frame, legend(tree)), pane));
   return { element, ready() { // its size is known once it is on the page
     drawn = drawTree(frame, tree, state, on);
     const ending = tree.endings[votesBy(tree, state.rule)?.chosen ?? -1];

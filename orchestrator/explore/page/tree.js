@@ -54,8 +54,10 @@ export function drawTree(place, tree, state, on) {
   const drawing = svg("svg", { width: layout.width, height: layout.height, role: "tree", tabindex: 0,
     "aria-label": `The search of ${tree.problem}: ${count(nodes.length, "node")}. Arrow keys walk through it.` });
   for (const node of nodes) {
-    const from = layout.places.get(tree.nodes[node.above]) ?? layout.root;
-    const link = svg("path", { d: curve(from, layout.places.get(node)), class: `link ${node.fate}${chosen.has(node) ? " chosen" : ""}` });
+    const above = tree.nodes[node.above];
+    const from = layout.places.get(above) ?? layout.root;
+    const siblings = (above?.children ?? tree.top).length;
+    const link = svg("path", { d: curve(from, layout.places.get(node), siblings), class: `link ${node.fate}${chosen.has(node) ? " chosen" : ""}` });
     links.set(node, link);
   }
   drawing.append(...[...links].sort(([a], [b]) => chosen.has(a) - chosen.has(b)).map(([, link]) => link));
@@ -72,7 +74,7 @@ export function drawTree(place, tree, state, on) {
       "aria-label": described(tree, node), "aria-level": node.depth,
       onclick: () => on.pick(node), onmouseenter: (event) => showTip(event, tree, node), onmouseleave: hideTip,
     }, svg("circle", { r: 12, class: "touch" }), shape(node),
-    words && svg("text", { x: 13, y: 4, class: `label${right}`, text: words })));
+    words && svg("text", { x: leaf ? 13 : 9, y: leaf ? 4 : -8, class: `label${right}`, text: words })));
   }
   drawing.append(...groups.values());
   place.replaceChildren(drawing);
