@@ -164,7 +164,8 @@ def test_it_is_walked_by_keys_and_shows_what_was_written(page, written: Written)
     assert "." not in picked
     node = next(node for node in written.tree("code").nodes if node.path == picked)
     assert page.locator(".own .prose").text_content() == node.pieces[0].text
-    page.locator(f".node[data-path='{picked}']").hover()
+    page.locator(f".node[data-path='{picked}'] .body").hover()
+    page.wait_for_selector("#tip b", state="attached")
     assert node.pieces[0].text[:8] in page.locator("#tip").text_content()
     page.keyboard.press("ArrowRight")
     assert page.locator(".tree .node.picked").get_attribute("data-path").startswith(f"{picked}.")
@@ -215,7 +216,7 @@ def test_what_was_written_is_shown_as_it_is_and_never_executed(page, written: Wr
         page.select_option(".title select >> nth=1", "raw")
     go(page, name)
     node = written.tree(name).nodes[0]
-    page.locator(f".node[data-path='{node.path}']").click()
+    page.locator(f".node[data-path='{node.path}'] .body").click()
     shown = page.locator(".own .prose")
     assert shown.text_content() == node.pieces[0].text
     assert STEPS[name] in shown.text_content()
@@ -226,7 +227,7 @@ def test_what_was_written_is_shown_as_it_is_and_never_executed(page, written: Wr
 def test_formulas_are_rendered_and_money_is_not_one(page, written: Written):
     go(page, "formula")
     node = written.tree("formula").nodes[0]
-    page.locator(f".node[data-path='{node.path}']").click()
+    page.locator(f".node[data-path='{node.path}'] .body").click()
     assert page.locator(".own math").count() == 3  # the link is drawn as an error, and leads nowhere
     assert "but $5 and $6;" in page.locator(".own .prose").text_content()
     assert page.locator(".own a").count() == 0

@@ -117,12 +117,10 @@ export function drawList(place, runs, items, state, onpick, onchange) {
   return {
     refresh: fill,
     mark(problem) {
-      for (const link of rows.querySelectorAll("a")) {
-        const current = link.dataset.problem === problem;
-        if (current) link.setAttribute("aria-current", "true");
-        else link.removeAttribute("aria-current");
-        if (current) link.scrollIntoView({ block: "nearest" });
-      }
+      rows.querySelector("[aria-current]")?.removeAttribute("aria-current");
+      const link = rows.children[shown.findIndex((item) => item.problem === problem)]?.firstChild;
+      link?.setAttribute("aria-current", "true");
+      requestAnimationFrame(() => link?.scrollIntoView({ block: "nearest" })); // laid out once, with the rest
     },
     step(by) {
       const at = shown.findIndex((item) => item.problem === state.problem);

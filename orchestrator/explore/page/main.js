@@ -18,7 +18,7 @@ const runs = await readRuns();
 const items = joined(runs);
 const state = { run: 0, problem: null, node: null, tab: "search", rule: runs[0].rules[0] ?? "weighted", which: "distinct", words: "", filter: "all", sort: "order", raw: false };
 const place = document.getElementById("problem");
-let list = null, playing = null, drawn = null, current = null, wanted = 0;
+let rooms = {}, list = null, playing = null, drawn = null, current = null, wanted = 0;
 
 // -- where one is, in the address --------------------------------------------------------------------
 
@@ -119,21 +119,23 @@ function searchPane(tree, run) {
   const on = { pick: (node) => pickNode(tree, node, pane) };
   playing = player(tree, run.share, (at) => drawn.at(at));
   const options = treeOptions(tree, state, (which) => { state.which = which; show(); });
-  const element = el("div", {}, el("div", { class: "controls" }, options), el("div", { class: tree.nodes.some((node) => node.revision) ? "beside stacked" : "beside" }, el("div", { class: "drawing" }, playing.element, frame, legend(tree)), pane));
-  return { element, ready() { // its size is known once it is on the page
-    drawn = drawTree(frame, tree, state, on);
+  const sides = tree.nodes.some((node) => node.revision) ? "beside stacked" : "beside"; // attempts need the width
+  const element = el("div", {}, el("div", { class: "controls" }, options), el("div", { class: sides }, el("div", { class: "drawing" }, playing.element, frame, legend(tree)), pane));
+  return { element, ready() { // its width is known once it is on the page
+    rooms[sides] ||= frame.clientWidth;
+    drawn = drawTree(frame, tree, state, rooms[sides], on);
     const ending = tree.endings[votesBy(tree, state.rule)?.chosen ?? -1];
     const chosen = ending && tree.nodes[ending.node];
-    on.pick(tree.nodes.find((node) => node.path === state.node) ?? chosen ?? tree.nodes[0]);
+    pickNode(tree, tree.nodes.find((node) => node.path === state.node) ?? chosen ?? tree.nodes[0], pane, false);
   } };
 }
 
-function pickNode(tree, node, pane) {
+function pickNode(tree, node, pane, address = true) {
   if (!node) return pane.replaceChildren(el("p", { class: "quiet", text: "Nothing was sampled." }));
   state.node = node.path;
   drawn.pick(node);
   pane.replaceChildren(nodePane(tree, node, (other) => pickNode(tree, other, pane)));
-  writeAddress();
+  if (address) writeAddress();
 }
 
 function showNode(node) {
@@ -196,7 +198,7 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("hashchange", () => { readAddress(); list.mark(state.problem); show(); });
 let resized = null;
-addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { if (state.tab === "search" && current) show(); }, 150); });
+addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { rooms = {}; if (state.tab === "search" && current) show(); }, 150); });
 
 theme(kept());
 readAddress();

@@ -15,7 +15,7 @@ function showTip(event, tree, node) {
   const words = head(text(node), 300) || "no text";
   tip.replaceChildren(el("b", { text: described(tree, node) }), el("div", { dir: "auto", text: words }));
   tip.hidden = false;
-  const box = event.currentTarget.getBoundingClientRect();
+  const box = event.target.closest(".node").getBoundingClientRect();
   tip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
   const below = box.bottom + 8;
   tip.style.top = `${below + tip.offsetHeight < innerHeight ? below : Math.max(4, box.top - tip.offsetHeight - 8)}px`;
@@ -41,14 +41,14 @@ function shape(node) {
 }
 
 /**
- * Draws a search into `place`. `on.pick(node)` is called as a node is picked. Returns what changes the drawing:
+ * Draws a search into `place`, which has so much `room` across. `on.pick(node)` is called as a node is picked. Returns what changes the drawing:
  * `pick(node)` and `at(number)`, which shows what there was after so many operations.
  */
-export function drawTree(place, tree, state, on) {
+export function drawTree(place, tree, state, room, on) {
   const chosen = chosenPath(tree, state.rule);
   const nodes = visible(tree, state.which);
   const shown = new Set(nodes);
-  const layout = placed(nodes, place.clientWidth || 600);
+  const layout = placed(nodes, room);
   const wide = layout.across >= 92;
   const groups = new Map(), links = new Map();
   const drawing = svg("svg", { width: layout.width, height: layout.height, role: "tree", tabindex: 0,
@@ -70,24 +70,29 @@ export function drawTree(place, tree, state, on) {
     const right = node.ending ? (node.ending.correct ? " right" : " wrong") : "";
     groups.set(node, svg("g", {
       class: `node ${node.fate}${value(node) === null ? " unscored" : ""}${chosen.has(node) ? " chosen" : ""}`,
-      transform: `translate(${x} ${y})`, role: "treeitem", "data-path": node.path,
+      transform: `translate(${x} ${y})`, role: "treeitem", "data-path": node.path, "data-index": node.index,
       "aria-label": described(tree, node), "aria-level": node.depth,
-      onclick: () => on.pick(node), onmouseenter: (event) => showTip(event, tree, node), onmouseleave: hideTip,
     }, svg("circle", { r: 12, class: "touch" }), shape(node),
     words && svg("text", { x: leaf ? 13 : 9, y: leaf ? 4 : -8, class: `label${right}`, text: words })));
   }
   drawing.append(...groups.values());
   place.replaceChildren(drawing);
+  const under = (event) => tree.nodes[event.target.closest?.(".node")?.dataset.index];
+  drawing.addEventListener("click", (event) => { if (under(event)) on.pick(under(event)); });
+  drawing.addEventListener("mouseover", (event) => (under(event) ? showTip(event, tree, under(event)) : hideTip()));
+  drawing.addEventListener("mouseleave", hideTip);
 
   let picked = null;
-  function pick(node, scroll = true) {
+  function pick(node) {
     if (node && !shown.has(node)) node = node.fate === "copy" ? tree.nodes[node.first] : null;
     groups.get(picked)?.classList.remove("picked");
     picked = node;
     if (!node || !groups.has(node)) return;
     groups.get(node).classList.add("picked");
-    if (!scroll) return;
-    const { x, y } = layout.places.get(node);
+    requestAnimationFrame(() => reveal(layout.places.get(node))); // laid out once, with the rest of the page
+  }
+
+  function reveal({ x, y }) {
     if (y < place.scrollTop + 20 || y > place.scrollTop + place.clientHeight - 20) place.scrollTop = y - place.clientHeight / 2;
     if (x < place.scrollLeft + 20 || x > place.scrollLeft + place.clientWidth - 60) place.scrollLeft = x - place.clientWidth / 2;
   }
