@@ -1,5 +1,5 @@
 // The list of problems: filtered, sorted, and compared between runs.
-import { el, flops, head, mark, seconds, select } from "./dom.js";
+import { count, el, flops, head, mark, seconds, select } from "./dom.js";
 
 const ROWS = 1000; // rows that are on the page at once
 
@@ -100,7 +100,7 @@ export function drawList(place, runs, items, state, onpick, onchange) {
     shown = items.filter((item) => words.every((word) => item.text.includes(word)) && keeps(item, runs, state))
       .sort((a, b) => rank(a) - rank(b) || a.order - b.order);
     const solved = shown.filter((item) => right(runs[state.run], item.rows[state.run], state.rule)).length;
-    said.textContent = `${shown.length.toLocaleString("en")} of ${items.length.toLocaleString("en")} problems, ${solved.toLocaleString("en")} right by ${state.rule}${runs.length > 1 ? ` in ${letter(state.run)}` : ""}`
+    said.textContent = `${shown.length.toLocaleString("en")} of ${count(items.length, "problem")}, ${solved.toLocaleString("en")} right by ${state.rule}${runs.length > 1 ? ` in ${letter(state.run)}` : ""}`
       + (shown.length > ROWS ? `; the first ${ROWS.toLocaleString("en")} are listed` : "");
     rows.replaceChildren(...shown.slice(0, ROWS).map((item) => rowOf(item, runs, state, onpick)));
   }

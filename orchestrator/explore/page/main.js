@@ -109,7 +109,7 @@ function question(item, row, tree, run) {
     el("div", { class: "prompt" }, tree.prompt ? prose(tree.prompt) : el("span", { class: "quiet", text: "its text is not known" }),
       tree.reply && el("p", { class: "quiet" }, "each answer begins with: ", prose(tree.reply))),
     el("div", { class: "answers" },
-      el("div", {}, el("span", { class: "quiet", text: "right answer" }), prose(tree.expected || "–")),
+      el("div", {}, el("span", { class: "quiet", text: "right answer" }), prose(tree.expected || "–"), tree.also.map((other) => el("p", {}, el("span", { class: "quiet", text: "or " }), prose(other)))),
       votes && el("div", {}, el("span", { class: "quiet", text: `selected by ${votes.rule}` }), votes.answer === null ? "none " : prose(votes.answer), " ", mark(votes.correct)))),
     el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(row.nodes, "sample"), `${count(row.endings, "solution")} returned`, `${flops(row.flops)} spent`, seconds(row.seconds)].filter(Boolean).join(" · ")));
 }

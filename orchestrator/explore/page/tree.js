@@ -50,14 +50,13 @@ export function drawTree(place, tree, state, room, on) {
   const shown = new Set(nodes);
   const layout = placed(nodes, room);
   const wide = layout.across >= 92;
-  const groups = new Map(), links = new Map();
+  const groups = new Map(), links = new Map(), families = new Map();
+  for (const { above } of nodes) families.set(above, (families.get(above) ?? 0) + 1);
   const drawing = svg("svg", { width: layout.width, height: layout.height, role: "tree", tabindex: 0,
     "aria-label": `The search of ${tree.problem}: ${count(nodes.length, "node")}. Arrow keys walk through it.` });
   for (const node of nodes) {
-    const above = tree.nodes[node.above];
-    const from = layout.places.get(above) ?? layout.root;
-    const siblings = (above?.children ?? tree.top).length;
-    const link = svg("path", { d: curve(from, layout.places.get(node), siblings), class: `link ${node.fate}${chosen.has(node) ? " chosen" : ""}` });
+    const from = layout.places.get(tree.nodes[node.above]) ?? layout.root;
+    const link = svg("path", { d: curve(from, layout.places.get(node), families.get(node.above)), class: `link ${node.fate}${chosen.has(node) ? " chosen" : ""}` });
     links.set(node, link);
   }
   drawing.append(...[...links].sort(([a], [b]) => chosen.has(a) - chosen.has(b)).map(([, link]) => link));
