@@ -33,7 +33,7 @@ function ballots(votes) {
       el("td", { class: "answer" }, prose(vote.answer), vote.won && el("span", { class: "tag", text: "selected" })),
       el("td", { class: "number", text: vote.solutions.toLocaleString("en") }),
       el("td", {}, vote.weight === null ? el("span", { class: "quiet", text: "not known" })
-        : el("span", { class: "bar" }, el("span", { style: `width: ${(100 * vote.weight) / most}%` }), el("b", { text: weight(vote.weight) })))))),
+        : el("span", { class: "bar" }, el("span", { class: "track" }, el("span", { style: `width: ${(100 * vote.weight) / most}%` })), el("b", { text: weight(vote.weight) })))))),
     votes.votes.length > 60 && el("tfoot", {}, el("tr", {}, el("td", { colspan: 4, class: "quiet", text: `and ${votes.votes.length - 60} more` }))));
 }
 
