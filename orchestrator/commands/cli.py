@@ -18,7 +18,20 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from orchestrator.commands import check, fit, lab, regrade, replay, report, resume, run, sweep, ui, verifier
+from orchestrator.commands import (
+    check,
+    explore,
+    fit,
+    lab,
+    regrade,
+    replay,
+    report,
+    resume,
+    run,
+    sweep,
+    ui,
+    verifier,
+)
 from orchestrator.commands.interrupts import INTERRUPTED, heard
 from orchestrator.commands.terminal import (
     console,
@@ -31,7 +44,7 @@ from orchestrator.commands.terminal import (
 )
 from orchestrator.errors import BadInput, in_one_line, one_of
 
-VERBS = (check, run, sweep, resume, replay, regrade, verifier, fit, report, lab, ui)
+VERBS = (check, run, sweep, resume, replay, regrade, verifier, fit, report, explore, lab, ui)
 """The modules of the verbs, in the order in which ``ttc -h`` lists them."""
 
 REQUIRED = "the following arguments are required: "

@@ -156,6 +156,7 @@ COMMANDS = st.one_of(
         EXPERIMENT,
         options(rule=RULE, runs=RUNS, samples=NUMBER, price=NUMBER, table=RULE, out=FILE),
     ),
+    command("explore", st.lists(RUN_ID, min_size=1, max_size=2), options(runs=RUNS, out=FILE)),
     command(
         "fit", EXPERIMENT, options(json=None, rule=RULE, runs=RUNS, samples=NUMBER, margin=NUMBER, out=FILE)
     ),

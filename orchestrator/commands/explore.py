@@ -1,0 +1,117 @@
+"""``ttc explore RUN_ID [RUN_ID …]``: the searches of runs, as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.commands.terminal import check_out, existing_run, fail, say, say_untracked
+from orchestrator.config.loading import load_begun
+from orchestrator.errors import BadInput, counted
+
+PAGE = "explore.html"
+
+if TYPE_CHECKING:
+    from orchestrator.config.schema import Config
+    from orchestrator.explore.run import RunReader
+    from orchestrator.problems.problem import Problem
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the verb to the command's parser."""
+    parser = commands.add_parser(
+        "explore",
+        epilog="for example: ttc explore lab-20260101-120000-abcd",
+        help="see how runs searched: trees, scores, votes and costs, as one HTML page",
+    )
+    parser.add_argument("run_id", nargs="+", help="a run, finished or not; several are compared")
+    parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
+    parser.add_argument("--out", type=Path, help=f"(default: {PAGE} in the directory of the first run)")
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace, errors: Console) -> int:
+    """Write the page of some runs; return the exit status."""
+    return explore(options.run_id, options.runs, options.out, errors)
+
+
+def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console) -> int:
+    """Writes the page of these runs to ``out`` (None: into the directory of the first), and keeps it in
+    MLflow where that run is tracked. Returns the exit status. Raises BadInput."""
+    from orchestrator.analysis.store import moved_from
+    from orchestrator.durability.journal import JournalDamaged
+    from orchestrator.explore.page import write
+    from orchestrator.tracking.mlflow_store import ID
+
+    directories = [existing_run(run_id, runs) for run_id in dict.fromkeys(run_ids)]
+    configs = [load_begun(directory / "config.yaml", [f"runs={runs}"]) for directory in directories]
+    out = directories[0] / PAGE if out is None else out
+    check_out(out)
+    try:
+        with ExitStack() as opened:
+            readers = [
+                opened.enter_context(_reader(directory, config, errors))
+                for directory, config in zip(directories, configs, strict=True)
+            ]
+            explored = write(readers, out)
+    except JournalDamaged as error:
+        fail(errors, str(error))
+        return 1
+    problems = sum(len(run.rows) for run in explored)
+    nodes = sum(row.nodes for run in explored for row in run.rows)
+    size = out.stat().st_size
+    say(errors, f"{out}: {counted(problems, 'search', 'searches')}, {nodes:,} samples, {size / 1e6:.1f} MB")
+    for run in explored:
+        for note in run.notes:
+            say(errors, f"{run.run}: {note}", "yellow")
+    if (directories[0] / ID).is_file():
+        moved = moved_from(configs[0].tracking.experiment, configs[0].tracking.uri, runs)
+        say_untracked(errors, moved, lambda: _track(out, directories[0], configs[0]))
+    return 0
+
+
+def _reader(directory: Path, config: Config, errors: Console) -> RunReader:
+    """What reads one run, without an engine."""
+    from orchestrator.config.generator import codec_of
+    from orchestrator.config.preparation import read_problems
+    from orchestrator.config.written import written
+    from orchestrator.explore.run import SUMMARY, RunReader
+
+    try:
+        codec = codec_of(config.generator)
+    except BadInput as error:
+        needed = f"{error.allowed}; only it can read the token ids in the journal of {directory.name}"
+        raise BadInput(error.key, error.value, needed) from error
+    problems: list[Problem] = []
+    notes: list[str] = []
+    if not (directory / SUMMARY).is_file():  # some searches have no row of results, with their question
+        try:
+            problems = read_problems(config)
+        except BadInput as error:
+            notes.append(f"the questions of searches that have not ended are not known: {error}")
+    return RunReader(directory, written(config), codec, problems, notes)
+
+
+def _track(out: Path, directory: Path, config: Config) -> str | None:
+    """Keeps the page in the run's MLflow run, of which nothing else changes. Returns what could not be
+    written."""
+    from orchestrator.masking import is_masked
+    from orchestrator.tracking.mlflow_store import Away, MlflowStore, Refused
+    from orchestrator.tracking.spool import Artifact
+    from orchestrator.tracking.tracker import local_store
+    from orchestrator.tracking.uri import resolved
+
+    uri = config.tracking.uri
+    if is_masked("tracking.uri", uri):
+        return "the page is not kept in MLflow: the password of tracking.uri is not kept with a run"
+    store = MlflowStore(*local_store(resolved(uri), config.runs), directory)
+    try:
+        store.write([Artifact(str(out.absolute()))])
+    except (Away, Refused) as error:
+        return f"the page is not kept in MLflow: {error}"
+    return None

@@ -1,0 +1,1 @@
+"""The page that shows the searches of runs: trees, votes, order and cost."""

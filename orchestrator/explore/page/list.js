@@ -1,0 +1,131 @@
+// The list of problems: filtered, sorted, and compared between runs.
+import { count, el, flops, head, mark, seconds, select } from "./dom.js";
+
+const ROWS = 1000; // rows that are on the page at once
+
+/** Returns the problems of all runs: by problem, each run's row and its number; null where it has none. */
+export function joined(runs) {
+  const all = new Map();
+  runs.forEach((run, number) => run.rows.forEach((row, index) => {
+    if (!all.has(row.problem)) all.set(row.problem, { problem: row.problem, order: all.size, rows: runs.map(() => null), text: "" });
+    const item = all.get(row.problem);
+    item.rows[number] = { ...row, index, run: number };
+    item.text = `${item.text} ${row.problem} ${row.prompt} ${row.expected} ${row.attributes} ${row.error ?? ""}`.toLowerCase();
+  }));
+  return [...all.values()];
+}
+
+/** Returns whether a row is right by a rule. */
+export function right(run, row, rule) {
+  const at = run.rules.indexOf(rule);
+  return Boolean(row && row.correct[at < 0 ? 0 : at]);
+}
+
+function filters(runs) {
+  const one = [
+    ["all", "all"], ["right", "right"], ["wrong", "wrong"],
+    ["missed", "wrong, though a solution was right"], ["disagree", "rules disagree"],
+    ["none", "no answer"], ["exhausted", "cut short by the budget"], ["failed", "search failed"], ["open", "not ended"],
+  ];
+  if (runs.length === 1) return one;
+  const names = runs.map((_, at) => letter(at));
+  const pairs = names.flatMap((a, i) => names.flatMap((b, j) => (i === j ? [] : [[`pair ${i} ${j}`, `solved by ${a}, not by ${b}`]])));
+  return [one[0], ["differ", "solved by some, not by all"], ...pairs, ["every", "solved by every run"], ["no-one", "solved by no run"], ...one.slice(1)];
+}
+
+export const letter = (at) => String.fromCharCode(65 + (at % 26));
+
+function keeps(item, runs, state) {
+  const { filter, rule, run } = state;
+  const solved = item.rows.map((row, at) => right(runs[at], row, rule));
+  const row = item.rows[run];
+  if (filter === "all") return true;
+  if (filter === "differ") return new Set(solved).size > 1;
+  if (filter === "every") return solved.every(Boolean);
+  if (filter === "no-one") return !solved.some(Boolean);
+  if (filter.startsWith("pair")) {
+    const [, a, b] = filter.split(" ").map(Number);
+    return solved[a] && !solved[b];
+  }
+  if (!row) return false;
+  return {
+    right: solved[run], wrong: row.ended && !solved[run], missed: !solved[run] && row.covered, disagree: !row.agree,
+    none: row.ended && !row.answered, exhausted: row.exhausted, failed: row.error !== null, open: !row.ended,
+  }[filter];
+}
+
+const SORTS = {
+  order: ["as in the set", (row, item) => item.order],
+  flops: ["FLOPs, most first", (row) => -row.flops],
+  seconds: ["seconds, most first", (row) => -(row.seconds ?? -1)],
+  hard: ["difficulty, hardest first", (row) => -(row.difficulty ?? -Infinity)],
+  easy: ["difficulty, easiest first", (row) => row.difficulty ?? Infinity],
+  nodes: ["samples, most first", (row) => -row.nodes],
+};
+
+function flags(row) {
+  const words = [];
+  if (row.error !== null) words.push("failed");
+  if (row.exhausted) words.push("budget ended");
+  if (!row.ended) words.push("not ended");
+  if (row.ended && !row.error && !row.answered) words.push("no answer");
+  return words.map((word) => el("span", { class: "tag bad", text: word }));
+}
+
+function rowOf(item, runs, state, onpick) {
+  const row = item.rows[state.run] ?? item.rows.find(Boolean);
+  const marks = item.rows.map((one, at) => el("span", { class: "result" }, runs.length > 1 && letter(at),
+    one && one.ended ? mark(right(runs[at], one, state.rule), `${runs[at].run}: `) : el("span", { class: "quiet", text: "–" })));
+  const missed = row.ended && !right(runs[row.run], row, state.rule) && row.covered;
+  return el("li", {}, el("a", {
+    href: `#${item.problem}`, "data-problem": item.problem, "aria-current": item.problem === state.problem ? "true" : null,
+    onclick: (event) => { event.preventDefault(); onpick(item.problem); },
+  },
+  el("span", { class: "marks" }, marks),
+  el("span", { class: "name" }, el("b", { text: item.problem }), " ", el("span", { class: "quiet", dir: "auto", text: head(row.prompt, 70) })),
+  el("span", { class: "numbers" }, flags(row), missed && el("span", { class: "tag", text: "a solution was right" }),
+    row.difficulty !== null && `difficulty ${row.difficulty} · `, `${flops(row.flops)} · ${seconds(row.seconds)}`)));
+}
+
+/** Draws the list into `place`. Returns what marks the picked problem, and steps to the next one. */
+export function drawList(place, runs, items, state, onpick, onchange) {
+  const rows = el("ol", { class: "rows" });
+  const said = el("p", { class: "quiet", role: "status" });
+  let shown = [];
+
+  function fill() {
+    const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
+    const by = SORTS[state.sort][1];
+    const rank = (item) => (item.rows[state.run] ? by(item.rows[state.run], item) : Infinity);
+    shown = items.filter((item) => words.every((word) => item.text.includes(word)) && keeps(item, runs, state))
+      .sort((a, b) => rank(a) - rank(b) || a.order - b.order);
+    const solved = shown.filter((item) => right(runs[state.run], item.rows[state.run], state.rule)).length;
+    said.textContent = `${shown.length.toLocaleString("en")} of ${count(items.length, "problem")}, ${solved.toLocaleString("en")} right by ${state.rule}${runs.length > 1 ? ` in ${letter(state.run)}` : ""}`
+      + (shown.length > ROWS ? `; the first ${ROWS.toLocaleString("en")} are listed` : "");
+    rows.replaceChildren(...shown.slice(0, ROWS).map((item) => rowOf(item, runs, state, onpick)));
+  }
+
+  const set = (name) => (value) => { state[name] = value; fill(); onchange(); };
+  place.replaceChildren(
+    el("div", { class: "controls" },
+      el("input", { type: "search", id: "filter", placeholder: "filter by words  ( / )", value: state.words, "aria-label": "filter problems by words",
+        oninput: (event) => set("words")(event.target.value) }),
+      select("", filters(runs).map(([key, label]) => [key, `show: ${label}`]), state.filter, set("filter")),
+      select("", Object.entries(SORTS).map(([key, [label]]) => [key, `sort: ${label}`]), state.sort, set("sort"))),
+    said, rows);
+  fill();
+  return {
+    refresh: fill,
+    mark(problem) {
+      rows.querySelector("[aria-current]")?.removeAttribute("aria-current");
+      const link = rows.children[shown.findIndex((item) => item.problem === problem)]?.firstChild;
+      link?.setAttribute("aria-current", "true");
+      requestAnimationFrame(() => link?.scrollIntoView({ block: "nearest" })); // laid out once, with the rest
+    },
+    step(by) {
+      const at = shown.findIndex((item) => item.problem === state.problem);
+      const next = shown[at < 0 ? 0 : at + by];
+      if (next) onpick(next.problem);
+    },
+  };
+}

@@ -1,0 +1,47 @@
+// Shows which replica did what, in the order in which results were recorded: the journal has no clock.
+import { el, svg, count, flops, seconds, si } from "./dom.js";
+
+const COLOURS = { sample: "a", revise: "a", score: "b", choose: "c" };
+
+/** Draws a lane for each replica, a stroke for each operation at its place in the order. */
+function lanes(tree, onpick) {
+  const replicas = [...new Set(tree.events.map((event) => event.replica))].sort();
+  const width = 900, row = 30, left = 110;
+  const x = (at) => left + ((width - left) * at) / Math.max(1, tree.events.length);
+  const stroke = Math.max(1, Math.min(6, (width - left) / Math.max(1, tree.events.length) - 0.5));
+  return svg("svg", { class: "lanes", viewBox: `0 0 ${width} ${replicas.length * row + 26}`, role: "img",
+    "aria-label": replicas.map((name) => `${name}: ${tree.events.filter((event) => event.replica === name).length} operations`).join("; ") },
+  replicas.map((name, lane) => [
+    svg("text", { x: left - 8, y: lane * row + 20, "text-anchor": "end", text: name }),
+    svg("path", { class: "grid", d: `M${left} ${lane * row + 15}H${width}` }),
+  ]),
+  tree.events.map((event, at) => svg("rect", { class: `op ${COLOURS[event.kind]}`, x: x(at), y: replicas.indexOf(event.replica) * row + 4, width: stroke, height: 22,
+    onclick: () => event.node >= 0 && onpick(tree.nodes[event.node]) },
+  svg("title", { text: `${at + 1}: ${event.kind} ${tree.nodes[event.node]?.path ?? ""} · ${flops(event.flops)} · the engine ran ${count(event.computed, "token")}` }))),
+  svg("text", { x: left, y: replicas.length * row + 20, text: "first result" }),
+  svg("text", { x: width, y: replicas.length * row + 20, "text-anchor": "end", text: "last result" }));
+}
+
+function table(run) {
+  return el("div", { class: "wide" }, el("table", {}, el("caption", { text: "Operations by replica, over the whole run" }),
+    el("thead", {}, el("tr", {}, ["replica", "samples", "scores", "tokens sampled", "tokens run by the engine", "FLOPs charged"].map((word) => el("th", { scope: "col", text: word })))),
+    el("tbody", {}, run.replicas.map((one) => el("tr", {}, el("th", { scope: "row", text: one.name }),
+      [one.samples, one.scores, one.tokens, one.computed].map((value) => el("td", { class: "number", text: value.toLocaleString("en") })),
+      el("td", { class: "number", text: si(one.flops) }))))));
+}
+
+/** Returns the pane about order and replicas. */
+export function timePane(tree, run, row, onpick) {
+  return el("div", {},
+    el("p", {}, `This search took ${seconds(row.seconds)} beside the others; the run's searches took ${seconds(run.seconds)}.`),
+    tree.events.length > 0 && [
+      el("h3", { text: "This search: who did what, in order" }),
+      el("p", { class: "quiet" }, "Each stroke is an operation: ", el("span", { class: "sign a" }), " sample, ", el("span", { class: "sign b" }), " score",
+        tree.events.some((event) => event.kind === "choose") && [", ", el("span", { class: "sign c" }), " choice"], ". Click one to see its node."),
+      lanes(tree, onpick)],
+    table(run),
+    el("h3", { text: "Replicas that were lost" }),
+    run.log.length ? el("ul", { class: "log" }, run.log.map((line) => el("li", { text: line })))
+      : el("p", { text: "The run's log tells of none." }),
+    el("p", { class: "note quiet" }, "Not recorded, so not shown: when each operation began and ended, how long it waited, and which ones were done a second time after a replica was lost (the journal keeps each result once; the log tells how many). The order is that in which results were recorded, to within a commit of 0.05 s."));
+}

@@ -1,0 +1,220 @@
+"""Reads the directory of a run, finished or cut short, and describes its searches one by one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from actors.messages import SampleResult
+from orchestrator.durability.reading import Recorded, stored
+from orchestrator.explore.description import Cost, Explored, Replica, Row, Tree, What
+from orchestrator.explore.tree import attributes_of, tree_of
+from orchestrator.explore.votes import rules_of
+from orchestrator.problems.codec import Codec
+from orchestrator.problems.problem import Problem, filled
+
+JOURNAL, RESULTS, LINES, SUMMARY, LOG = (
+    *("journal.sqlite", "results.parquet", "results.jsonl"),
+    *("summary.json", "run.log"),
+)
+BESIDE = ("baseline/", "select/", "judge/")
+"""What the journal has beside the searches: samples of the baseline, choices among solutions, verdicts."""
+HEAD = 160
+"""Characters of a prompt in the list."""
+MOST_LINES = 200
+"""The most lines of the log that are shown."""
+OF_REPLICAS = re.compile(r"^(\S+ \S+) (?:WARNING|ERROR) actors\.(?:pool|replica|member|deployment)\S*: (.*)$")
+
+
+@dataclass
+class _Sums:
+    """What is added up over the searches of a run."""
+
+    costs: dict[tuple[int, What], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    replicas: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 5))
+
+    def add(self, tree: Tree, recorded: Sequence[Recorded]) -> None:
+        for cost in tree.costs:
+            of = self.costs[cost.depth, cost.what]
+            of[0], of[1] = of[0] + cost.generator, of[1] + cost.verifier
+        for _, result, flops in recorded:
+            counts = self.replicas[result.replica]
+            sampled = isinstance(result, SampleResult)
+            counts[0] += sampled
+            counts[1] += not sampled
+            counts[2] += len(result.tokens) if isinstance(result, SampleResult) else 0
+            counts[3] += result.computed_tokens
+            counts[4] += flops
+
+
+class RunReader:
+    """Reads one run: ``trees()`` describes its searches, one at a time, and then ``explored()`` the whole.
+
+    ``problems`` are those of the run's configuration, where they are known: a run that was cut short has no
+    other text of the problems that it did not come to.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        codec: Codec,
+        problems: Sequence[Problem] = (),
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Raises JournalDamaged where there is no journal that can be read."""
+        self._directory = directory
+        self._config = config
+        self._codec = codec
+        self._notes = [*notes]
+        self._table = {row["problem"]: row for row in read_results(directory)}
+        self._asked = {problem.id: problem for problem in problems}
+        self._summary = _json(directory / SUMMARY) or {}
+        self._open = ExitStack()
+        self._journal = self._open.enter_context(stored(directory / JOURNAL))
+        self._sums = _Sums()
+        self._rows: list[Row] = []
+
+    def __enter__(self) -> RunReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def trees(self) -> Iterator[Tree]:
+        """Yields the search of each problem, in the order of the table, then those that had only begun."""
+        journaled = [name for name in self._journal.problems() if not name.startswith(BESIDE)]
+        for problem in dict.fromkeys([*self._table, *journaled]):
+            recorded = self._journal.results(problem)
+            choices = self._journal.results(f"select/{problem}")
+            row = self._table.get(problem)
+            tree = tree_of(problem, recorded, self._codec, row, choices)
+            if row is None and (asked := self._asked.get(problem)) is not None:
+                prompt = filled("{problem}", asked)
+                tree = msgspec.structs.replace(tree, prompt=prompt, expected=asked.answer, also=asked.also)
+            self._sums.add(tree, [*recorded, *choices])
+            self._rows.append(_row(tree, row, sum(flops for *_, flops in [*recorded, *choices])))
+            yield tree
+
+    def explored(self) -> Explored:
+        """Returns the description of the whole, once all trees were taken."""
+        summary, config = self._summary, self._config
+        budget = summary.get("budget") or {}
+        flops = summary.get("flops") or {}
+        cut = sum(not row.ended for row in self._rows)
+        if not summary:
+            self._notes.append(
+                f"This run is not finished: {len(self._rows) - cut:,} searches have ended, {cut:,} had begun."
+            )
+        if recorded := len(self._table) and not any(row.nodes for row in self._rows):
+            self._notes.append(f"The journal has no operation of the {recorded:,} problems.")
+        return Explored(
+            self._directory.name,
+            str((config.get("strategy") or {}).get("name")),
+            tuple(_about(config, summary)),
+            rules_of(next(iter(self._table.values()), {})),
+            tuple(self._rows),
+            budget.get("flops_per_problem"),
+            budget.get("flops"),
+            flops.get("spent"),
+            summary.get("seconds"),
+            tuple(Replica(name, *counts) for name, counts in sorted(self._sums.replicas.items())),
+            tuple(Cost(*of, *both) for of, both in sorted(self._sums.costs.items())),
+            tuple(log_of_replicas(self._directory / LOG)),
+            tuple(self._notes),
+        )
+
+
+def read_results(directory: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a run's results: of its table, or of the lines that it leaves until it has one."""
+    if (directory / RESULTS).is_file():
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(directory / RESULTS).to_pylist()
+        return rows
+    rows = []
+    if (directory / LINES).is_file():
+        for line in (directory / LINES).read_bytes().splitlines():
+            try:
+                rows.append(msgspec.json.decode(line))
+            except msgspec.DecodeError:  # the last one, torn as the process was killed
+                break
+    return rows
+
+
+def log_of_replicas(path: Path) -> Iterator[str]:
+    """Yields what a run's log says of its replicas, each with its time: a replica that is lost, its requests
+    that are done again, one that is back. Of many lines the first ``MOST_LINES``."""
+    if not path.is_file():
+        return
+    found = 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if (match := OF_REPLICAS.match(line)) is None:
+                continue
+            found += 1
+            if found > MOST_LINES:
+                yield "… and more: see run.log"
+                return
+            yield f"{match[1]} {match[2]}"
+
+
+def _row(tree: Tree, row: Mapping[str, Any] | None, recorded: int) -> Row:
+    table = row or {}
+    rules = rules_of(table)
+    selected = {table[f"selected_{rule}"] for rule in rules}
+    seconds = table.get("seconds")
+    return Row(
+        tree.problem,
+        tree.prompt[:HEAD],
+        tree.expected[:HEAD],
+        table.get("difficulty"),
+        attributes_of(table),
+        tuple(bool(table[f"correct_{rule}"]) for rule in rules),
+        any(answer is not None for answer in selected),
+        len(selected) < 2,
+        bool(table.get("covered")),
+        int(table.get("flops", recorded)),
+        None if seconds is None or math.isnan(seconds) else seconds,
+        len(tree.nodes),
+        sum(ending.times for ending in tree.endings),
+        bool(table.get("exhausted")),
+        table.get("error"),
+        row is not None,
+    )
+
+
+def _about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was run, for the head of the page."""
+    strategy = {**(config.get("strategy") or {})}
+    name = strategy.pop("name", "")
+    yield "strategy", " ".join([str(name), *(f"{key}={value}" for key, value in strategy.items())])
+    for role in ("generator", "verifier", "reviser"):
+        section = config.get(role) or {}
+        if section.get("model"):
+            kind = f" ({section['kind']}, {section.get('aggregation')})" if role == "verifier" else ""
+            yield role, f"{section['model']}{kind}"
+    yield "seed", str(config.get("seed"))
+    for rule, value in (summary.get("accuracy") or {}).items():
+        ends = [f"{100 * end:.0f}" for end in (summary.get("intervals") or {}).get(rule) or ()]
+        interval = f" [{', '.join(ends)}]" if ends else ""
+        yield f"accuracy, {rule}", f"{100 * value:.1f} %{interval}"
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,98 @@
+"""The directory of a run, read whole, cut short or damaged: the list of problems, and what is said of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from orchestrator.durability.journal import Journal, JournalDamaged
+from orchestrator.explore.description import SHAPES, fields
+from orchestrator.explore.run import log_of_replicas
+from tests.support.explored import PROBLEMS, reader, searched
+
+
+async def test_the_list_has_what_the_table_of_results_has(tmp_path: Path):
+    results = await searched(tmp_path / "run", "beam_search", n=4, width=2)
+    with reader(tmp_path / "run") as run:
+        trees = [*run.trees()]
+        explored = run.explored()
+    assert [row.problem for row in explored.rows] == ["p", "q/1"]
+    for row, tree, result in zip(explored.rows, trees, results, strict=True):
+        assert row.flops == result.usage.flops
+        assert row.agree == (len(set(result.selected.values())) == 1)
+        assert row.answered == any(answer is not None for answer in result.selected.values())
+        assert dict(zip(explored.rules, row.correct, strict=True)) == result.correct
+        assert (row.nodes, row.endings) == (len(tree.nodes), len(result.solutions))
+    assert explored.rows[0].attributes == "level 2"
+    assert explored.spent == sum(cost.generator + cost.verifier for cost in explored.costs)
+    (replica,) = explored.replicas
+    assert (replica.name, replica.samples) == ("scripted", sum(row.nodes for row in explored.rows))
+    assert explored.notes == ()
+
+
+async def test_a_run_that_was_cut_short_shows_what_its_journal_has(tmp_path: Path):
+    await searched(tmp_path / "run", "beam_search", n=4, width=2)
+    for name in ("summary.json", "results.parquet"):
+        (tmp_path / "run" / name).unlink()
+    with reader(tmp_path / "run", problems=PROBLEMS) as run:
+        trees = [*run.trees()]
+        explored = run.explored()
+    assert [tree.prompt for tree in trees] == ["1+1?", "2+2?"]
+    assert {node.fate for tree in trees for node in tree.nodes} <= {"open", "copy"}
+    assert not any(row.ended for row in explored.rows)
+    assert all(row.flops > 0 for row in explored.rows)
+    assert explored.notes == ("This run is not finished: 0 searches have ended, 2 had begun.",)
+
+
+async def test_a_journal_that_is_being_written_is_read_and_left_alone(tmp_path: Path):
+    await searched(tmp_path / "run", "best_of_n", n=2)
+    before = (tmp_path / "run" / "journal.sqlite").read_bytes()
+    journal = Journal(tmp_path / "run" / "journal.sqlite")
+    try:
+        with reader(tmp_path / "run") as run:
+            assert [len(tree.nodes) for tree in run.trees()] == [2, 2]
+    finally:
+        journal.close()
+    assert (tmp_path / "run" / "journal.sqlite").read_bytes() == before
+
+
+async def test_a_journal_that_is_missing_or_not_what_was_written_is_refused(tmp_path: Path):
+    await searched(tmp_path / "run", "best_of_n", n=2)
+    path = tmp_path / "run" / "journal.sqlite"
+    database = sqlite3.connect(path)
+    database.execute("UPDATE commits SET operations = replace(operations, '\"end\"', '\"step\"')")
+    database.commit()
+    database.close()
+    with (
+        reader(tmp_path / "run") as run,
+        pytest.raises(JournalDamaged, match="of p are not what was written"),
+    ):
+        next(run.trees())
+    path.unlink()
+    with pytest.raises(JournalDamaged, match=r"journal\.sqlite cannot be read: unable to open"):
+        reader(tmp_path / "run")
+    assert not path.exists()
+
+
+def test_the_log_tells_of_replicas_that_were_lost(tmp_path: Path):
+    log = tmp_path / "run.log"
+    log.write_text(
+        "2026-01-01 00:00:00,000 INFO orchestrator.runs.run: run r\n"
+        "2026-01-01 00:00:01,000 WARNING actors.pool: generator-1 is lost: it has died\n"
+        "Traceback (most recent call last):\n"
+        "2026-01-01 00:00:02,000 WARNING orchestrator.search.performing: path 0 is not scored\n"
+    )
+    assert [*log_of_replicas(log)] == ["2026-01-01 00:00:01,000 generator-1 is lost: it has died"]
+    assert [*log_of_replicas(tmp_path / "none")] == []
+
+
+def test_the_page_is_told_the_fields_of_every_value():
+    found = fields()
+    assert found["Piece"] == ("text", "score", "sort")
+    for shape in SHAPES:
+        assert shape.__struct_config__.array_like
+        (empty,) = [msgspec.json.encode(found[shape.__name__])]
+        assert len(msgspec.json.decode(empty)) == len(shape.__struct_fields__)
