@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -39,7 +39,11 @@ ELIMINATION = "adaptive"
 
 
 def beam_at_small_n(evidence: Evidence) -> list[Part]:
-    """Compares beam search with best-of-N at small N and at the largest common N."""
+    """Compares beam search with best-of-N at small N and at the largest common N.
+
+    The paper's budget is N; a beam that searches no thought twice spends less of it, so the comparison is at
+    the beam's FLOPs where best-of-N was measured around them.
+    """
     beam = evidence.main.by_n("beam_search", width=4)
     best = evidence.main.by_n("best_of_n")
     both = [n for n in beam if n in best]
@@ -47,15 +51,18 @@ def beam_at_small_n(evidence: Evidence) -> list[Part]:
     small = [n for n in both if n <= 16]
     what = "beam less best-of-N"
     if small:
-        gaps = np.mean([_gap(evidence, beam[n], best[n]) for n in small], axis=0)
+        gaps = np.mean([_lead(evidence, beam[n], best) for n in small], axis=0)
         numbers = ", ".join(map(str, small))
-        parts.append(above(f"{what}, mean over n = {numbers}", mean_difference(gaps)))
+        parts.append(above(f"{what} at its FLOPs, mean over n = {numbers}", mean_difference(gaps)))
     else:
         parts.append(untested(f"{what} at n ≤ 16", "it needs beam_search (width 4) and best_of_n of one n"))
     if any(n >= 256 for n in both):
         n = max(both)
         parts.append(
-            at_least(f"best-of-N less beam at n={n}", mean_difference(_gap(evidence, best[n], beam[n])))
+            at_least(
+                f"best-of-N less beam, at the FLOPs of the beam of n={n}",
+                mean_difference(-_lead(evidence, beam[n], best)),
+            )
         )
     else:
         parts.append(untested(f"{what} at n = 256", "it was not run"))
@@ -73,14 +80,14 @@ def beam_by_difficulty(evidence: Evidence) -> list[Part]:
         return [untested("beam by difficulty", needed)]
     few, many = min(beam), max(beam)
     fall = _gap(evidence, beam[few], beam[many])
-    gaps = np.mean([_gap(evidence, beam[n], best[n]) for n in both], axis=0)
+    gaps = np.mean([_lead(evidence, beam[n], best) for n in both], axis=0)
     span = f"n={few} to n={many}"
     gain = f"gain on bin 5, {span}"
     if mean_difference(np.zeros(int(hardest.sum()))).high >= SAME:
         gain += f" ({int(hardest.sum())} problems are too few to show that it is flat)"
     return [
         above(f"loss on bins 1–2, {span}", mean_difference(fall, easy)),
-        above("beam less best-of-N on bins 3–4", mean_difference(gaps, medium)),
+        above("beam less best-of-N at its FLOPs, on bins 3–4", mean_difference(gaps, medium)),
         near(gain, mean_difference(-fall, hardest)),
     ]
 
@@ -240,6 +247,13 @@ def _reviser(option: Option) -> dict[str, Any]:
 def _gap(evidence: Evidence, one: Option, other: Option) -> Floats:
     """Returns ``one``'s accuracy less ``other``'s on each problem, means over seeds."""
     return one.correct(evidence.rule) - other.correct(evidence.rule)
+
+
+def _lead(evidence: Evidence, option: Option, others: Mapping[int, Option]) -> Floats:
+    """Returns the option's accuracy less that of the others at its FLOPs, on each problem; less that of its
+    own n where they were not measured at such FLOPs."""
+    gap = _at_flops(evidence, option, list(others.values())) if len(others) > 1 else None
+    return _gap(evidence, option, others[option.strategy["n"]]) if gap is None else gap
 
 
 def _at_flops(

@@ -94,6 +94,14 @@ def beams(small: float, large: float) -> Evidence:
     )
 
 
+def test_a_beam_that_spends_half_is_compared_with_best_of_n_at_half():
+    """best-of-N of 4, 16 and 64 is right on 20, 40 and 60 %; the beam of 16 with 8's FLOPs on 35."""
+    best = [run("best_of_n", n, right(share)) for n, share in ((4, 0.2), (16, 0.4), (64, 0.6))]
+    half = run("beam_search", 16, right(0.35), flops=800.0, width=4)
+    part, _ = findings(gathered(*best, half))[0].parts
+    assert part.estimate.value == pytest.approx(0.35 - 0.3, abs=0.02)
+
+
 def by_bin(easy: float, medium: float, hard: float) -> Evidence:
     return gathered(
         *(run("best_of_n", n, right(0.9, 0.9, 0.5, 0.5, 0.1)) for n in (4, 64)),
