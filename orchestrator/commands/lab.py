@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestrator.commands.terminal import results, say
+
+if TYPE_CHECKING:
+    from orchestrator.lab.verifiers import VerifierRecipe
+
+MODELS = {"lab": ("generator-s", ("prm", "prm-weak")), "coins": ("coins-generator-s", ("coins-prm",))}
+"""The generator that ``ttc lab evaluate`` measures for each task, and its verifiers."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -34,7 +41,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     evaluate = lab_commands.add_parser("evaluate", help="measure the lab's models: pass@1, coverage, AUC")
     evaluate.add_argument("--problems", type=int, default=512)
     evaluate.add_argument("--samples", type=int, default=64)
-    evaluate.add_argument("--verifier", nargs="+", default=["prm", "prm-weak"], help="(default: both)")
+    evaluate.add_argument("--task", choices=tuple(MODELS), default="lab", help="(default: lab)")
+    evaluate.add_argument("--verifier", nargs="+", help="(default: all PRMs of the task)")
     evaluate.add_argument(
         "--reviser",
         nargs="?",
@@ -63,12 +71,20 @@ def _evaluate(options: argparse.Namespace, errors: Console) -> int:
     from orchestrator.lab.evaluate import evaluate
     from orchestrator.lab.evaluate_reviser import evaluate_reviser
 
-    generator, log = LAB_MODELS / "generator-s", partial(print, file=results())
+    log = partial(print, file=results())
     if options.reviser is not None:
-        evaluate_reviser(generator, LAB_MODELS / options.reviser, limit=options.problems, log=log)
+        reviser = LAB_MODELS / options.reviser
+        evaluate_reviser(LAB_MODELS / "generator-s", reviser, limit=options.problems, log=log)
         return 0
-    verifiers = [LAB_MODELS / name for name in options.verifier]
-    evaluate(generator, verifiers, limit=options.problems, samples=options.samples, log=log)
+    generator, verifiers = MODELS[options.task]
+    evaluate(
+        LAB_MODELS / generator,
+        [LAB_MODELS / name for name in options.verifier or verifiers],
+        options.task,
+        limit=options.problems,
+        samples=options.samples,
+        log=log,
+    )
     return 0
 
 
@@ -88,15 +104,14 @@ def make_verifier(
     """
     from orchestrator.commands import verifier
     from orchestrator.config.schema import LAB_MODELS
-    from orchestrator.lab.train_reviser import renamed
-    from orchestrator.lab.verifiers import EXPERIMENT, RECIPES, label_config
+    from orchestrator.lab.tasks import TASKS
+    from orchestrator.lab.verifiers import EXPERIMENT, RECIPES
 
     recipe = RECIPES[what]
     if not labels:
         labels = [out.with_name(f"{out.name}-labels.parquet")]
         if not labels[0].is_file():
-            config = label_config(recipe, seed, runs)
-            status = verifier.label(config, recipe.labeller, labels[0], False, errors)
+            status = _label(recipe, seed, labels[0], runs, errors)
             if status:
                 return status
     verifier.train(
@@ -108,6 +123,23 @@ def make_verifier(
         errors,
         experiment=EXPERIMENT,
         minutes=minutes,
-        augment=renamed,
+        augment=TASKS[recipe.task].renamed,
     )
+    return 0
+
+
+def _label(recipe: VerifierRecipe, seed: int, out: Path, runs: Path, errors: Console) -> int:
+    """Writes the labels of a verifier's recipe to ``out``. Returns the exit status."""
+    from orchestrator.commands import verifier
+    from orchestrator.config.schema import LAB_MODELS
+    from orchestrator.lab.labels import labelled_samples
+    from orchestrator.lab.tasks import TASKS
+    from orchestrator.lab.verifiers import label_config
+    from orchestrator.verifiers.label import write_labels
+
+    if not isinstance(recipe.labeller, int):
+        return verifier.label(label_config(recipe, seed, runs), recipe.labeller, out, False, errors)
+    generator = LAB_MODELS / recipe.backbone
+    rows = labelled_samples(TASKS[recipe.task], generator, recipe.problems, recipe.labeller, seed)
+    write_labels(list(rows), out)
     return 0

@@ -19,11 +19,11 @@ class ProblemsConfig:
     """The questions, their true answers, and how an answer is read."""
 
     source: str = "lab"
-    """`lab` takes the lab's puzzles; `file` reads `path` (JSONL, JSON, CSV, TSV or Parquet, each also .gz);
-    `datasets` reads a Hugging Face data set; `reasoning_gym` makes puzzles of a family; `jsonl` is `file`
-    where only a column `id` has ids."""
+    """`lab` takes the lab's puzzles, `coins` its problems in words; `file` reads `path` (JSONL, JSON, CSV,
+    TSV or Parquet, each also .gz); `datasets` reads a Hugging Face data set; `reasoning_gym` makes puzzles
+    of a family; `jsonl` is `file` where only a column `id` has ids."""
     split: str = "test"
-    """Part of a data set; of the lab's puzzles `train`, `validation`, `bins` or `test`; files have none."""
+    """Part of a data set; of the lab's problems `train`, `validation`, `bins` or `test`; files have none."""
     path: str | None = None
     """A file; for `datasets` a name on the hub, a directory or a file; for `reasoning_gym` a family."""
     subset: str | None = None

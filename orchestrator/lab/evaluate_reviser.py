@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.lab.evaluate import BINNING_SEED, Bools, Floats, difficulty_groups
+from orchestrator.lab.evaluate import BINNING_SEED, Floats, difficulty_groups
 from orchestrator.lab.model import load_generator
 from orchestrator.lab.revision import sample_chains
 from orchestrator.lab.sampling import sample
+from orchestrator.lab.tasks import TASKS, Bools
 from orchestrator.lab.tokenizer import EOS_ID, build_tokenizer
 from orchestrator.problems.lab import problems
 
@@ -57,7 +58,9 @@ def evaluate_reviser(
     truths = torch.tensor([[*tokenizer(p.answer)["input_ids"], EOS_ID] for p in tests])
 
     binning = (sample(base, prompts, _BINNING_SAMPLES, BINNING_SEED) == truths[:, None]).all(-1)
-    groups = difficulty_groups(binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]))
+    groups = difficulty_groups(
+        binning.float().mean(1).numpy(), np.array([p.difficulty for p in tests]), TASKS["lab"].bands
+    )
     table: dict[str, dict[str, list[float]]] = {g: {m: [] for m in METRICS} for g in groups}
     to_wrong, to_right = [], []
     many = prompts.repeat_interleave(chains, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,13 +22,13 @@ LARGEST = 10_000_000
 _HEAD_DIM = 32  # vLLM's CPU attention takes no less
 
 
-def generator_config(size: str) -> Qwen2Config:
-    """Returns the configuration of a generator. Raises ``BadInput`` for an unknown size."""
+def generator_config(size: str, vocabulary: Sequence[str] = VOCABULARY) -> Qwen2Config:
+    """Returns the configuration of a generator of ``vocabulary``. Raises ``BadInput`` for an unknown size."""
     if size not in SIZES:
         raise BadInput("lab.size", size, one_of(SIZES))
     hidden, layers, width = SIZES[size]
     return Qwen2Config(
-        vocab_size=len(VOCABULARY),
+        vocab_size=len(vocabulary),
         hidden_size=hidden,
         intermediate_size=width,
         num_hidden_layers=layers,
@@ -43,10 +44,10 @@ def generator_config(size: str) -> Qwen2Config:
     )
 
 
-def new_generator(size: str, seed: int) -> Qwen2ForCausalLM:
-    """Returns a generator with random weights, which depend on (size, seed) alone."""
+def new_generator(size: str, seed: int, vocabulary: Sequence[str] = VOCABULARY) -> Qwen2ForCausalLM:
+    """Returns a generator with random weights, which depend on the arguments alone."""
     torch.manual_seed(seed)
-    return Qwen2ForCausalLM(generator_config(size))
+    return Qwen2ForCausalLM(generator_config(size, vocabulary))
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -72,7 +73,7 @@ def deepened(generator: Qwen2ForCausalLM, extra_layers: int, seed: int) -> Qwen2
     return model
 
 
-def save_generator(model: Qwen2ForCausalLM, directory: Path) -> None:
+def save_generator(model: Qwen2ForCausalLM, directory: Path, vocabulary: Sequence[str] = VOCABULARY) -> None:
     """Writes a stock Hugging Face directory with tokenizer and generation configuration.
 
     The weights are stored as float32, or as float16 where float32 takes more than ``LARGEST`` bytes. They are
@@ -86,7 +87,7 @@ def save_generator(model: Qwen2ForCausalLM, directory: Path) -> None:
     copy = deepcopy(model)
     nn.Module.to(copy, stored)
     copy.save_pretrained(directory)
-    save_tokenizer(directory)
+    save_tokenizer(directory, vocabulary)
 
 
 def load_generator(directory: Path) -> Qwen2ForCausalLM:

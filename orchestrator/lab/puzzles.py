@@ -1,7 +1,6 @@
 """Makes the lab's puzzles: Latin squares of order 6 with blanks, each with exactly one solution.
 
-The code is compiled with numba. All random numbers come from one splitmix64 state (``uint64[1]``), so that a
-puzzle depends on (seed, split, index) alone and not on a library's generator.
+The code is compiled with numba. A puzzle depends on (seed, split, index) alone (``splitmix``).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.lab.splitmix import below, next_bits, start_stream
 from orchestrator.problems.lab import (
     CELLS,
     MAX_BLANKS,
@@ -29,24 +29,8 @@ SPLIT_PARTS = 16
 the split, so splits cannot overlap."""
 SPLITS = {"test": range(0, 1), "bins": range(1, 2), "validation": range(2, 3), "train": range(3, 16)}
 """The parts of each split."""
-_PROBLEM_SEED = 20260
+PROBLEM_SEED = 20260
 """The seed of the published problems. Training uses other streams of the same split."""
-
-
-@nb.njit(cache=True)
-def _next(state):  # type: ignore[no-untyped-def]
-    """Advances ``state`` and returns 64 random bits (splitmix64)."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@nb.njit(cache=True)
-def _below(state, n):  # type: ignore[no-untyped-def]
-    """Returns a random integer in [0, n); the modulo's bias is about n / 2**40."""
-    return np.int64((_next(state) >> np.uint64(24)) % np.uint64(n))
 
 
 @nb.njit(cache=True)
@@ -80,7 +64,7 @@ def _fill(grid, state):  # type: ignore[no-untyped-def]
             cell -= 1
             continue
         left = free[cell]
-        for _ in range(_below(state, _ones(left))):
+        for _ in range(below(state, _ones(left))):
             left &= left - 1
         bit = left & -left
         free[cell] ^= bit
@@ -174,7 +158,7 @@ def part_of(grid):  # type: ignore[no-untyped-def]
             names[symbol] = used
         h = (h ^ np.uint64(names[symbol])) * np.uint64(0x100000001B3)
     state[0] = h
-    return np.int64(_next(state) % np.uint64(SPLIT_PARTS))
+    return np.int64(next_bits(state) % np.uint64(SPLIT_PARTS))
 
 
 @nb.njit(cache=True)
@@ -185,7 +169,7 @@ def _puzzle(puzzle, solution, blanks, state):  # type: ignore[no-untyped-def]
         _fill(solution, state)
         puzzle[:] = solution
         for i in range(CELLS - 1, 0, -1):
-            j = _below(state, i + 1)
+            j = below(state, i + 1)
             order[i], order[j] = order[j], order[i]
         removed = 0
         for i in range(CELLS):
@@ -206,10 +190,7 @@ def _generate(seed, first, blanks, low, high):  # type: ignore[no-untyped-def]
     solutions = np.zeros((n, CELLS), np.int8)
     state = np.zeros(1, np.uint64)
     for i in range(n):
-        # Two rounds of mixing: neighbouring seeds and indices must not share a stream.
-        state[0] = np.uint64(seed)
-        state[0] = _next(state) + np.uint64(first + i)
-        state[0] = _next(state)
+        start_stream(state, seed, first + i)
         while True:
             _puzzle(puzzles[i], solutions[i], blanks[i], state)
             part = part_of(puzzles[i])
@@ -231,7 +212,7 @@ def write_published(path: Path = PUBLISHED) -> None:
     """Makes the published problems of all splits, the same ones each time, and writes them to ``path``."""
     arrays: dict[str, Any] = {}
     for split, size in SIZES.items():
-        puzzles, solutions = puzzle_arrays(split, _PROBLEM_SEED, 0, size)
+        puzzles, solutions = puzzle_arrays(split, PROBLEM_SEED, 0, size)
         arrays[f"{split}_solutions"] = solutions
         arrays[f"{split}_given"] = np.packbits(puzzles != 0, axis=1)
     np.savez_compressed(path, **arrays)
@@ -243,12 +224,13 @@ def puzzle_arrays(split: str, seed: int, first: int, count: int) -> tuple[Grids,
     A puzzle depends on (split, seed, its index) alone, so a stream can be read in pieces; ``first`` is the
     index of the first.
     """
-    return generate(seed, first, _blanks(seed, first, count), SPLITS[split])
+    return generate(seed, first, in_blocks(seed, first, count, MIN_BLANKS, MAX_BLANKS), SPLITS[split])
 
 
-def _blanks(seed: int, first: int, count: int) -> npt.NDArray[np.int64]:
-    """Returns the puzzles' numbers of blanks: every block of 19 puzzles is a permutation of 6..24."""
-    values = np.arange(MIN_BLANKS, MAX_BLANKS + 1)
+def in_blocks(seed: int, first: int, count: int, least: int, most: int) -> npt.NDArray[np.int64]:
+    """Returns difficulties ``first, first + 1, …`` of stream ``seed``: every block of ``most - least + 1``
+    problems is a permutation of ``least``..``most``."""
+    values = np.arange(least, most + 1)
     start = first // len(values)
     stop = (first + count + len(values) - 1) // len(values)
     blocks = [np.random.default_rng([seed, block]).permutation(values) for block in range(start, stop)]

@@ -1,22 +1,28 @@
-"""The lab's tokenizer: one token a character, saved as a stock Hugging Face fast tokenizer.
+"""The lab's tokenizers, saved as stock Hugging Face fast tokenizers.
 
-It is Qwen2's tokenizer class without merges. For a Qwen2 model, ``AutoTokenizer`` (and so vLLM) loads this
+A token is a character (Latin squares), or a word with the space before it (coins). They are Qwen2's tokenizer
+class without merges; words are added tokens. For a Qwen2 model, ``AutoTokenizer`` (and so vLLM) loads this
 class with its byte-level pre-tokenizer, whatever the saved files say: any other kind would be read wrongly.
 
-``#`` separates earlier attempts in a reviser's prompt; 7..9 are unused. There is no beginning-of-sequence
-token: the engine gets ``tokenizer(prompt)["input_ids"]``.
+With Latin squares ``#`` separates earlier attempts in a reviser's prompt; 7..9 are unused. There is no
+beginning-of-sequence token: the engine gets ``tokenizer(prompt)["input_ids"]``.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from transformers import Qwen2Tokenizer
+from transformers import AddedToken, Qwen2Tokenizer
+
+from orchestrator.problems.coins import ANSWER, MOST_AMOUNT, PROMPT, STEP_WORDINGS
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 VOCABULARY = (PAD, EOS, UNK, "\n", ".", "=", "#", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+"""The tokens of Latin squares."""
 IDS = {token: i for i, token in enumerate(VOCABULARY)}
 PAD_ID, EOS_ID = IDS[PAD], IDS[EOS]
 _NEWLINE_BYTE = "\u010a"  # how a byte-level vocabulary spells a newline
@@ -26,11 +32,24 @@ NEWLINE_ID, PROMPT_END_ID = IDS["\n"], IDS["="]
 _CELL_IDS = np.array([IDS["."], *(IDS[str(v)] for v in range(1, 10))], np.int64)
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """Returns a new tokenizer. ``decode(encode(text)) == text`` for text of the vocabulary."""
-    vocabulary = {_NEWLINE_BYTE if token == "\n" else token: id for token, id in IDS.items()}
-    return Qwen2Tokenizer(
-        vocab=vocabulary,
+def _words() -> tuple[str, ...]:
+    """Returns the words of the texts about coins, with the space before each that does not begin a line."""
+    texts = [PROMPT, *STEP_WORDINGS, ANSWER]
+    found = [word for text in texts for word in re.findall(r"(?:^| )(?:[a-z]+|[-=])(?![a-z}])", text)]
+    return tuple(dict.fromkeys([*found, *(f" {number}" for number in range(MOST_AMOUNT + 1))]))
+
+
+COIN_VOCABULARY = (PAD, EOS, UNK, "\n", ".", ",", ":", "?", *_words())
+"""The tokens of problems of coins."""
+
+
+def build_tokenizer(vocabulary: Sequence[str] = VOCABULARY) -> Qwen2Tokenizer:
+    """Returns a new tokenizer whose ids are the places in ``vocabulary``: special tokens and characters, then
+    words. ``decode(encode(text)) == text`` for text of the vocabulary."""
+    characters = [token for token in vocabulary if len(token) == 1 or token in (PAD, EOS, UNK)]
+    assert list(vocabulary[: len(characters)]) == characters
+    tokenizer = Qwen2Tokenizer(
+        vocab={_NEWLINE_BYTE if token == "\n" else token: id for id, token in enumerate(characters)},
         merges=[],
         pad_token=PAD,
         eos_token=EOS,
@@ -38,11 +57,13 @@ def build_tokenizer() -> Qwen2Tokenizer:
         clean_up_tokenization_spaces=False,
         model_max_length=512,
     )
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in vocabulary[len(characters) :]])
+    return tokenizer
 
 
-def save_tokenizer(directory: Path) -> None:
+def save_tokenizer(directory: Path, vocabulary: Sequence[str] = VOCABULARY) -> None:
     """Writes tokenizer.json and its configuration into ``directory``."""
-    build_tokenizer().save_pretrained(directory)
+    build_tokenizer(vocabulary).save_pretrained(directory)
 
 
 def grid_tokens(grids: npt.NDArray[np.int8], last: int) -> npt.NDArray[np.int64]:

@@ -20,11 +20,14 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 Recipe = GeneratorRecipe | ReviserRecipe
 
 RECIPES: Mapping[str, Recipe] = {
-    "generator-s": GeneratorRecipe("s"),
-    "generator-m": GeneratorRecipe("m"),
+    "generator-s": GeneratorRecipe(),
+    "generator-m": GeneratorRecipe(size="m"),
     # Trained from random weights on one pass over the same puzzles, no model of this size was better than m.
-    "generator-l": GeneratorRecipe("l", 1200, muon_lr=0.006, adam_lr=6e-4, decay=1.0, base="generator-m"),
+    "generator-l": GeneratorRecipe(
+        size="l", steps=1200, muon_lr=0.006, adam_lr=6e-4, decay=1.0, base="generator-m"
+    ),
     "reviser": ReviserRecipe(),
+    "coins-generator-s": GeneratorRecipe("coins", steps=620),
 }
 """The recipes by the model's name; those of the verifiers are in ``lab.verifiers``."""
 

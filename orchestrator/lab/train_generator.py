@@ -1,13 +1,11 @@
-"""Trains the generators: next-token loss on the solutions of new puzzles of the ``train`` split."""
+"""Trains the generators: next-token loss on the solutions of new problems of the ``train`` split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,9 +18,7 @@ from orchestrator.lab.model import (
     save_generator,
 )
 from orchestrator.lab.muon import muon_and_adamw
-from orchestrator.lab.puzzles import puzzle_arrays
-from orchestrator.lab.tokenizer import EOS_ID, PROMPT_END_ID, grid_tokens
-from orchestrator.problems.lab import PROMPT_TOKENS
+from orchestrator.lab.tasks import TASKS
 from orchestrator.verifiers.config import Schedule
 from orchestrator.verifiers.training import RESUME_FILE, Track, fit
 
@@ -32,11 +28,13 @@ class GeneratorRecipe:
     """The settings of a generator's training. With the same seed, all sizes read the same data in the same
     order."""
 
+    task: str = "lab"
+    """A key of ``tasks.TASKS``."""
     size: str = "s"
     """A key of ``model.SIZES``."""
     steps: int = 2100
     batch: int = 64
-    """Puzzles a step."""
+    """Problems a step."""
     muon_lr: float = 0.02
     """Peak learning rate of Muon: the matrices of the layers."""
     adam_lr: float = 3e-3
@@ -46,13 +44,6 @@ class GeneratorRecipe:
     base: str | None = None
     """A smaller generator whose trained weights it starts from, with new layers on top. It reads the first
     ``steps`` batches of that one's data a second time."""
-
-
-def training_batch(seed: int, step: int, batch: int) -> Tensor:
-    """Returns the token ids of step ``step``, int64[batch, 84]: prompt and solution of puzzles new in it."""
-    puzzles, solutions = puzzle_arrays("train", seed, step * batch, batch)
-    tokens = [grid_tokens(puzzles, PROMPT_END_ID), grid_tokens(solutions, EOS_ID)]
-    return torch.from_numpy(np.concatenate(tokens, axis=1))
 
 
 def train_generator(
@@ -69,19 +60,23 @@ def train_generator(
     The weights depend on (recipe, seed) alone, and on the model in ``base`` if the recipe starts from one.
     Stops early after ``minutes``; a second call continues from ``out``/training.pt.
     """
+    task = TASKS[recipe.task]
     if base is None:
-        model = new_generator(recipe.size, seed)
+        model = new_generator(recipe.size, seed, task.vocabulary)
     else:
         smaller = load_generator(base)
         model = deepened(smaller, SIZES[recipe.size][1] - smaller.config.num_hidden_layers, seed)
     size = parameter_count(model)
     log(f"generator {recipe.size}: {size} parameters, {recipe.steps} steps of {recipe.batch}")
 
-    def loss_of(step: int) -> list[Tensor]:
-        tokens = training_batch(seed, step, recipe.batch)
-        hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden[:, PROMPT_TOKENS - 1 :])
-        return [F.cross_entropy(logits.flatten(0, 1), tokens[:, PROMPT_TOKENS:].flatten())]
+    def loss_of(step: int) -> Iterator[Tensor]:
+        parts = task.examples(seed, step, recipe.batch)
+        count = sum(int(part.solution.sum()) for part in parts)
+        for part in parts:
+            hidden = model.model(input_ids=part.tokens[:, :-1], use_cache=False).last_hidden_state
+            written = part.solution[:, 1:]
+            logits = model.lm_head(hidden[written])
+            yield F.cross_entropy(logits, part.tokens[:, 1:][written], reduction="sum") / count
 
     fitted = fit(
         model,
@@ -94,7 +89,7 @@ def train_generator(
         log=log,
         track=track,
     )
-    save_generator(model, out)
+    save_generator(model, out, task.vocabulary)
     if fitted.finished:
         (out / RESUME_FILE).unlink(missing_ok=True)
     return fitted.losses

@@ -26,9 +26,9 @@ from orchestrator.lab.muon import muon_and_adamw
 from orchestrator.lab.puzzles import puzzle_arrays
 from orchestrator.lab.revision import revision_tokens, well_formed
 from orchestrator.lab.sampling import sample
-from orchestrator.lab.tokenizer import EOS_ID, IDS, PROMPT_END_ID, VOCABULARY, grid_tokens
-from orchestrator.lab.train_generator import training_batch
-from orchestrator.problems.lab import MAX_ATTEMPTS, ORDER, SOLUTION_TOKENS
+from orchestrator.lab.tasks import TASKS
+from orchestrator.lab.tokenizer import EOS_ID, PROMPT_END_ID, grid_tokens
+from orchestrator.problems.lab import MAX_ATTEMPTS, SOLUTION_TOKENS
 from orchestrator.verifiers.config import Schedule
 from orchestrator.verifiers.training import RESUME_FILE, Track, fit
 
@@ -152,9 +152,10 @@ def revision_batches(pool: Attempts, recipe: ReviserRecipe, seed: int, step: int
     """
     rng = np.random.default_rng([seed, step])
     rows = recipe.batch // (MAX_ATTEMPTS + 1)
-    batches = [training_batch(seed + 5, step, rows)]
+    squares = TASKS["lab"]
+    batches = [part.tokens for part in squares.examples(seed + 5, step, rows)]
     for k in range(1, MAX_ATTEMPTS + 1):
-        batches.append(renamed(_tokens(pool, *wrong_contexts(pool, k, rows, rng)), rng))
+        batches.append(squares.renamed(_tokens(pool, *wrong_contexts(pool, k, rows, rng)), rng))
     return batches
 
 
@@ -183,17 +184,6 @@ def _tokens(pool: Attempts, puzzle: npt.NDArray[np.int64], which: npt.NDArray[np
     at = torch.from_numpy(puzzle)
     attempts = pool.attempts[at[:, None], torch.from_numpy(np.ascontiguousarray(which))]
     return torch.cat([revision_tokens(pool.prompts[at], attempts), pool.answers[at]], dim=1)
-
-
-def renamed(tokens: Tensor, rng: np.random.Generator) -> Tensor:
-    """Returns ``tokens`` (int64[n, length]) with each row's symbols renamed by a random permutation.
-
-    A renamed puzzle is as good as a new one, and belongs to the same split.
-    """
-    table = np.tile(np.arange(len(VOCABULARY)), (tokens.shape[0], 1))
-    symbols = table[:, IDS["1"] : IDS["1"] + ORDER]
-    table[:, IDS["1"] : IDS["1"] + ORDER] = rng.permuted(symbols, axis=1)
-    return torch.from_numpy(table).gather(1, tokens)
 
 
 def batch_loss(reviser: Qwen2ForCausalLM, tokens: Tensor) -> Tensor:

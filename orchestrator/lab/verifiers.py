@@ -29,8 +29,10 @@ EXPERIMENT = "lab-training"
 class VerifierRecipe:
     """The settings of a verifier's labels and training."""
 
-    labeller: Callable[[Codec, Grader], Labeller]
-    """Makes the labeller."""
+    labeller: Callable[[Codec, Grader], Labeller] | int
+    """Makes the labeller; or the number of whole samples that are labelled (``lab.labels``)."""
+    task: str
+    """A key of ``tasks.TASKS``."""
     problems: int
     """Problems of the train split that are labelled, from its first."""
     backbone: str
@@ -52,17 +54,21 @@ _PRM = TrainConfig(
     patience=1500,
 )
 RECIPES = {
-    "prm": VerifierRecipe(_STEPS, 3420, "generator-s", _PRM),
+    "prm": VerifierRecipe(_STEPS, "lab", 3420, "generator-s", _PRM),
     # Shallow and trained little, for studies of selection errors and over-optimisation.
-    "prm-weak": VerifierRecipe(_STEPS, 1140, "generator-s", replace(_PRM, steps=200, extra_layers=1)),
+    "prm-weak": VerifierRecipe(_STEPS, "lab", 1140, "generator-s", replace(_PRM, steps=200, extra_layers=1)),
     # The reviser's layers can read a context of attempts.
     "orm": VerifierRecipe(
         partial(ChainLabeller, chains=4, length=5),
+        "lab",
         1330,
         "reviser",
         # Inputs differ in length, and small micro-batches are padded less.
         replace(_PRM, steps=500, micro=16, held_out=0.05),
         chains=True,
+    ),
+    "coins-prm": VerifierRecipe(
+        16, "coins", 640, "coins-generator-s", replace(_PRM, steps=300, micro=32, held_out=0.05)
     ),
 }
 

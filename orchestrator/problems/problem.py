@@ -22,7 +22,7 @@ class Problem:
     answer: str
     """The right answer; the letter where it is one of ``choices``."""
     difficulty: float | None = None
-    """The source's own measure, where it has one (the lab: the number of blanks)."""
+    """The source's own measure, where it has one (the lab: the number of blanks, or of coins)."""
     also: tuple[str, ...] = ()
     """Other answers that are right."""
     attributes: tuple[tuple[str, str | int | float], ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.problems import file, gym, hub, lab
+from orchestrator.problems import coins, file, gym, hub, lab
 from orchestrator.problems.problem import Problem, Wanted
 
 
@@ -27,6 +27,7 @@ class Source:
 
 SOURCES: Mapping[str, Source] = {
     "lab": Source(lambda wanted: lab.problems(wanted.split, wanted.limit), splits=lab.SPLITS),
+    "coins": Source(lambda wanted: coins.problems(wanted.split, wanted.limit), splits=coins.SPLITS),
     "file": Source(file.read, "a file of problems", ("columns",)),
     "jsonl": Source(file.read_lines, "a file of problems", ("columns",)),
     "datasets": Source(

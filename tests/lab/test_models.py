@@ -24,9 +24,10 @@ from orchestrator.lab.model import (
     parameter_count,
     save_generator,
 )
+from orchestrator.lab.tasks import TASKS
 from orchestrator.lab.tokenizer import EOS_ID, PAD_ID, build_tokenizer
 from orchestrator.lab.train import CHECKPOINTS, RECIPES, train, train_tracked
-from orchestrator.lab.train_generator import GeneratorRecipe, train_generator, training_batch
+from orchestrator.lab.train_generator import GeneratorRecipe, train_generator
 from orchestrator.problems import lab as task
 from orchestrator.tracking.tracker import local_uri
 from orchestrator.verifiers.model import load_verifier
@@ -87,7 +88,8 @@ def test_a_larger_sibling_begins_as_the_smaller_one_with_new_layers(tmp_path: Pa
     (first,) = train_generator(tmp_path, recipe, seed=0, log=quiet, base=base)
     grown = load_generator(tmp_path)
     assert (len(smaller.model.layers), len(grown.model.layers)) == (4, 14)
-    tokens = training_batch(0, 0, 8)
+    (examples,) = TASKS["lab"].examples(0, 0, 8)
+    tokens = examples.tokens
     logits = smaller(tokens[:, :-1]).logits[:, task.PROMPT_TOKENS - 1 :]
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, task.PROMPT_TOKENS :].flatten())
     assert first == pytest.approx(loss.item(), rel=1e-3)
@@ -133,6 +135,8 @@ def test_sampling_follows_the_models_own_distribution() -> None:
         ("prm", REWARD_ARCHITECTURE, 64, 7, 376_129),
         ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 268_993),
         ("orm", REWARD_ARCHITECTURE, 64, 10, 536_833),
+        ("coins-generator-s", GENERATION_ARCHITECTURE, 64, 4, 225_088),
+        ("coins-prm", REWARD_ARCHITECTURE, 64, 7, 380_481),
     ],
 )
 def test_checkpoint_is_a_stock_directory(
@@ -148,8 +152,9 @@ def test_checkpoint_is_a_stock_directory(
     load = load_generator if architecture == GENERATION_ARCHITECTURE else load_verifier
     assert parameter_count(load(directory)) == parameters
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    text = task.problems("test", 1)[0].prompt + "123456\n"
-    assert tokenizer(text)["input_ids"] == build_tokenizer()(text)["input_ids"]
+    kind = TASKS["coins" if name.startswith("coins") else "lab"]
+    text = kind.problems("test", 1)[0].prompt + {"lab": "123456\n", "coins": "the answer is 12."}[kind.source]
+    assert tokenizer(text)["input_ids"] == build_tokenizer(kind.vocabulary)(text)["input_ids"]
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (EOS_ID, PAD_ID)
 
@@ -177,8 +182,25 @@ def test_committed_models_pass_the_gates_on_few_problems() -> None:
     assert "weighted@16" in lines[0]
 
 
+def test_committed_models_of_coins_gain_by_votes_and_choose_worse_than_an_oracle() -> None:
+    generator, prm = CHECKPOINTS / "coins-generator-s", CHECKPOINTS / "coins-prm"
+    lines: list[str] = []
+    results = evaluate(
+        generator, [prm], "coins", "validation", limit=21, samples=16, seeds=(0,), log=lines.append
+    )
+    every = {metric: values[0] for metric, values in results["coins-prm"]["groups"]["all"].items()}
+    assert 0.3 < every["pass@1"] < every["weighted@16"] < every["coverage@16"]
+    assert every["best@16"] < every["coverage@16"]
+    assert results["coins-prm"]["groups"]["1"]["pass@1"][0] > 0.8
+    assert 0 < results["coins-prm"]["lucky"][0] < 0.5
+    assert "right by luck" in lines[0]
+
+
 def test_train_names_what_it_knows(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="-s, generator-m, generator-l, reviser, prm, prm-weak or orm"):
+    with pytest.raises(
+        BadInput,
+        match="-s, generator-m, generator-l, reviser, coins-generator-s, prm, prm-weak, orm or coins-prm",
+    ):
         train("generator-xl", tmp_path)
     train("generator-s", tmp_path, minutes=0.0, log=quiet)
     assert (tmp_path / RESUME_FILE).exists()

@@ -8,8 +8,8 @@ import numpy as np
 
 from orchestrator.lab import puzzles as making
 from orchestrator.lab.puzzles import count_solutions
+from orchestrator.lab.tasks import TASKS
 from orchestrator.lab.tokenizer import EOS_ID, PROMPT_END_ID, build_tokenizer, grid_tokens
-from orchestrator.lab.train_generator import training_batch
 from orchestrator.problems import lab as task
 
 
@@ -74,7 +74,7 @@ def test_splits_are_disjoint_also_from_training_data_as_generated() -> None:
             sizes[split] += 1
     assert min(sizes.values()) >= 1000
     tokenizer = build_tokenizer()
-    batches = [training_batch(seed, step, 64) for seed in (0, 1) for step in (0, 1, 2099)]
+    batches = [TASKS["lab"].examples(seed, step, 64)[0].tokens for seed in (0, 1) for step in (0, 1, 2099)]
     for tokens in batches:
         for row in tokens[:, : task.PROMPT_TOKENS].tolist():
             prompt = tokenizer.decode(row)

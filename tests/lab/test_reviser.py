@@ -16,6 +16,7 @@ from orchestrator.lab.model import load_generator, new_generator, parameter_coun
 from orchestrator.lab.puzzles import puzzle_arrays
 from orchestrator.lab.revision import revision_tokens, sample_chains, well_formed
 from orchestrator.lab.sampling import sample
+from orchestrator.lab.tasks import TASKS
 from orchestrator.lab.tokenizer import EOS_ID, IDS, PROMPT_END_ID, build_tokenizer, grid_tokens
 from orchestrator.lab.train import CHECKPOINTS
 from orchestrator.lab.train_reviser import (
@@ -23,7 +24,6 @@ from orchestrator.lab.train_reviser import (
     ReviserRecipe,
     batch_loss,
     edit_distances,
-    renamed,
     revision_batches,
     train_reviser,
     wrong_contexts,
@@ -143,7 +143,7 @@ def test_batches_are_attempts_then_the_puzzle_then_its_answer(pool: Attempts) ->
 
 def test_renaming_symbols_keeps_everything_else() -> None:
     tokens = torch.arange(16).repeat(50, 1)
-    new = renamed(tokens, np.random.default_rng(0))
+    new = TASKS["lab"].renamed(tokens, np.random.default_rng(0))
     assert torch.equal(new.sort(1).values, tokens)
     assert torch.equal(new[:, :7], tokens[:, :7])
     assert torch.equal(new[:, 13:], tokens[:, 13:])
