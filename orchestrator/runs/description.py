@@ -26,6 +26,8 @@ from orchestrator.tracking.spool import Dataset
 
 LONGEST_VALUE, LONGEST_WORDS = 60, 150
 """Characters of a parameter's value that are shown, and of a strategy with all of them."""
+LONGEST_SOURCE = 2000
+"""Characters of a key of the problems, as a template with examples: MLflow takes 65,535 of them all."""
 COMMIT_SECONDS = 5.0
 """Seconds that are waited for git."""
 
@@ -108,8 +110,18 @@ def dataset(prepared: Prepared) -> Dataset:
         sha.update(json.dumps([problem.id, problem.prompt, problem.answer, *problem.also]).encode())
     asked = written(prepared.config)["problems"]
     named = Path(asked["path"]).name if asked["path"] else asked["source"]
-    source = json.dumps({key: value for key, value in asked.items() if value not in (None, {}, [])})
-    return Dataset(f"{named} {asked['split']}", sha.hexdigest()[:16], source, len(prepared.problems))
+    kept = {
+        key: shortened(value, LONGEST_SOURCE) if isinstance(value, str) else value
+        for key, value in asked.items()
+        if value not in (None, {}, [])
+    }
+    source = json.dumps(kept)
+    return Dataset(
+        shortened(f"{named} {asked['split']}", LONGEST_WORDS),
+        sha.hexdigest()[:16],
+        source,
+        len(prepared.problems),
+    )
 
 
 def _model(path: str | None) -> str:

@@ -163,6 +163,8 @@ def figure(found: Sequence[SweepRow]) -> str:
 
     curves: dict[str, list[SweepRow]] = {}
     for row in found:
+        if not row.flops:  # its searches failed before they spent any: a logarithmic axis has no place for it
+            continue
         curves.setdefault(row.label, []).append(row)
     with style.styled():
         made, (axes,) = style.canvas(width=8.2, height=4.4)

@@ -112,3 +112,10 @@ def test_names_of_groups_are_those_that_mlflow_takes_and_none_is_lost():
         **{"a/b": "a_b", "a_b": "a_b 2", "": "_", ".": "_ 2", "..": "__", "ü": "ü"},
         **{"v" * 300: "v" * 100, "v" * 301: "v" * 100 + " 2"},
     }
+
+
+def test_a_long_template_leaves_the_dataset_as_long_as_mlflow_takes():
+    config = load(LAB_CONFIG, ["problems.limit=2"])
+    prepared = prepare(config)
+    config.problems.template = "{problem}" + "x" * 100_000
+    assert len(dataset(prepared).source) < 10_000

@@ -28,8 +28,9 @@ def test_a_table_of_many_cells_ends_where_mlflow_would_cut_it(monkeypatch: pytes
     assert text.splitlines()[-1].startswith("| … and ")
 
 
-@pytest.mark.parametrize(
-    "label", ["f prompt=$x", r"f prompt=$\frac{$", "f " + "w" * 5000, "f a\nb", "🙂 |<&"]
-)
-def test_the_figure_shows_any_label(label: str):
-    assert figure([row(label), row(label, 2e9), row("other", 0.0, 0.0)]).startswith("<?xml")
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_the_figure_shows_any_label_and_no_cell_that_spent_nothing():
+    labels = [r"f prompt=$\frac{$", "f " + "w" * 5000, "f a\nb", "|<&"]
+    rows = [row(label, flops) for label in labels for flops in (1e9, 2e9)]
+    assert figure([*rows, row("other", 0.0, 0.0)]).startswith("<?xml")
+    assert figure([row("other", 0.0, 0.0)]).startswith("<?xml")
