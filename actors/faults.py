@@ -37,7 +37,7 @@ def reason(error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """Returns the class of an exception and its message (``told``)."""
-    return told(f"{type(error).__name__}: {error}".splitlines())
+    return told(f"{type(error).__name__}: {str(error).strip()}".splitlines())
 
 
 def told(lines: Sequence[str]) -> str:

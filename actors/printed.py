@@ -11,6 +11,8 @@ KEPT_LINES = 50
 """Lines of one replica that are kept."""
 SHOWN_LINES = 3
 """Lines that are shown of them."""
+LONGEST_LINE = 300
+"""Characters of a line that are shown."""
 _ACTOR_NAME = ":actor_name:"  # Ray names the lines that follow by it (ray_constants.LOG_PREFIX_ACTOR_NAME)
 _TELLING = re.compile(
     r"\b\w*(?:Error|Exception)\b|\berror:|^Fatal |\bterminate called\b|\bwhat\(\):|\bCUDA\b"
@@ -44,7 +46,8 @@ def name_lines(name: str) -> None:
 def telling(lines: Iterable[str]) -> list[str]:
     """Returns the last few lines that name an error, or the last few of all where none does, without what a
     logger puts before them."""
-    plain = [_PREFIX.sub("", _COLOUR.sub("", line)).strip() for line in lines]
+    last = [line.rstrip().rpartition("\r")[2] for line in lines]  # a progress bar is many in one
+    plain = [_PREFIX.sub("", _COLOUR.sub("", line)).strip()[:LONGEST_LINE] for line in last]
     plain = list(dict.fromkeys(line for line in plain if line))
     return [line for line in plain if _TELLING.search(line)][-SHOWN_LINES:] or plain[-SHOWN_LINES:]
 

@@ -24,6 +24,8 @@ DEVICES: Mapping[str, int] = {
     **{"rtx3090": 24, "rtx4090": 24, "rtx5090": 32, "mi300x": 192},
 }
 """GiB of a GPU, about as its driver reports them."""
+GIBS = r"[0-9]{1,6}(\.[0-9]+)?"
+"""A number of GiB."""
 HALF, FULL = 2, 4
 """Bytes of a number in half precision, and in float32."""
 
@@ -94,10 +96,10 @@ class Need:
 
 def fleet_of(text: str) -> Fleet:
     """Reads ``h100:8``, ``h100:8x2`` (two nodes) or ``48:4`` (GiB of a GPU). Raises BadInput."""
-    found = re.fullmatch(r"([\w.-]+):(\d+)(?:x(\d+))?", text.strip().lower())
+    found = re.fullmatch(r"([\w.-]+):([0-9]{1,4})(?:x([0-9]{1,6}))?", text.strip().lower())
     name, per_node, nodes = found.groups() if found else ("", "0", None)
-    size = DEVICES.get(name) or (float(name) if re.fullmatch(r"\d+(\.\d+)?", name) else 0)
-    if not size or not int(per_node) or nodes == "0":
+    size = DEVICES.get(name) or (float(name) if re.fullmatch(GIBS, name) else 0)
+    if not size or not int(per_node) or (nodes is not None and not int(nodes)):
         kinds = one_of(DEVICES).removeprefix("allowed: ")
         allowed = f"allowed: KIND:GPUS or KIND:GPUSxNODES; a KIND is a number of GiB, or one of {kinds}"
         raise BadInput("--devices", text, allowed)
@@ -132,9 +134,8 @@ def weight_bytes(
         return None
     text = about.get("text_config")
     held = {**about, **text} if isinstance(text, Mapping) else about
-    rows = (
-        held.get("vocab_size", 0) * held.get("hidden_size", 0) * (1 if held.get("tie_word_embeddings") else 2)
-    )
+    rows = (_whole(held, "vocab_size") or 0) * (_whole(held, "hidden_size") or 0)
+    rows *= 1 if held.get("tie_word_embeddings") else 2
     whole = min(rows, parameters)
     return HALF * whole + math.ceil((parameters - whole) * bits / 8)
 
@@ -143,8 +144,8 @@ def _bits(stored: Mapping[str, Any]) -> float | None:
     """Bits of a quantised weight, scales included, about; None where that is not known."""
     method = str(stored.get("quant_method", ""))
     if method == "compressed-tensors":
-        groups = stored.get("config_groups") or {}
-        sizes = [(group.get("weights") or {}).get("num_bits") for group in groups.values()]
+        groups = _mapping(stored.get("config_groups")).values()
+        sizes = [_mapping(_mapping(group).get("weights")).get("num_bits") for group in groups]
         bits = max((size for size in sizes if isinstance(size, int)), default=None)
     elif method == "bitsandbytes":
         bits = 8 if stored.get("load_in_8bit") else 4
@@ -167,17 +168,30 @@ def token_bytes(about: Mapping[str, Any], cache_dtype: str, dtype: str | None) -
     held = {**about, **text} if isinstance(text, Mapping) else about
     each = 1 if cache_dtype.startswith("fp8") else FULL if dtype == "float32" else HALF
     layers, heads, width = (
-        held.get(key) for key in ("num_hidden_layers", "num_attention_heads", "hidden_size")
+        _whole(held, key) for key in ("num_hidden_layers", "num_attention_heads", "hidden_size")
     )
-    if not (isinstance(layers, int) and isinstance(heads, int) and isinstance(width, int)):
+    if layers is None or heads is None or width is None:
         return None
     kinds = held.get("layer_types")
-    if isinstance(kinds, Sequence):
+    if isinstance(kinds, list):
         layers = sum("linear" not in str(kind) and "mamba" not in str(kind) for kind in kinds)
-    if rank := held.get("kv_lora_rank"):  # multi-head latent attention: one compressed vector
-        return int(layers * (rank + held.get("qk_rope_head_dim", 0)) * each)
-    head = held.get("head_dim") or (128 if held.get("model_type") == "qwen3" else width // heads)
-    return int(2 * layers * (held.get("num_key_value_heads") or heads) * head * each)
+    if held.get("kv_lora_rank"):  # multi-head latent attention: one compressed vector
+        rank = _whole(held, "kv_lora_rank")
+        return None if rank is None else layers * (rank + (_whole(held, "qk_rope_head_dim") or 0)) * each
+    usual = 128 if held.get("model_type") == "qwen3" else width // heads
+    head = _whole(held, "head_dim") if held.get("head_dim") else usual
+    pairs = _whole(held, "num_key_value_heads") if held.get("num_key_value_heads") else heads
+    return None if head is None or pairs is None else 2 * layers * pairs * head * each
+
+
+def _whole(held: Mapping[str, Any], key: str) -> int | None:
+    """A size in a config.json; None where it is missing, or another thing, as a list with a size a layer."""
+    value = held.get(key)
+    return value if type(value) is int and value > 0 else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def nodes_needed(needs: Sequence[Need], per_node: int) -> int | None:
@@ -185,13 +199,14 @@ def nodes_needed(needs: Sequence[Need], per_node: int) -> int | None:
     room; None where one has more GPUs than a node."""
     wanted = sorted((need.gpus for need in needs for _ in range(need.replicas) if need.gpus), reverse=True)
     free: list[list[float]] = []  # of each node, what is free of each GPU
+    at, size = 0, 0.0  # nodes before this one have no room for a replica of this size
     for gpus in wanted:
         if gpus > per_node:
             return None
-        for node in free:
-            if _take(node, gpus):
-                break
-        else:
+        at, size = (at, size) if gpus == size else (0, gpus)
+        while at < len(free) and not _take(free[at], gpus):
+            at += 1
+        if at == len(free):
             free.append([1.0] * per_node)
             _take(free[-1], gpus)
     return len(free)

@@ -17,6 +17,7 @@ import msgspec
 
 from actors.messages import SampleResult
 from orchestrator.durability.reading import Recorded, stored
+from orchestrator.errors import BadInput, in_one_line
 from orchestrator.explore.description import Cost, Explored, Replica, Row, Tree, What
 from orchestrator.explore.tree import attributes_of, tree_of
 from orchestrator.explore.votes import rules_of
@@ -72,14 +73,15 @@ class RunReader:
         problems: Sequence[Problem] = (),
         notes: Sequence[str] = (),
     ) -> None:
-        """Raises JournalDamaged where there is no journal that can be read."""
+        """Raises JournalDamaged where there is no journal that can be read, and BadInput where the table
+        of results cannot be."""
         self._directory = directory
         self._config = config
         self._codec = codec
         self._notes = [*notes]
         self._table = {row["problem"]: row for row in read_results(directory)}
         self._asked = {problem.id: problem for problem in problems}
-        self._summary = _json(directory / SUMMARY) or {}
+        self._summary = _summary(directory / SUMMARY)
         self._open = ExitStack()
         self._journal = self._open.enter_context(stored(directory / JOURNAL))
         self._sums = _Sums()
@@ -138,17 +140,23 @@ class RunReader:
 
 
 def read_results(directory: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a run's results: of its table, or of the lines that it leaves until it has one."""
+    """Returns the rows of a run's results: of its table, or of the lines that it leaves until it has one.
+    Raises BadInput where the table cannot be read."""
     if (directory / RESULTS).is_file():
         import pyarrow.parquet as pq
+        from pyarrow import ArrowException
 
-        rows: list[dict[str, Any]] = pq.read_table(directory / RESULTS).to_pylist()
+        try:
+            rows: list[dict[str, Any]] = pq.read_table(directory / RESULTS).to_pylist()
+        except (ArrowException, OSError) as error:
+            unread = f"its {RESULTS} cannot be read ({in_one_line(error)})"
+            raise BadInput("run_id", directory.name, unread) from error
         return rows
     rows = []
     if (directory / LINES).is_file():
         for line in (directory / LINES).read_bytes().splitlines():
             try:
-                rows.append(msgspec.json.decode(line))
+                rows.append(msgspec.json.decode(line, type=dict[str, Any]))
             except msgspec.DecodeError:  # the last one, torn as the process was killed
                 break
     return rows
@@ -213,8 +221,9 @@ def _about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tu
         yield f"accuracy, {rule}", f"{100 * value:.1f} %{interval}"
 
 
-def _json(path: Path) -> Any:
+def _summary(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -54,7 +54,8 @@ def endings_of(
             answers.number(solution.get("key") or solution["answer"]),
             solution["correct"],
             _number(solution["score"]),
-            tuple(solution["step_scores"] or ()),
+            # The lines of a run that was cut short have null for a score that is no number.
+            tuple(math.nan if score is None else score for score in solution["step_scores"] or ()),
             _number(solution.get("confidence")),
             times[path],
         )

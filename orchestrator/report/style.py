@@ -63,6 +63,7 @@ RC: dict[Any, Any] = {
     "lines.markersize": 4.5,
     "legend.frameon": False,
     "svg.hashsalt": "ttc",
+    "text.parse_math": False,  # a dollar in a user's name is a dollar
 }
 
 

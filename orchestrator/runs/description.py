@@ -15,14 +15,19 @@ from orchestrator.allocation.policy import known_as
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import Config
 from orchestrator.config.written import written
-from orchestrator.errors import counted, visible
+from orchestrator.errors import counted
 from orchestrator.report.text import si
+from orchestrator.runs.markdown import code, shortened, table
 from orchestrator.runs.results import Summary
 from orchestrator.runs.results_file import MOST_SHOWN
 from orchestrator.runs.summary_text import known, summary_rows
 from orchestrator.strategies.registry import REGISTRY
 from orchestrator.tracking.spool import Dataset
 
+LONGEST_VALUE, LONGEST_WORDS = 60, 150
+"""Characters of a parameter's value that are shown, and of a strategy with all of them."""
+LONGEST_SOURCE = 2000
+"""Characters of a key of the problems, as a template with examples: MLflow takes 65,535 of them all."""
 COMMIT_SECONDS = 5.0
 """Seconds that are waited for git."""
 
@@ -32,11 +37,11 @@ def strategy_words(section: Mapping[str, Any]) -> str:
     name = str(section["name"])
     known = inspect.signature(REGISTRY[name].search).parameters if name in REGISTRY else {}
     shown = [
-        f"{key}={value}"
+        f"{key}={shortened(str(value), LONGEST_VALUE)}"
         for key, value in section.items()
         if key != "name" and (key == "n" or key not in known or value != known[key].default)
     ]
-    return " ".join([Path(name).name, *shown])
+    return shortened(" ".join([Path(name).name, *shown]), LONGEST_WORDS)
 
 
 def title(config: Config, summary: Summary | None = None, role: str = "cell") -> str:
@@ -83,18 +88,18 @@ def description(config: Config, run_id: str, summary: Summary | None = None) -> 
     """Returns what a run is about, and what it has found once there is a ``summary``, in Markdown."""
     generator, verifier = _model(config.generator.model), _model(config.verifier.model)
     lines = [
-        f"`{strategy_words(config.strategy)}` on problems of `{config.problems.source}` "
-        f"({config.problems.split}): generator `{generator}`, verifier `{verifier}`, seed {config.seed}.",
+        f"{code(strategy_words(config.strategy))} on problems of {code(config.problems.source)} "
+        f"({config.problems.split}): generator {code(generator)}, verifier {code(verifier)}, "
+        f"seed {config.seed}.",
         "",
     ]
     if summary is None:
         lines.append("It has not ended yet.")
     else:
-        lines += ["| | |", "|---|---|"]
-        lines += [f"| {_cell(name)} | {_cell(text)} |" for name, text in summary_rows(summary)]
+        lines += table(["", ""], summary_rows(summary))
         lines += ["", f"The answers, problem by problem: the table `problems.json` (at most {MOST_SHOWN:,})."]
     lines += ["", "Once more: `ttc run config.yaml`, with the artifact of that name."]
-    lines += [f"Its files: `{Path(config.runs) / run_id}`."]
+    lines += [f"Its files: {code(str(Path(config.runs) / run_id))}."]
     return "\n".join(lines)
 
 
@@ -105,16 +110,22 @@ def dataset(prepared: Prepared) -> Dataset:
         sha.update(json.dumps([problem.id, problem.prompt, problem.answer, *problem.also]).encode())
     asked = written(prepared.config)["problems"]
     named = Path(asked["path"]).name if asked["path"] else asked["source"]
-    source = json.dumps({key: value for key, value in asked.items() if value not in (None, {}, [])})
-    return Dataset(f"{named} {asked['split']}", sha.hexdigest()[:16], source, len(prepared.problems))
+    kept = {
+        key: shortened(value, LONGEST_SOURCE) if isinstance(value, str) else value
+        for key, value in asked.items()
+        if value not in (None, {}, [])
+    }
+    source = json.dumps(kept)
+    return Dataset(
+        shortened(f"{named} {asked['split']}", LONGEST_WORDS),
+        sha.hexdigest()[:16],
+        source,
+        len(prepared.problems),
+    )
 
 
 def _model(path: str | None) -> str:
     return "none" if path is None else known_as(path)
-
-
-def _cell(text: str) -> str:
-    return visible(text).strip().replace("|", "\\|")
 
 
 def _commit() -> str | None:

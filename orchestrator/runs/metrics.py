@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from orchestrator.budget.ledger import Lease
 from orchestrator.runs.baseline import Baseline
@@ -16,6 +16,8 @@ POINTS = 200
 """The most points of a curve."""
 
 
+LONGEST_PART = 100
+"""Characters of a part of a metric's name: MLflow takes 250 of the whole."""
 DIGITS = 5
 """Significant digits of a share."""
 
@@ -94,16 +96,35 @@ def _by(summary: Summary) -> dict[str, float]:
     """The accuracy by the attribute that is asked for, by names that MLflow takes."""
     if summary.by is None:
         return {}
+    groups = summary.groups[summary.by]
+    names = plain_names(groups)
     return {
-        f"by_{plain(summary.by)}/{plain(value)}/{rule}": estimate.value
-        for value, group in summary.groups[summary.by].items()
+        f"by_{plain(summary.by)}/{names[value]}/{rule}": estimate.value
+        for value, group in groups.items()
         for rule, estimate in [*group.accuracy.items(), ("coverage", group.coverage)]
     }
 
 
 def plain(text: str) -> str:
-    """Returns a text as MLflow takes it in the name of a metric."""
-    return re.sub(r"[^\w .-]", "_", text)
+    """Returns a text as MLflow takes it as a part of a metric's name, which it reads as a path: neither empty
+    nor dots alone, and not too long."""
+    kept = re.sub(r"[^\w .-]", "_", text)[:LONGEST_PART]
+    return kept if kept.strip(".") else "_" * max(1, len(kept))
+
+
+def plain_names(texts: Iterable[str]) -> dict[str, str]:
+    """Returns the name of each text (``plain``); of those that would have the same, the later ones have a
+    number."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in dict.fromkeys(texts):
+        name = plain(text)
+        number = 1
+        while (found := name if number == 1 else f"{name} {number}") in taken:
+            number += 1
+        taken.add(found)
+        names[text] = found
+    return names
 
 
 class AnytimeCurve:

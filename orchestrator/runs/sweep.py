@@ -26,7 +26,7 @@ from orchestrator.runs import sweep_table
 from orchestrator.runs.found import FATAL
 from orchestrator.runs.grid import Grid, GridCell
 from orchestrator.runs.log import logged
-from orchestrator.runs.metrics import plain, rounded
+from orchestrator.runs.metrics import plain_names, rounded
 from orchestrator.runs.run import Run, RunObserver, patience_of, stored_summary
 from orchestrator.runs.session import Pools, Session, SessionObserver, pool_specs, session
 from orchestrator.tracking.tracker import Tracker, status_of
@@ -150,9 +150,10 @@ class Sweep:
             write_atomically(directory / "cells.json", json.dumps(content))
             parent.artifact(directory / "comparison.svg")
             parent.table(directory / "cells.json")
+            names = plain_names(row.label for row in rows)
             parent.metrics(
                 [
-                    (f"accuracy/{plain(row.label)}", rounded(row.main.mean), round(row.flops / 1e6))
+                    (f"accuracy/{names[row.label]}", rounded(row.main.mean), round(row.flops / 1e6))
                     for row in sorted(rows, key=lambda row: row.flops)
                 ]
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.runs.grid import GridCell
+from orchestrator.runs.markdown import shortened, table
 
 COUNTS = {
     "failed": "failed",
@@ -17,6 +18,8 @@ COUNTS = {
     "skipped": "skipped",
 }
 """Columns that are there where any row has them, and their names in a summary."""
+LONGEST_NAME = 60
+"""Characters of a curve's name in the figure."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,7 @@ def meaning(found: Sequence[SweepRow]) -> str:
 def markdown(found: Sequence[SweepRow]) -> str:
     """Returns the table in Markdown."""
     made = columns(found)
-    lines = [" | ".join(name for name, _ in made), " | ".join("---" for _ in made)]
-    lines += [" | ".join(row) for row in zip(*(texts for _, texts in made), strict=True)]
-    return "\n".join(f"| {line} |" for line in lines)
+    return "\n".join(table([name for name, _ in made], [*zip(*(texts for _, texts in made), strict=True)]))
 
 
 def figure(found: Sequence[SweepRow]) -> str:
@@ -162,6 +163,8 @@ def figure(found: Sequence[SweepRow]) -> str:
 
     curves: dict[str, list[SweepRow]] = {}
     for row in found:
+        if not row.flops:  # its searches failed before they spent any: a logarithmic axis has no place for it
+            continue
         curves.setdefault(row.label, []).append(row)
     with style.styled():
         made, (axes,) = style.canvas(width=8.2, height=4.4)
@@ -176,7 +179,7 @@ def figure(found: Sequence[SweepRow]) -> str:
             for row in line:
                 if row.main.interval is not None:
                     axes.plot([row.flops] * 2, row.main.interval, color=shade, alpha=0.35, linewidth=1)
-            ends.append((x[-1], y[-1], label, shade))
+            ends.append((x[-1], y[-1], shortened(label, LONGEST_NAME), shade))
         style.flops_axis(axes)
         style.percent_axis(axes, "accuracy")
         style.name_ends(axes, ends)

@@ -134,7 +134,7 @@ class Spool:
             self._append(entries)
 
     def _append(self, entries: Iterable[Entry]) -> None:
-        lines = "".join(json.dumps([type(each).__name__, *astuple(each)]) + "\n" for each in entries)
+        lines = "".join(_line([type(each).__name__, *astuple(each)]) for each in entries)
         if self._appending is None:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._appending = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -210,6 +210,12 @@ class Spool:
         if self._appending is not None:
             os.close(self._appending)
             self._appending = None
+
+
+def _line(fields: list[Any]) -> str:
+    """An entry's line; what no store can hold, as half a character of a path in another encoding, is
+    replaced."""
+    return json.dumps(fields, ensure_ascii=False).encode(errors="replace").decode() + "\n"
 
 
 def _entry(line: bytes) -> Entry:

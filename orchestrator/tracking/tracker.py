@@ -39,6 +39,8 @@ from orchestrator.tracking.uri import KEY, resolved
 
 CLOSE_SECONDS = 60.0
 """Seconds that the end of a run waits for a store that is away before it goes on without it."""
+MAX_NAME = 250
+"""The most characters of a run's name that a MLflow store keeps."""
 MAX_PARAM = 6000
 """The most characters of a parameter's value that MLflow keeps."""
 TEMPORARY = ".spool"
@@ -98,7 +100,7 @@ class Tracker:
         self._unkept: str | None = None
         begin = Begin(
             experiment,
-            title or run_id,
+            (title or run_id)[:MAX_NAME],
             {
                 "mlflow.user": _user(),
                 "mlflow.source.name": "ttc",
@@ -135,7 +137,7 @@ class Tracker:
 
     def describe(self, name: str, description: str) -> None:
         """Names the run anew, and describes it in Markdown."""
-        self._log([Tag("mlflow.runName", name), Tag("mlflow.note.content", description)])
+        self._log([Tag("mlflow.runName", name[:MAX_NAME]), Tag("mlflow.note.content", description)])
 
     def dataset(self, dataset: Dataset) -> None:
         """Logs the problems that the run is about."""

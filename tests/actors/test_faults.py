@@ -14,10 +14,11 @@ from ray.exceptions import RayError
 
 from actors.engine import EngineThread, FirstPassError, _outcome
 from actors.engine_jobs import Generated, Job, Pooled, Refused
-from actors.faults import last_frame, reason
+from actors.faults import last_frame, one_line, reason
 from actors.generator import GeneratorActor
 from actors.messages import Failure, SampleRequest, SampleResult, ScoreRequest, ScoreResult
 from actors.outbox import Outbox
+from actors.printed import telling
 from actors.replica import Replica
 from actors.stops import Stop, Stops
 from actors.verifier import ScoreMemo, VerifierActor
@@ -172,3 +173,14 @@ def test_an_output_that_cannot_be_read_refuses_its_job(output):
     assert isinstance(outcome, Refused)
     assert outcome.job is job
     assert re.search(r"Error: .* \(\S*engine\.py:\d+ in _outcome\)", outcome.error)
+
+
+def test_a_message_that_begins_with_empty_lines_is_told():
+    assert one_line(ValueError("\n\n  it broke\nmore")) == "ValueError: it broke"
+
+
+def test_a_progress_bar_and_a_huge_line_are_told_in_few_characters():
+    (bar,) = telling(["\rLoading:   0%\rLoading:  50%\rLoading: 100%\n"])
+    assert bar == "Loading: 100%"
+    (line,) = telling(["RuntimeError: " + "x" * 100_000])
+    assert line == "RuntimeError: " + "x" * 286

@@ -180,3 +180,57 @@ def test_the_labs_models_compute_in_float32_and_others_in_their_own_numbers(path
     pools = (config.generator, config.verifier, config.reviser)
     assert {pool.dtype for pool in pools} == {"float32"}
     assert {load(path).generator.dtype for path in (ROOM / "models").glob("*.yaml")} == {"auto"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 400 + ":4",
+        "h100:" + "9" * 5000,
+        "h100:1000000000",
+        "h100:8x00",
+        "h100:8x9999999",
+        "٤٨:٤",
+        "1e3:2",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_devices_that_no_one_has_are_refused(text):
+    with pytest.raises(BadInput, match="--devices: "):
+        fleet_of(text)
+
+
+PLAIN = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"num_attention_heads": 0},
+        {"num_attention_heads": -4},
+        {"num_hidden_layers": "2"},
+        {"num_key_value_heads": [1, 2]},
+        {"num_key_value_heads": "2"},
+        {"head_dim": "x"},
+        {"kv_lora_rank": "8"},
+    ],
+)
+def test_the_cache_of_an_odd_model_is_not_known(odd):
+    assert token_bytes(PLAIN, "auto", "bfloat16") == 2 * 2 * 64 * 2
+    assert token_bytes(PLAIN | {"num_key_value_heads": None, "head_dim": None}, "auto", "bfloat16") == 512
+    assert token_bytes(PLAIN | odd, "auto", "bfloat16") is None
+
+
+@pytest.mark.parametrize("groups", [None, [1], {"a": None}, {"a": {"weights": 4}}, {"a": {"weights": {}}}])
+def test_weights_whose_quantisation_is_told_oddly_are_not_known(groups):
+    stored = {"quant_method": "compressed-tensors", "config_groups": groups}
+    assert weight_bytes(1000, {"quantization_config": stored}, "bfloat16", None) is None
+    stored = {"quant_method": "gptq", "bits": 8}
+    for odd in (None, "a", -1):
+        about = {"quantization_config": stored, "vocab_size": odd, "hidden_size": 3}
+        assert weight_bytes(1000, about, "bfloat16", None) == 1000
+
+
+def test_many_replicas_are_placed_at_once():
+    many = [Need("generator", 20_000, 3, 1, 1, 1), Need("verifier", 20_000, 0.5, 1, 1, 1)]
+    assert nodes_needed(many, 8) == 10_000  # two of 3 GPUs a node, and four halves beside them

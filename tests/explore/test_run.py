@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from orchestrator.durability.journal import Journal, JournalDamaged
+from orchestrator.errors import BadInput
 from orchestrator.explore.description import SHAPES, fields
-from orchestrator.explore.run import log_of_replicas
+from orchestrator.explore.page import write
+from orchestrator.explore.run import log_of_replicas, read_results
+from orchestrator.runs.results_file import ResultsFile
 from tests.support.explored import PROBLEMS, reader, searched
 
 
@@ -96,3 +101,45 @@ def test_the_page_is_told_the_fields_of_every_value():
         assert shape.__struct_config__.array_like
         (empty,) = [msgspec.json.encode(found[shape.__name__])]
         assert len(msgspec.json.decode(empty)) == len(shape.__struct_fields__)
+
+
+async def test_scores_that_are_no_numbers_are_read_from_the_lines_and_from_the_table(tmp_path: Path):
+    first, *others = await searched(tmp_path / "run", "beam_search", n=4, width=2)
+    odd = [replace(one, score=math.nan, step_scores=(math.nan, 0.5)) for one in first.solutions]
+    results = [replace(first, solutions=tuple(odd), seconds=math.nan), *others]
+    (tmp_path / "run" / "results.parquet").unlink()
+    file = ResultsFile(tmp_path / "run")
+    for result in results:
+        file.add(result)
+    for _ in range(2):
+        with reader(tmp_path / "run") as run:
+            (explored,) = write([run], tmp_path / "page.html")
+        assert explored.rows[0].seconds is None
+        assert explored.rows[0].endings == len(odd)
+        file.close(results)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing"])
+async def test_a_table_of_results_that_is_torn_is_said_in_a_line(tmp_path: Path, content: bytes):
+    await searched(tmp_path / "run", "best_of_n", n=2)
+    (tmp_path / "run" / "results.parquet").write_bytes(content)
+    with pytest.raises(BadInput, match=r"^run_id: 'run' is not usable; its results\.parquet cannot be read"):
+        reader(tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["[1]", "null", '{"accuracy": null', "7"])
+async def test_a_summary_that_is_none_counts_as_missing(tmp_path: Path, content: str):
+    await searched(tmp_path / "run", "best_of_n", n=2)
+    (tmp_path / "run" / "summary.json").write_text(content)
+    with reader(tmp_path / "run") as run:
+        assert len([*run.trees()]) == 2
+        assert "This run is not finished" in run.explored().notes[0]
+
+
+async def test_lines_of_results_end_at_the_first_that_is_no_row(tmp_path: Path):
+    results = await searched(tmp_path / "run", "best_of_n", n=2)
+    (tmp_path / "run" / "results.parquet").unlink()
+    ResultsFile(tmp_path / "run").add(results[0])
+    with (tmp_path / "run" / "results.jsonl").open("ab") as file:
+        file.write(b"[1]\n")
+    assert [row["problem"] for row in read_results(tmp_path / "run")] == ["p"]

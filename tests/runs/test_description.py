@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.analysis.estimators import wilson
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
 from orchestrator.runs.description import dataset, description, strategy_words, tags, title
-from orchestrator.runs.results import Summary
+from orchestrator.runs.metrics import plain_names
+from orchestrator.runs.results import Group, Summary
 from orchestrator.runs.results_file import write_table
 from tests.runs.test_results import result, solution, summary
 from tests.support.paths import LAB_CONFIG
@@ -81,3 +84,38 @@ def test_the_table_of_problems_is_as_pandas_splits_it(tmp_path):
     first, second = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
     assert (first["any solution right"], first["solutions"]) == (True, 1)
     assert (second["right, majority"], second["error"]) == (False, "ValueError: no")
+
+
+def test_odd_and_long_parameters_of_a_users_strategy_stay_in_one_short_line():
+    words = strategy_words({"name": "own.py:mine", "prompt": "Think.\n| `x`" + "y" * 5000, "z": "w" * 500})
+    assert words.startswith("own.py:mine prompt=Think.\\n| `x`yyy")
+    assert len(words) < 160
+    config = load(LAB_CONFIG)
+    config.strategy.update(name="own.py:mine", prompt="Think.\n| `x`")
+    assert "\n" not in title(config)
+    assert "`own.py:mine " in description(config, "lab-1")
+    assert "'x'`" in description(config, "lab-1")
+
+
+def test_a_description_is_no_longer_than_mlflow_keeps():
+    group = Group(1, {"majority": wilson(1, 1)}, wilson(1, 1))
+    many = replace(found(), by="kind", groups={"kind": {f"{i}" + "k" * 300: group for i in range(60)}})
+    told = description(load(LAB_CONFIG), "lab-1", many)
+    assert len(told) < 8000
+    assert "more rows |" in told
+    assert told.rstrip().endswith("`runs/lab-1`.")
+
+
+def test_names_of_groups_are_those_that_mlflow_takes_and_none_is_lost():
+    names = plain_names(["a/b", "a_b", "", ".", "..", "v" * 300, "v" * 301, "ü", "a/b"])
+    assert names == {
+        **{"a/b": "a_b", "a_b": "a_b 2", "": "_", ".": "_ 2", "..": "__", "ü": "ü"},
+        **{"v" * 300: "v" * 100, "v" * 301: "v" * 100 + " 2"},
+    }
+
+
+def test_a_long_template_leaves_the_dataset_as_long_as_mlflow_takes():
+    config = load(LAB_CONFIG, ["problems.limit=2"])
+    prepared = prepare(config)
+    config.problems.template = "{problem}" + "x" * 100_000
+    assert len(dataset(prepared).source) < 10_000

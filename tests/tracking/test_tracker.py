@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from orchestrator.commands.cli import run_command
 from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.mlflow_store import ID, TOKEN, Away, MlflowStore
-from orchestrator.tracking.spool import FILE, Begin, Dataset, Metric, Spool
+from orchestrator.tracking.spool import FILE, Begin, Dataset, Metric, Param, Spool, Tag
 from orchestrator.tracking.tracker import (
     Tracker,
     below_the_sweep,
@@ -275,6 +275,13 @@ def test_a_torn_line_is_given_up_and_no_other(tmp_path: Path):
     again.append([Metric("m", 2.0, 2, 2)])
     kinds = [type(entry).__name__ for entry, _ in again.read(10)]
     assert kinds == ["Metric", "Unreadable", "Metric"]
+
+
+def test_half_a_character_is_replaced_since_no_store_can_hold_it(tmp_path: Path):
+    spool = Spool(tmp_path)
+    spool.append([Tag("generator", "models/\udcff é\u2028"), Param("n", "\ud800")])
+    (tag, _), (param, _) = spool.read(10)
+    assert (tag, param) == (Tag("generator", "models/? é\u2028"), Param("n", "?"))
 
 
 def test_the_command_that_replays_says_what_it_wrote(tmp_path: Path, away, monkeypatch, capsys):
