@@ -35,6 +35,8 @@ from orchestrator.errors import BadInput, in_one_line, one_of
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+HUB_SECONDS = 5.0
+"""Seconds that are waited for the hub's answer."""
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """The families that are counted in closed form: dense, grouped-query attention, a gated MLP."""
 FIXED_LABELS = {"Qwen2ForProcessRewardModel": 2, "Qwen2ForRewardModel": 1}
@@ -318,8 +320,30 @@ def _from_hub(model: str, key: str, revision: str | None) -> Path:
         cached = try_to_load_from_cache(model, "config.json", revision=revision)
         if isinstance(cached, str):
             return Path(cached)
+        if (away := _out_of_reach(model, revision)) is not None:
+            why = "this machine has no copy of it, and the hub cannot be reached"
+            raise BadInput(key, model, f"{why} ({away})")
         return Path(hf_hub_download(model, "config.json", revision=revision))
-    except Exception as error:  # offline, unknown, gated, malformed: the hub client has no common base class
+    except BadInput:
+        raise
+    except Exception as error:  # unknown, gated, malformed: the hub client has no common base class
         why = in_one_line(error)
         need = "needed: an existing model directory, or a Hugging Face id that this machine can read"
         raise BadInput(key, model, f"{need} ({why})") from None
+
+
+def _out_of_reach(model: str, revision: str | None) -> str | None:
+    """Returns why the hub does not answer; None where it does. A download would try again for half a minute
+    before it says so."""
+    from huggingface_hub import HfApi, is_offline_mode
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    try:
+        HfApi().model_info(model, revision=revision, timeout=HUB_SECONDS)
+    except (HfHubHTTPError, HFValidationError):  # an answer: the download tells what is wrong
+        return None
+    except Exception as error:  # no network, or a hub that is down
+        return in_one_line(error)[:160]
+    return None

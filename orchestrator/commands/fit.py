@@ -171,7 +171,9 @@ def _track(
 
     name = f"fit-{datetime.now():%Y%m%d-%H%M%S}"
     tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
-    tracker = Tracker(runs, temporary_run_id("fit"), experiment, asked, uri=uri, title=name, tags=tags)
+    title = f"policy of {experiment}, {datetime.now():%Y-%m-%d %H:%M}"
+    tracker = Tracker(runs, temporary_run_id("fit"), experiment, asked, uri=uri, title=title, tags=tags)
+    tracker.describe(title, f"`ttc fit {experiment}`: the policy is `policy.yaml` among the artifacts.")
     tracker.metrics(list(_metrics(learned)))
     for file, text in (("policy.yaml", out.read_text()), ("fit.json", json.dumps(numbers, indent=2))):
         (tracker.directory / file).write_text(text)

@@ -129,7 +129,8 @@ def run(
         show_json(summary.to_dict())
     elif shown:
         show(summary_table(summary))
-        say(errors, f"results in {directory}/; MLflow: {store(config)}")
+        again = shlex.join(["ttc", "explore", name, *elsewhere])
+        say(errors, f"results in {directory}/; MLflow: {store(config)}; its searches: {again}")
     if summary.broken is not None:
         say(errors, f"the run has failed: {summary.broken}", "red")
     return 0 if summary.broken is None else 1

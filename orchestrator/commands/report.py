@@ -127,7 +127,9 @@ def _track(
 
     name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
     tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
-    tracker = Tracker(runs, temporary_run_id("report"), experiment, asked, uri=uri, title=name, tags=tags)
+    title = f"report of {experiment}, {datetime.now():%Y-%m-%d %H:%M}"
+    tracker = Tracker(runs, temporary_run_id("report"), experiment, asked, uri=uri, title=title, tags=tags)
+    tracker.describe(title, f"`ttc report {experiment}`: the page is `{out.name}` among the artifacts.")
     # Copies: the page may have been made anew when the store takes this one.
     pages = {out.name: out.read_text(encoding="utf-8"), **{f"{each.name}.svg": each.svg for each in drawn}}
     for file, text in pages.items():

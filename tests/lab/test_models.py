@@ -171,7 +171,9 @@ def test_committed_generator_solves_easy_problems_in_stock_transformers() -> Non
 
 def test_committed_models_pass_the_gates_on_few_problems() -> None:
     lines: list[str] = []
-    results = evaluate(GENERATOR, [PRM], split="validation", limit=38, samples=16, seeds=(0,), log=lines.append)
+    results = evaluate(
+        GENERATOR, [PRM], split="validation", limit=38, samples=16, seeds=(0,), log=lines.append
+    )
     result = results["prm"]
     every = {metric: values[0] for metric, values in result["groups"]["all"].items()}
     assert every["pass@1"] < every["majority@16"] < every["weighted@16"] <= every["coverage@16"]

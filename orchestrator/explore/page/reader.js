@@ -41,7 +41,7 @@ export function nodePane(tree, node, onpick) {
   return el("div", {},
     facts(tree, node), answer,
     above.length > 0 && el("details", { open: above.length < 40 },
-      el("summary", { text: `${count(above.length, "node")} on the way here` }),
+      el("summary", { text: `${count(above.length, "step")} before this one` }),
       above.map((one) => el("div", { class: "above", onclick: () => onpick(one) }, one.pieces.map(pieceBlock)))),
     el("div", { class: "own" }, node.pieces.length ? node.pieces.map(pieceBlock) : el("span", { class: "quiet", text: "no text" })));
 }
