@@ -97,7 +97,8 @@ class RunReader:
 
     def trees(self) -> Iterator[Tree]:
         """Yields the search of each problem, in the order of the table, then those that had only begun."""
-        journaled = [name for name in self._journal.problems() if not name.startswith(BESIDE)]
+        recorded_for = self._journal.problems()
+        journaled = [name for name in recorded_for if name in self._asked or not name.startswith(BESIDE)]
         for problem in dict.fromkeys([*self._table, *journaled]):
             recorded = self._journal.results(problem)
             choices = self._journal.results(f"select/{problem}")

@@ -15,6 +15,7 @@ from orchestrator.errors import BadInput
 from orchestrator.explore.description import SHAPES, fields
 from orchestrator.explore.page import write
 from orchestrator.explore.run import log_of_replicas, read_results
+from orchestrator.problems.problem import Problem
 from orchestrator.runs.results_file import ResultsFile
 from tests.support.explored import PROBLEMS, reader, searched
 
@@ -143,3 +144,12 @@ async def test_lines_of_results_end_at_the_first_that_is_no_row(tmp_path: Path):
     with (tmp_path / "run" / "results.jsonl").open("ab") as file:
         file.write(b"[1]\n")
     assert [row["problem"] for row in read_results(tmp_path / "run")] == ["p"]
+
+
+async def test_a_problem_may_be_named_as_what_stands_beside_the_searches(tmp_path: Path):
+    problems = [Problem("baseline/1", "1+1?", "2"), Problem("judge/😀|<script>", "2+2?", "4")]
+    await searched(tmp_path / "run", "best_of_n", n=2, problems=problems)
+    for name in ("summary.json", "results.parquet"):
+        (tmp_path / "run" / name).unlink()
+    with reader(tmp_path / "run", problems=problems) as run:
+        assert [tree.problem for tree in run.trees()] == [problem.id for problem in problems]
