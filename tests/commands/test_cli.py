@@ -115,7 +115,12 @@ def nothing_starts(monkeypatch):
         ("verifier.kind=orm", "verifier.kind", "orm", "allowed: prm (beam_search goes by steps)"),
         ("verifier.aggregation=mean", "verifier.aggregation", "mean", "last, min or prod"),
         ("problems.split=exam", "problems.split", "exam", "test, bins, validation or train"),
-        ("problems.source=csv", "problems.source", "csv", "lab, coins, file, jsonl, datasets or reasoning_gym"),
+        (
+            "problems.source=csv",
+            "problems.source",
+            "csv",
+            "lab, coins, file, jsonl, datasets or reasoning_gym",
+        ),
         ("problems.source=jsonl", "problems.path", "null", "needed with problems.source=jsonl: a file"),
         ("problems.limit=0", "problems.limit", "0", "1 or more"),
         ("problems.template=hello", "problems.template", "hello", "{problem}"),
