@@ -15,7 +15,7 @@ TABLE = CONFIGS / "figure" / "accuracy.csv"
 def test_the_figure_has_every_curve_of_the_kept_table():
     rows = read(TABLE)
     assert {row.curve for row in rows} == set(CURVES)
-    assert {len(row.correct) for row in rows} == {200}
+    assert {len(row.correct) for row in rows} == {500}
     picture = draw(rows)
     assert picture.startswith("<?xml")
     assert picture.count("PolyCollection") >= 3, "a band for each curve that is one"
