@@ -138,27 +138,33 @@ def test_mlflow_holds_config_metrics_curve_and_artifacts(undisturbed):
     cwd, outcome = undisturbed
     client, summary = MlflowClient(f"sqlite:///{cwd}/runs/mlflow.db"), outcome.summary
     (run,) = client.search_runs([client.get_experiment_by_name("lab").experiment_id])
-    assert (run.info.run_name, run.info.status) == (outcome.run_id, "FINISHED")
+    assert run.info.status == "FINISHED"
+    accuracy = summary["accuracy"]["weighted"]
+    assert f" n=8 · {100 * accuracy:.1f} % [" in run.info.run_name
+    assert "| problems | " in run.data.tags["mlflow.note.content"]
+    assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["lab test"]
     assert run.data.params["strategy.n"] == "8"
     assert run.data.params["generator.replicas"] == "2"
-    assert run.data.metrics["accuracy/weighted"] == summary["accuracy"]["weighted"]
+    assert run.data.metrics["accuracy"] == run.data.metrics["accuracy/weighted"]
+    assert run.data.metrics["accuracy"] == pytest.approx(accuracy, rel=1e-4)
     assert run.data.metrics["flops/spent"] == summary["flops"]["spent"]
-    curve = client.get_metric_history(run.info.run_id, "anytime/accuracy_weighted")
+    curve = client.get_metric_history(run.info.run_id, "progress/weighted_of_all")
     # MLflow keeps one of two points that agree in step, value and millisecond.
     assert 2 <= len(curve) <= PROBLEMS
     values = [point.value for point in sorted(curve, key=lambda point: (point.step, point.value))]
     assert values == sorted(values), "what is solved stays solved"
     last = max(curve, key=lambda point: (point.step, point.value))
-    assert last.value == summary["accuracy"]["weighted"]
+    assert last.value == run.data.metrics["accuracy"]
     assert last.step == summary["flops"]["spent"] // 1_000_000
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert names == {"config.yaml", "run.log", "results.parquet", "summary.json"}
+    assert names == {"config.yaml", "run.log", "results.parquet", "summary.json", "problems.json"}
     assert run.data.tags["ttc.run_id"] == outcome.run_id
     traces = client.search_traces(locations=[run.info.experiment_id], run_id=run.info.run_id)
     assert sorted(each.data.spans[0].name for each in traces) == [f"lab-test-{i:04d}" for i in range(3)]
     for each in traces:
         root, *spans = each.data.spans
         assert root.get_attribute("operations") == len(spans)
+        assert all(span.end_time_ns > span.start_time_ns for span in spans), "each has its own time"
 
 
 def test_the_summary_is_kept_beside_the_results(undisturbed):
