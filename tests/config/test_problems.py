@@ -69,7 +69,7 @@ def test_the_fingerprint_covers_what_is_read_and_not_what_is_shown(tmp_path):
     [
         (
             ["source=parquet"],
-            "problems.source: 'parquet' is not usable; allowed: lab, file, jsonl, datasets or",
+            "problems.source: 'parquet' is not usable; allowed: lab, coins, file, jsonl, datasets or",
         ),
         (
             ["source=datasets"],
