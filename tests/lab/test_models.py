@@ -36,7 +36,7 @@ from orchestrator.verifiers.training import RESUME_FILE
 GENERATION_ARCHITECTURE = "Qwen2ForCausalLM"
 REWARD_ARCHITECTURE = "Qwen2ForTokenClassification"
 GENERATOR, PRM = CHECKPOINTS / "generator-s", CHECKPOINTS / "prm"
-TINY = GeneratorRecipe(size="s", steps=20, batch=8)
+TINY = GeneratorRecipe(size="s", steps=14, batch=6)
 
 
 @pytest.fixture(autouse=True)

@@ -169,7 +169,8 @@ async def test_a_cell_that_fails_costs_the_others_nothing_and_goes_on_from_its_j
     assert len(engines.requests) - before <= fresh < done.summary["operations"]
 
 
-async def test_an_interrupted_sweep_goes_on_to_the_same_end(whole, tmp_path):
+async def test_an_interrupted_sweep_goes_on_to_the_same_end(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.runs.run.IMPATIENT_SECONDS", 0.5)  # its store is away
     engines = Engines(fail=[asyncio.CancelledError()])
     with pytest.raises(asyncio.CancelledError):
         await run(read(tmp_path), engines)
