@@ -226,7 +226,7 @@ class Journal:
         except BaseException as error:
             self._database.close()
             self._held.close()
-            if isinstance(error, UNREADABLE) and _code(error) in DAMAGE:
+            if isinstance(error, UNREADABLE) and (_code(error) in DAMAGE or self._of_a_later_format(error)):
                 raise self._damaged(str(error)) from error
             raise
         # A second connection: on a shared one, a reading search would wait for a commit.
@@ -275,6 +275,10 @@ class Journal:
                     if key in keys:
                         raise self._damaged(f"{key} of {problem} has two results")
                     keys.add(key)
+
+    def _of_a_later_format(self, error: BaseException) -> bool:
+        """Tells whether SQLite will not write a file that may be written: its header says so, wrongly."""
+        return _code(error) == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)
 
     def _damaged(self, what: str) -> JournalDamaged:
         return JournalDamaged(

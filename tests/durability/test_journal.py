@@ -236,6 +236,11 @@ def test_a_file_in_which_anything_was_overwritten_gives_back_what_was_recorded_o
     assert found in (None, ROWS)
 
 
+def test_a_header_of_a_format_that_no_sqlite_writes_is_damage(tmp_path: Path, written):
+    closed, *_ = written
+    assert reopened(tmp_path, closed[:18] + b"\x03" + closed[19:]) is None
+
+
 def test_a_digit_that_another_took_the_place_of_is_noticed(tmp_path: Path, written):
     closed, *_ = written
     assert closed.count(b"[0,1,2,3,4]") == 1
