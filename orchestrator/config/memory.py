@@ -229,9 +229,9 @@ class PoolFit:
 
     role: str
     needed_bytes: int | None
-    """Of each GPU at least; None where that is not known."""
+    """Bytes that a replica takes of each of its GPUs at least; None where that is not known."""
     usable_bytes: int
-    """Of each GPU."""
+    """Bytes that it may take of each."""
     cache_tokens: int | None
     """Tokens whose keys and values a replica holds."""
     paths: float | None

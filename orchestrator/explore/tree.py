@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 
 from msgspec.structs import replace
 
-from actors.messages import SampleResult, ScoreResult, Until
+from actors.messages import SampleResult, ScoreResult
 from orchestrator.durability.reading import Recorded
 from orchestrator.explore.description import Change, Cost, Ending, Event, Fate, Piece, Tree, TreeNode, What
 from orchestrator.explore.votes import DIGITS, Answers, endings_of, rounded, rule_votes
 from orchestrator.grading.thinking import without_thinking
 from orchestrator.problems.codec import Codec
-from orchestrator.search.distinct import SHARED, name_of
+from orchestrator.search.distinct import SHARED, firsts_of
 
 COMPARED_WORDS = 4000
 """Words of an attempt, and of the one before it, up to which a revision's changes are looked for."""
@@ -117,10 +117,13 @@ def _nodes(
         # A draft begins with an empty path; below it, what was not sampled was given.
         if "." in parent and parent not in by_path:
             node.given = ""
-    named = _merge(nodes, {path for kind, path, *_ in keys if kind == "score" and SHARED in path})
+    shared = {path for kind, path, *_ in keys if kind == "score" and SHARED in path}
+    named, firsts = firsts_of(((node.path, node.result) for node in nodes), shared)
+    for path, first in firsts.items():
+        by_path[path].first = by_path[first]
     places: list[tuple[str, _Sampled | None]] = []
     for (kind, path, *rest), (_, result, flops) in zip(keys, recorded, strict=True):
-        found = named.get(path) or by_path.get(path) or by_path.get(path.partition(SHARED)[0])
+        found = by_path.get(named.get(path, path)) or by_path.get(path.partition(SHARED)[0])
         if isinstance(result, ScoreResult) and found is not None:
             found.scores[int(rest[0]) if rest else 0] = result.scores
             found.verifier_flops += flops
@@ -135,20 +138,6 @@ def _above(path: str, by_path: Mapping[str, _Sampled]) -> _Sampled | None:
         if path in by_path:
             return by_path[path]
     return None
-
-
-def _merge(nodes: Sequence[_Sampled], shared: set[str]) -> dict[str, _Sampled]:
-    """Tells copies which sibling they became. Returns the first node by the name that its equals share."""
-    firsts: dict[str, _Sampled] = {}
-    if not shared:
-        return firsts
-    for node in nodes:  # siblings in the order in which they were asked for
-        parent, result = node.path.rpartition(".")[0], node.result
-        for until in get_args(Until):
-            name = name_of(parent, until, result.finish, result.tokens)
-            if name in shared and (first := firsts.setdefault(name, node)) is not node:
-                node.first = first
-    return firsts
 
 
 def _read_texts(nodes: Sequence[_Sampled], codec: Codec) -> None:

@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def _model(path: str | None) -> str:
     return "none" if path is None else known_as(path)
 
 
+@cache  # a sweep asks once, not once a cell
 def _commit() -> str | None:
     """The commit of the repository that the run was begun in; None where there is none, or no git."""
     command = ["git", "rev-parse", "HEAD"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.runs.grid import GridCell
 from orchestrator.runs.markdown import shortened, table
+from orchestrator.runs.results import MAIN
 
 COUNTS = {
     "failed": "failed",
@@ -67,7 +68,7 @@ class SweepRow:
     @property
     def main(self) -> Share:
         """The accuracy by the rule that counts: the weighted vote, or the majority."""
-        return self.accuracy.get("weighted") or next(iter(self.accuracy.values()))
+        return self.accuracy.get(MAIN) or next(iter(self.accuracy.values()))
 
     def to_dict(self) -> dict[str, Any]:
         return {

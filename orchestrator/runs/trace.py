@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
-from actors.messages import Result, SampleResult, Until
+from actors.messages import Result, SampleResult
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.search.distinct import SHARED, name_of
+from orchestrator.search.distinct import SHARED, firsts_of
 
 MOST_SPANS = 1000
 """The most spans of a trace: nobody reads a larger one, and MLflow's page fails on tens of thousands."""
@@ -110,8 +110,8 @@ def _what(
     for path in sampled:
         if path in ends:
             found[path] = ends[path]
-        elif (first := firsts.get(path, path)) != path:
-            found[path] = f"copy of {first.rpartition('.')[2]}:"
+        elif path in firsts:
+            found[path] = f"copy of {firsts[path].rpartition('.')[2]}:"
         else:
             found[path] = "kept" if path in continued else "left"
     return found
@@ -129,26 +129,19 @@ def _ends(text: str) -> str:
 def _places(
     problem: str, recorded: Mapping[str, tuple[Result, int]]
 ) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-    """Returns each operation's kind and path; and the first of the equal siblings of each sampled path, where
-    equal ones are one. A score that equal paths share is that of the first of them."""
+    """Returns each operation's kind and path, and of each copy the path that it is equal to. A score that
+    equal paths share is that of the first of them."""
     places = {}
     for key in recorded:
         kind, path, *_ = key.removeprefix(f"{problem}/").split("/")  # a score of several inputs has more
         places[key] = kind, path
-    named: dict[str, str] = {}
-    firsts: dict[str, str] = {}
-    if any(SHARED in path for _, path in places.values()):
-        for key, (kind, path) in sorted(places.items(), key=lambda item: _order(*item[1])):
-            found, above = recorded[key][0], path.rpartition(".")[0]
-            if kind == "sample" and isinstance(found, SampleResult):
-                names = [name_of(above, until, found.finish, found.tokens) for until in get_args(Until)]
-                firsts[path] = min((named.setdefault(name, path) for name in names), key=_number)
-    shared = {key: (kind, named.get(path, path.partition(SHARED)[0])) for key, (kind, path) in places.items()}
-    return shared, firsts
-
-
-def _number(path: str) -> list[int]:
-    return [int(part) for part in path.split(".")]
+    shared = {path for _, path in places.values() if SHARED in path}
+    ordered = sorted(places, key=lambda key: _order(*places[key]))
+    results = [(places[key][1], recorded[key][0]) for key in ordered if places[key][0] == "sample"]
+    samples = [(path, found) for path, found in results if isinstance(found, SampleResult)]
+    named, firsts = firsts_of(samples, shared)
+    places = {key: (kind, named.get(path, path.partition(SHARED)[0])) for key, (kind, path) in places.items()}
+    return places, firsts
 
 
 def _order(kind: str, path: str) -> tuple[list[int], bool]:

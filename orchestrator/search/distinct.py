@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Container, Iterable
+from typing import NamedTuple, get_args
 
 from msgspec.structs import replace
 
-from actors.messages import Finish, Until
+from actors.messages import Finish, SampleResult, Until
 from orchestrator.search.context import Usage
 from orchestrator.search.tree import Node
 
@@ -140,6 +140,24 @@ class Distinct:
         self._usage.compared += 1
         self._usage.copies += turn.number != thought.number
         return thought.node()
+
+
+def firsts_of(
+    samples: Iterable[tuple[str, SampleResult]], shared: Container[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Finds the samples that became one node, by the names in ``shared``, under which their scores are kept.
+
+    ``samples`` are paths with their results, siblings in the order of their indices. Returns the path of the
+    first by the name that its equals share, and of each later one the path of its first.
+    """
+    named: dict[str, str] = {}
+    firsts: dict[str, str] = {}
+    for path, result in samples:
+        for until in get_args(Until):  # what was asked for is not kept with the result
+            name = name_of(path.rpartition(".")[0], until, result.finish, result.tokens)
+            if name in shared and (first := named.setdefault(name, path)) != path:
+                firsts[path] = first
+    return named, firsts
 
 
 def name_of(parent: str, until: Until, finish: Finish | None, new: tuple[int, ...]) -> str:
