@@ -171,6 +171,10 @@ class Pool(Generic[Res]):
         """The replicas that can be given requests now."""
         return [m.info for m in self._members.values() if m.info and self._router.has(m.name)]
 
+    async def ask(self, name: str, method: str) -> Any:
+        """Returns what the replica ``name`` answers to ``method``. Raises ReplicaError where it cannot."""
+        return await self._members[name].handle.call(method)
+
     def limit_by(self, limit: Callable[[int], ConcurrencyLimit]) -> None:
         """Replaces the limit of running requests: ``limit`` makes one from a replica's ``max_num_seqs``."""
         self._limit = limit

@@ -23,6 +23,7 @@ from actors.engine_jobs import Job, JobOutcome, Refused
 from actors.engine_options import engine_options
 from actors.faults import described
 from actors.hub import HubAccess
+from actors.machine import Machine
 from actors.messages import Failure, Load, Notice, ReplicaInfo, Request, Result
 from actors.outbox import Outbox
 from actors.printed import name_lines
@@ -71,6 +72,7 @@ class Replica(ABC):
         self._live: dict[str, str] = {}  # request id -> key of its job, until its result is ready
         self._pings: dict[str, asyncio.Future[Result | Failure]] = {}  # by key
         self._outbox: Outbox[Result | Failure | Notice] = Outbox()
+        self._machine = Machine()
         self._loop: asyncio.AbstractEventLoop | None = None
         devices = own_devices()
         if devices is not None:
@@ -218,6 +220,10 @@ class Replica(ABC):
         if done.done() and isinstance(result := done.result(), Failure):
             raise RuntimeError(f"{self.name}: {result.error}")
         return time.perf_counter() - started
+
+    async def machine(self) -> tuple[str, dict[str, float]]:
+        """Returns the name of the machine that this replica runs on, and its measurements (``Machine``)."""
+        return self._machine.name, self._machine.read()
 
     async def shutdown(self) -> None:
         """Closes the engine; the replica answers nothing afterwards. Idempotent."""

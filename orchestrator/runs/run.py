@@ -37,6 +37,7 @@ from orchestrator.runs.description import tags as tags_of
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
+from orchestrator.runs.machines import log_machines
 from orchestrator.runs.metrics import AnytimeCurve, metrics
 from orchestrator.runs.results import Summary, summarise
 from orchestrator.runs.results_file import PROBLEMS, ResultsFile, write_table
@@ -274,8 +275,12 @@ class Run:
 
         legs.begin(session.startup_seconds, {pool.spec.name: pool.spec.replicas for pool in pools})
         watchdog = Watchdog(prepared.strategy.name, at_work, engines_are_busy, observer.notice)
-        with watchdog, legs.ticking(tick):
-            return await controller.run(prepared.problems, prepared.prompts, at_work.noting(search))
+        machines = asyncio.create_task(log_machines(pools, self._tracker.metrics))
+        try:
+            with watchdog, legs.ticking(tick):
+                return await controller.run(prepared.problems, prepared.prompts, at_work.noting(search))
+        finally:
+            machines.cancel()
 
     async def _baseline(self, controller: Controller, observer: RunObserver) -> Baseline | None:
         samples, prepared = self.prepared.config.baseline, self.prepared
