@@ -37,7 +37,7 @@ from orchestrator.grading.checker import Checker
 from orchestrator.grading.registry import file_of
 from orchestrator.grading.registry import resolve as resolve_checker
 from orchestrator.problems.codec import Codec, load_tokenizer
-from orchestrator.problems.problem import Problem, Wanted, filled
+from orchestrator.problems.problem import BESIDE, Problem, Wanted, beside, filled
 from orchestrator.problems.sources import SOURCES
 from orchestrator.search.revision import FORMATS, RevisionPrompt
 from orchestrator.strategies.definition import BoundStrategy, RunFacts, Strategy
@@ -193,6 +193,14 @@ def read_problems(config: Config) -> list[Problem]:
         section.options,
     )
     problems = SOURCES[section.source].read(wanted)
+    ids = {problem.id for problem in problems}
+    taken = next((name for id in ids for what in BESIDE if (name := beside(what, id)) in ids), None)
+    if taken is not None:
+        raise BadInput(
+            "problems: id",
+            taken,
+            "the run keeps what belongs to another problem under this name; allowed: any other",
+        )
     if "{choices}" in section.template and not any(problem.choices for problem in problems):
         raise BadInput("problems.template", section.template, "it has {choices}, and no problem has any")
     if section.by is not None and all(problem.attribute(section.by) is None for problem in problems):

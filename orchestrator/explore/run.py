@@ -22,14 +22,13 @@ from orchestrator.explore.description import Cost, Explored, Replica, Row, Tree,
 from orchestrator.explore.tree import attributes_of, tree_of
 from orchestrator.explore.votes import rules_of
 from orchestrator.problems.codec import Codec
-from orchestrator.problems.problem import Problem, filled
+from orchestrator.problems.problem import BESIDE, Problem, beside, filled
 
 JOURNAL, RESULTS, LINES, SUMMARY, LOG = (
     *("journal.sqlite", "results.parquet", "results.jsonl"),
     *("summary.json", "run.log"),
 )
-BESIDE = ("baseline/", "select/", "judge/")
-"""What the journal has beside the searches: samples of the baseline, choices among solutions, verdicts."""
+OTHERS = tuple(beside(what, "") for what in BESIDE)
 HEAD = 160
 """Characters of a prompt in the list."""
 MOST_LINES = 200
@@ -98,10 +97,10 @@ class RunReader:
     def trees(self) -> Iterator[Tree]:
         """Yields the search of each problem, in the order of the table, then those that had only begun."""
         recorded_for = self._journal.problems()
-        journaled = [name for name in recorded_for if name in self._asked or not name.startswith(BESIDE)]
+        journaled = [name for name in recorded_for if name in self._asked or not name.startswith(OTHERS)]
         for problem in dict.fromkeys([*self._table, *journaled]):
             recorded = self._journal.results(problem)
-            choices = self._journal.results(f"select/{problem}")
+            choices = self._journal.results(beside("select", problem))
             row = self._table.get(problem)
             tree = tree_of(problem, recorded, self._codec, row, choices)
             if row is None and (asked := self._asked.get(problem)) is not None:

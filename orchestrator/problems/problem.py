@@ -10,6 +10,14 @@ from typing import Any
 
 LETTERS = ascii_uppercase
 """The letters of choices, in their order."""
+BESIDE = ("baseline", "select", "judge")
+"""What a journal has of a problem beside its search: samples of the baseline, choices among its solutions,
+verdicts."""
+
+
+def beside(what: str, problem: str) -> str:
+    """Returns the name under which a journal has ``what`` (one of ``BESIDE``) of a problem."""
+    return f"{what}/{problem}"
 
 
 @dataclass(frozen=True, slots=True)

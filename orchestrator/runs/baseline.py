@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from orchestrator.analysis.estimators import Estimate, mean_over_problems, wilson
 from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import Price
-from orchestrator.problems.problem import Problem
+from orchestrator.problems.problem import Problem, beside
 from orchestrator.runs.controller import Controller
 from orchestrator.search.selection import rules
 from orchestrator.strategies.best_of_n import best_of_n
@@ -60,8 +60,8 @@ async def sample_baseline(
         controller.searches_at_once,
         shares,
     )
-    beside = [replace(problem, id=f"baseline/{problem.id}") for problem in problems]
-    results = await sampler.run(beside, prompts, BoundStrategy(best_of_n, {"n": samples}))
+    apart = [replace(problem, id=beside("baseline", problem.id)) for problem in problems]
+    results = await sampler.run(apart, prompts, BoundStrategy(best_of_n, {"n": samples}))
     right = [sum(solution.correct for solution in result.solutions) / samples for result in results]
     spent, prefill = sampler.usage.flops, sum(price.prompt for price in prices)
     return Baseline(

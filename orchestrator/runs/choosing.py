@@ -16,7 +16,7 @@ from random import Random
 from actors.messages import RequestFailed, SampleRequest, SampleResult
 from orchestrator.budget.ledger import Lease, Reservation
 from orchestrator.config.selection import PreparedSelection, kept
-from orchestrator.problems.problem import Problem
+from orchestrator.problems.problem import Problem, beside
 from orchestrator.search.charges import computed
 from orchestrator.search.context import SearchContext, Usage
 from orchestrator.search.planning import seed_of
@@ -204,4 +204,4 @@ class Chooser:
 
 def _place(problem: Problem) -> str:
     """The name under which the journal has the choices of a problem, apart from its search."""
-    return f"select/{problem.id}"
+    return beside("select", problem.id)

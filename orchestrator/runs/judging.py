@@ -25,7 +25,7 @@ from orchestrator.budget.ledger import Lease, Reservation
 from orchestrator.config.judge import PreparedJudge
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.thinking import without_thinking
-from orchestrator.problems.problem import Problem
+from orchestrator.problems.problem import Problem, beside
 
 log = logging.getLogger(__name__)
 
@@ -132,4 +132,4 @@ class ModelJudge:
 
 def _place(problem: Problem) -> str:
     """The name under which the journal has the verdicts of a problem, apart from its search."""
-    return f"judge/{problem.id}"
+    return beside("judge", problem.id)

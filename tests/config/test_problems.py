@@ -10,7 +10,7 @@ from orchestrator.config.fingerprint import fingerprint as config_fingerprint
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.errors import BadInput
-from orchestrator.problems.problem import filled
+from orchestrator.problems.problem import BESIDE, filled
 from tests.support.paths import LAB_CONFIG
 
 
@@ -134,3 +134,12 @@ def test_a_file_may_have_several_bases_of_which_a_later_one_wins(tmp_path):
     path.write_text("base: [set.yaml, run.yaml]\n")
     with pytest.raises(BadInput, match="cannot inherit from itself"):
         load(path)
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_a_name_that_a_journal_needs_for_another_problem_is_refused(tmp_path, what):
+    row = {"problem": "1", "answer": "1"}
+    own = file(tmp_path, {**row, "id": "p"}, {**row, "id": f"{what}/p"})
+    with pytest.raises(BadInput, match=f"problems: id: '{what}/p' is not usable"):
+        prepared(tmp_path, *own)
+    assert prepared(tmp_path, *file(tmp_path, {**row, "id": f"{what}/p"})).problems, "alone it is a name"
