@@ -16,7 +16,10 @@ from orchestrator.commands.terminal import results, say
 if TYPE_CHECKING:
     from orchestrator.lab.verifiers import VerifierRecipe
 
-MODELS = {"lab": ("generator-s", ("prm", "prm-weak")), "coins": ("coins-generator-s", ("coins-prm",))}
+MODELS = {
+    "lab": ("generator-s", ("prm", "prm-weak")),
+    "coins": ("coins-generator-s", ("coins-prm", "coins-prm-weak")),
+}
 """The generator that ``ttc lab evaluate`` measures for each task, and its verifiers."""
 
 

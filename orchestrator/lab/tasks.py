@@ -64,7 +64,7 @@ class Judged:
     steps: Bools
     """The steps that a solution has, [n, steps]."""
     good: Bools
-    """Whether all is right up to the end of a step, [n, steps]; the coins can still be the fewest."""
+    """Whether all is right up to the end of a step and can still become right, [n, steps]."""
 
     @classmethod
     def stacked(cls, problems: Sequence[Judged]) -> Judged:
@@ -144,12 +144,12 @@ class Squares(Task):
 
 
 class Coins(Task):
-    """An amount paid with the fewest coins, in words (``problems.coins``)."""
+    """An amount paid exactly with coins of a purse, in words (``problems.coins``)."""
 
     source = "coins"
     vocabulary = COIN_VOCABULARY
     tokens = coins.SOLUTION_TOKENS
-    bands = tuple((count, count) for count in range(1, coins.MOST_COINS + 1))
+    bands = tuple((count, count) for count in range(1, coins.MOST_PAID + 1))
     parts = 2
     """Parts of a training step: examples of like length, so that little is padded."""
 
@@ -168,7 +168,7 @@ class Coins(Task):
     def judge(self, problem: Problem, solutions: Tensor) -> Judged:
         texts = _tokenizer(self.source).batch_decode(solutions, skip_special_tokens=True)
         checker, newline = Math(), self.vocabulary.index("\n")
-        n, most = len(texts), coins.MOST_COINS + 3
+        n, most = len(texts), coins.MOST_PAID + 3
         answers, ends = np.full(n, -1), np.zeros((n, most), np.int64)
         right, lucky = np.zeros((2, n), bool)
         steps, good = np.zeros((2, n, most), bool)
@@ -179,12 +179,12 @@ class Coins(Task):
             if tokens[last] == EOS_ID and (answer := checker.extract(text)) is not None:
                 answers[i] = numbers.setdefault(checker.key(answer), len(numbers))
                 right[i] = checker.accepts(problem.answer, answer)
-                lucky[i] = right[i] and not lines[-1].possible
+                lucky[i] = right[i] and not lines[-1].true
             newlines = [at for at in range(last) if tokens[at] == newline]
             found = [*newlines[: most - 1], last]
             ends[i] = [*found, *[last] * (most - len(found))]
             steps[i, : len(found)] = True
-            good[i, : len(found)] = [line.fewest for line in lines][: len(found)]
+            good[i, : len(found)] = [line.hopeful for line in lines][: len(found)]
         return Judged(answers, right, lucky, ends, steps, good)
 
 

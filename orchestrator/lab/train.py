@@ -27,7 +27,8 @@ RECIPES: Mapping[str, Recipe] = {
         size="l", steps=1200, muon_lr=0.006, adam_lr=6e-4, decay=1.0, base="generator-m"
     ),
     "reviser": ReviserRecipe(),
-    "coins-generator-s": GeneratorRecipe("coins", steps=620),
+    "coins-generator-s": GeneratorRecipe("coins", steps=3000),
+    "coins-generator-m": GeneratorRecipe("coins", size="m", steps=3000),
 }
 """The recipes by the model's name; those of the verifiers are in ``lab.verifiers``."""
 

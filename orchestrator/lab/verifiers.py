@@ -67,8 +67,20 @@ RECIPES = {
         replace(_PRM, steps=500, micro=16, held_out=0.05),
         chains=True,
     ),
+    # Many problems with few samples each: with 16 of 2400 it knew those problems, and others less.
     "coins-prm": VerifierRecipe(
-        16, "coins", 640, "coins-generator-s", replace(_PRM, steps=300, micro=32, held_out=0.05)
+        4,
+        "coins",
+        9600,
+        "coins-generator-s",
+        replace(_PRM, steps=2500, patience=2500, micro=32, held_out=0.05),
+    ),
+    "coins-prm-weak": VerifierRecipe(
+        16,
+        "coins",
+        600,
+        "coins-generator-s",
+        replace(_PRM, steps=200, extra_layers=1, micro=32, held_out=0.05),
     ),
 }
 

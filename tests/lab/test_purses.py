@@ -1,7 +1,8 @@
-"""New problems of coins: the fewest, splits that cannot overlap, streams in pieces, tokens, examples."""
+"""New problems of coins: ways to pay, splits that cannot overlap, streams in pieces, tokens, examples."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from unittest import mock
 
@@ -17,26 +18,26 @@ from orchestrator.lab.tokenizer import COIN_VOCABULARY, EOS, EOS_ID, PAD_ID, bui
 from orchestrator.problems import coins as task
 
 
-def test_every_solution_has_the_fewest_coins_and_ways_and_orders_vary() -> None:
-    made = purses("test", 5, 0, 700)
+def test_every_solution_pays_and_orders_and_wordings_vary() -> None:
+    made = purses("test", 5, 0, 600)
     for purse in made:
         lines = task.read_lines(purse.prompt, purse.solution)
-        assert all(line.fewest for line in lines)
+        assert all(line.hopeful for line in lines)
         assert len(lines) == len(purse.paid) + 1
         assert sum(purse.paid) == purse.amount
-    many = [purse.paid for purse in made if len(set(purse.paid)) > 1]
-    assert any(paid == sorted(paid) for paid in many)
-    assert any(paid == sorted(paid, reverse=True) for paid in many)
+        assert 1 <= len(purse.paid) <= task.MOST_PAID
+    orders = [np.argsort(purse.paid).tolist() for purse in made if len(purse.paid) == 3]
+    assert {tuple(order) for order in orders} == set(itertools.permutations(range(3)))
     assert {word for purse in made for word in purse.wordings} == {0, 1, 2}
 
 
 def test_coins_alone_decide_the_split() -> None:
     for split, parts in SPLITS.items():
-        for problem in task.problems(split, 70):
-            values, _ = task.parse_prompt(problem.prompt)
-            assert values == sorted(set(values))
-            assert part_of(np.array(values)) in parts
-        assert all(part_of(np.array(purse.values)) in parts for purse in purses(split, 3, 0, 70))
+        for problem in task.problems(split, 60):
+            coins, _ = task.parse_prompt(problem.prompt)
+            assert coins == sorted(set(coins))
+            assert part_of(np.array(coins)) in parts
+        assert all(part_of(np.array(purse.coins)) in parts for purse in purses(split, 3, 0, 70))
 
 
 def test_the_published_file_is_what_the_generator_makes(tmp_path: Path) -> None:
@@ -81,22 +82,22 @@ def test_examples_are_the_streams_problems_and_the_loss_covers_their_solutions()
 
 def test_solutions_are_judged_by_their_answers_and_their_lines() -> None:
     tokenizer = build_tokenizer(COIN_VOCABULARY)
-    problem = next(p for p in task.problems("validation", 7) if p.difficulty == 2)
-    way = next(p for p in purses("validation", 20260, 0, 7) if p.prompt == problem.prompt).solution
-    answer = "the answer is 2."
-    texts = [way, answer.replace("2", "3"), answer, answer[:-1], "\n" * 20]
+    purse = next(p for p in purses("validation", 20260, 0, 12) if len(p.paid) == 2)
+    problem = next(p for p in task.problems("validation", 12) if p.prompt == purse.prompt)
+    way, answer = purse.solution, f"the answer is {problem.answer}."
+    texts = [way, "the answer is 1.", answer, answer[:-1], "\n" * 20]
     rows = [tokenizer(text + EOS * (i < 3))["input_ids"] for i, text in enumerate(texts)]
     solutions = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
     judged = TASKS["coins"].judge(problem, solutions)
     assert judged.right.tolist() == [True, False, True, False, False]
     assert judged.lucky.tolist() == [False, False, True, False, False]
     assert judged.answers.tolist() == [0, 1, 0, -1, -1], "a solution that has not ended has no answer"
-    assert judged.steps.sum(1).tolist() == [3, 1, 1, 1, task.MOST_COINS + 3]
+    assert judged.steps.sum(1).tolist() == [3, 1, 1, 1, task.MOST_PAID + 3]
     assert judged.good[0, :3].tolist() == [True, True, True]
     assert not judged.good[1:].any()
     assert judged.ends[:, -1].tolist() == [len(row) - 1 for row in rows]
     first_line = tokenizer(way.split("\n")[0] + "\n")["input_ids"]
-    assert judged.ends[0, :3].tolist() == [len(first_line) - 1, len(rows[0]) - 7, len(rows[0]) - 1]
+    assert judged.ends[0, :3].tolist() == [len(first_line) - 1, len(rows[0]) - 9, len(rows[0]) - 1]
 
 
 def test_a_step_is_labelled_with_the_share_of_right_answers_among_samples_that_begin_with_it(
@@ -105,7 +106,7 @@ def test_a_step_is_labelled_with_the_share_of_right_answers_among_samples_that_b
     task_, tokenizer = TASKS["coins"], build_tokenizer(COIN_VOCABULARY)
     save_generator(new_generator("s", 0, COIN_VOCABULARY), tmp_path, COIN_VOCABULARY)
     right = {p.id: p.answer for p in task_.problems("train", 3)}
-    texts = ["coin 1: 3, 1 left.\nthe answer is {}.", "coin 1: 3, 1 left.\nthe answer is 60.", "the answer"]
+    texts = ["coin 1: 3, 1 left.\nthe answer is {}.", "coin 1: 3, 1 left.\nthe answer is 99.", "the answer"]
     written = [
         [tokenizer(text.format(answer) + EOS * (k < 2))["input_ids"] for k, text in enumerate(texts)]
         for answer in right.values()
