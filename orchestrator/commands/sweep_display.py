@@ -38,7 +38,7 @@ class SweepDisplay(Display):
         self._ended = 0
         self._planned = 0.0
         self._worked = 0.0
-        self._searched = 0.0
+        self._search_seconds = 0.0
         self._search_began: float | None = None
         self._cell: GridCell | None = None
 
@@ -61,7 +61,7 @@ class SweepDisplay(Display):
         self._ended += 1
         self._worked += work(outcome.cell)
         if self._search_began is not None:
-            self._searched += time.monotonic() - self._search_began
+            self._search_seconds += time.monotonic() - self._search_began
             self._search_began = None
         self._cell = None
         head = f"[{self._ended}/{self._cells}] {outcome.cell.key}"
@@ -82,7 +82,7 @@ class SweepDisplay(Display):
 
     def _left(self) -> str:
         """Returns how long the rest will take, once that can be known."""
-        done, total, searched = self._worked, self._planned, self._searched
+        done, total, searched = self._worked, self._planned, self._search_seconds
         if self._search_began is not None and self._cell is not None and self._problems:
             done += work(self._cell) * self._done / self._problems
             searched += time.monotonic() - self._search_began

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from io import StringIO
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -107,12 +108,14 @@ def test_a_cells_work_is_what_it_asks_for_and_no_more_than_its_budget_buys():
 
 def test_a_budget_without_end_does_not_spoil_the_estimate(monkeypatch):
     now = 0.0
-    monkeypatch.setattr("orchestrator.commands.sweep_display.time", SimpleNamespace(monotonic=lambda: now))
+    clock = SimpleNamespace(monotonic=lambda: 1e6 + now)
+    for module in ("sweep_display", "display"):
+        monkeypatch.setattr(f"orchestrator.commands.{module}.time", clock)
     shown = SweepDisplay(Console(file=StringIO()))
     cells = [cell(generations=1e290, n=4), cell(generations=4, n=4), cell(generations=8, n=16)]
     shown.planned([], cells)
     assert shown._left() == ""
-    shown._search_began = 0.0
+    shown.searching(cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace()), 10)
     now = 3600.0
     outcome = SimpleNamespace(cell=cells[0], error="x", summary=None)
     shown.outcome(outcome)
