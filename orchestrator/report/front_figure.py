@@ -19,6 +19,7 @@ import numpy as np
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.estimators import Estimate, mean_over_problems
 from orchestrator.analysis.store import load_directory
+from orchestrator.analysis.words import percent
 from orchestrator.report.style import canvas, flops_axis, name_ends, percent_axis, styled, svg
 
 CURVES = {
@@ -167,8 +168,7 @@ def main() -> None:
     options.out.write_text(draw(rows), encoding="utf-8")
     for curve in CURVES:
         for point in points(rows, curve):
-            value, low, high = (100 * share for share in astuple(point.accuracy)[:3])
-            accuracy = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+            accuracy = percent(point.accuracy, " %")
             print(f"{curve:<22} {point.name:<12} {point.flops:9.3g} FLOPs  {accuracy}")
     level, share = saving(rows, "adaptive allocation")
     print(

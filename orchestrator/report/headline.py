@@ -8,9 +8,10 @@ from orchestrator.allocation.policy import SAMPLES
 from orchestrator.analysis.estimators import Estimate, mean_difference, mean_known
 from orchestrator.analysis.options import Option
 from orchestrator.analysis.savings import read_at
+from orchestrator.analysis.words import with_interval
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.tables import one_sample
-from orchestrator.report.text import name, si, with_interval
+from orchestrator.report.text import name, si
 from orchestrator.report.verdicts import SLACK
 
 

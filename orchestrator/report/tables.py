@@ -17,18 +17,10 @@ from orchestrator.analysis.options import Option, short
 from orchestrator.analysis.savings import Saving, savings
 from orchestrator.analysis.scaling_laws import Coefficient
 from orchestrator.analysis.solutions import distinct_answers
+from orchestrator.analysis.words import MISSING, percent
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
-from orchestrator.report.text import (
-    MISSING,
-    budget,
-    factor,
-    name,
-    percent,
-    setting,
-    si,
-    words,
-)
+from orchestrator.report.text import budget, factor, name, setting, si, words
 
 
 @dataclass(frozen=True)

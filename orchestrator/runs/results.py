@@ -146,6 +146,11 @@ class Summary:
         where nothing is scored."""
         return MAIN if MAIN in self.accuracy else next(iter(self.accuracy))
 
+    def estimate(self, name: str) -> Estimate:
+        """Returns the accuracy by a selection rule, or the ``coverage``, with its interval."""
+        value = self.coverage if name == "coverage" else self.accuracy[name]
+        return Estimate(value, *self.intervals[name])
+
     @property
     def broken(self) -> str | None:
         """Why the run has failed as a whole, since too many of its searches broke; None where it has not."""

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.options import Option
 from orchestrator.analysis.store import Experiment, load_directory
+from orchestrator.analysis.words import MISSING
 from orchestrator.commands.cli import run_command
 from orchestrator.report.evidence import gather
 from orchestrator.report.headline import headline
@@ -28,8 +29,8 @@ from orchestrator.report.tables import (
     search_table,
     thinned,
 )
-from orchestrator.report.text import MISSING, si
 from orchestrator.report.text import name as option_name
+from orchestrator.report.text import si
 from orchestrator.tracking.tracker import local_uri
 from tests.report.conftest import PROBLEMS
 from tests.support.stored import cell as plain_cell
