@@ -72,14 +72,18 @@ def run_report(
     runs: str = "runs",
     table: str | None = None,
 ) -> int:
-    """Writes the report of an experiment (its name in MLflow, a sweep's, or a directory: a path with a slash)
-    to ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. Returns the exit status.
+    """Writes the report of an experiment (its name in MLflow, a sweep's, a run's, or a directory: a path with
+    a slash) to ``out``. It is kept in MLflow too: an experiment's as a run of role ``report``, a run's among
+    its artifacts. Returns the exit status.
 
     ``price`` is that of an accelerator-hour (None: the runs' ``cluster.price``). With ``table`` (a key of
     ``TABLES``) only that one is printed. Raises BadInput.
     """
-    from orchestrator.analysis.store import find, moved_from
+    from orchestrator.analysis.store import CONFIG, find, moved_from
+    from orchestrator.commands.keeping import keep_with_run
+    from orchestrator.config.loading import load_begun
     from orchestrator.report.evidence import gather
+    from orchestrator.report.explorer import place
     from orchestrator.report.page import TABLES, draw, page
     from orchestrator.report.tables import markdown
 
@@ -104,7 +108,10 @@ def run_report(
     drawn, absent = draw(evidence, price)
     out.write_text(page(evidence, drawn, absent), encoding="utf-8")
     say(errors, f"report in {out}")
-    if (kept_in := source.kept_in) is not None:
+    if source.run is not None:
+        runs_of, _ = place(source.run, source.cells[0].run_id)
+        keep_with_run(out, source.run, load_begun(source.run / CONFIG, [f"runs={runs_of}"]), errors)
+    elif (kept_in := source.kept_in) is not None:
         asked = {"rule": rule, "samples": samples, "price": price}
         say_untracked(
             errors,

@@ -137,9 +137,16 @@ def _loaded(overrides: tuple[str, ...]) -> Config:
 
 
 def store(
-    directory: Path, uri: str, config: Config, results: Sequence[SearchResult], *, role: str = "cell"
+    directory: Path,
+    uri: str,
+    config: Config,
+    results: Sequence[SearchResult],
+    *,
+    role: str = "cell",
+    runs: Path | None = None,
 ) -> None:
-    """Leave behind what a finished run does: its directory, and an MLflow run."""
+    """Leave behind what a finished run does: its directory, and an MLflow run. ``runs`` is the directory of
+    the runs (None: that of the sweep that ``directory`` is a cell of)."""
     directory.mkdir(parents=True)
     (directory / "config.yaml").write_text(to_yaml(config))
     usage = Usage()
@@ -157,7 +164,7 @@ def store(
     )
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")
-    runs = directory.parent.parent
+    runs = runs or directory.parent.parent
     tracker = Tracker(
         runs,
         str(directory.relative_to(runs)),
