@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+import msgspec
 import numpy as np
 
+from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.analysis.failures import commonest, failure, too_many
 from orchestrator.errors import BadInput, in_one_line, meant, one_of
@@ -191,6 +193,7 @@ def _cells_in(run: Path) -> list[Cell]:
         summary["seconds"],
         run / "results.parquet",
         {name: int(summary.get(name, 0)) for name in COUNTS},
+        _baseline(summary),
     )
     return [cell]
 
@@ -261,11 +264,12 @@ def read_cell(
     seconds: float,
     results: Path,
     counts: Mapping[str, int] | None = None,
+    baseline: Baseline | None = None,
 ) -> Cell:
     """Reads a cell from its table of results.
 
-    ``budget`` are the FLOPs and ``seconds`` the wall time of all problems together; ``counts`` is as in
-    a cell.
+    ``budget`` are the FLOPs and ``seconds`` the wall time of all problems together; ``counts`` and
+    ``baseline`` are as in a cell.
     """
     import pyarrow.parquet as pq
 
@@ -293,12 +297,16 @@ def read_cell(
         seconds,
         table["error"].to_pylist() if "error" in later else (),
         dict(counts or {}),
+        baseline,
     )
 
 
 def _cell(run: Run, uri: str, runs: Path | None) -> Cell:
     """Reads the cell of an MLflow run from its tags, metrics and files."""
     tags, metrics = run.data.tags, run.data.metrics
+    summary: Mapping[str, Any] = {}
+    if "baseline/samples" in metrics:
+        summary = json.loads(_file(run, SUMMARY, uri, runs).read_text(encoding="utf-8"))
     return read_cell(
         tags.get("ttc.run_id", run.info.run_id),
         tags.get("ttc.role", "cell"),
@@ -307,7 +315,13 @@ def _cell(run: Run, uri: str, runs: Path | None) -> Cell:
         metrics.get("seconds", float("nan")),
         _file(run, "results.parquet", uri, runs),
         {name: int(metrics.get(key, 0)) for name, key in COUNTS.items()},
+        _baseline(summary),
     )
+
+
+def _baseline(summary: Mapping[str, Any]) -> Baseline | None:
+    """What a run sampled beside its search; summaries of earlier versions have nothing of it."""
+    return msgspec.convert(summary.get("baseline"), Baseline | None)
 
 
 def _file(run: Run, name: str, uri: str, runs: Path | None) -> Path:

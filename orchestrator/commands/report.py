@@ -106,7 +106,7 @@ def run_report(
     if price is None:
         price = float((evidence.main.options[0].cells[0].config.get("cluster") or {}).get("price", 2.0))
     drawn, absent = draw(evidence, price)
-    out.write_text(page(evidence, drawn, absent), encoding="utf-8")
+    out.write_text(page(evidence, drawn, absent, out), encoding="utf-8")
     say(errors, f"report in {out}")
     if source.run is not None:
         runs_of, _ = place(source.run, source.cells[0].run_id)
@@ -116,13 +116,14 @@ def run_report(
         say_untracked(
             errors,
             moved_from(kept_in, uri, runs),
-            lambda: _track(out, drawn, asked, kept_in, uri, runs),
+            lambda: _track(out.name, page(evidence, drawn, absent), drawn, asked, kept_in, uri, runs),
         )
     return 0
 
 
 def _track(
-    out: Path,
+    out: str,
+    html: str,
     drawn: Sequence[Drawn],
     asked: dict[str, object],
     experiment: str,
@@ -136,9 +137,10 @@ def _track(
     tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
     title = f"report of {experiment}, {datetime.now():%Y-%m-%d %H:%M}"
     tracker = Tracker(runs, temporary_run_id("report"), experiment, asked, uri=uri, title=title, tags=tags)
-    tracker.describe(title, f"`ttc report {experiment}`: the page is `{out.name}` among the artifacts.")
-    # Copies: the page may have been made anew when the store takes this one.
-    pages = {out.name: out.read_text(encoding="utf-8"), **{f"{each.name}.svg": each.svg for each in drawn}}
+    tracker.describe(title, f"`ttc report {experiment}`: the page is `{out}` among the artifacts.")
+    # Not the page itself: it may have been made anew when the store takes this, and it links to files here.
+    pages = {out: html, **{f"{each.name}.svg": each.svg for each in drawn}}
+    pages |= {f"{each.name}.csv": each.csv for each in drawn}
     for file, text in pages.items():
         (tracker.directory / file).write_text(text, encoding="utf-8")
         tracker.artifact(tracker.directory / file)

@@ -20,15 +20,15 @@ from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.estimators import Estimate, mean_over_problems
 from orchestrator.analysis.store import load_directory
 from orchestrator.analysis.words import percent
-from orchestrator.report.style import canvas, flops_axis, name_ends, percent_axis, styled, svg
+from orchestrator.report.style import LARGER, canvas, colour, flops_axis, name_ends, percent_axis, styled, svg
 
 CURVES = {
-    "best-of-N": "#4b5a78",
-    "beam search": "#c2571a",
-    "adaptive allocation": "#1f7a4d",
-    "larger models, greedy": "#8a4fa3",
+    "best-of-N": colour("best_of_n"),
+    "beam search": colour("beam_search"),
+    "adaptive allocation": colour("early_rejection"),
+    "larger models, greedy": LARGER,
 }
-"""The curves of the figure, in the order of its legend, and their colours."""
+"""The curves of the figure, in the order of its legend, and their colours: those of their strategies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def draw(rows: Sequence[StoredCell]) -> str:
     with styled():
         figure, (axes,) = canvas(width=8.2, height=4.0)
         ends = []
-        for curve, colour in CURVES.items():
+        for curve, shade in CURVES.items():
             line = points(rows, curve)
             if not line:
                 continue
@@ -122,11 +122,11 @@ def draw(rows: Sequence[StoredCell]) -> str:
             if curve.startswith("larger"):
                 below = [value - bound for value, bound in zip(values, low, strict=True)]
                 above = [bound - value for value, bound in zip(values, high, strict=True)]
-                axes.errorbar(flops, values, [below, above], fmt="D", color=colour, capsize=2)
+                axes.errorbar(flops, values, [below, above], fmt="D", color=shade, capsize=2)
             else:
-                axes.fill_between(flops, low, high, color=colour, alpha=0.15, linewidth=0)
-                axes.plot(flops, values, marker="o", color=colour)
-            ends.append((flops[-1], values[-1], curve, colour))
+                axes.fill_between(flops, low, high, color=shade, alpha=0.15, linewidth=0)
+                axes.plot(flops, values, marker="o", color=shade)
+            ends.append((flops[-1], values[-1], curve, shade))
         flops_axis(axes)
         percent_axis(axes, "accuracy")
         name_ends(axes, ends)

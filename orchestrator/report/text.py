@@ -45,6 +45,11 @@ def budget(option: Option) -> str:
     return si(option.budget) + (f" ({generations} generations)" if generations is not None else "")
 
 
+def shortened(text: str, most: int) -> str:
+    """Returns a text of at most ``most`` characters, of which the last shows that there are more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def setting(value: Any) -> str:
     """Returns a value of ``Cell.setting``; ``MISSING`` for None."""
     return MISSING if value is None else shown(value)

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
 from orchestrator.analysis.failures import commonest, failure
 from orchestrator.budget.units import Budget
-from orchestrator.runs.baseline import Baseline
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.context import Usage
 

@@ -93,7 +93,11 @@ def solution(
 
 
 def result(
-    problem: str, solutions: Sequence[Solution], usage: Usage | None = None, seconds: float = 1.0
+    problem: str,
+    solutions: Sequence[Solution],
+    usage: Usage | None = None,
+    seconds: float = 1.0,
+    difficulty: float | None = None,
 ) -> SearchResult:
     """What the controller would make of these solutions; every wrong answer is another one."""
     candidates = [Candidate(s.answer, s.score, s.path.partition(".")[0], path=s.path) for s in solutions]
@@ -107,7 +111,12 @@ def result(
         verifier_tokens=1 + 3 * len(solutions),
     )
     return SearchResult(
-        Problem(problem, "?", "right"), tuple(solutions), selected, correct, usage, seconds=seconds
+        Problem(problem, "?", "right", difficulty),
+        tuple(solutions),
+        selected,
+        correct,
+        usage,
+        seconds=seconds,
     )
 
 
