@@ -85,7 +85,7 @@ def run_report(
     from orchestrator.report.evidence import gather
     from orchestrator.report.explorer import place
     from orchestrator.report.page import TABLES, draw, page
-    from orchestrator.report.tables import markdown
+    from orchestrator.report.table import markdown
 
     at_least("--samples", samples, 1)
     if price is not None and not 0 <= price < float("inf"):

@@ -12,7 +12,7 @@ from orchestrator.analysis.flops_matched import Answer, Curve, Match, flops_matc
 from orchestrator.analysis.options import Option
 from orchestrator.analysis.words import with_interval
 from orchestrator.report.evidence import Evidence
-from orchestrator.report.tables import Table
+from orchestrator.report.table import Table
 from orchestrator.report.text import model
 
 

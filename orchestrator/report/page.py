@@ -21,8 +21,8 @@ from orchestrator.report.evidence import Evidence
 from orchestrator.report.explorer import Explorer, explorer_of
 from orchestrator.report.headline import headline
 from orchestrator.report.larger_model import matched_table
+from orchestrator.report.table import Table, thinned
 from orchestrator.report.tables import (
-    Table,
     accuracy_table,
     fits_table,
     in_order,
@@ -30,7 +30,6 @@ from orchestrator.report.tables import (
     runs_table,
     savings_table,
     search_table,
-    thinned,
 )
 from orchestrator.report.text import name, si
 
@@ -166,7 +165,12 @@ def page(
     environment = Environment(
         loader=PackageLoader("orchestrator.report", ""), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"csv": _csv_uri, "soft": _soft, "inline": lambda each: inline(each, known)}
+    environment.filters |= {
+        "csv": _csv_uri,
+        "soft": _soft,
+        "whole": _whole,
+        "inline": lambda each: inline(each, known),
+    }
     environment.globals |= {"as_csv": as_csv}
     return environment.get_template("page.html.j2").render(
         evidence=evidence,
@@ -204,6 +208,11 @@ def inline(drawn: Drawn, points: Mapping[str, Point]) -> str:
 def _soft(text: str) -> Markup:
     """Returns a text in HTML that may be broken behind each underline."""
     return Markup(escape(text).replace("_", "_<wbr>"))
+
+
+def _whole(text: str) -> str:
+    """Returns a text in which no interval is broken: ``[72, 83]`` stays in one line."""
+    return re.sub(r"(\[[^\], ]+,) (?=[^\], ]+[\])])", "\\1\u00a0", text)
 
 
 def _csv_uri(text: str) -> str:

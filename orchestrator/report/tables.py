@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -23,73 +22,23 @@ from orchestrator.analysis.words import MISSING, percent
 from orchestrator.report.baselines import GREEDY, references
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
+from orchestrator.report.table import Table
 from orchestrator.report.text import budget, factor, model, name, setting, si, words
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    """As many entries each as there are columns."""
-    names: int = 1
-    """Number of leading columns that are names; the others are numbers and right-aligned."""
-    note: str = ""
-    """Text below the table."""
-    keys: Sequence[str | None] = ()
-    """``Evidence.key_of`` of each row's option; empty where rows are no options."""
-
 
 MOST_SEEDS = 5
 """The most seeds that are named."""
-MOST_ROWS = 60
-"""The most rows that a table has on a page."""
-
-
-def thinned(table: Table) -> Table:
-    """Returns a table with at most ``MOST_ROWS`` rows, evenly spaced over all of them, and says so."""
-    count = len(table.rows)
-    if count <= MOST_ROWS:
-        return table
-    places = [i * (count - 1) // (MOST_ROWS - 1) for i in range(MOST_ROWS)]
-    kept = [table.rows[i] for i in places]
-    keys = [table.keys[i] for i in places] if table.keys else ()
-    note = f"{MOST_ROWS} of {count:,} rows, evenly spaced; ttc report --table prints all. {table.note}"
-    return replace(table, rows=kept, note=note, keys=keys)
-
-
-def markdown(table: Table) -> str:
-    """Returns a table as GitHub Markdown with aligned columns."""
-    rows = [[_escaped(word) for word in row] for row in (table.columns, *table.rows)]
-    widths = [max(3, *(len(word) for word in column)) for column in zip(*rows, strict=True)]
-
-    def line(words: Sequence[str]) -> str:
-        padded = [
-            word.ljust(width) if i < table.names else word.rjust(width)
-            for i, (word, width) in enumerate(zip(words, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * w if i < table.names else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    text = [f"**{table.title}**", "", line(rows[0]), line(rule), *map(line, rows[1:])]
-    return "\n".join([*text, *(["", table.note] if table.note else [])])
-
-
-def _escaped(word: str) -> str:
-    return word.replace("|", "\\|")
 
 
 def accuracy_table(evidence: Evidence) -> Table:
     """Returns accuracy by strategy, budget and difficulty bin, in % with its 95 % interval.
 
-    It covers every group with the main group's problems; the last columns name the models where they differ.
-    The first rows are what no search reaches.
+    It covers every group with the main group's problems, and a row names its models where they are not the
+    main ones. The first rows are what is reached without a search.
     """
     main = evidence.main
     groups = [group for group in evidence.groups if group.problems == main.problems]
-    told = apart(groups)
+    named = {tuple(repr(group.models[key]) for key in TOLD) for group in groups}
+    told = [key for key in apart(groups) if key not in TOLD] if len(named) < len(groups) else []
     bins = [main.bins == b for b in range(1, BINS + 1)] if main.bins is not None else []
     seeds = sorted({len(option.cells) for group in groups for option in group.options})
     broken = any(group.failed for group in groups)
@@ -109,11 +58,11 @@ def accuracy_table(evidence: Evidence) -> Table:
         keys.append(None)
     for group in groups:
         rule = evidence.rule_of(group)
-        models = [_model_and_rule(key, group, rule, evidence.rule) for key in told]
+        models = [setting(group.models[key]) for key in told]
         for option in in_order(group):
             values = option.correct(rule)
             inside = [percent(mean_over_problems(values[each])) if each.any() else MISSING for each in bins]
-            called = f"{name(option)}{_models_beside(group, main)}"
+            called = f"{name(option)}{_beside(group, main, rule, evidence.rule)}"
             last = [budget(option), *models]
             add(called, percent(mean_over_problems(values)), option.flops, inside, option.failed, last)
             keys.append(evidence.key_of(option))
@@ -139,13 +88,19 @@ def _known(estimate: Estimate | None) -> str:
     return MISSING if estimate is None else percent(estimate)
 
 
-def _models_beside(group: Group, main: Group) -> str:
-    """Returns the models of a group that are not the main group's, in parentheses."""
-    told = [key for key in ("generator.model", "verifier.model") if group.models[key] != main.models[key]]
-    words = [
-        "no verifier" if key == "verifier.model" and group.models[key] is None else model(group.models[key])
-        for key in told
-    ]
+TOLD = ("generator.model", "generator.temperature", "verifier.model")
+"""The keys that a row's name has, where they are not the main group's."""
+
+
+def _beside(group: Group, main: Group, rule: str, usual: str) -> str:
+    """Returns in what a group is not the main one, in parentheses: its models, its temperature, its rule."""
+    words = []
+    for key in TOLD:
+        value = group.models[key]
+        if value != main.models[key]:
+            shown = f"temperature {setting(value)}" if key == TOLD[1] else model(value)
+            words.append("no verifier" if key == TOLD[2] and value is None else shown)
+    words += [rule] if rule != usual else []
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -174,12 +129,6 @@ def _of_bins(evidence: Evidence) -> str:
         if (count := tied(evidence.difficulty, bins)) > 0:
             words += f" {count} problems have a pass@1 that is in two bins; the verifier's score parts them."
     return words
-
-
-def _model_and_rule(key: str, group: Group, rule: str, usual: str) -> str:
-    """Returns a group's value of ``key``, and its selection rule beside a verifier that has another rule."""
-    word = setting(group.models[key])
-    return f"{word} ({rule})" if key == "verifier.model" and rule != usual else word
 
 
 COUNTED: dict[str, Callable[[Option], int]] = {
