@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from orchestrator.analysis.estimators import mean_difference, mean_known
@@ -10,9 +11,10 @@ from orchestrator.report.evidence import Evidence, allocation_of
 from orchestrator.report.verdicts import SLACK
 
 
-def most_accurate(evidence: Evidence) -> Option:
-    """Returns the most accurate option; the cheapest where several are."""
-    return max(evidence.main.options, key=lambda option: _rank(evidence, option))
+def most_accurate(evidence: Evidence, among: Sequence[Option] | None = None) -> Option:
+    """Returns the most accurate option of the main group, or ``among`` some of it; the cheapest where several
+    are."""
+    return max(among or evidence.main.options, key=lambda option: _rank(evidence, option))
 
 
 @lru_cache(maxsize=8)

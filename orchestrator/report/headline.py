@@ -17,6 +17,9 @@ from orchestrator.report.evidence import Evidence
 from orchestrator.report.text import name, si
 from orchestrator.report.verdicts import SLACK
 
+CHEAP = 4
+"""What costs so many times less than the recommended configuration is told as a cheap one."""
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -35,7 +38,7 @@ def headline(evidence: Evidence) -> Headline:
     rule, options = evidence.rule, evidence.main.options
     use, best = recommended(evidence), most_accurate(evidence)
     reasons = [_over(reference, use, rule) for reference in references(evidence)]
-    baseline = [option for option in evidence.main.named(SAMPLES) if option is not use]
+    baseline = evidence.main.named(SAMPLES)
     if baseline and use.strategy["name"] != SAMPLES:
         reasons.append(_over_best_of_n(use, baseline, rule))
     if len(options) == 1:
@@ -51,6 +54,9 @@ def headline(evidence: Evidence) -> Headline:
             f"It is the most accurate. Of no cheaper one it is beyond doubt that it is within {within} of it."
         )
     reasons[-1] += f" The best of {len(options)} is partly the luckiest: expect a little less of it again."
+    cheap = [option for option in options if option.flops <= use.flops / CHEAP]
+    if cheap:
+        reasons.append(_for_less(most_accurate(evidence, cheap), use, rule))
     return Headline(f"Use {_told(use, rule)}.", reasons)
 
 
@@ -66,6 +72,12 @@ def _over(reference: Reference, use: Option, rule: str) -> str:
 def _called(reference: Reference) -> str:
     words = {GREEDY: "a greedy answer", MAJORITY: f"the {reference.name} samples"}
     return words.get(reference.kind, reference.name)
+
+
+def _for_less(cheap: Option, use: Option, rule: str) -> str:
+    """What is reached for a fraction of what the recommended configuration costs."""
+    less = mean_difference(cheap.correct(rule) - use.correct(rule))
+    return f"For {use.flops / cheap.flops:.1f} times fewer FLOPs: {_told(cheap, rule)}, {_points(less)}."
 
 
 def _over_best_of_n(use: Option, baseline: list[Option], rule: str) -> str:

@@ -153,8 +153,7 @@ def search_table(evidence: Evidence) -> Table:
     merged = ["copies, %"] if any(_copies(option) is not None for option in evidence.main.options) else []
     beside = 1 + len(merged) + len(counted)
     rows = [
-        [found.name, MISSING, MISSING, percent(found.overall), si(found.flops), "0", MISSING]
-        + [MISSING] * beside
+        [found.name, percent(found.overall), si(found.flops), "0"] + [MISSING] * (3 + beside)
         for found in references(evidence)
     ]
     keys: list[str | None] = [None] * len(rows)
@@ -165,23 +164,22 @@ def search_table(evidence: Evidence) -> Table:
         cost = {key: float(mean_known(option.cost(key))) for key in costs}
         rows.append(
             [
-                *(name(option), budget(option)),
-                MISSING if np.isnan(distinct) else f"{distinct:.1f}",
-                percent(covered(option)),
-                si(cost["flops"]),
+                *(name(option), percent(covered(option)), si(cost["flops"])),
                 f"{100 * cost['verifier_flops'] / cost['flops']:.0f}" if cost["flops"] else MISSING,
                 f"{cost['generator_tokens']:,.0f}",
+                MISSING if np.isnan(distinct) else f"{distinct:.1f}",
                 f"{100 * np.mean([cell.exhausted.mean() for cell in option.cells]):.0f}",
                 *(_copies(option) or MISSING for _ in merged),
                 *(f"{count(option):,}" for count in counted.values()),
+                budget(option),
             ]
         )
-    columns = ("distinct answers", "coverage, %", "FLOPs charged", "verifier's, %", "tokens", "cut short, %")
+    columns = ("coverage, %", "FLOPs charged", "verifier's, %", "tokens", "distinct answers", "cut short, %")
     return Table(
         "What the searches found, and their cost",
-        ["strategy", "budget", *columns, *merged, *counted],
+        ["strategy", *columns, *merged, *counted, "budget"],
         rows,
-        2,
+        1,
         "Means over problems and seeds. Coverage: a correct answer is among the solutions. "
         "Without a search: the accuracy. Cut short: problems whose share of the budget ended before the "
         "strategy did."

@@ -9,6 +9,7 @@ from orchestrator.allocation.policy import known_as
 from orchestrator.analysis.options import Option, short, shown
 from orchestrator.analysis.savings import Saving
 from orchestrator.analysis.words import MISSING, with_interval
+from orchestrator.errors import counted
 from orchestrator.report.evidence import UNIFORM, Group, allocation_of, apart
 
 
@@ -42,7 +43,7 @@ def name(option: Option) -> str:
 def budget(option: Option) -> str:
     """Returns the budget per problem: its FLOPs, and its generations where it was given as such."""
     generations = (option.cells[0].config.get("budget") or {}).get("generations")
-    return si(option.budget) + (f" ({generations} generations)" if generations is not None else "")
+    return si(option.budget) + (f" ({counted(generations, 'generation')})" if generations is not None else "")
 
 
 def shortened(text: str, most: int) -> str:

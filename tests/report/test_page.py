@@ -143,13 +143,16 @@ def test_groups_are_of_the_same_models(evidence):
 
 def test_distinct_answers_are_those_of_the_solutions(evidence):
     cell = evidence.main.by_n("best_of_n")[4].cells[0]
-    rows = {(row[0], row[1]): row for row in search_table(evidence).rows}
+    table = search_table(evidence)
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    distinct = list(table.columns).index("distinct answers")
+    rows = {row[0]: row for row in table.rows}
     answers = cell.solutions.answer
     by_problem = [len(set(answers[4 * i : 4 * i + 4])) for i in range(PROBLEMS)]
     other = evidence.main.by_n("best_of_n")[4].cells[1].solutions.answer
     by_problem += [len(set(other[4 * i : 4 * i + 4])) for i in range(PROBLEMS)]
-    (row,) = [row for key, row in rows.items() if key[0] == "best_of_n n=4"]
-    assert row[2] == f"{sum(by_problem) / (2 * PROBLEMS):.1f}"
+    row = rows["best_of_n n=4"]
+    assert row[distinct] == f"{sum(by_problem) / (2 * PROBLEMS):.1f}"
 
 
 def test_the_page_needs_no_other_file_and_no_network(evidence, rendered):
@@ -232,6 +235,15 @@ def test_a_cheaper_configuration_is_recommended_only_where_it_is_hardly_worse_be
     assert said.use.startswith("Use rebase n=16: 50.0 %")
     assert said.reasons[-1].startswith("The most accurate is beam_search n=16: 50.2 % [")
     assert ": 4.0 times as many FLOPs, and beyond doubt within 2 points." in said.reasons[-1]
+
+
+def test_what_is_reached_for_a_fraction_of_the_flops_is_told():
+    best = measured(np.arange(400) % 2 == 0, 400.0, "beam_search")
+    cheap = measured(np.arange(400) % 4 == 0, 80.0, "rebase")
+    said = headline(gather(Experiment("x", [best, cheap], [])))
+    assert said.use.startswith("Use beam_search n=16: 50.0 %")
+    assert said.reasons[-1].startswith("For 5.0 times fewer FLOPs: rebase n=16: 25.0 % [")
+    assert "-25.0 points [" in said.reasons[-1]
 
 
 def test_a_pipe_does_not_break_a_table():
