@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.estimators import Floats, Ints
 from orchestrator.analysis.solutions import Bools, Solutions, read_solutions
 from orchestrator.search.selection import AGGREGATIONS, ALL, Candidate, rules
@@ -78,6 +79,8 @@ class Cell:
     counts: Mapping[str, int] = field(default_factory=dict)
     """Paths that were not scored (``unscored``), problems that were not searched (``skipped``), and samples
     that were ``compared`` with their siblings, of which so many were ``copies``."""
+    baseline: Baseline | None = None
+    """What samples beside the search reached; None where the run sampled none."""
     rows: Ints | None = None
     """The rows of the table of results that are the problems; None where all of them are."""
 

@@ -90,6 +90,16 @@ def distinct_answers(results: Path) -> float:
     return len(pairs.filter(keys.is_valid()).group_by(["problem", "key"]).aggregate([])) / len(counts)
 
 
+def read_difficulty(results: Path) -> Floats:
+    """Returns the difficulty of each problem as its data set gives it; NaN where it gives none."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(results)
+    if "difficulty" not in file.schema_arrow.names:
+        return np.full(file.metadata.num_rows, np.nan)
+    return _floats(file.read(columns=["difficulty"])["difficulty"].combine_chunks())
+
+
 def _key(file: Any) -> str:
     """The column of the keys of answers, or of the answers in tables that were written before there were
     any."""

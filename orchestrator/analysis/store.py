@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+import msgspec
 import numpy as np
 
+from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.analysis.failures import commonest, failure, too_many
-from orchestrator.errors import BadInput, in_one_line, one_of
+from orchestrator.errors import BadInput, in_one_line, meant, one_of
 from orchestrator.tracking.tracker import local_store
 from orchestrator.tracking.uri import check_uri
 
@@ -27,8 +29,10 @@ LABEL = "label"
 """Role of a run whose solutions are labelled to train a verifier; it is not compared."""
 DIFFICULTY = "difficulty"
 """Role of a run whose samples only sort the problems into bins."""
-SWEPT = "sweep.yaml"
-"""The file in a sweep's directory."""
+SWEPT, CONFIG, SUMMARY = "sweep.yaml", "config.yaml", "summary.json"
+"""Files in the directories of a sweep, of a run, and of a run that has ended."""
+CELLS = "cells"
+"""The directory, in a sweep's, that holds its runs."""
 COUNTS = {
     "unscored": "unscored",
     "skipped": "problems/skipped",
@@ -51,6 +55,8 @@ class Experiment:
     """Runs that are not used since too many of their searches broke (``MOST_FAILED``), each in a line."""
     kept_in: str | None = None
     """The MLflow experiment that keeps what is learned of these runs; None for a directory of runs."""
+    run: Path | None = None
+    """The directory of the only run; None where there may be several."""
 
 
 def find(experiment: str, uri: str | None, runs: str) -> Experiment:
@@ -58,20 +64,26 @@ def find(experiment: str, uri: str | None, runs: str) -> Experiment:
 
     A name with a slash is a directory of runs. Any other name is an MLflow experiment, in the store ``uri``
     or in the store of the directory ``runs``, whose own files are read first: it may have been moved. Where
-    no experiment has the name, it is that of a sweep in ``runs``. Raises BadInput where it is not there or
-    has no finished run.
+    no experiment has the name, it is that of a sweep or a run in ``runs``, or the id of a run in the store.
+    Raises BadInput where it is not there or has no finished run.
     """
+    beside = Path(runs) / experiment
     if "/" in experiment:
-        return load_directory(Path(experiment))
+        elsewhere = Path(experiment).is_dir() or not beside.is_dir()
+        return load_directory(Path(experiment) if elsewhere else beside)
     check_uri(uri, "--uri")
     there = uri is not None or (Path(runs) / "mlflow.db").is_file()
-    store, sweep = local_store(uri, runs)[0], Path(runs) / experiment / SWEPT
-    if there and not (sweep.is_file() and experiment not in _experiments(store)):
+    store, ours = local_store(uri, runs)[0], [beside / SWEPT, beside / CONFIG]
+    begun = next((file for file in ours if file.is_file()), None)
+    if there and not (begun is not None and experiment not in _experiments(store)):
         return load(experiment, store, Path(runs) if uri is None else None)
-    if sweep.is_file():
-        tracking = _yaml(sweep).get("tracking") or {}
-        ours = there and (uri is not None or tracking.get("uri") is None)
-        return replace(load_directory(sweep.parent), kept_in=tracking.get("experiment") if ours else None)
+    if begun is not None:
+        found = load_directory(beside)
+        if found.run is not None:
+            return found
+        tracking = _yaml(begun).get("tracking") or {}
+        kept = there and (uri is not None or tracking.get("uri") is None)
+        return replace(found, kept_in=tracking.get("experiment") if kept else None)
     raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
 
 
@@ -99,8 +111,9 @@ def moved_from(experiment: str, uri: str | None, runs: str) -> str | None:
 def load(experiment: str, uri: str, runs: Path | None = None) -> Experiment:
     """Reads all finished runs of an MLflow experiment, with their files in the directory ``runs``, if any.
 
-    Runs without a role (``ttc run``) count as cells. Of two runs with one run id (a resumed run) the later
-    one counts. Raises BadInput where the store has no such experiment, or the experiment has no finished run.
+    The name may be the id of one run. Runs without a role (``ttc run``) count as cells. Of two runs with one
+    run id (a resumed run) the later one counts. Raises BadInput where the store has no such experiment or
+    run, or the experiment has no finished run.
     """
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient
@@ -108,15 +121,39 @@ def load(experiment: str, uri: str, runs: Path | None = None) -> Experiment:
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        sweeps = sorted(path.parent.name for path in runs.glob(f"*/{SWEPT}")) if runs is not None else []
-        known = dict.fromkeys([*_experiments(uri), *sweeps])
-        raise BadInput("experiment", experiment, f"{one_of(known, experiment)} (in {uri})")
-    latest = {run.data.tags.get("ttc.run_id", run.info.run_id): run for run in _runs(client, found)}
+        named = _runs_named(client, experiment)
+        if not named:
+            raise BadInput("experiment", experiment, _known(experiment, uri, runs))
+        experiment = client.get_experiment(named[0].info.experiment_id).name
+    else:
+        named = [*_runs(client, found.experiment_id)]
+    latest = {run.data.tags.get("ttc.run_id", run.info.run_id): run for run in named}
     cells = []
     for name, run in latest.items():
         with _readable(name):
             cells.append(_cell(run, uri, runs))
     return replace(_experiment(experiment, cells), kept_in=experiment)
+
+
+def _runs_named(client: MlflowClient, run_id: str) -> list[Run]:
+    """The finished runs of one id in all experiments of a store, the earliest first; none where no filter can
+    hold the id."""
+    if "'" in run_id or "\\" in run_id:
+        return []
+    places = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(places, f"tags.`ttc.run_id` = '{run_id}'")
+    ended = [run for run in found if "flops/budget" in run.data.metrics and _ended(run)]
+    return sorted(ended, key=lambda run: int(run.info.start_time))
+
+
+def _known(given: str, uri: str, runs: Path | None) -> str:
+    """What an experiment may be called in a store, and how a run is."""
+    sweeps = sorted(path.parent.name for path in runs.glob(f"*/{SWEPT}")) if runs is not None else []
+    names = dict.fromkeys([*_experiments(uri), *sweeps])
+    begun = sorted(path.parent.name for path in runs.glob(f"*/{CONFIG}")) if runs is not None else []
+    near = meant(given, begun) if given not in names else ""
+    example = f", such as {begun[-1]}" if begun else ""
+    return f"{near or meant(given, names)}{one_of(names)} (in {uri}), or the id of a run{example}"
 
 
 def load_directory(directory: Path) -> Experiment:
@@ -125,18 +162,24 @@ def load_directory(directory: Path) -> Experiment:
 
     Raises BadInput where there are none.
     """
-    found = [directory / "summary.json"] if (directory / "summary.json").is_file() else []
-    found += [*directory.glob("*/summary.json"), *directory.glob("cells/*/summary.json")]
+    alone = (directory / SUMMARY).is_file()
+    if (directory / CONFIG).is_file() and not alone:
+        needed = f"this run has not ended; go on with it first: ttc resume {directory.name}"
+        raise BadInput("experiment", str(directory), needed)
+    found = [directory / SUMMARY] if alone else []
+    found += [*directory.glob(f"*/{SUMMARY}"), *directory.glob(f"{CELLS}/*/{SUMMARY}")]
     cells = []
     for path in sorted(found):
         with _readable(path.parent):
             cells += _cells_in(path.parent)
-    return _experiment(directory.name, cells)
+    whole = directory.resolve()
+    name = whole.parent.name if whole.name == CELLS else whole.name
+    return replace(_experiment(name, cells), run=directory if alone else None)
 
 
 def _cells_in(run: Path) -> list[Cell]:
     """The cell of a run's directory; none where its solutions are labels."""
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     role = summary.get("role", "cell")
     if role == LABEL:
         return []
@@ -145,11 +188,12 @@ def _cells_in(run: Path) -> list[Cell]:
     cell = read_cell(
         summary["run_id"],
         role,
-        _yaml(run / "config.yaml"),
+        _yaml(run / CONFIG),
         summary["flops"]["budget"],
         summary["seconds"],
         run / "results.parquet",
         {name: int(summary.get(name, 0)) for name in COUNTS},
+        _baseline(summary),
     )
     return [cell]
 
@@ -187,13 +231,13 @@ def _experiment(name: str, cells: Sequence[Cell]) -> Experiment:
     )
 
 
-def _runs(client: MlflowClient, experiment: Any) -> Iterator[Run]:
+def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
     """Yields the experiment's finished runs that searched, earliest first, without those that label. A run of
     which too many searches broke has ended too, as FAILED."""
     token = None
     while True:
         page = client.search_runs(
-            [experiment.experiment_id],
+            [experiment_id],
             "attributes.status != 'RUNNING'",
             max_results=1000,
             order_by=["attributes.start_time ASC"],
@@ -220,11 +264,12 @@ def read_cell(
     seconds: float,
     results: Path,
     counts: Mapping[str, int] | None = None,
+    baseline: Baseline | None = None,
 ) -> Cell:
     """Reads a cell from its table of results.
 
-    ``budget`` are the FLOPs and ``seconds`` the wall time of all problems together; ``counts`` is as in
-    a cell.
+    ``budget`` are the FLOPs and ``seconds`` the wall time of all problems together; ``counts`` and
+    ``baseline`` are as in a cell.
     """
     import pyarrow.parquet as pq
 
@@ -252,21 +297,31 @@ def read_cell(
         seconds,
         table["error"].to_pylist() if "error" in later else (),
         dict(counts or {}),
+        baseline,
     )
 
 
 def _cell(run: Run, uri: str, runs: Path | None) -> Cell:
     """Reads the cell of an MLflow run from its tags, metrics and files."""
     tags, metrics = run.data.tags, run.data.metrics
+    summary: Mapping[str, Any] = {}
+    if "baseline/samples" in metrics:
+        summary = json.loads(_file(run, SUMMARY, uri, runs).read_text(encoding="utf-8"))
     return read_cell(
         tags.get("ttc.run_id", run.info.run_id),
         tags.get("ttc.role", "cell"),
-        _yaml(_file(run, "config.yaml", uri, runs)),
+        _yaml(_file(run, CONFIG, uri, runs)),
         metrics["flops/budget"],
         metrics.get("seconds", float("nan")),
         _file(run, "results.parquet", uri, runs),
         {name: int(metrics.get(key, 0)) for name, key in COUNTS.items()},
+        _baseline(summary),
     )
+
+
+def _baseline(summary: Mapping[str, Any]) -> Baseline | None:
+    """What a run sampled beside its search; summaries of earlier versions have nothing of it."""
+    return msgspec.convert(summary.get("baseline"), Baseline | None)
 
 
 def _file(run: Run, name: str, uri: str, runs: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from rich.text import Text
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
-from orchestrator.analysis.estimators import wilson
+from orchestrator.analysis.estimators import Estimate, wilson
+from orchestrator.analysis.words import percent
 from orchestrator.commands.terminal import say
 from orchestrator.errors import counted, visible
 from orchestrator.runs.controller import Controller, SearchResult
@@ -146,8 +148,8 @@ class Display:
         told = []
         for rule, right in self._correct.items():
             share = wilson(right, done)
-            sure = f" [{100 * share.low:.0f}, {100 * share.high:.0f}]" if rule == counts else ""
-            told.append(f"{rule} {100 * share.value:.0f} %{sure}")
+            shown = share if rule == counts else Estimate(share.value, math.nan, math.nan)
+            told.append(f"{rule} {percent(shown, ' %', digits=0)}")
         told.append(f"coverage {100 * self._covered / done:.0f} %")
         return between.join([*told, *([f"{self._failed} failed"] if self._failed else [])])
 

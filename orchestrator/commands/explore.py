@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import check_out, existing_run, fail, say, say_untracked
+from orchestrator.commands.keeping import keep_with_run
+from orchestrator.commands.terminal import check_out, existing_run, fail, say
 from orchestrator.config.loading import load_begun
 from orchestrator.errors import BadInput, counted
-
-PAGE = "explore.html"
 
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config
@@ -31,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("run_id", nargs="+", help="a run, finished or not; several are compared")
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
-    parser.add_argument("--out", type=Path, help=f"(default: {PAGE} in the directory of the first run)")
+    parser.add_argument("--out", type=Path, help="(default: explore.html in the directory of the first run)")
     parser.set_defaults(command=command)
 
 
@@ -43,10 +42,9 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console) -> int:
     """Writes the page of these runs to ``out`` (None: into the directory of the first), and keeps it in
     MLflow where that run is tracked. Returns the exit status. Raises BadInput."""
-    from orchestrator.analysis.store import moved_from
     from orchestrator.durability.journal import JournalDamaged
     from orchestrator.explore.page import write
-    from orchestrator.tracking.mlflow_store import ID
+    from orchestrator.report.explorer import PAGE
 
     directories = [existing_run(run_id, runs) for run_id in dict.fromkeys(run_ids)]
     configs = [load_begun(directory / "config.yaml", [f"runs={runs}"]) for directory in directories]
@@ -69,9 +67,7 @@ def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console
     for run in explored:
         for note in run.notes:
             say(errors, f"{run.run}: {note}", "yellow")
-    if (directories[0] / ID).is_file():
-        moved = moved_from(configs[0].tracking.experiment, configs[0].tracking.uri, runs)
-        say_untracked(errors, moved, lambda: _track(out, directories[0], configs[0]))
+    keep_with_run(out, directories[0], configs[0], errors)
     return 0
 
 
@@ -95,23 +91,3 @@ def _reader(directory: Path, config: Config, errors: Console) -> RunReader:
         except BadInput as error:
             notes.append(f"the questions of searches that have not ended are not known: {error}")
     return RunReader(directory, written(config), codec, problems, notes)
-
-
-def _track(out: Path, directory: Path, config: Config) -> str | None:
-    """Keeps the page in the run's MLflow run, of which nothing else changes. Returns what could not be
-    written."""
-    from orchestrator.masking import is_masked
-    from orchestrator.tracking.mlflow_store import Away, MlflowStore, Refused
-    from orchestrator.tracking.spool import Artifact
-    from orchestrator.tracking.tracker import local_store
-    from orchestrator.tracking.uri import resolved
-
-    uri = config.tracking.uri
-    if is_masked("tracking.uri", uri):
-        return "the page is not kept in MLflow: the password of tracking.uri is not kept with a run"
-    store = MlflowStore(*local_store(resolved(uri), config.runs), directory)
-    try:
-        store.write([Artifact(str(out.absolute()))])
-    except (Away, Refused) as error:
-        return f"the page is not kept in MLflow: {error}"
-    return None

@@ -14,7 +14,8 @@ from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.policy_fit import Fit
 from orchestrator.analysis.savings import Level
 from orchestrator.analysis.scaling_laws import LogLinear, PowerLaw
-from orchestrator.report.text import factor, percent, si
+from orchestrator.analysis.words import percent
+from orchestrator.report.text import factor, si
 
 
 def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, console: Console) -> None:

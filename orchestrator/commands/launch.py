@@ -129,8 +129,9 @@ def run(
         show_json(summary.to_dict())
     elif shown:
         show(summary_table(summary))
-        again = shlex.join(["ttc", "explore", name, *elsewhere])
-        say(errors, f"results in {directory}/; MLflow: {store(config)}; its searches: {again}")
+        explore, report = (shlex.join(["ttc", verb, name, *elsewhere]) for verb in ("explore", "report"))
+        say(errors, f"results in {directory}/; MLflow: {store(config)}")
+        say(errors, f"its searches: {explore}; what they bought: {report}")
     if summary.broken is not None:
         say(errors, f"the run has failed: {summary.broken}", "red")
     return 0 if summary.broken is None else 1

@@ -72,16 +72,20 @@ def run_report(
     runs: str = "runs",
     table: str | None = None,
 ) -> int:
-    """Writes the report of an experiment (its name in MLflow, a sweep's, or a directory: a path with a slash)
-    to ``out``; an experiment's is kept in MLflow too, as a run of role ``report``. Returns the exit status.
+    """Writes the report of an experiment (its name in MLflow, a sweep's, a run's, or a directory: a path with
+    a slash) to ``out``. It is kept in MLflow too: an experiment's as a run of role ``report``, a run's among
+    its artifacts. Returns the exit status.
 
     ``price`` is that of an accelerator-hour (None: the runs' ``cluster.price``). With ``table`` (a key of
     ``TABLES``) only that one is printed. Raises BadInput.
     """
-    from orchestrator.analysis.store import find, moved_from
+    from orchestrator.analysis.store import CONFIG, find, moved_from
+    from orchestrator.commands.keeping import keep_with_run
+    from orchestrator.config.loading import load_begun
     from orchestrator.report.evidence import gather
+    from orchestrator.report.explorer import place
     from orchestrator.report.page import TABLES, draw, page
-    from orchestrator.report.tables import markdown
+    from orchestrator.report.table import markdown
 
     at_least("--samples", samples, 1)
     if price is not None and not 0 <= price < float("inf"):
@@ -102,20 +106,24 @@ def run_report(
     if price is None:
         price = float((evidence.main.options[0].cells[0].config.get("cluster") or {}).get("price", 2.0))
     drawn, absent = draw(evidence, price)
-    out.write_text(page(evidence, drawn, absent), encoding="utf-8")
+    out.write_text(page(evidence, drawn, absent, out), encoding="utf-8")
     say(errors, f"report in {out}")
-    if (kept_in := source.kept_in) is not None:
+    if source.run is not None:
+        runs_of, _ = place(source.run, source.cells[0].run_id)
+        keep_with_run(out, source.run, load_begun(source.run / CONFIG, [f"runs={runs_of}"]), errors)
+    elif (kept_in := source.kept_in) is not None:
         asked = {"rule": rule, "samples": samples, "price": price}
         say_untracked(
             errors,
             moved_from(kept_in, uri, runs),
-            lambda: _track(out, drawn, asked, kept_in, uri, runs),
+            lambda: _track(out.name, page(evidence, drawn, absent), drawn, asked, kept_in, uri, runs),
         )
     return 0
 
 
 def _track(
-    out: Path,
+    out: str,
+    html: str,
     drawn: Sequence[Drawn],
     asked: dict[str, object],
     experiment: str,
@@ -129,9 +137,10 @@ def _track(
     tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
     title = f"report of {experiment}, {datetime.now():%Y-%m-%d %H:%M}"
     tracker = Tracker(runs, temporary_run_id("report"), experiment, asked, uri=uri, title=title, tags=tags)
-    tracker.describe(title, f"`ttc report {experiment}`: the page is `{out.name}` among the artifacts.")
-    # Copies: the page may have been made anew when the store takes this one.
-    pages = {out.name: out.read_text(encoding="utf-8"), **{f"{each.name}.svg": each.svg for each in drawn}}
+    tracker.describe(title, f"`ttc report {experiment}`: the page is `{out}` among the artifacts.")
+    # Not the page itself: it may have been made anew when the store takes this, and it links to files here.
+    pages = {out: html, **{f"{each.name}.svg": each.svg for each in drawn}}
+    pages |= {f"{each.name}.csv": each.csv for each in drawn}
     for file, text in pages.items():
         (tracker.directory / file).write_text(text, encoding="utf-8")
         tracker.artifact(tracker.directory / file)

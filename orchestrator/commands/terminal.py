@@ -182,7 +182,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     """Adds the experiment that a command reads, and where and how it is read."""
     parser.add_argument(
-        "experiment", help="an MLflow experiment, a sweep, or a directory of runs (a path with a slash)"
+        "experiment",
+        help="an MLflow experiment, a sweep, a run, or a directory of runs (a path with a slash)",
     )
     parser.add_argument(
         "--rule", default="weighted", help="the selection rule that counts (default: weighted)"

@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 
 from actors.messages import SampleResult
+from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.words import percent
 from orchestrator.durability.reading import Recorded, stored
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.explore.description import Cost, Explored, Replica, Row, Tree, What
@@ -216,9 +218,8 @@ def _about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tu
             yield role, f"{section['model']}{kind}"
     yield "seed", str(config.get("seed"))
     for rule, value in (summary.get("accuracy") or {}).items():
-        ends = [f"{100 * end:.0f}" for end in (summary.get("intervals") or {}).get(rule) or ()]
-        interval = f" [{', '.join(ends)}]" if ends else ""
-        yield f"accuracy, {rule}", f"{100 * value:.1f} %{interval}"
+        ends = (summary.get("intervals") or {}).get(rule) or (math.nan, math.nan)
+        yield f"accuracy, {rule}", percent(Estimate(value, *ends), " %")
 
 
 def _summary(path: Path) -> dict[str, Any]:

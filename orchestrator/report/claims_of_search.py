@@ -19,10 +19,11 @@ from orchestrator.analysis.estimators import (
 )
 from orchestrator.analysis.options import Option
 from orchestrator.analysis.savings import read_at
+from orchestrator.analysis.words import with_interval
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.larger_model import NotMeasured, against_larger
 from orchestrator.report.series import log_ratio
-from orchestrator.report.text import model, with_interval, words
+from orchestrator.report.text import model, words
 from orchestrator.report.verdicts import (
     SAME,
     Part,

@@ -122,6 +122,22 @@ class Evidence:
         """The learned policy; None where there is none."""
         return None if isinstance(self.policy, str) else self.policy
 
+    @cached_property
+    def _keys(self) -> dict[Option, str]:
+        numbered = (
+            (g, i, option) for g, group in enumerate(self.groups) for i, option in enumerate(group.options)
+        )
+        return {option: f"point-{g}-{i}" for g, i, option in numbered}
+
+    def key_of(self, option: Option) -> str | None:
+        """Returns the name of an option in the page's addresses; None for one that is in no group."""
+        return self._keys.get(option)
+
+    def link_of(self, option: Option) -> str | None:
+        """Returns the address, in the page, of an option's runs; None for one that is in no group."""
+        key = self.key_of(option)
+        return None if key is None else f"#{key}"
+
     def rule_of(self, group: Group) -> str:
         """Returns the rule by which a group's accuracy counts: ``majority`` where it has no verifier."""
         return self.rule if self.rule in group.rules else "majority"

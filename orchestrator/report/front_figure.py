@@ -19,15 +19,16 @@ import numpy as np
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.estimators import Estimate, mean_over_problems
 from orchestrator.analysis.store import load_directory
-from orchestrator.report.style import canvas, flops_axis, name_ends, percent_axis, styled, svg
+from orchestrator.analysis.words import percent
+from orchestrator.report.style import LARGER, canvas, colour, flops_axis, name_ends, percent_axis, styled, svg
 
 CURVES = {
-    "best-of-N": "#4b5a78",
-    "beam search": "#c2571a",
-    "adaptive allocation": "#1f7a4d",
-    "larger models, greedy": "#8a4fa3",
+    "best-of-N": colour("best_of_n"),
+    "beam search": colour("beam_search"),
+    "adaptive allocation": colour("early_rejection"),
+    "larger models, greedy": LARGER,
 }
-"""The curves of the figure, in the order of its legend, and their colours."""
+"""The curves of the figure, in the order of its legend, and their colours: those of their strategies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def draw(rows: Sequence[StoredCell]) -> str:
     with styled():
         figure, (axes,) = canvas(width=8.2, height=4.0)
         ends = []
-        for curve, colour in CURVES.items():
+        for curve, shade in CURVES.items():
             line = points(rows, curve)
             if not line:
                 continue
@@ -121,11 +122,11 @@ def draw(rows: Sequence[StoredCell]) -> str:
             if curve.startswith("larger"):
                 below = [value - bound for value, bound in zip(values, low, strict=True)]
                 above = [bound - value for value, bound in zip(values, high, strict=True)]
-                axes.errorbar(flops, values, [below, above], fmt="D", color=colour, capsize=2)
+                axes.errorbar(flops, values, [below, above], fmt="D", color=shade, capsize=2)
             else:
-                axes.fill_between(flops, low, high, color=colour, alpha=0.15, linewidth=0)
-                axes.plot(flops, values, marker="o", color=colour)
-            ends.append((flops[-1], values[-1], curve, colour))
+                axes.fill_between(flops, low, high, color=shade, alpha=0.15, linewidth=0)
+                axes.plot(flops, values, marker="o", color=shade)
+            ends.append((flops[-1], values[-1], curve, shade))
         flops_axis(axes)
         percent_axis(axes, "accuracy")
         name_ends(axes, ends)
@@ -167,8 +168,7 @@ def main() -> None:
     options.out.write_text(draw(rows), encoding="utf-8")
     for curve in CURVES:
         for point in points(rows, curve):
-            value, low, high = (100 * share for share in astuple(point.accuracy)[:3])
-            accuracy = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+            accuracy = percent(point.accuracy, " %")
             print(f"{curve:<22} {point.name:<12} {point.flops:9.3g} FLOPs  {accuracy}")
     level, share = saving(rows, "adaptive allocation")
     print(

@@ -2,57 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from orchestrator.allocation.policy import SAMPLES
 from orchestrator.analysis.estimators import Estimate, mean_difference, mean_known
 from orchestrator.analysis.options import Option
 from orchestrator.analysis.savings import read_at
+from orchestrator.analysis.words import percent, with_interval
+from orchestrator.report.baselines import GREEDY, MAJORITY, Reference, references
+from orchestrator.report.choice import most_accurate, recommended
 from orchestrator.report.evidence import Evidence
-from orchestrator.report.tables import one_sample
-from orchestrator.report.text import name, si, with_interval
+from orchestrator.report.text import name, si
 from orchestrator.report.verdicts import SLACK
 
+CHEAP = 4
+"""What costs so many times less than the recommended configuration is told as a cheap one."""
 
-def headline(evidence: Evidence) -> list[str]:
-    """Returns sentences: the most accurate configuration, the cheapest that is hardly less accurate, and what
-    the latter buys over one sample and over best-of-N of the same FLOPs."""
+
+@dataclass(frozen=True)
+class Headline:
+    """What a report says first."""
+
+    use: str
+    """The sentence that names the configuration."""
+    reasons: list[str]
+
+
+def headline(evidence: Evidence) -> Headline:
+    """Returns what to use: the cheapest configuration that is hardly less accurate than the best one.
+
+    The reasons are what it buys over no search and over best-of-N of the same FLOPs, and what the most
+    accurate one would add. Of a single configuration they are what it buys and what selection loses."""
     rule, options = evidence.rule, evidence.main.options
-    accuracies = {option: float(mean_known(option.correct(rule))) for option in options}
-    best = max(options, key=lambda option: (accuracies[option], -option.flops))
-    lines = [f"The most accurate: {_told(best, rule)}."]
-    if len(options) > 1:
-        lines[0] += f" The best of {len(options)} is partly the luckiest: expect a little less of it again."
-    near = [option for option in options if _gap(option, best, rule).low > -SLACK]
-    use = min(near, key=lambda option: option.flops, default=best)
-    within = f"within {100 * SLACK:g} points of it"
-    if 0 < use.flops < best.flops:
-        saved = f"{best.flops / use.flops:.1f} times fewer FLOPs"
-        lines.append(f"The cheapest that is {within} beyond doubt: {_told(use, rule)}, for {saved}.")
-    elif len(options) > 1:
-        lines.append(f"Of no cheaper one it is beyond doubt that it is {within}.")
-    if (sample := one_sample(evidence.main)) is not None:
-        gain = mean_difference(use.correct(rule) - sample[1])
-        share = 100 * float(mean_known(sample[1]))
-        lines.append(f"Over one sample ({share:.1f} %) {name(use)} buys {_points(gain)}.")
+    use, best = recommended(evidence), most_accurate(evidence)
+    reasons = [_over(reference, use, rule) for reference in references(evidence)]
     baseline = evidence.main.named(SAMPLES)
     if baseline and use.strategy["name"] != SAMPLES:
-        flops = np.array([option.cost() for option in baseline])
-        at, reach = read_at(use.flops, flops, np.array([option.correct(rule) for option in baseline]))
-        gain = mean_difference(use.correct(rule) - at)
-        decided = "" if gain.low > 0 or gain.high < 0 else "; that is not decided"
-        where = {"measured": "", "below": " (its smallest)", "beyond": " (its largest)"}[reach]
-        lines.append(f"Over best-of-N of the same FLOPs{where} it buys {_points(gain)}{decided}.")
-    return lines
+        reasons.append(_over_best_of_n(use, baseline, rule))
+    if len(options) == 1:
+        return Headline(f"{_told(use, rule)}.", [*reasons, _selection(use, rule)])
+    within = f"{100 * SLACK:g} points"
+    if use is not best:
+        times = f"{best.flops / use.flops:.1f} times as many FLOPs" if use.flops else "more FLOPs"
+        reasons.append(
+            f"The most accurate is {_told(best, rule)}: {times}, and beyond doubt within {within}."
+        )
+    else:
+        reasons.append(
+            f"It is the most accurate. Of no cheaper one it is beyond doubt that it is within {within} of it."
+        )
+    reasons[-1] += f" The best of {len(options)} is partly the luckiest: expect a little less of it again."
+    cheap = [option for option in options if option.flops <= use.flops / CHEAP]
+    if cheap:
+        reasons.append(_for_less(most_accurate(evidence, cheap), use, rule))
+    return Headline(f"Use {_told(use, rule)}.", reasons)
 
 
-def _gap(one: Option, other: Option, rule: str) -> Estimate:
-    return mean_difference(one.correct(rule) - other.correct(rule))
+def _over(reference: Reference, use: Option, rule: str) -> str:
+    """What an option buys over a baseline."""
+    gain = reference.gain(use, rule)
+    costs = f", for {use.flops / reference.flops:.1f} times the FLOPs" if reference.flops > 0 else ""
+    loosely = "" if reference.right is not None else "; not paired by problem, so the interval is wide"
+    before = f"{percent(reference.overall, ' %')} for {si(reference.flops)} FLOPs"
+    return f"Over {_called(reference)} ({before}) it buys {_points(gain)}{costs}{_undecided(gain)}{loosely}."
+
+
+def _called(reference: Reference) -> str:
+    words = {GREEDY: "a greedy answer", MAJORITY: f"the {reference.name} samples"}
+    return words.get(reference.kind, reference.name)
+
+
+def _for_less(cheap: Option, use: Option, rule: str) -> str:
+    """What is reached for a fraction of what the recommended configuration costs."""
+    less = mean_difference(cheap.correct(rule) - use.correct(rule))
+    return f"For {use.flops / cheap.flops:.1f} times fewer FLOPs: {_told(cheap, rule)}, {_points(less)}."
+
+
+def _over_best_of_n(use: Option, baseline: list[Option], rule: str) -> str:
+    flops = np.array([option.cost() for option in baseline])
+    at, reach = read_at(use.flops, flops, np.array([option.correct(rule) for option in baseline]))
+    gain = mean_difference(use.correct(rule) - at)
+    where = {"measured": "", "below": " (its smallest)", "beyond": " (its largest)"}[reach]
+    return f"Over best-of-N of the same FLOPs{where} it buys {_points(gain)}{_undecided(gain)}."
+
+
+def _selection(use: Option, rule: str) -> str:
+    """What a perfect selection among an option's solutions would add."""
+    lost = float(mean_known(use.covered) - mean_known(use.correct(rule)))
+    if lost <= 0:
+        return "Wherever a solution was right, selection took a right one: only other search would help."
+    return (
+        f"Of {100 * lost:.1f} % of the problems a solution was right, and selection took another one: a "
+        "better verifier or rule could add so much."
+    )
+
+
+def _undecided(gain: Estimate) -> str:
+    return "" if gain.low > 0 or gain.high < 0 else "; that is not decided"
 
 
 def _told(option: Option, rule: str) -> str:
-    accuracy = with_interval(option.accuracy(rule), ".1f", scale=100, unit=" %")
-    return f"{name(option)}, {accuracy} for {si(option.flops)} FLOPs a problem"
+    return f"{name(option)}: {percent(option.accuracy(rule), ' %')} for {si(option.flops)} FLOPs a problem"
 
 
 def _points(gain: Estimate) -> str:

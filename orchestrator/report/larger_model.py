@@ -10,9 +10,10 @@ from orchestrator.analysis.difficulty import estimate_flops
 from orchestrator.analysis.estimators import mean_known
 from orchestrator.analysis.flops_matched import Answer, Curve, Match, flops_matched
 from orchestrator.analysis.options import Option
+from orchestrator.analysis.words import with_interval
 from orchestrator.report.evidence import Evidence
-from orchestrator.report.tables import Table
-from orchestrator.report.text import model, with_interval
+from orchestrator.report.table import Table
+from orchestrator.report.text import model
 
 
 class NotMeasured(Exception):

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
@@ -20,7 +21,7 @@ INK, QUIET = "#222222", "#6b7280"
 LEADER = "#b4bac2"
 """Colour of the dotted line from a name to its curve: it must not look like a curve."""
 COLOURS = {
-    "best_of_n": "#7a7a7a",
+    "best_of_n": "#5e5e5e",
     "compute_optimal": "#000000",
     "beam_search": "#0072b2",
     "lookahead": "#56b4e9",
@@ -28,17 +29,29 @@ COLOURS = {
     "rebase": "#d55e00",
     "mcts": "#cc79a7",
     "particle_filtering": "#e69f00",
-    "revisions": "#882255",
-    "budget_forcing": "#999933",
-    "early_rejection": "#117733",
-    "adaptive_self_consistency": "#332288",
+    "revisions": "#9b7eff",
+    "budget_forcing": "#5000f4",
+    "early_rejection": "#001877",
+    "adaptive_self_consistency": "#950a00",
 }
-"""Colours after Okabe & Ito (2008) and Tol (2021). Best-of-N, the baseline, is grey."""
+"""The colour of each strategy, in every figure. Best-of-N is grey; seven are those of Okabe & Ito (2008), and
+the others are as far as can be from these, and from each other, for the colour-blind too."""
 MARKERS = dict(zip(COLOURS, "o*svD^PXhd<>", strict=True))
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
+BASELINE = "#222222"
+"""Colour of what no search reaches."""
+BASELINE_MARKERS = {"one sample": "+", "greedy": "x", "majority": "1"}
+NEUTRAL = ("#3f4a5a", "#a3adba")
+"""Colours of what is no strategy, such as two ways to count."""
+LARGER = "#8a4fa3"
+"""Colour of larger models without a search."""
+FILLS = ("full", "none", "left", "bottom", "right", "top")
+"""How the points of a strategy's curves are filled, one after another."""
 SHADES = ("#08306b", "#2171b5", "#41a0a8", "#c08a2b", "#a03a12")
 """Colours of difficulty bins, the easiest first."""
 
+WIDTH = 5.2
+"""Inches of a report's figure: a column, so that its letters can be read on a telephone as well."""
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -78,7 +91,7 @@ def marker(strategy: str) -> str:
 
 
 def canvas(
-    columns: int = 1, *, rows: int = 1, width: float = 7.4, height: float = 4.2, **how: Any
+    columns: int = 1, *, rows: int = 1, width: float = WIDTH, height: float = 3.4, **how: Any
 ) -> tuple[Figure, Any]:
     """Returns a figure of this size in inches, and its axes row after row."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -93,8 +106,9 @@ def styled() -> AbstractContextManager[None]:
 def svg(figure: Figure) -> str:
     """Returns the figure as SVG with letters as shapes, so that it looks the same everywhere."""
     out = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with styled():
-        figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.05)
+        figure.savefig(out, format="svg", metadata=nothing, bbox_inches="tight", pad_inches=0.05)
     return out.getvalue()
 
 
@@ -107,6 +121,9 @@ def flops_axis(axes: Axes, ticks: int = 7, label: str = "FLOPs charged a problem
     round_number = np.log2(10.0) * np.round((low + high) / 2 / np.log2(10.0))
     first = round_number + step * np.ceil((low - round_number) / step)
     places = 2.0 ** np.arange(first, high, step)
+    while len(places) < 3 and step > 1:
+        step -= 1
+        places = 2.0 ** np.arange(round_number + step * np.ceil((low - round_number) / step), high, step)
     if len(places) < 3:  # a short axis has round numbers as a linear one has
         places = np.array(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(2.0**low, 2.0**high))
     axes.xaxis.set_major_locator(FixedLocator([x for x in places if 2.0**low <= x <= 2.0**high]))
@@ -119,7 +136,13 @@ def percent_axis(axes: Axes, label: str, unit: str = "%") -> None:
     """Shows the y axis, whose values are shares, times 100."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    axes.set_ylabel(f"{label}, {unit}")
+    axes.set_ylabel(f"{label}, {unit}" if label else "")
+
+
+def percent_ticks(axes: Axes) -> None:
+    """Shows the x axis, whose values are shares, times 100."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
 
 
 def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8.5) -> None:
@@ -154,10 +177,6 @@ def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: f
         )
 
 
-class Absent(Exception):
-    """Raised where a figure cannot be drawn; the message is the reason."""
-
-
 def intervals(
     axes: Axes,
     x: Sequence[float],
@@ -166,8 +185,17 @@ def intervals(
     shape: str,
     dash: object,
     label: str | None = None,
+    links: Sequence[str | None] = (),
+    *,
+    variant: int = 0,
+    line: bool = True,
 ) -> None:
-    """Draws a curve through estimates, each with its interval."""
+    """Draws a curve through estimates, each with its interval.
+
+    ``links`` are where its points lead to. ``variant`` is the number of the curve among those of one colour:
+    its points are filled in another way. Without ``line`` there are only points, and the legend has the dash
+    of the line that someone else draws.
+    """
     values = np.array([e.value for e in estimates])
     below, above = values - [e.low for e in estimates], [e.high for e in estimates] - values
     drawn = axes.errorbar(
@@ -176,10 +204,59 @@ def intervals(
         np.maximum(0, [below, above]),
         color=shade,
         marker=shape,
-        linestyle=dash,
+        linestyle=dash if line else "none",
         elinewidth=0.8,
         capsize=0,
-        label=label,
+        label=label if line else None,
+        fillstyle=FILLS[variant % len(FILLS)],
+        markerfacecoloralt="white",
+        markeredgewidth=1.4 if shape in BASELINE_MARKERS.values() else None,
     )
+    if not line:
+        axes.plot(
+            [x[-1]],
+            [values[-1]],
+            color=shade,
+            marker=shape,
+            linestyle=dash if len(x) > 1 else "none",
+            fillstyle=FILLS[variant % len(FILLS)],
+            markerfacecoloralt="white",
+            label=label,
+        )
     for bar in drawn[2]:
         bar.set_alpha(0.45)
+    link(axes, x, list(values), links)
+
+
+def link(axes: Axes, x: Sequence[float], y: Sequence[float], links: Sequence[str | None]) -> None:
+    """Makes points lead to the addresses ``links``, where they have one: by unseen discs above them, large
+    enough for a finger."""
+    led = [(across, up, to) for across, up, to in zip(x, y, links, strict=False) if to is not None]
+    if led:
+        across, up, to = zip(*led, strict=True)
+        discs = axes.scatter(across, up, s=64, color="#ffffff", alpha=0.0, linewidths=0, zorder=9)
+        discs.set_urls(list(to))
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
+    """Writes the names of what was drawn with a label below the axes, the highest last point first."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+
+    def height(handle: Any) -> float:
+        line = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
+        heights = np.asarray(line.get_ydata(), dtype=float)
+        return float(heights[-1]) if len(heights) else 0.0
+
+    order = sorted(range(len(handles)), key=lambda i: -height(handles[i]))
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(order) // columns))
+    figure.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="outside lower left",
+        ncols=columns,
+        fontsize=8.5,
+        handlelength=3.2,
+        columnspacing=1.2,
+    )

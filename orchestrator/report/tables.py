@@ -2,133 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from orchestrator.allocation.policy import SAMPLES
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.cross_validation import Outcomes
-from orchestrator.analysis.difficulty import BINS, estimate_flops, pass_at_1, tied
-from orchestrator.analysis.estimators import Estimate, Floats, mean_known, mean_over_problems
+from orchestrator.analysis.difficulty import BINS, tied
+from orchestrator.analysis.estimators import Estimate, mean_known, mean_over_problems
 from orchestrator.analysis.failures import MOST_FAILED
 from orchestrator.analysis.options import Option, short
 from orchestrator.analysis.savings import Saving, savings
 from orchestrator.analysis.scaling_laws import Coefficient
 from orchestrator.analysis.solutions import distinct_answers
+from orchestrator.analysis.words import MISSING, percent
+from orchestrator.report.baselines import GREEDY, references
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
-from orchestrator.report.text import (
-    MISSING,
-    budget,
-    factor,
-    name,
-    percent,
-    setting,
-    si,
-    words,
-)
+from orchestrator.report.table import Table
+from orchestrator.report.text import budget, factor, model, name, setting, si, words
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    """As many entries each as there are columns."""
-    names: int = 1
-    """Number of leading columns that are names; the others are numbers and right-aligned."""
-    note: str = ""
-    """Text below the table."""
-
-
-MOST_SAMPLES = 1_000_000
-"""The most samples that are read to tell what one is worth."""
 MOST_SEEDS = 5
 """The most seeds that are named."""
-MOST_ROWS = 60
-"""The most rows that a table has on a page."""
-
-
-def thinned(table: Table) -> Table:
-    """Returns a table with at most ``MOST_ROWS`` rows, evenly spaced over all of them, and says so."""
-    count = len(table.rows)
-    if count <= MOST_ROWS:
-        return table
-    kept = [table.rows[i * (count - 1) // (MOST_ROWS - 1)] for i in range(MOST_ROWS)]
-    note = f"{MOST_ROWS} of {count:,} rows, evenly spaced; ttc report --table prints all. {table.note}"
-    return replace(table, rows=kept, note=note)
-
-
-def markdown(table: Table) -> str:
-    """Returns a table as GitHub Markdown with aligned columns."""
-    rows = [[_escaped(word) for word in row] for row in (table.columns, *table.rows)]
-    widths = [max(3, *(len(word) for word in column)) for column in zip(*rows, strict=True)]
-
-    def line(words: Sequence[str]) -> str:
-        padded = [
-            word.ljust(width) if i < table.names else word.rjust(width)
-            for i, (word, width) in enumerate(zip(words, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * w if i < table.names else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    text = [f"**{table.title}**", "", line(rows[0]), line(rule), *map(line, rows[1:])]
-    return "\n".join([*text, *(["", table.note] if table.note else [])])
-
-
-def _escaped(word: str) -> str:
-    return word.replace("|", "\\|")
 
 
 def accuracy_table(evidence: Evidence) -> Table:
     """Returns accuracy by strategy, budget and difficulty bin, in % with its 95 % interval.
 
-    It covers every group with the main group's problems; the columns name the models where they differ. The
-    first row is a single sample, where no run is one already.
+    It covers every group with the main group's problems, and a row names its models where they are not the
+    main ones. The first rows are what is reached without a search.
     """
     main = evidence.main
     groups = [group for group in evidence.groups if group.problems == main.problems]
-    told = apart(groups)
-    bins = range(1, BINS + 1) if main.bins is not None else ()
+    named = {tuple(repr(group.models[key]) for key in TOLD) for group in groups}
+    told = [key for key in apart(groups) if key not in TOLD] if len(named) < len(groups) else []
+    bins = [main.bins == b for b in range(1, BINS + 1)] if main.bins is not None else []
     seeds = sorted({len(option.cells) for group in groups for option in group.options})
     broken = any(group.failed for group in groups)
-    rows = []
+    rows: list[list[str]] = []
+    keys: list[str | None] = []
 
-    def accuracies(values: Floats, failed: int) -> list[str]:
-        inside = [np.ones(len(main.problems), dtype=bool), *(main.bins == b for b in bins)]
-        found = [percent(mean_over_problems(values[each])) if np.any(each) else MISSING for each in inside]
-        return [*([f"{failed:,}" if failed else MISSING] if broken else []), *found]
+    def add(called: str, whole: str, flops: float, inside: list[str], failed: int, last: list[str]) -> None:
+        lost = [f"{failed:,}" if failed else MISSING] if broken else []
+        rows.append([called, whole, si(flops), *inside, *lost, *last])
 
-    if (sample := one_sample(main)) is not None:
-        option, right, flops = sample
-        models = [setting(main.models[key]) for key in told]
-        row = ["one sample (pass@1)", *models, MISSING, si(flops)]
-        rows.append([*row, *accuracies(right, option.failed)])
+    for found in references(evidence):
+        inside = [_known(found.accuracy(each)) if each.any() else MISSING for each in bins]
+        models = (
+            [setting(main.models[key]) for key in told] if found.kind != GREEDY else [MISSING] * len(told)
+        )
+        add(found.name, percent(found.overall), found.flops, inside, found.failed, [MISSING, *models])
+        keys.append(None)
     for group in groups:
         rule = evidence.rule_of(group)
-        models = [_model_and_rule(key, group, rule, evidence.rule) for key in told]
+        models = [setting(group.models[key]) for key in told]
         for option in in_order(group):
-            row = [name(option), *models, budget(option), si(option.flops)]
-            rows.append([*row, *accuracies(option.correct(rule), option.failed)])
+            values = option.correct(rule)
+            inside = [percent(mean_over_problems(values[each])) if each.any() else MISSING for each in bins]
+            called = f"{name(option)}{_beside(group, main, rule, evidence.rule)}"
+            last = [budget(option), *models]
+            add(called, percent(mean_over_problems(values)), option.flops, inside, option.failed, last)
+            keys.append(evidence.key_of(option))
     return Table(
         f"Accuracy ({evidence.rule}) by strategy, budget and difficulty, %",
         [
-            "strategy",
-            *map(short, told),
-            *("budget", "FLOPs charged"),
+            *("strategy", "all", "FLOPs charged"),
+            *(f"bin {b}" for b in range(1, len(bins) + 1)),
             *(["failed"] if broken else []),
-            "all",
-            *(f"bin {b}" for b in bins),
+            *("budget", *map(short, told)),
         ],
         rows,
-        2 + len(told),
+        1,
         f"{len(main.problems)} problems, {_range(seeds)} seed{'s' if seeds[-1] > 1 else ''}. In "
         "brackets the 95 % interval over problems of their means over seeds. Budget "
-        f"and FLOPs are for one problem. {_of_bins(evidence)}{FAILED if broken else ''}",
+        f"and FLOPs are for one problem. {_of_references(evidence)}{_of_bins(evidence)}"
+        f"{FAILED if broken else ''}",
+        keys,
+    )
+
+
+def _known(estimate: Estimate | None) -> str:
+    return MISSING if estimate is None else percent(estimate)
+
+
+TOLD = ("generator.model", "generator.temperature", "verifier.model")
+"""The keys that a row's name has, where they are not the main group's."""
+
+
+def _beside(group: Group, main: Group, rule: str, usual: str) -> str:
+    """Returns in what a group is not the main one, in parentheses: its models, its temperature, its rule."""
+    words = []
+    for key in TOLD:
+        value = group.models[key]
+        if value != main.models[key]:
+            shown = f"temperature {setting(value)}" if key == TOLD[1] else model(value)
+            words.append("no verifier" if key == TOLD[2] and value is None else shown)
+    words += [rule] if rule != usual else []
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _of_references(evidence: Evidence) -> str:
+    """Returns what the rows without a search were measured in."""
+    return "".join(
+        f"{found.name[0].upper()}{found.name[1:]}, without a search or a verifier: {found.source}. "
+        for found in references(evidence)
     )
 
 
@@ -136,20 +116,6 @@ FAILED = (
     " Failed: searches that broke, over all seeds; their problems are left out of the row, and of both sides "
     "of every comparison."
 )
-
-
-def one_sample(group: Group) -> tuple[Option, Floats, float] | None:
-    """Returns the largest best-of-N of at most ``MOST_SAMPLES``, each problem's pass@1 by its samples, and
-    the mean FLOPs of one sample without a verifier. None where best-of-1 was run or no samples are stored."""
-    by_n = group.by_n(SAMPLES)
-    if not by_n or 1 in by_n:
-        return None
-    few = [n for n in by_n if n * len(group.problems) <= MOST_SAMPLES]
-    option = by_n[max(few, default=min(by_n))]
-    if any(cell.results is None for cell in option.cells):
-        return None
-    flops = option.mean(lambda cell: estimate_flops(cell, 1, "generator_flops"))
-    return option, option.mean(pass_at_1), float(mean_known(flops))
 
 
 def _of_bins(evidence: Evidence) -> str:
@@ -163,12 +129,6 @@ def _of_bins(evidence: Evidence) -> str:
         if (count := tied(evidence.difficulty, bins)) > 0:
             words += f" {count} problems have a pass@1 that is in two bins; the verifier's score parts them."
     return words
-
-
-def _model_and_rule(key: str, group: Group, rule: str, usual: str) -> str:
-    """Returns a group's value of ``key``, and its selection rule beside a verifier that has another rule."""
-    word = setting(group.models[key])
-    return f"{word} ({rule})" if key == "verifier.model" and rule != usual else word
 
 
 COUNTED: dict[str, Callable[[Option], int]] = {
@@ -191,34 +151,41 @@ def search_table(evidence: Evidence) -> Table:
     """Returns what each option's searches found and were charged, per problem."""
     counted = {name: count for name, count in COUNTED.items() if any(count(o) for o in evidence.main.options)}
     merged = ["copies, %"] if any(_copies(option) is not None for option in evidence.main.options) else []
-    rows = []
+    beside = 1 + len(merged) + len(counted)
+    rows = [
+        [found.name, percent(found.overall), si(found.flops), "0"] + [MISSING] * (3 + beside)
+        for found in references(evidence)
+    ]
+    keys: list[str | None] = [None] * len(rows)
     for option in in_order(evidence.main):
+        keys.append(evidence.key_of(option))
         distinct = np.mean([_distinct(cell) for cell in option.cells])
         costs = ("flops", "verifier_flops", "generator_tokens")
         cost = {key: float(mean_known(option.cost(key))) for key in costs}
         rows.append(
             [
-                *(name(option), budget(option)),
-                MISSING if np.isnan(distinct) else f"{distinct:.1f}",
-                percent(covered(option)),
-                si(cost["flops"]),
+                *(name(option), percent(covered(option)), si(cost["flops"])),
                 f"{100 * cost['verifier_flops'] / cost['flops']:.0f}" if cost["flops"] else MISSING,
                 f"{cost['generator_tokens']:,.0f}",
+                MISSING if np.isnan(distinct) else f"{distinct:.1f}",
                 f"{100 * np.mean([cell.exhausted.mean() for cell in option.cells]):.0f}",
                 *(_copies(option) or MISSING for _ in merged),
                 *(f"{count(option):,}" for count in counted.values()),
+                budget(option),
             ]
         )
-    columns = ("distinct answers", "coverage, %", "FLOPs charged", "verifier's, %", "tokens", "cut short, %")
+    columns = ("coverage, %", "FLOPs charged", "verifier's, %", "tokens", "distinct answers", "cut short, %")
     return Table(
         "What the searches found, and their cost",
-        ["strategy", "budget", *columns, *merged, *counted],
+        ["strategy", *columns, *merged, *counted, "budget"],
         rows,
-        2,
+        1,
         "Means over problems and seeds. Coverage: a correct answer is among the solutions. "
-        "Cut short: problems whose share of the budget ended before the strategy did."
+        "Without a search: the accuracy. Cut short: problems whose share of the budget ended before the "
+        "strategy did."
         + (" Copies: samples that were equal to an earlier sibling." if merged else "")
         + (" Failed, not scored, skipped: counts of problems, paths and problems." if counted else ""),
+        keys,
     )
 
 
@@ -333,16 +300,34 @@ def policy_table(evidence: Evidence) -> Table | None:
         return None
     policy = evidence.fit.policy
     agreement = evidence.fit.agreement
+    chosen = [choice.strategy for row in policy.rows for choice in row.bins]
+    by_row = [tuple(_varied(choice.strategy, chosen) for choice in row.bins) for row in policy.rows]
+    rows = []
+    for choices, same in groupby(zip(by_row, policy.rows, strict=True), key=lambda each: each[0]):
+        budgets = [row.budget for _, row in same]
+        rows.append([" to ".join(map(si, dict.fromkeys((budgets[0], budgets[-1])))), *choices])
     return Table(
         "The compute-optimal policy",
         ["FLOPs a problem", *(f"bin {b + 1}" for b in range(len(policy.thresholds) + 1))],
-        [[si(row.budget), *(words(choice.strategy) for choice in row.bins)] for row in policy.rows],
+        rows,
         len(policy.thresholds) + 2,
         f"Bins by the verifier's mean score of {policy.samples} samples, which cost "
         f"{si(policy.estimate_flops)} FLOPs a problem; {100 * agreement.exact:.0f} % of the problems are in "
         f"their oracle bin, {100 * agreement.within_one:.0f} % at most one beside, Spearman "
-        f"{agreement.spearman:.2f}. ttc fit writes it as a file that a run can use.",
+        f"{agreement.spearman:.2f}. ttc fit writes it, with all "
+        "parameters, as a file that a run can use.",
     )
+
+
+def _varied(strategy: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a strategy with its size, and those parameters in which others of its name differ from it."""
+    alike = [other for other in others if other["name"] == strategy["name"]]
+    kept = {
+        key: value
+        for key, value in strategy.items()
+        if key in ("name", "n") or any(other.get(key) != value for other in alike)
+    }
+    return words(kept)
 
 
 def in_order(group: Group) -> list[Option]:

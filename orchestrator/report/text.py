@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.allocation.policy import known_as
-from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.options import Option, short, shown
 from orchestrator.analysis.savings import Saving
+from orchestrator.analysis.words import MISSING, with_interval
+from orchestrator.errors import counted
 from orchestrator.report.evidence import UNIFORM, Group, allocation_of, apart
-
-MISSING = "–"
-"""Text of a table's entry that has no value."""
 
 
 def si(flops: float) -> str:
@@ -22,21 +19,6 @@ def si(flops: float) -> str:
         if flops >= 0.9995 * size:
             return f"{flops / size:.3g} {prefix}"
     return f"{flops:.3g}"
-
-
-def percent(estimate: Estimate) -> str:
-    """Returns an accuracy in % with its interval: ``78.0 [72, 83]``; or ``MISSING``."""
-    if math.isnan(estimate.value):
-        return MISSING
-    low, high = 100 * estimate.low, 100 * estimate.high
-    return f"{100 * estimate.value:.1f} [{low:.0f}, {high:.0f}]"
-
-
-def with_interval(estimate: Estimate, form: str = ".2f", *, scale: float = 1, unit: str = "") -> str:
-    """Returns a value, ``unit``, and the ends of its interval: ``1.52 [1.20, 1.90]``. ``scale`` multiplies
-    all three; ``form`` is their format."""
-    value, low, high = (f"{scale * x:{form}}" for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value}{unit} [{low}, {high}]"
 
 
 def factor(saving: Saving, unit: str = "") -> str:
@@ -61,7 +43,12 @@ def name(option: Option) -> str:
 def budget(option: Option) -> str:
     """Returns the budget per problem: its FLOPs, and its generations where it was given as such."""
     generations = (option.cells[0].config.get("budget") or {}).get("generations")
-    return si(option.budget) + (f" ({generations} generations)" if generations is not None else "")
+    return si(option.budget) + (f" ({counted(generations, 'generation')})" if generations is not None else "")
+
+
+def shortened(text: str, most: int) -> str:
+    """Returns a text of at most ``most`` characters, of which the last shows that there are more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def setting(value: Any) -> str:

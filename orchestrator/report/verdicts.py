@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.analysis.estimators import Estimate
-from orchestrator.report.text import with_interval
+from orchestrator.analysis.words import with_interval
 
 Verdict = Literal["holds", "does not hold", "not decided", "not tested"]
 

@@ -8,9 +8,10 @@ the same with them and without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from orchestrator.analysis.estimators import Estimate, mean_over_problems, wilson
+from orchestrator.analysis.baseline import Baseline
+from orchestrator.analysis.estimators import mean_over_problems, wilson
 from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import Price
 from orchestrator.problems.problem import Problem, beside
@@ -20,24 +21,6 @@ from orchestrator.strategies.best_of_n import best_of_n
 from orchestrator.strategies.definition import BoundStrategy
 
 MAJORITY = "majority"
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What independent samples reach, with 95 % intervals. A problem whose sampling failed is wrong."""
-
-    samples: int
-    """Samples of each problem."""
-    one: Estimate
-    """The accuracy of one sample: the mean over problems of the share that is right."""
-    majority: Estimate
-    """The accuracy of the majority of all samples (Wilson)."""
-    flops: int
-    """FLOPs charged for all samples of all problems, beside the budget."""
-    one_flops: float
-    """FLOPs of one sample of one problem, its prompt included, on average."""
-    majority_flops: float
-    """FLOPs of all samples of one problem, on average."""
 
 
 async def sample_baseline(

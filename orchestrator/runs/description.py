@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.allocation.policy import known_as
+from orchestrator.analysis.words import percent
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import Config
 from orchestrator.config.written import written
@@ -21,7 +22,7 @@ from orchestrator.report.text import si
 from orchestrator.runs.markdown import code, shortened, table
 from orchestrator.runs.results import Summary
 from orchestrator.runs.results_file import MOST_SHOWN
-from orchestrator.runs.summary_text import known, summary_rows
+from orchestrator.runs.summary_text import summary_rows
 from orchestrator.strategies.registry import REGISTRY
 from orchestrator.tracking.spool import Dataset
 
@@ -52,7 +53,7 @@ def title(config: Config, summary: Summary | None = None, role: str = "cell") ->
         asked += f" {config.allocation.name}"
     if summary is None:
         return f"{asked} · seed {config.seed}"
-    accuracy = known(summary.accuracy[summary.rule], summary.intervals[summary.rule])
+    accuracy = percent(summary.estimate(summary.rule), " %")
     flops = si(summary.flops.spent / summary.problems)
     return f"{asked} · {accuracy} · {flops}FLOPs a problem · seed {config.seed}"
 

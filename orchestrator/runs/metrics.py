@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Callable, Iterable
 
+from orchestrator.analysis.baseline import Baseline
 from orchestrator.budget.ledger import Lease
-from orchestrator.runs.baseline import Baseline
 from orchestrator.runs.controller import SearchResult
 from orchestrator.runs.results import Summary
 from orchestrator.tracking.tracker import Step

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.estimators import Estimate, coverage_curve, mean_over_problems, wilson
 from orchestrator.analysis.failures import commonest, failure
 from orchestrator.budget.units import Budget
-from orchestrator.runs.baseline import Baseline
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.context import Usage
 
@@ -145,6 +145,11 @@ class Summary:
         """The selection rule whose answer counts where one is asked for: the weighted vote, or the majority
         where nothing is scored."""
         return MAIN if MAIN in self.accuracy else next(iter(self.accuracy))
+
+    def estimate(self, name: str) -> Estimate:
+        """Returns the accuracy by a selection rule, or the ``coverage``, with its interval."""
+        value = self.coverage if name == "coverage" else self.accuracy[name]
+        return Estimate(value, *self.intervals[name])
 
     @property
     def broken(self) -> str | None:

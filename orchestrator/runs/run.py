@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from actors.deployment import Deployment
+from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.failures import too_many
 from orchestrator.config.preparation import Prepared, fingerprints, parts
 from orchestrator.config.schema import Config
@@ -30,7 +31,7 @@ from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint
 from orchestrator.errors import counted, in_one_line
 from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
-from orchestrator.runs.baseline import Baseline, sample_baseline
+from orchestrator.runs.baseline import sample_baseline
 from orchestrator.runs.controller import Controller, Search, SearchResult
 from orchestrator.runs.description import dataset, description, title
 from orchestrator.runs.description import tags as tags_of

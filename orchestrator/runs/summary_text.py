@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.failures import told
+from orchestrator.analysis.words import percent
 from orchestrator.budget.units import described
 from orchestrator.errors import counted
 from orchestrator.runs.results import Group, Summary
@@ -22,13 +22,13 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
         *([("failed", told(s.failed, s.problems, s.errors))] if s.failed else []),
         *_accuracy(s),
-        ("coverage", known(s.coverage, s.intervals["coverage"])),
-        *([("pass@1", f"{percent(s.pass_at_k[1].value)} (one sample)")] if 1 in s.pass_at_k else []),
+        ("coverage", percent(s.estimate("coverage"), " %")),
+        *([("pass@1", f"{plain_percent(s.pass_at_k[1].value)} (one sample)")] if 1 in s.pass_at_k else []),
         *([] if s.by is None else _grouped(s.by, s.groups[s.by])),
-        *([("correct → incorrect", f"{percent(s.flips)} of revisions")] if s.flips is not None else []),
+        *([("correct → incorrect", f"{plain_percent(s.flips)} of revisions")] if s.flips is not None else []),
         ("budget", asked),
         ("  which buys", buys),
-        ("spent", f"{s.flops.spent:.4g} FLOPs ({percent(s.flops.spent / s.flops.budget)})"),
+        ("spent", f"{s.flops.spent:.4g} FLOPs ({plain_percent(s.flops.spent / s.flops.budget)})"),
         *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
         ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
@@ -37,13 +37,13 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
         *([("beside it, no search", f"{s.flops.baseline:.4g} FLOPs")] if s.flops.baseline else []),
         ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),
         ("throughput", f"{s.tokens_per_second:,.0f} generated tokens/s"),
-        ("utilisation", ", ".join(f"{name} {percent(u)}" for name, u in s.utilisation.items())),
+        ("utilisation", ", ".join(f"{name} {plain_percent(u)}" for name, u in s.utilisation.items())),
         ("latency", f"{s.latency['p50']:.1f} s a problem (median), {s.latency['p95']:.1f} s (95 %)"),
         ("time", f"{s.seconds:.1f} s of search after {s.startup_seconds:.1f} s of start-up"),
     ]
     if s.cut_steps > 0.5:
         why = "by max_step_tokens and not with generator.step_delimiter; does the model write it?"
-        rows.append(("warning: steps", f"{percent(s.cut_steps)} ended {why}"))
+        rows.append(("warning: steps", f"{plain_percent(s.cut_steps)} ended {why}"))
     if s.unscored:
         rows.append(
             (
@@ -52,8 +52,8 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
             )
         )
     if s.compared:
-        again = f"{percent(s.copies / s.compared)} of {s.compared:,} samples were equal to an earlier sibling"
-        rows.append(("copies", f"{again}, and are one with it"))
+        again = f"{plain_percent(s.copies / s.compared)} of {s.compared:,} samples"
+        rows.append(("copies", f"{again} were equal to an earlier sibling, and are one with it"))
     if s.blind:
         low, high = s.scores or (0.0, 0.0)
         same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"
@@ -85,17 +85,13 @@ def _selection(s: Summary) -> str:
 
 def _grouped(by: str, groups: dict[str, Group]) -> list[tuple[str, str]]:
     """A row for each value of an attribute: how many problems, and the accuracy with its 95 % interval."""
-
-    def shown(name: str, e: Estimate) -> str:
-        return f"{name} {100 * e.value:.1f} % [{100 * e.low:.0f}, {100 * e.high:.0f}]"
-
     return [
         (
             f"  {by} {value}",
             ", ".join(
                 [
-                    f"{group.problems}: " + shown("coverage", group.coverage),
-                    *(shown(rule, estimate) for rule, estimate in group.accuracy.items()),
+                    f"{group.problems}: coverage {percent(group.coverage, ' %')}",
+                    *(f"{rule} {percent(estimate, ' %')}" for rule, estimate in group.accuracy.items()),
                 ]
             ),
         )
@@ -103,31 +99,22 @@ def _grouped(by: str, groups: dict[str, Group]) -> list[tuple[str, str]]:
     ]
 
 
-def percent(x: float) -> str:
-    """Returns a share as a percentage."""
-    return f"{100 * x:.1f} %"
-
-
-def known(value: float, interval: tuple[float, float]) -> str:
-    """Returns a share and its 95 % interval."""
-    return f"{percent(value)} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+def plain_percent(share: float) -> str:
+    """Returns a share as a percentage that has no interval: ``18.7 %``."""
+    return f"{100 * share:.1f} %"
 
 
 def _accuracy(s: Summary) -> list[tuple[str, str]]:
     """The accuracy by each rule; beside that of samples without any search, what each costs a problem."""
-    found = [(rule, known(value, s.intervals[rule])) for rule, value in s.accuracy.items()]
+    found = [(rule, percent(s.estimate(rule), " %")) for rule in s.accuracy]
     if (base := s.baseline) is None:
         return [(f"accuracy, {rule}", shown) for rule, shown in found]
     several = (base.majority, base.majority_flops)
     without = [("one sample", base.one, base.one_flops), (f"majority of {base.samples}", *several)]
     return [
-        *((f"no search: {name}", f"{_estimated(e)} {_a_problem(flops)}") for name, e, flops in without),
+        *((f"no search: {name}", f"{percent(e, ' %')} {_a_problem(flops)}") for name, e, flops in without),
         *((f"search, {rule}", f"{shown} {_a_problem(s.flops.spent / s.problems)}") for rule, shown in found),
     ]
-
-
-def _estimated(e: Estimate) -> str:
-    return known(e.value, (e.low, e.high))
 
 
 def _a_problem(flops: float) -> str:

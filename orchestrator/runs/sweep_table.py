@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.analysis.estimators import Estimate
+from orchestrator.analysis.words import percent
 from orchestrator.runs.grid import GridCell
 from orchestrator.runs.markdown import shortened, table
 from orchestrator.runs.results import MAIN
@@ -43,7 +45,7 @@ class Share:
     def __str__(self) -> str:
         if self.interval is None:
             return f"{100 * self.mean:.1f} ± {100 * (self.deviation or 0.0):.1f}"
-        return f"{100 * self.mean:.1f} [{100 * self.interval[0]:.0f}, {100 * self.interval[1]:.0f}]"
+        return percent(Estimate(self.mean, *self.interval))
 
     def to_dict(self) -> dict[str, Any]:
         return {"mean": self.mean, "standard_deviation": self.deviation, "interval": self.interval}

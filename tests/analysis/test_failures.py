@@ -91,9 +91,10 @@ def test_a_run_of_which_all_searches_broke_is_left_out_by_name_and_the_others_ar
     assert runs_table(evidence).rows[0][-3] == "1"
     found, _ = pictures(evidence, 2.0)
     assert all(
-        each.caption.endswith("Searches that broke: 1; their problems are left out.") for each in found
+        each.drawing.caption.endswith("Searches that broke: 1; their problems are left out.")
+        for each in found
     )
-    (row,) = search_table(evidence).rows
+    _, row = search_table(evidence).rows
     assert row[list(search_table(evidence).columns).index("failed")] == "1"
 
 

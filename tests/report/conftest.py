@@ -7,6 +7,7 @@ import pytest
 from orchestrator.analysis.store import Experiment
 from orchestrator.report.evidence import Evidence, gather
 from orchestrator.report.figures import Picture, pictures
+from orchestrator.report.page import Drawn, as_svg
 from tests.support.swept import sweep
 
 PROBLEMS = 80
@@ -36,3 +37,9 @@ def drawn(evidence) -> dict[str, Picture]:
     found, absent = pictures(evidence, 2.0)
     assert absent == []
     return {picture.name: picture for picture in found}
+
+
+@pytest.fixture(scope="session")
+def rendered(drawn) -> list[Drawn]:
+    """The figures of the whole sweep as its page shows them."""
+    return [as_svg(picture) for picture in drawn.values()]

@@ -12,24 +12,18 @@ import pytest
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.options import Option
 from orchestrator.analysis.store import Experiment, load_directory
+from orchestrator.analysis.words import MISSING
 from orchestrator.commands.cli import run_command
+from orchestrator.report.choice import recommended
 from orchestrator.report.evidence import gather
 from orchestrator.report.headline import headline
 from orchestrator.report.larger_model import against_larger, matched_table
 from orchestrator.report.page import draw, page
 from orchestrator.report.series import MOST_CURVES, series, shown_in_figure
-from orchestrator.report.tables import (
-    MOST_ROWS,
-    Table,
-    _copies,
-    accuracy_table,
-    markdown,
-    savings_table,
-    search_table,
-    thinned,
-)
-from orchestrator.report.text import MISSING, si
+from orchestrator.report.table import MOST_ROWS, Table, markdown, thinned
+from orchestrator.report.tables import _copies, accuracy_table, savings_table, search_table
 from orchestrator.report.text import name as option_name
+from orchestrator.report.text import si
 from orchestrator.tracking.tracker import local_uri
 from tests.report.conftest import PROBLEMS
 from tests.support.stored import cell as plain_cell
@@ -50,20 +44,20 @@ def stored(tmp_path_factory) -> Path:
 
 def test_the_table_has_every_option_of_all_models_and_every_bin(evidence):
     table = accuracy_table(evidence)
-    assert len(table.rows) == 1 + sum(len(group.options) for group in evidence.groups)
-    assert list(table.columns[:4]) == ["strategy", "generator", "temperature", "verifier"]
-    assert list(table.columns[6:]) == ["all", *(f"bin {b}" for b in range(1, 6))]
+    assert len(table.rows) == len(table.keys) == 1 + sum(len(group.options) for group in evidence.groups)
+    assert list(table.columns[:3]) == ["strategy", "all", "FLOPs charged"]
+    assert list(table.columns[3:8]) == [f"bin {b}" for b in range(1, 6)]
+    assert list(table.columns[8:]) == ["budget"], "the names tell the models apart"
     assert all(len(row) == len(table.columns) for row in table.rows)
-    assert {tuple(row[1:4]) for row in table.rows} == {
-        ("generator-s", "1", "prm"),
-        ("generator-s", "1", "prm-weak"),
-        ("generator-m", "0", "prm"),
-    }
+    names = [row[0] for row in table.rows]
+    assert len(set(names)) == len(names)
+    assert "best_of_n n=16 (prm-weak)" in names
+    assert names[-1] == "best_of_n n=1 (generator-m, temperature 0)"
     option = evidence.main.by_n("best_of_n")[16]
     expected = option.accuracy("weighted")
-    (row,) = [row for row in table.rows if row[0] == "best_of_n n=16" and row[3] == "prm"]
-    assert row[6] == f"{100 * expected.value:.1f} [{100 * expected.low:.0f}, {100 * expected.high:.0f}]"
-    bins = [float(word.split()[0]) for word in row[7:]]
+    (row,) = [row for row in table.rows if row[0] == "best_of_n n=16"]
+    assert row[1] == f"{100 * expected.value:.1f} [{100 * expected.low:.0f}, {100 * expected.high:.0f}]"
+    bins = [float(word.split()[0]) for word in row[3:8]]
     assert sum(bins) / 5 == pytest.approx(100 * expected.value, abs=0.06), "bins of equal size"
 
 
@@ -116,7 +110,7 @@ def test_few_problems_are_reported_without_what_they_cannot_tell(tmp_path, probl
     few = gather(found)
     assert few.fit is None
     assert "problems; needed: 10 at least" in few.policy
-    assert any(MISSING in row[6:] for row in accuracy_table(few).rows) == (problems < 5)
+    assert any(MISSING in row[3:8] for row in accuracy_table(few).rows) == (problems < 5)
     assert not any(
         "[0, 0]" in word or "[100, 100]" in word for row in accuracy_table(few).rows for word in row
     )
@@ -149,23 +143,26 @@ def test_groups_are_of_the_same_models(evidence):
 
 def test_distinct_answers_are_those_of_the_solutions(evidence):
     cell = evidence.main.by_n("best_of_n")[4].cells[0]
-    rows = {(row[0], row[1]): row for row in search_table(evidence).rows}
+    table = search_table(evidence)
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    distinct = list(table.columns).index("distinct answers")
+    rows = {row[0]: row for row in table.rows}
     answers = cell.solutions.answer
     by_problem = [len(set(answers[4 * i : 4 * i + 4])) for i in range(PROBLEMS)]
     other = evidence.main.by_n("best_of_n")[4].cells[1].solutions.answer
     by_problem += [len(set(other[4 * i : 4 * i + 4])) for i in range(PROBLEMS)]
-    (row,) = [row for key, row in rows.items() if key[0] == "best_of_n n=4"]
-    assert row[2] == f"{sum(by_problem) / (2 * PROBLEMS):.1f}"
+    row = rows["best_of_n n=4"]
+    assert row[distinct] == f"{sum(by_problem) / (2 * PROBLEMS):.1f}"
 
 
-def test_the_page_needs_no_other_file_and_no_network(evidence):
-    html = page(evidence, *draw(evidence, 2.0))
+def test_the_page_needs_no_other_file_and_no_network(evidence, rendered):
+    html = page(evidence, rendered, [])
     assert "<script" not in html
     assert "http:" not in html.replace("http://www.w3.org", "")
     assert "https:" not in html
     assert all(uri.startswith(("data:", "#")) for uri in re.findall(r'(?:src|href)="([^"]*)"', html))
-    targets = re.findall(r'href="#([^"]*)"', html)
-    assert targets
+    targets = set(re.findall(r'(?<!xlink:)href="#([^"]*)"', html))
+    assert {"searches", "claims", "accuracy", "table-accuracy"} <= targets
     assert all(f'id="{target}"' in html for target in targets)
 
 
@@ -215,27 +212,38 @@ def test_of_many_cells_the_page_has_a_bounded_size_and_names_how_many_it_leaves_
 
 
 def test_the_first_lines_say_what_to_use_and_what_it_buys(evidence):
-    lines = headline(evidence)
-    best = max(evidence.main.options, key=lambda option: option.accuracy("weighted").value)
-    assert lines[0].startswith(
-        f"The most accurate: {option_name(best)}, {100 * best.accuracy('weighted').value:.1f} % ["
-    )
-    assert any(line.startswith("Over one sample (") for line in lines)
-    assert f"<li>{lines[0]}</li>" in page(evidence, [], [])
+    said = headline(evidence)
+    use = recommended(evidence)
+    assert said.use.startswith(f"Use {option_name(use)}: {100 * use.accuracy('weighted').value:.1f} % [")
+    assert said.reasons[0].startswith("Over one sample (")
+    html = page(evidence, [], [])
+    assert f'<div class="headline"><p>{said.use}</p>' in html
+    assert f"<li>{said.reasons[0]}</li>" in html
 
 
 def test_a_cheaper_configuration_is_recommended_only_where_it_is_hardly_worse_beyond_doubt():
     right = np.arange(400) % 2 == 0
     best, cheap = measured(right, 400.0, "beam_search"), measured(right, 100.0, "rebase")
     plain = measured(np.arange(400) % 4 == 0, 100.0, "best_of_n", 4)
-    close, saved, baseline = headline(gather(Experiment("x", [best, cheap, plain], [])))
-    assert close.startswith("The most accurate: rebase n=16, 50.0 %")
-    assert saved == "Of no cheaper one it is beyond doubt that it is within 2 points of it."
+    said = headline(gather(Experiment("x", [best, cheap, plain], [])))
+    assert said.use.startswith("Use rebase n=16: 50.0 %")
+    baseline, most = said.reasons
     assert baseline.startswith("Over best-of-N of the same FLOPs it buys +25.0 points [+")
+    assert "Of no cheaper one it is beyond doubt that it is within 2 points of it." in most
     one_better = measured(right | (np.arange(400) == 1), 400.0, "beam_search")
-    _, saved, _ = headline(gather(Experiment("x", [one_better, cheap, plain], [])))
-    assert saved.startswith("The cheapest that is within 2 points of it beyond doubt: rebase n=16")
-    assert saved.endswith("for 4.0 times fewer FLOPs.")
+    said = headline(gather(Experiment("x", [one_better, cheap, plain], [])))
+    assert said.use.startswith("Use rebase n=16: 50.0 %")
+    assert said.reasons[-1].startswith("The most accurate is beam_search n=16: 50.2 % [")
+    assert ": 4.0 times as many FLOPs, and beyond doubt within 2 points." in said.reasons[-1]
+
+
+def test_what_is_reached_for_a_fraction_of_the_flops_is_told():
+    best = measured(np.arange(400) % 2 == 0, 400.0, "beam_search")
+    cheap = measured(np.arange(400) % 4 == 0, 80.0, "rebase")
+    said = headline(gather(Experiment("x", [best, cheap], [])))
+    assert said.use.startswith("Use beam_search n=16: 50.0 %")
+    assert said.reasons[-1].startswith("For 5.0 times fewer FLOPs: rebase n=16: 25.0 % [")
+    assert "-25.0 points [" in said.reasons[-1]
 
 
 def test_a_pipe_does_not_break_a_table():
@@ -246,7 +254,7 @@ def test_a_pipe_does_not_break_a_table():
 
 def test_without_a_difficulty_run_there_are_no_bins_and_the_page_says_so(stored):
     evidence = gather(load_directory(stored / "study"))
-    assert list(accuracy_table(evidence).columns[2:]) == ["FLOPs charged", "all"]
+    assert list(accuracy_table(evidence).columns) == ["strategy", "all", "FLOPs charged", "budget"]
     assert "there is no difficulty run" in page(evidence, *draw(evidence, 2.0))
 
 

@@ -31,11 +31,15 @@ class Watched:
         page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}") or dialog.dismiss())
         self._own = ""
 
+    def visit(self, path: Path, address: str = "") -> None:
+        """Opens a file."""
+        self._own = path.absolute().as_uri()
+        self.page.goto(f"{self._own}{address}")
+
     def open(self, path: Path, address: str = "") -> float:
         """Opens a file. Returns the milliseconds until its first problem is on the screen, by the page's own
         clock."""
-        self._own = path.absolute().as_uri()
-        self.page.goto(f"{self._own}{address}")
+        self.visit(path, address)
         self.page.wait_for_selector("html[data-opened]", state="attached")
         return float(self.page.get_attribute("html", "data-opened"))
 

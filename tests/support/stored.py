@@ -93,7 +93,11 @@ def solution(
 
 
 def result(
-    problem: str, solutions: Sequence[Solution], usage: Usage | None = None, seconds: float = 1.0
+    problem: str,
+    solutions: Sequence[Solution],
+    usage: Usage | None = None,
+    seconds: float = 1.0,
+    difficulty: float | None = None,
 ) -> SearchResult:
     """What the controller would make of these solutions; every wrong answer is another one."""
     candidates = [Candidate(s.answer, s.score, s.path.partition(".")[0], path=s.path) for s in solutions]
@@ -107,7 +111,12 @@ def result(
         verifier_tokens=1 + 3 * len(solutions),
     )
     return SearchResult(
-        Problem(problem, "?", "right"), tuple(solutions), selected, correct, usage, seconds=seconds
+        Problem(problem, "?", "right", difficulty),
+        tuple(solutions),
+        selected,
+        correct,
+        usage,
+        seconds=seconds,
     )
 
 
@@ -137,9 +146,16 @@ def _loaded(overrides: tuple[str, ...]) -> Config:
 
 
 def store(
-    directory: Path, uri: str, config: Config, results: Sequence[SearchResult], *, role: str = "cell"
+    directory: Path,
+    uri: str,
+    config: Config,
+    results: Sequence[SearchResult],
+    *,
+    role: str = "cell",
+    runs: Path | None = None,
 ) -> None:
-    """Leave behind what a finished run does: its directory, and an MLflow run."""
+    """Leave behind what a finished run does: its directory, and an MLflow run. ``runs`` is the directory of
+    the runs (None: that of the sweep that ``directory`` is a cell of)."""
     directory.mkdir(parents=True)
     (directory / "config.yaml").write_text(to_yaml(config))
     usage = Usage()
@@ -157,7 +173,7 @@ def store(
     )
     (directory / "summary.json").write_text(json.dumps(summary.to_dict()))
     write_parquet(results, directory / "results.parquet")
-    runs = directory.parent.parent
+    runs = runs or directory.parent.parent
     tracker = Tracker(
         runs,
         str(directory.relative_to(runs)),

@@ -60,7 +60,15 @@ def search(
             generator_tokens=3 + 3 * n,
             verifier_tokens=3 + 3 * n,
         )
-        found.append(result(f"p{i}", solutions, usage, seconds=(1 + n / 3) * (0.5 + i / len(p))))
+        found.append(
+            result(
+                f"p{i}",
+                solutions,
+                usage,
+                seconds=(1 + n / 3) * (0.5 + i / len(p)),
+                difficulty=float(4 * i // len(p)),
+            )
+        )
     return found
 
 

@@ -1,0 +1,71 @@
+"""``ttc report RUN_ID``: the report of one run, wherever the run is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.analysis.store import find
+from orchestrator.commands.cli import run_command
+from orchestrator.errors import BadInput
+from orchestrator.tracking.tracker import local_uri
+from tests.support.stored import lab_config, store
+from tests.support.swept import search
+
+RUN = "lab-20260101-120000-abcd"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Has two runs, of which one has not ended, and the store that keeps them."""
+    directory = tmp_path_factory.mktemp("runs")
+    for name in (RUN, "other"):
+        config = lab_config("strategy.name=best_of_n", "strategy.n=4", f"runs={directory}")
+        store(directory / name, local_uri(directory), config, search([0.5] * 6, 4, 0), runs=directory)
+    unfinished = directory / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "config.yaml").write_text((directory / RUN / "config.yaml").read_text())
+    return directory
+
+
+@pytest.mark.parametrize("named", [RUN, f"{{runs}}/{RUN}", f"{{runs}}/{RUN}/"])
+def test_a_run_is_found_by_its_id_and_by_its_directory(runs, named):
+    found = find(named.format(runs=runs), None, str(runs))
+    assert [cell.run_id for cell in found.cells] == [RUN]
+    assert found.name == RUN
+    assert found.run == runs / RUN
+
+
+def test_a_run_that_only_the_store_has_is_found_by_its_id(runs, tmp_path):
+    found = find(RUN, local_uri(runs), str(tmp_path))
+    assert [cell.run_id for cell in found.cells] == [RUN]
+    assert found.kept_in == "lab"
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ("unfinished", "go on with it first: ttc resume unfinished"),
+        (RUN[:-1] + "e", f"did you mean {RUN}?"),
+        ("it's", "or the id of a run, such as"),
+    ],
+)
+def test_what_is_no_run_that_has_ended_is_told_with_a_hint(runs, named, words):
+    with pytest.raises(BadInput, match="experiment") as refused:
+        find(named, None, str(runs))
+    assert words in str(refused.value)
+
+
+def test_the_page_of_a_run_is_kept_among_its_own_artifacts(runs, tmp_path, capsys):
+    from mlflow import MlflowClient
+
+    out = tmp_path / "report.html"
+    assert run_command(["report", RUN, "--runs", str(runs), "--out", str(out)]) == 0
+    assert capsys.readouterr().err == f"report in {out}\n"
+    client = MlflowClient(local_uri(runs))
+    (experiment,) = client.search_experiments(filter_string="name = 'lab'")
+    found = client.search_runs([experiment.experiment_id])
+    assert len(found) == 2, "no run of role report beside them"
+    (run,) = (run for run in found if run.data.tags["ttc.run_id"] == RUN)
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
