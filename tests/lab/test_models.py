@@ -136,6 +136,7 @@ def test_sampling_follows_the_models_own_distribution() -> None:
         ("prm-weak", REWARD_ARCHITECTURE, 64, 5, 268_993),
         ("orm", REWARD_ARCHITECTURE, 64, 10, 536_833),
         ("coins-generator-s", GENERATION_ARCHITECTURE, 64, 4, 230_080),
+        ("coins-generator-m", GENERATION_ARCHITECTURE, 128, 4, 886_144),
         ("coins-prm", REWARD_ARCHITECTURE, 64, 7, 382_977),
         ("coins-prm-weak", REWARD_ARCHITECTURE, 64, 5, 275_841),
     ],
