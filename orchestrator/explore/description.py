@@ -201,6 +201,9 @@ class Explored(msgspec.Struct, frozen=True, array_like=True):
     seconds: float | None
     replicas: tuple[Replica, ...]
     costs: tuple[Cost, ...]
+    beside: tuple[tuple[str, int], ...]
+    """FLOPs that were charged beside the budget: ``baseline``, ``judge``. Of a run that has not ended they
+    are without those of prompts."""
     log: tuple[str, ...]
     """What the run's log says of its replicas: of those that were lost, and what was done again."""
     notes: tuple[str, ...]

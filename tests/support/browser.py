@@ -34,8 +34,12 @@ class Watched:
     def open(self, path: Path, address: str = "") -> float:
         """Opens a file. Returns the milliseconds until its first problem is on the screen, by the page's own
         clock."""
-        self._own = path.absolute().as_uri()
-        self.page.goto(f"{self._own}{address}")
+        return self.go(path.absolute().as_uri(), address)
+
+    def go(self, own: str, address: str = "") -> float:
+        """Opens a page by its own address, as ``open`` does."""
+        self._own = own
+        self.page.goto(f"{own}{address}")
         self.page.wait_for_selector("html[data-opened]", state="attached")
         return float(self.page.get_attribute("html", "data-opened"))
 

@@ -33,7 +33,7 @@ function table(run) {
 /** Returns the pane about order and replicas. */
 export function timePane(tree, run, row, onpick) {
   return el("div", {},
-    el("p", {}, `This search took ${seconds(row.seconds)} beside the others; the run's searches took ${seconds(run.seconds)}.`),
+    row.seconds !== null && el("p", {}, `This search took ${seconds(row.seconds)} beside the others${run.seconds === null ? "" : `; the run's searches took ${seconds(run.seconds)}`}.`),
     tree.events.length > 0 && [
       el("h3", { text: "This search: who did what, in order" }),
       el("p", { class: "quiet" }, "Each stroke is an operation: ", el("span", { class: "sign a" }), " sample, ", el("span", { class: "sign b" }), " score",
