@@ -90,6 +90,8 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
     page.wait_for_selector(".ballots")
     page.click(".rows li:first-child a")
     page.wait_for_selector("#problem[data-ready^='0 p0<b> ']")
+    page.click("[data-tab=money]")
+    assert page.locator(".bins tbody tr").count() == 5, "six problems, each of its own difficulty, in fifths"
     assert page.locator("img").count() == 0
     assert watched.faults == []
     assert {path.partition("?")[0] for path in watched.requests} <= {
@@ -129,7 +131,7 @@ def test_a_run_that_is_gone_leaves_what_it_had_found(watched: Watched, tmp_path:
             run.let(3)
             made.feed.begin(Begun("run", BUDGET, 1.0))
             watched.go(f"http://127.0.0.1:{port}/")
-            assert watched.page.locator(".pulse").count() == 1
+            assert watched.page.locator("#runs .pulse").count() == 1
         watched.page.wait_for_selector("#runs .warning")
     assert "The run has ended, or was cut short" in watched.page.locator("#runs").text_content()
     assert watched.page.locator(".tree .node").count() > 0

@@ -125,6 +125,13 @@ export function drawList(place, runs, items, state, onpick, onchange) {
     return one.row;
   }
 
+  /** Moves the list, and not the page, until a row of it is seen. */
+  function reveal(link) {
+    const row = link.getBoundingClientRect(), list = rows.getBoundingClientRect();
+    if (row.top < list.top) rows.scrollTop -= list.top - row.top;
+    else if (row.bottom > list.bottom) rows.scrollTop += row.bottom - list.bottom;
+  }
+
   const set = (name) => (value) => { state[name] = value; fill(); onchange(); };
   place.replaceChildren(
     el("div", { class: "controls" },
@@ -140,7 +147,7 @@ export function drawList(place, runs, items, state, onpick, onchange) {
       rows.querySelector("[aria-current]")?.removeAttribute("aria-current");
       const link = rows.children[shown.findIndex((item) => item.problem === problem)]?.firstChild;
       link?.setAttribute("aria-current", "true");
-      requestAnimationFrame(() => link?.scrollIntoView({ block: "nearest" })); // laid out once, with the rest
+      requestAnimationFrame(() => { if (link) reveal(link); }); // laid out once, with the rest
     },
     step(by) {
       const at = shown.findIndex((item) => item.problem === state.problem);

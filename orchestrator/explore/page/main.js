@@ -131,6 +131,7 @@ function question(item, row, tree, run) {
     el("h2", {}, el("button", { type: "button", class: "back", onclick: () => document.body.classList.remove("reading"), text: "← problems" }),
       row.ended && mark(right(run, row, state.rule)), ` ${item.problem}`),
     others,
+    !row.ended && live && now.over === null && el("p", { class: "quiet" }, el("span", { class: "pulse" }), " This search goes on."),
     row.error !== null && el("p", { class: "warning", text: `The search failed: ${row.error}` }),
     row.exhausted && el("p", { class: "warning", text: "The budget ended this search early." }),
     el("div", { class: "asked" },
@@ -139,7 +140,7 @@ function question(item, row, tree, run) {
     el("div", { class: "answers" },
       el("div", {}, el("span", { class: "quiet", text: "right answer" }), prose(tree.expected || "–"), tree.also.map((other) => el("p", {}, el("span", { class: "quiet", text: "or " }), prose(other)))),
       votes && el("div", {}, el("span", { class: "quiet", text: `selected by ${votes.rule}` }), votes.answer === null ? "none " : prose(votes.answer), " ", mark(votes.correct)))),
-    el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(row.nodes, "sample"), `${count(row.endings, "solution")} returned`, `${flops(row.flops)} spent`, seconds(row.seconds)].filter(Boolean).join(" · ")));
+    el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(row.nodes, "sample"), row.ended && `${count(row.endings, "solution")} returned`, `${flops(row.flops)} spent`, row.seconds !== null && seconds(row.seconds)].filter(Boolean).join(" · ")));
 }
 
 function searchPane(tree, run, again) {
