@@ -68,6 +68,11 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     computed: int
     """Tokens that the engine ran."""
     replica: str
+    sent: int | None = None
+    """Milliseconds from the search's first operation to when this one was sent; None where that was not
+    kept."""
+    lasted: int | None = None
+    """Milliseconds from then to its answer: it waited for a place at a replica, and was computed."""
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):

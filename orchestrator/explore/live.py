@@ -31,6 +31,7 @@ from orchestrator.explore.run import (
     about,
     log_of_replicas,
     read_results,
+    read_times,
     read_tree,
     row_of,
 )
@@ -121,6 +122,7 @@ class LiveRun:
         self._log: tuple[str, ...] = ()
         self._rules: tuple[str, ...] = ()
         self._searches: dict[str, _Search] = {}
+        self._times: dict[str, list[bytes]] = {}
         self._sums = Sums()
         self._beside: Counter[str] = Counter()
 
@@ -187,7 +189,10 @@ class LiveRun:
             if (search := self._searches.get(problem)) is None:
                 return None
             asked = self._asked.get(problem)
-            return read_tree(problem, self._journal, self._codec, search.table, asked)[0]
+            if search.table is not None and problem not in self._times:  # written as the search ends
+                self._times = read_times(self._directory)
+            times = self._times.get(problem, ())
+            return read_tree(problem, self._journal, self._codec, search.table, asked, times)[0]
 
     def _search(self, problem: str) -> _Search:
         if problem not in self._searches:

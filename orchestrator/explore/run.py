@@ -24,9 +24,9 @@ from orchestrator.explore.votes import rules_of
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem, filled
 
-JOURNAL, RESULTS, LINES, SUMMARY, LOG = (
+JOURNAL, RESULTS, LINES, SUMMARY, LOG, TIMES = (
     *("journal.sqlite", "results.parquet", "results.jsonl"),
-    *("summary.json", "run.log"),
+    *("summary.json", "run.log", "times.jsonl"),
 )
 APART = ("baseline/", "judge/")
 """What the journal has beside the searches, and no budget pays: samples of the baseline, and verdicts."""
@@ -98,6 +98,7 @@ class RunReader:
         self._notes = [*notes]
         self._table = {row["problem"]: row for row in read_results(directory)}
         self._asked = {problem.id: problem for problem in problems}
+        self._times = read_times(directory)
         self._summary = _summary(directory / SUMMARY)
         self._open = ExitStack()
         self._journal = self._open.enter_context(stored(directory / JOURNAL))
@@ -119,7 +120,14 @@ class RunReader:
         journaled = [name for name in recorded_for if name in self._asked or not name.startswith(beside)]
         for problem in dict.fromkeys([*self._table, *journaled]):
             row = self._table.get(problem)
-            tree, recorded = read_tree(problem, self._journal, self._codec, row, self._asked.get(problem))
+            tree, recorded = read_tree(
+                problem,
+                self._journal,
+                self._codec,
+                row,
+                self._asked.get(problem),
+                self._times.get(problem, ()),
+            )
             self._sums.add(tree.costs)
             self._sums.count(recorded)
             endings = sum(ending.times for ending in tree.endings)
@@ -172,12 +180,18 @@ class RunReader:
 
 
 def read_tree(
-    problem: str, journal: StoredJournal, codec: Codec, row: Mapping[str, Any] | None, asked: Problem | None
+    problem: str,
+    journal: StoredJournal,
+    codec: Codec,
+    row: Mapping[str, Any] | None,
+    asked: Problem | None,
+    times: Sequence[bytes] = (),
 ) -> tuple[Tree, list[Recorded]]:
     """Returns the search of a problem and all its operations. ``row`` is its row of results, where it has
-    one; ``asked`` is the problem itself, where it is known. Raises JournalDamaged."""
+    one; ``asked`` is the problem itself, where it is known; ``times`` are its lines of times. Raises
+    JournalDamaged."""
     recorded, choices = journal.results(problem), journal.results(f"{CHOICES}{problem}")
-    tree = tree_of(problem, recorded, codec, row, choices)
+    tree = tree_of(problem, recorded, codec, row, choices, times_of(times))
     if row is None and asked is not None:
         prompt = filled("{problem}", asked)
         tree = msgspec.structs.replace(tree, prompt=prompt, expected=asked.answer, also=asked.also)
@@ -205,6 +219,31 @@ def read_results(directory: Path) -> list[dict[str, Any]]:
             except msgspec.DecodeError:  # the last one, torn as the process was killed
                 break
     return rows
+
+
+def read_times(directory: Path) -> dict[str, list[bytes]]:
+    """Returns by problem the lines of times that a run has left of its search: one for each leg in which it
+    ended, or ran again. They are decoded as they are needed (``times_of``)."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    if (directory / TIMES).is_file():
+        for line in (directory / TIMES).read_bytes().splitlines():
+            try:
+                (problem, *_) = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, msgspec.Raw])
+            except msgspec.DecodeError:  # torn, as the process was killed
+                continue
+            found[problem].append(line)
+    return found
+
+
+def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int]]:
+    """Returns when a search's operations were, as ``Event`` has it, by their keys without the problem."""
+    told = [msgspec.json.decode(line, type=tuple[str, float, dict[str, tuple[int, int]]]) for line in lines]
+    first = min((began for _, began, _ in told), default=0.0)
+    return {
+        key: (sent + round(1000 * (began - first)), lasted)
+        for _, began, times in told
+        for key, (sent, lasted) in times.items()
+    }
 
 
 def log_of_replicas(path: Path) -> Iterator[str]:

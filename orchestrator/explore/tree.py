@@ -68,12 +68,13 @@ def tree_of(
     codec: Codec,
     row: Mapping[str, Any] | None,
     choices: Sequence[Recorded] = (),
+    times: Mapping[str, tuple[int, int]] | None = None,
 ) -> Tree:
     """Returns the search of a problem.
 
     ``recorded`` are its operations in the order in which they were recorded, ``choices`` those of generative
     selection. ``row`` is its row of the table of results; None where the run was cut short before the search
-    ended.
+    ended. ``times`` are those of ``Event``, by the operations' keys without the problem.
     """
     nodes, places = _nodes(problem, recorded)
     _read_texts(nodes, codec)
@@ -88,7 +89,12 @@ def tree_of(
     fates = _fates(nodes, endings, ended=row is not None)
     steps = {ending.node: ending.step_scores for ending in endings}
     events = [
-        _event(kind, -1 if node is None else node.index, *recorded[at][1:])
+        _event(
+            kind,
+            -1 if node is None else node.index,
+            *recorded[at][1:],
+            (times or {}).get(recorded[at][0].removeprefix(f"{problem}/")),
+        )
         for at, (kind, node) in enumerate(places)
     ]
     events += [_event("choose", -1, result, flops) for _, result, flops in choices]
@@ -318,9 +324,9 @@ def changes(before: str, after: str) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def _event(kind: Any, node: int, result: Any, flops: int) -> Event:
+def _event(kind: Any, node: int, result: Any, flops: int, time: tuple[int, int] | None = None) -> Event:
     tokens = len(result.tokens) if isinstance(result, SampleResult) else len(result.scores)
-    return Event(kind, node, flops, tokens, result.computed_tokens, result.replica)
+    return Event(kind, node, flops, tokens, result.computed_tokens, result.replica, *(time or ()))
 
 
 WHAT: Mapping[Fate, What] = {

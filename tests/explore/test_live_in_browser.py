@@ -54,8 +54,7 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
         assert "0 problems right" in page.locator("#runs").text_content()
         assert "0 of 6 have ended" in page.locator("#runs").text_content()
         first = operations(page)
-        run.let(4)
-        until(page, lambda: operations(page) > first)
+        grow(run, page, first)
 
         # What one does with it stays as it is.
         page.click(".rows li:nth-child(2) a")
@@ -69,8 +68,7 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
         second = watched.page.context.new_page()  # another tab
         second.goto(f"http://localhost:{port}/#problem=p0<b>")
         second.wait_for_selector("html[data-opened]", state="attached")
-        run.let(4)
-        until(page, lambda: operations(page) > seen)
+        grow(run, page, seen)
         assert page.locator(".tree .picked").get_attribute("data-path") == picked
         assert page.evaluate("document.activeElement.id") == "filter"
         assert page.locator(".own .prose").text_content().endswith("<i>\n")
@@ -102,6 +100,16 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
 def operations(page) -> int:
     """Returns how many operations of the search that is looked at are on the page."""
     return int(page.locator(".player input").get_attribute("max"))
+
+
+def grow(run: GoingOn, page, seen: int) -> None:
+    """Lets the run go on until the search that is looked at has more operations than were ``seen``."""
+
+    def grown() -> bool:
+        run.let(1)
+        return operations(page) > seen
+
+    until(page, grown)
 
 
 def until(page, true) -> None:

@@ -67,7 +67,7 @@ class GoingOn:
         """Lets the engine answer so many requests more, and returns once their results are committed."""
         self.engine.allowed += more
         if more < float("inf"):
-            while self.engine.answered < self.engine.allowed:
+            while self.engine.answered < self.engine.allowed and self._thread.is_alive():
                 time.sleep(0.005)
             time.sleep(0.02)  # until the answers are recorded
             self._journal.flush()
