@@ -249,10 +249,7 @@ class _Starting:
     def __rich__(self) -> Text:
         display = self._display
         missing, more = display._missing
-        heading = [display.about] if display.about else []
-        return Text(
-            "\n".join([*heading, display.how_many_are_up, *(f"  {line}" for line in [*missing, *more])])
-        )
+        return Text("\n".join([display.how_many_are_up, *(f"  {line}" for line in [*missing, *more])]))
 
 
 class _View:

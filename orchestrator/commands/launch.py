@@ -136,7 +136,7 @@ def run(
         show(summary_table(summary))
         again = shlex.join(["ttc", "explore", name, *elsewhere])
         say(errors, f"results in {directory}/; MLflow: {store(config)}; its searches: {again}")
-    if page is not None:
+    if shown and page is not None:
         page.finish([name])
     if summary.broken is not None:
         say(errors, f"the run has failed: {summary.broken}", "red")

@@ -82,7 +82,12 @@ def resume(
     prepared, again = prepare(config), config != graded
     put_back(directory)
     status = launch.run(prepared, as_json, errors, run_id=run_id, shown=not again, page=page)
-    return status if status or not again else graded_by(graded, directory, as_json, errors)
+    if status or not again:
+        return status
+    status = graded_by(graded, directory, as_json, errors)
+    if page is not None:
+        page.finish([run_id])
+    return status
 
 
 def _stored(path: Path, overrides: list[str]) -> Config:

@@ -56,7 +56,6 @@ def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch,
     now = 107.0
     shown.console.print(display._Starting(shown))
     assert stream.getvalue().strip("\0").splitlines() == [
-        "beam_search n=32 on 16 problems of lab",
         "1 of 3 replicas up, 7 s",
         "  generator-1 (load, 7 s)",
         "  verifier-0",
@@ -135,6 +134,15 @@ def test_a_cells_work_is_what_it_asks_for_and_no_more_than_its_budget_buys():
     assert work(cell(generations=4, n=8)) == 40
     assert work(cell(generations=1e290)) == 160
     assert work(cell(generations=0.1, n=8)) == 10
+
+
+def test_the_page_of_a_sweep_is_told_of_each_cell():
+    told = []
+    page = SimpleNamespace(begin=lambda run, prepared: told.append((run, prepared)))
+    one = cell(generations=4)
+    one.config = SimpleNamespace(name="s")
+    SweepDisplay(Console(file=StringIO()), page).cell(one)
+    assert told == [("s/cells/k", one.prepared)]
 
 
 def test_a_budget_without_end_does_not_spoil_the_estimate(monkeypatch):

@@ -131,6 +131,37 @@ def live_of(runs: Path):
     )
 
 
+def test_the_page_of_a_sweep_follows_its_cells_and_shows_the_one_that_is_asked_for(
+    watched: Watched, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(server, "PERIOD_SECONDS", 0.05)
+    watched.faults.clear()
+    page = watched.page
+    cells = tmp_path / "s" / "cells"
+    with (
+        GoingOn(cells / "a", PROBLEMS[:2]).running() as first,
+        GoingOn(cells / "b", PROBLEMS[2:]).running() as second,
+        serving(tmp_path, live_of(tmp_path)) as (made, port),
+    ):
+        first.let(6)
+        made.feed.begin(Begun("s/cells/a", BUDGET, 1.0))
+        watched.go(f"http://127.0.0.1:{port}/")
+        assert page.locator(".rows li").count() == 2
+        first.let(float("inf"))
+        second.let(6)
+        made.feed.begin(Begun("s/cells/b", BUDGET, 2.0))
+        until(page, lambda: page.locator("#runs b").text_content() == "s/cells/b")
+        assert page.locator(".title select >> nth=0").locator("option").all_text_contents() == [
+            *("the one at work", "s/cells/a", "s/cells/b")
+        ]
+        until(page, lambda: page.locator(".rows a").first.get_attribute("data-problem") == "p2<b>")
+        page.select_option(".title select >> nth=0", "s/cells/a")
+        until(page, lambda: page.locator("#runs b").text_content() == "s/cells/a")
+        until(page, lambda: page.locator(".rows a").first.get_attribute("data-problem") == "p0<b>")
+        assert page.locator(".rows .right, .rows .wrong").count() == 2
+    assert watched.faults == []
+
+
 def test_a_run_that_is_gone_leaves_what_it_had_found(watched: Watched, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(server, "PERIOD_SECONDS", 0.05)
     watched.faults.clear()
