@@ -178,8 +178,7 @@ def _init(options: dict[str, Any]) -> None:
 def _log_printed(data: dict[str, Any], ignore_prefix: bool) -> None:
     """Takes the place of Ray's function that prints on standard output and error what nodes and replicas
     report."""
-    PRINTED.add(data.get("actor_name") or "", data["lines"])
-    for line in data["lines"]:
+    for line in PRINTED.add(data.get("actor_name") or "", data["lines"]):
         log.info("%s %s: %s", data.get("actor_name") or "ray", data.get("pid"), line)
 
 

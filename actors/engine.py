@@ -24,6 +24,7 @@ from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
 from actors.faults import described, one_line
 from actors.load_meter import LoadMeter
 from actors.messages import Load, kept_logprob
+from actors.printed import say_phase
 
 if TYPE_CHECKING:
     from vllm import LLMEngine
@@ -117,6 +118,7 @@ class EngineThread:
         box: queue.SimpleQueue[Any] = queue.SimpleQueue()  # the outcomes, or what the engine failed with
         self._alone = box
         on_outcomes, self._on_outcomes = self._on_outcomes, box.put
+        say_phase("first pass")
         self.add([job])
         found = box.get()
         self._alone, self._on_outcomes = None, on_outcomes
@@ -211,13 +213,16 @@ class EngineThread:
         from vllm.usage.usage_lib import UsageContext
 
         began = time.perf_counter()
+        say_phase("configure")
         # vLLM 0.32: LLM_CLASS selects the batch sizes of offline use, for throughput and not latency.
         usage = UsageContext.LLM_CLASS
         config = EngineArgs(**self._options).create_engine_config(usage)
         self.phases["configure"], began = _lap(began)
         if not Path(config.model_config.model).is_dir():
+            say_phase("download")
             get_model_loader(config.load_config).download_model(config.model_config)
             self.phases["download"], began = _lap(began)
+        say_phase("load")
         engine = LLMEngine.from_vllm_config(config, usage, disable_log_stats=True)
         # vLLM 0.32: CompilationConfig.compilation_time, the longest of its workers.
         compiled = config.compilation_config.compilation_time

@@ -31,7 +31,17 @@ from actors.handle import (
     cluster_resources,
 )
 from actors.member import Member
-from actors.messages import Failure, Load, Notice, PoolFailed, ReplicaInfo, Request, RequestFailed, Result
+from actors.messages import (
+    Failure,
+    Load,
+    Notice,
+    PoolFailed,
+    ReplicaInfo,
+    Request,
+    RequestFailed,
+    Result,
+    SampleResult,
+)
 from actors.printed import PRINTED
 from actors.routing import Router
 from actors.spec import PoolSpec
@@ -63,6 +73,8 @@ class PoolStats:
     retried: int = 0
     """Requests that ran at a replica when it was lost, once for each loss."""
     lost_replicas: int = 0
+    tokens: int = 0
+    """New tokens of the samples that were made."""
     busy_seconds: float = 0.0
     """The time in which a replica had running requests, summed over replicas; see ``Pool.busy_seconds``."""
 
@@ -403,6 +415,8 @@ class Pool(Generic[Res]):
         if isinstance(result, Failure):
             future.set_exception(RequestFailed(result.error))
         else:
+            if isinstance(result, SampleResult):
+                self.stats.tokens += len(result.tokens)
             future.set_result(result)
 
     def _wake(self) -> None:

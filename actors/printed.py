@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
@@ -14,6 +15,7 @@ SHOWN_LINES = 3
 LONGEST_LINE = 300
 """Characters of a line that are shown."""
 _ACTOR_NAME = ":actor_name:"  # Ray names the lines that follow by it (ray_constants.LOG_PREFIX_ACTOR_NAME)
+_PHASE = ":phase:"
 _TELLING = re.compile(
     r"\b\w*(?:Error|Exception)\b|\berror:|^Fatal |\bterminate called\b|\bwhat\(\):|\bCUDA\b"
 )
@@ -26,10 +28,32 @@ class Printed:
 
     def __init__(self) -> None:
         self._lines: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=KEPT_LINES))
+        self._phases: dict[str, tuple[str, float]] = {}
 
-    def add(self, name: str, lines: Iterable[str]) -> None:
-        """Keeps lines that a replica has printed."""
-        self._lines[name].extend(lines)
+    def add(self, name: str, lines: Iterable[str]) -> list[str]:
+        """Keeps lines that a replica has printed, and in which phase of its start it says that it is. Returns
+        the lines without those."""
+        rest = []
+        for line in lines:
+            if line.startswith(_PHASE):
+                self._phases[name] = line.removeprefix(_PHASE).strip(), time.monotonic()
+            else:
+                rest.append(line)
+        self._lines[name].extend(rest)
+        return rest
+
+    def phase(self, name: str) -> tuple[str, float] | None:
+        """Returns the phase of its start in which a replica was last, and the seconds since it began; None
+        where it has said nothing yet."""
+        if (found := self._phases.get(name)) is None:
+            return None
+        phase, began = found
+        return phase, time.monotonic() - began
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Forgets the phases of replicas that start anew."""
+        for name in names:
+            self._phases.pop(name, None)
 
     def take(self, name: str) -> str:
         """Returns the last lines of a replica that tell something, in one line, and drops what was kept of
@@ -41,6 +65,11 @@ def name_lines(name: str) -> None:
     """Names what this process prints from now on, in the log of the process that started it."""
     for stream in (sys.stdout, sys.stderr):
         print(f"{_ACTOR_NAME}{name}", file=stream, flush=True)
+
+
+def say_phase(phase: str) -> None:
+    """Tells the process that has started this one which phase of its start begins."""
+    print(f"{_PHASE}{phase}", flush=True)
 
 
 def telling(lines: Iterable[str]) -> list[str]:

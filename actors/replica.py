@@ -26,7 +26,7 @@ from actors.hub import HubAccess
 from actors.machine import Machine
 from actors.messages import Failure, Load, Notice, ReplicaInfo, Request, Result
 from actors.outbox import Outbox
-from actors.printed import name_lines
+from actors.printed import name_lines, say_phase
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Replica(ABC):
         """
         started = time.perf_counter()
         name_lines(name)
+        say_phase("import")
         if hub is not None:
             hub.apply()
         self.name = name
@@ -82,6 +83,8 @@ class Replica(ABC):
             model, dtype=dtype, seed=seed, options={**derived, **self.engine_defaults(), **(engine or {})}
         )
         waiting = time.perf_counter()
+        if devices is not None and devices.shared:
+            say_phase("wait")
         with devices.turn() if devices is not None else nullcontext():
             waited = time.perf_counter() - waiting
             self._engine = EngineThread(options, self._on_outcomes, adapter, self._on_failure)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from rich.console import Console, ConsoleRenderable, RichCast
+from rich.console import Console, ConsoleRenderable, Group, RichCast
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from actors.deployment import Deployment
 from actors.messages import ReplicaInfo
+from actors.pool import Pool
+from actors.printed import PRINTED
 from orchestrator.analysis.estimators import Estimate, wilson
 from orchestrator.analysis.words import percent
 from orchestrator.commands.terminal import say
@@ -33,8 +35,16 @@ SHOWN_SECONDS = 1.0
 """Seconds of a phase of a start from which it is shown."""
 STARTING_SECONDS = 15.0
 """Seconds between two lines about replicas that start, where there is no terminal."""
+MOST_STARTING = 8
+"""The most replicas that are named while they start."""
 LEAST_SHARE = 0.05
 """The share of a run's problems that is done before the rest of its time is estimated."""
+LEAST_SECONDS = 1.0
+"""Seconds of search from which tokens a second are shown."""
+JUDGE = "judge"
+"""The pool that writes verdicts, and no solution."""
+NARROW = 60
+"""Columns of a terminal below which its bars are short."""
 DAY, MOST_DAYS = 86_400, 99
 
 
@@ -61,10 +71,16 @@ class Display:
     _live: Live | None = None
     _view: _View | None = None
     _controller: Controller | None = None
+    _pools: list[Pool] = field(default_factory=list)
+    _before: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """By pool, its busy seconds before the searches, and what it had done again."""
+    _tokens: int = 0
+    """The tokens that were sampled before them."""
 
     def starting(self, names: Sequence[str]) -> None:
         self.stop()  # the engines before, which did not start
         self._names, self._up, self._began = list(names), [], time.monotonic()
+        PRINTED.forget(names)
         several = "s" if len(names) != 1 else ""
         self._print(f"starting Ray and {len(names)} replica{several} …")
         if self.console.is_terminal:
@@ -83,10 +99,21 @@ class Display:
     @property
     def who_is_up(self) -> str:
         """A line that says how many replicas are up, since when it is waited for, and for which."""
+        missing, more = self._missing
+        waits = f"; not yet: {', '.join([*missing, *more])}" if missing else ""
+        return f"{self.how_many_are_up}{waits}"
+
+    @property
+    def how_many_are_up(self) -> str:
+        """How many replicas are up, and since when it is waited for them."""
+        return f"{len(self._up)} of {counted(len(self._names), 'replica')} up, {self._since:.0f} s"
+
+    @property
+    def _missing(self) -> tuple[list[str], list[str]]:
+        """The replicas that are not up, each with the phase of its start; and how many more there are."""
         missing = [name for name in self._names if name not in self._up]
-        named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        waits = f"; loading: {named}" if missing else ""
-        return f"{len(self._up)} of {counted(len(self._names), 'replica')} up, {self._since:.0f} s{waits}"
+        more = len(missing) - MOST_STARTING
+        return [*map(phase_of, missing[:MOST_STARTING])], [f"{more} more"] if more > 0 else []
 
     async def _say_who_is_up(self) -> None:
         while len(self._up) < len(self._names):
@@ -112,8 +139,11 @@ class Display:
         self._controller, self._problems = controller, problems
         self._said = self._searched = time.monotonic()
         self._done, self._failed, self._covered, self._correct = 0, 0, 0, {}
+        self._pools = deployment.pools  # engines may have served a run before
+        self._before = {p.spec.name: (p.busy_seconds, p.stats.retried) for p in self._pools}
+        self._tokens = self._sampled
         if self.console.is_terminal:
-            self._view = _View(self, controller, deployment)
+            self._view = _View(self)
             self._show(self._view)
 
     def result(self, result: SearchResult) -> None:
@@ -138,12 +168,32 @@ class Display:
         """Returns a line with the accuracy so far, over the problems that are done, and what is spent."""
         assert self._controller is not None
         budget = self._controller.budget
-        return f"{self.accuracy(', ')}, {budget.spent:.3g} of {budget.limit:.3g} FLOPs, {self.time()}"
+        work = "; ".join(f"{name} {', '.join(told)}" for name, told in self.work())
+        spent = f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
+        return f"{self.accuracy(', ')}, {spent}, {self.time()}; {work}"
+
+    def work(self, *, queues: bool = False) -> Iterator[tuple[str, list[str]]]:
+        """Yields each pool with what it does: how much of the time its replicas had work, what was done
+        again, who is away; with ``queues`` also how many requests run and wait now."""
+        lasted = max(time.monotonic() - self._searched, 1e-9)
+        for pool in self._pools:
+            name, replicas = pool.spec.name, pool.spec.replicas
+            before, again = self._before.get(name, (0.0, 0))
+            busy, again = (pool.busy_seconds - before) / (lasted * replicas), pool.stats.retried - again
+            told = [f"{pool.running:,} running", f"{pool.waiting:,} waiting"] if queues else []
+            told.append(f"{100 * min(1.0, busy):.0f} % busy")
+            if again:
+                told.append(f"{again:,} done again")
+            if len(pool.up) < replicas:
+                told.append(f"{len(pool.up)} of {replicas} up")
+            yield name, told
 
     def accuracy(self, between: str) -> str:
         """Returns the accuracy by each rule over the problems that are done (of the rule that counts with its
         95 % interval), the coverage, and how many failed."""
-        done = max(self._done, 1)
+        if not self._done:
+            return "no problem has ended yet"
+        done = self._done
         counts = MAIN if MAIN in self._correct else next(iter(self._correct), None)
         told = []
         for rule, right in self._correct.items():
@@ -154,11 +204,19 @@ class Display:
         return between.join([*told, *([f"{self._failed} failed"] if self._failed else [])])
 
     def time(self) -> str:
-        """Returns how long the searches have taken, and once that can be known how long the others will."""
+        """Returns how long the searches have taken, how long the others will once that can be known, and the
+        tokens that are sampled a second."""
         spent = time.monotonic() - self._searched
         share = self._done / self._problems if self._problems else 1.0
         left = f", about {duration(spent / share * (1 - share))} left" if LEAST_SHARE <= share < 1 else ""
-        return duration(spent) + left
+        tokens = self._sampled - self._tokens
+        rate = f", {tokens / spent:,.0f} tokens/s" if spent >= LEAST_SECONDS else ""
+        return duration(spent) + left + rate
+
+    @property
+    def _sampled(self) -> int:
+        """The tokens that were sampled since the engines started, without those of a judge."""
+        return sum(pool.stats.tokens for pool in self._pools if pool.spec.name != JUDGE)
 
     def _ends(self) -> bool:
         """True if the last result was the run's last, which is shown at once."""
@@ -185,50 +243,54 @@ class Display:
 
 
 class _Starting:
-    """Who is up while engines start; rendered anew at each refresh."""
+    """Who is up while engines start, and what the others do; rendered anew at each refresh."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
 
     def __rich__(self) -> Text:
-        return Text(self._display.who_is_up)
+        display = self._display
+        missing, more = display._missing
+        return Text("\n".join([display.how_many_are_up, *(f"  {line}" for line in [*missing, *more])]))
 
 
 class _View:
     """Two bars, how it stands, and what each pool is doing; rendered anew at each refresh."""
 
-    def __init__(self, display: Display, controller: Controller, deployment: Deployment) -> None:
-        self._display, self._controller, self._deployment = display, controller, deployment
-        self._progress = Progress(
-            TextColumn("{task.description:<9}"), BarColumn(bar_width=30), _Amount(), console=display.console
-        )
-        self._problems = self._progress.add_task("problems", total=display._problems)
-        self._budget = self._progress.add_task("budget", total=controller.budget.limit, flops=True)
+    def __init__(self, display: Display) -> None:
+        self._display = display
 
-    def __rich__(self) -> Table:
-        display, budget = self._display, self._controller.budget
-        self._progress.update(self._problems, completed=display._done)
-        self._progress.update(self._budget, completed=budget.spent)
-        grid = Table.grid()
-        if (heading := display.heading()) is not None:
-            grid.add_row(Text(heading))
-        grid.add_row(self._progress)
-        grid.add_row(f"so far    {display.accuracy('  ')}")
-        grid.add_row(f"time      {display.time()}")
-        for pool in self._deployment.pools:
-            again = f", {pool.stats.retried:,} done again" if pool.stats.retried else ""
-            up = f", {len(pool.up)} of {pool.spec.replicas} up" if len(pool.up) < pool.spec.replicas else ""
-            grid.add_row(
-                f"{pool.spec.name:<10}{pool.running:>5} running {pool.waiting:>6} waiting{again}{up}"
-            )
-        return grid
+    def __rich__(self) -> Group:
+        display = self._display
+        assert display._controller is not None
+        budget = display._controller.budget
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True, min_width=9)
+        grid.add_column(overflow="fold")
+        done, all_of = display._done, display._problems
+        spent = f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
+        grid.add_row("problems", self._bar(done, all_of, f"{done}/{all_of}"))
+        grid.add_row("budget", self._bar(budget.spent, budget.limit, spent))
+        grid.add_row("so far", display.accuracy(", "))
+        grid.add_row("time", display.time())
+        for name, told in display.work(queues=True):
+            grid.add_row(name, ", ".join(told))
+        heading = display.heading()
+        return Group(*([] if heading is None else [Text(heading)]), grid)
+
+    def _bar(self, done: float, all_of: float, words: str) -> Table:
+        narrow = self._display.console.width < NARROW
+        row = Table.grid(padding=(0, 1))
+        row.add_row(ProgressBar(all_of, done, width=8 if narrow else 30), words)
+        return row
 
 
-class _Amount(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        if task.fields.get("flops"):
-            return Text(f"{task.completed:.3g} of {task.total or 0:.3g} FLOPs")
-        return Text(str(MofNCompleteColumn().render(task)))
+def phase_of(name: str) -> str:
+    """Returns a replica with the phase of its start, once it has told of it."""
+    if (found := PRINTED.phase(name)) is None:
+        return name
+    phase, lasted = found
+    return f"{name} ({phase}, {lasted:.0f} s)"
 
 
 def duration(seconds: float) -> str:

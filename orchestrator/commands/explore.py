@@ -18,6 +18,7 @@ from orchestrator.errors import BadInput, counted
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config
     from orchestrator.explore.run import RunReader
+    from orchestrator.problems.codec import Codec
     from orchestrator.problems.problem import Problem
 
 
@@ -73,21 +74,26 @@ def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console
 
 def _reader(directory: Path, config: Config, errors: Console) -> RunReader:
     """What reads one run, without an engine."""
-    from orchestrator.config.generator import codec_of
-    from orchestrator.config.preparation import read_problems
     from orchestrator.config.written import written
     from orchestrator.explore.run import SUMMARY, RunReader
+
+    whole = (directory / SUMMARY).is_file()  # else some searches have no row of results, with their question
+    codec, problems, notes = read_with(directory.name, config, questions=not whole)
+    return RunReader(directory, written(config), codec, problems, notes)
+
+
+def read_with(run: str, config: Config, *, questions: bool) -> tuple[Codec, list[Problem], list[str]]:
+    """Returns what the rows of a run are read with: what decodes them, its problems where the ``questions``
+    are asked for, and what could not be had of them. Raises BadInput."""
+    from orchestrator.config.generator import codec_of
+    from orchestrator.config.preparation import read_problems
 
     try:
         codec = codec_of(config.generator)
     except BadInput as error:
-        needed = f"{error.allowed}; only it can read the token ids in the journal of {directory.name}"
+        needed = f"{error.allowed}; only it can read the token ids in the journal of {run}"
         raise BadInput(error.key, error.value, needed) from error
-    problems: list[Problem] = []
-    notes: list[str] = []
-    if not (directory / SUMMARY).is_file():  # some searches have no row of results, with their question
-        try:
-            problems = read_problems(config)
-        except BadInput as error:
-            notes.append(f"the questions of searches that have not ended are not known: {error}")
-    return RunReader(directory, written(config), codec, problems, notes)
+    try:
+        return codec, read_problems(config) if questions else [], []
+    except BadInput as error:
+        return codec, [], [f"the questions of searches that have not ended are not known: {error}"]

@@ -28,6 +28,7 @@ HINT_SECONDS = 3.0
 WAITING = "MLflow has not taken everything yet: it is waited for, at most a minute without progress"
 
 if TYPE_CHECKING:
+    from orchestrator.commands.live import LivePage
     from orchestrator.config.preparation import Prepared
     from orchestrator.config.schema import Config
     from orchestrator.runs.controller import Search
@@ -43,12 +44,14 @@ def run(
     role: str = "cell",
     instead: str = "",
     shown: bool = True,
+    page: LivePage | None = None,
 ) -> int:
     """Does one run. Returns its exit status.
 
     ``run_id`` names a run that goes on. ``search`` replaces the configured strategy, in a run of this
     ``role`` (``Summary.role``), by what ``instead`` names, with its parameters: a journal goes on with no
-    other. ``shown`` is False where the summary is not yet the command's result.
+    other. ``shown`` is False where the summary is not yet the command's result. ``page`` shows the searches
+    as they run.
     """
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
@@ -112,6 +115,8 @@ def run(
             with Run(prepared, name, role=role, instead=instead) as record:
                 if (line := record.given_back) is not None:
                     say(errors, line)
+                if page is not None:
+                    page.begin(name, prepared)
                 async with session(pools, config.cluster, display) as engines:
                     summary = await record.search(engines, display, search)
                 waiting.start()
@@ -132,6 +137,8 @@ def run(
         explore, report = (shlex.join(["ttc", verb, name, *elsewhere]) for verb in ("explore", "report"))
         say(errors, f"results in {directory}/; MLflow: {store(config)}")
         say(errors, f"its searches: {explore}; what they bought: {report}")
+    if shown and page is not None:
+        page.finish([name])
     if summary.broken is not None:
         say(errors, f"the run has failed: {summary.broken}", "red")
     return 0 if summary.broken is None else 1

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from orchestrator.commands import launch
+from orchestrator.commands.live import LivePage, add_explore_options
 from orchestrator.commands.regrade import graded_by
 from orchestrator.commands.terminal import (
     add_run_options,
@@ -43,16 +44,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     add_run_options(parser)
+    add_explore_options(parser)
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Go on with a run; return the exit status."""
-    return resume(options.run_id, options.runs, with_log_level(options), options.json, errors)
+    with LivePage(options, options.runs, errors) as page:
+        overrides = with_log_level(options)
+        return resume(options.run_id, options.runs, overrides, options.json, errors, page)
 
 
-def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console) -> int:
-    """Goes on with a run that was begun. Returns its exit status.
+def resume(
+    run_id: str, runs: str, overrides: list[str], as_json: bool, errors: Console, page: LivePage | None = None
+) -> int:
+    """Goes on with a run that was begun, on its ``page`` where there is one. Returns its exit status.
 
     ``overrides`` may change where it runs, and nothing that determines its results. A run that is finished is
     shown as its summary is stored. A run that was graded again goes on as it was begun, and is then graded
@@ -75,8 +81,13 @@ def resume(run_id: str, runs: str, overrides: list[str], as_json: bool, errors: 
     )
     prepared, again = prepare(config), config != graded
     put_back(directory)
-    status = launch.run(prepared, as_json, errors, run_id=run_id, shown=not again)
-    return status if status or not again else graded_by(graded, directory, as_json, errors)
+    status = launch.run(prepared, as_json, errors, run_id=run_id, shown=not again, page=page)
+    if status or not again:
+        return status
+    status = graded_by(graded, directory, as_json, errors)
+    if page is not None:
+        page.finish([run_id])
+    return status
 
 
 def _stored(path: Path, overrides: list[str]) -> Config:

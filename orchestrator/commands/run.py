@@ -7,6 +7,7 @@ import argparse
 from rich.console import Console
 
 from orchestrator.commands import launch
+from orchestrator.commands.live import LivePage, add_explore_options
 from orchestrator.commands.terminal import add_run_options, with_log_level
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
@@ -22,10 +23,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
     add_run_options(parser)
+    add_explore_options(parser)
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Run the configuration of a file; return the exit status."""
     config = load(options.config, with_log_level(options))
-    return launch.run(prepare(config), options.json, errors)
+    with LivePage(options, config.runs, errors) as page:
+        return launch.run(prepare(config), options.json, errors, page=page)

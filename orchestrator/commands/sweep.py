@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.commands.launch import store, until_interrupted
+from orchestrator.commands.live import LivePage, add_explore_options
 from orchestrator.commands.terminal import add_run_options, goes_on_with, say, show, show_json, with_log_level
 from orchestrator.masking import without_user
 
 if TYPE_CHECKING:
     from orchestrator.config.schema import Config
+    from orchestrator.runs.grid import Grid
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -28,25 +30,32 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("config", help="a YAML file with a sweep: section, as configs/lab-sweep.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     add_run_options(parser)
+    add_explore_options(parser)
     parser.set_defaults(command=command)
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
     """Run all cells that are not finished yet; return the exit status, 1 where any cell failed."""
-    return sweep(options.config, with_log_level(options), options.json, errors)
+    from orchestrator.runs import grid
+
+    overrides = with_log_level(options)
+    read = grid.read(options.config, overrides)
+    with LivePage(options, read.config.runs, errors) as page:
+        command = shlex.join(["ttc", "sweep", options.config, *overrides])
+        return sweep(read, command, options.json, errors, page)
 
 
-def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> int:
-    """Runs all cells of a sweep that are not finished yet. Returns its exit status, 1 where any cell
-    failed."""
+def sweep(read: Grid, command: str, as_json: bool, errors: Console, page: LivePage) -> int:
+    """Runs all cells of a sweep that are not finished yet, on its ``page``. Returns its exit status, 1 where
+    any cell failed. ``command`` is what goes on with it."""
     from orchestrator.commands import sweep_display
     from orchestrator.config.capacity import check_capacity, check_gpus
     from orchestrator.config.warnings import warnings_of
-    from orchestrator.runs import grid, sweep_table
+    from orchestrator.runs import sweep_table
     from orchestrator.runs.run import SUMMARY
-    from orchestrator.runs.sweep import Sweep, engine_groups, finished
+    from orchestrator.runs.sweep import Sweep, engine_groups, finished, run_id
 
-    whole = Sweep(grid.read(path, overrides))
+    whole = Sweep(read)
     name = whole.grid.config.name
     say(errors, f"sweep {name}")
     for line, times in Counter(line for cell in whole.todo for line in warnings_of(cell.prepared)).items():
@@ -56,14 +65,13 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
     for engines in engine_groups(whole.todo):
         if (crowded := check_capacity(engines)) is not None:
             say(errors, f"warning: {crowded}", "yellow")
-    command = shlex.join(["ttc", "sweep", path, *overrides])
 
     def again() -> str:
         finished = whole.kept or any(whole.grid.directory.glob(f"cells/*/{SUMMARY}"))
         return f"{'finished cells are kept' if finished else 'no cell is finished'}. To go on: {command}"
 
     goes_on_with(lambda: command)
-    with sweep_display.SweepDisplay(errors) as display:
+    with sweep_display.SweepDisplay(errors, page) as display:
         status, outcomes = until_interrupted(whole.run(display), errors, again, whole.grid.directory)
     if outcomes is None:
         return status
@@ -78,6 +86,7 @@ def sweep(path: str, overrides: list[str], as_json: bool, errors: Console) -> in
         say(errors, f"results in {whole.grid.directory}/; MLflow: {store(whole.grid.config)}")
         if found:
             say(errors, f"its report: {report_command(whole.grid.config)}")
+    page.finish([run_id(outcome.cell) for outcome in outcomes if outcome.state == "done"])
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         say(errors, f"failed: {outcome.cell.key}: {outcome.error}", "red")

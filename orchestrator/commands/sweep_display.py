@@ -12,10 +12,11 @@ from rich.table import Table
 
 from actors.deployment import Deployment
 from orchestrator.commands.display import Display, duration
+from orchestrator.commands.live import LivePage
 from orchestrator.errors import counted
 from orchestrator.runs.controller import Controller
 from orchestrator.runs.grid import GridCell
-from orchestrator.runs.sweep import CellOutcome
+from orchestrator.runs.sweep import CellOutcome, run_id
 from orchestrator.runs.sweep_table import SweepRow, columns, meaning
 
 PLAIN_SECONDS = 30.0
@@ -32,8 +33,10 @@ class SweepDisplay(Display):
     What is left is estimated from the solutions that the cells ask for and the rate so far.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, page: LivePage | None = None) -> None:
+        """``page`` is told of each cell that begins."""
         super().__init__(console, every=PLAIN_SECONDS)
+        self._page = page
         self._cells = 0
         self._ended = 0
         self._planned = 0.0
@@ -51,6 +54,8 @@ class SweepDisplay(Display):
 
     def cell(self, cell: GridCell) -> None:
         self._cell = cell
+        if self._page is not None:
+            self._page.begin(run_id(cell), cell.prepared)
 
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self._search_began = time.monotonic()

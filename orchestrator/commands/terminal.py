@@ -19,6 +19,11 @@ from orchestrator.config.checks import LOG_LEVELS
 from orchestrator.errors import BadInput, visible
 from orchestrator.masking import masked
 
+LEFT = ("journal.sqlite", "sweep.yaml")
+"""What the directories have in which runs and sweeps keep their files."""
+PAGE_SUFFIX = ".html"
+"""The end of the names of pages: of the files of runs no other has it."""
+
 
 class Lenient:
     """A stream that drops what it cannot take: its reader is gone, it is closed, or its disk is full."""
@@ -202,11 +207,14 @@ def say_untracked(errors: Console, moved: str | None, track: Callable[[], str | 
 
 
 def check_out(out: Path, key: str = "--out") -> None:
-    """Raises BadInput where ``out`` cannot become a file."""
+    """Raises BadInput where ``out`` cannot become a file, or would be taken for what a run has left."""
     allowed = "allowed: a file that can be written, in a directory that exists"
     try:
         if out.is_dir():
             raise BadInput(key, str(out), f"{allowed}; this is a directory")
+        if out.suffix != PAGE_SUFFIX and any((out.resolve().parent / name).exists() for name in LEFT):
+            elsewhere = f"allowed: a {PAGE_SUFFIX} file, or one elsewhere; runs keep files here"
+            raise BadInput(key, str(out), elsewhere)
         with tempfile.TemporaryFile(dir=out.absolute().parent):
             pass
         if out.exists():

@@ -17,7 +17,7 @@ Recorded = tuple[str, Result, int]
 
 
 class StoredJournal:
-    """The operations of a run, problem by problem."""
+    """The operations of a run, problem by problem. Threads may use it one after the other."""
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         self._path = path
@@ -31,16 +31,24 @@ class StoredJournal:
     def results(self, problem: str) -> list[Recorded]:
         """Returns a problem's operations in the order in which they were recorded. Raises JournalDamaged
         where they are not what was written."""
-        query = "SELECT operations, checksum FROM commits WHERE problem = ? ORDER BY rowid"
-        found: list[Recorded] = []
-        for operations, written in self._database.execute(query, (problem,)):
-            if checksum(problem, operations.encode()) != written:
-                raise JournalDamaged(f"{self._path}: the results of {problem} are not what was written")
-            found += [
-                (key, msgspec.json.decode(result, type=RESULT_TYPES[kind]), flops)
-                for key, kind, flops, result in decode(operations)
-            ]
-        return found
+        query = "SELECT problem, operations, checksum FROM commits WHERE problem = ? ORDER BY rowid"
+        rows = self._database.execute(query, (problem,))
+        return [recorded for row in rows for recorded in self._read(*row)]
+
+    def since(self, last: int) -> Iterator[tuple[int, str, list[Recorded]]]:
+        """Yields each commit after ``last`` (0 is before the first): its number, the name under which it was
+        recorded, and its operations. Raises JournalDamaged where they are not what was written."""
+        query = "SELECT rowid, problem, operations, checksum FROM commits WHERE rowid > ? ORDER BY rowid"
+        for number, problem, operations, written in self._database.execute(query, (last,)):
+            yield number, problem, self._read(problem, operations, written)
+
+    def _read(self, problem: str, operations: str, written: int) -> list[Recorded]:
+        if checksum(problem, operations.encode()) != written:
+            raise JournalDamaged(f"{self._path}: the results of {problem} are not what was written")
+        return [
+            (key, msgspec.json.decode(result, type=RESULT_TYPES[kind]), flops)
+            for key, kind, flops, result in decode(operations)
+        ]
 
 
 @contextmanager
@@ -56,7 +64,8 @@ def stored(path: Path) -> Iterator[StoredJournal]:
 def _opened(path: Path) -> sqlite3.Connection:
     failed: Exception | None = None
     for mode in ("mode=ro", "immutable=1"):  # where nothing may be written, a write-ahead log cannot be read
-        database = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+        address = f"{path.resolve().as_uri()}?{mode}"
+        database = sqlite3.connect(address, uri=True, check_same_thread=False)
         try:
             database.execute("SELECT 1 FROM commits LIMIT 1").fetchone()
         except UNREADABLE as error:

@@ -68,6 +68,11 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     computed: int
     """Tokens that the engine ran."""
     replica: str
+    sent: int | None = None
+    """Milliseconds from the search's first operation to when this one was sent; None where that was not
+    kept."""
+    lasted: int | None = None
+    """Milliseconds from then to its answer: it waited for a place at a replica, and was computed."""
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):
@@ -201,6 +206,9 @@ class Explored(msgspec.Struct, frozen=True, array_like=True):
     seconds: float | None
     replicas: tuple[Replica, ...]
     costs: tuple[Cost, ...]
+    beside: tuple[tuple[str, int], ...]
+    """FLOPs that were charged beside the budget: ``baseline``, ``judge``. Of a run that has not ended they
+    are without those of prompts."""
     log: tuple[str, ...]
     """What the run's log says of its replicas: of those that were lost, and what was done again."""
     notes: tuple[str, ...]

@@ -23,7 +23,7 @@ from orchestrator.durability.files import replacing
 from orchestrator.explore.description import Explored, Tree, fields
 
 SCRIPTS = (
-    *("dom", "data", "text", "list", "layout", "tree", "play"),
+    *("dom", "live", "data", "text", "list", "layout", "tree", "play"),
     *("reader", "why", "time", "money", "main"),
 )
 """The modules of the page, each after those that it imports."""
@@ -65,6 +65,11 @@ def write(readers: Sequence[Reader], out: Path) -> list[Explored]:
     return explored
 
 
+def live_page(title: str) -> str:
+    """Returns the page of a run that goes on: it has no data, and asks the server that it comes from."""
+    return "".join(_frame([title], formulas=True, live=True))
+
+
 def scripts() -> str:
     """Returns the page's own modules as one: their imports of each other are dropped."""
     return "\n".join(EXPORT.sub("", IMPORT.sub("", text)) for text in _sources())
@@ -75,7 +80,7 @@ def _sources() -> Iterator[str]:
         yield _file(f"{name}.js")
 
 
-def _frame(runs: Sequence[str], formulas: bool) -> tuple[str, str]:
+def _frame(runs: Sequence[str], formulas: bool, *, live: bool = False) -> tuple[str, str]:
     """What stands before the data in the page, and after it."""
     from jinja2 import Environment, StrictUndefined
 
@@ -84,6 +89,7 @@ def _frame(runs: Sequence[str], formulas: bool) -> tuple[str, str]:
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     html = environment.from_string(_file("page.html")).render(
         title=" and ".join(runs),
+        live=live,
         policy=" ".join(f"'{_digest(text)}'" for text in [*code, own]),
         style=_file("page.css"),
         fields=json.dumps(fields()),

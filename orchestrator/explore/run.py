@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +18,22 @@ import msgspec
 from actors.messages import SampleResult
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.words import percent
-from orchestrator.durability.reading import Recorded, stored
+from orchestrator.durability.reading import Recorded, StoredJournal, stored
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.explore.description import Cost, Explored, Replica, Row, Tree, What
-from orchestrator.explore.tree import attributes_of, tree_of
+from orchestrator.explore.tree import attributes_of, costs_of, tree_of
 from orchestrator.explore.votes import rules_of
 from orchestrator.problems.codec import Codec
-from orchestrator.problems.problem import BESIDE, Problem, beside, filled
+from orchestrator.problems.problem import Problem, beside, filled
 
-JOURNAL, RESULTS, LINES, SUMMARY, LOG = (
+JOURNAL, RESULTS, LINES, SUMMARY, LOG, TIMES = (
     *("journal.sqlite", "results.parquet", "results.jsonl"),
-    *("summary.json", "run.log"),
+    *("summary.json", "run.log", "times.jsonl"),
 )
-OTHERS = tuple(beside(what, "") for what in BESIDE)
+APART = tuple(beside(what, "") for what in ("baseline", "judge"))
+"""What the journal has beside the searches, and no budget pays: samples of the baseline, and verdicts."""
+CHOICES = beside("select", "")
+"""Before a problem's name, in the name under which the journal has the choices among its solutions."""
 HEAD = 160
 """Characters of a prompt in the list."""
 MOST_LINES = 200
@@ -39,16 +42,23 @@ OF_REPLICAS = re.compile(r"^(\S+ \S+) (?:WARNING|ERROR) actors\.(?:pool|replica|
 
 
 @dataclass
-class _Sums:
+class Sums:
     """What is added up over the searches of a run."""
 
-    costs: dict[tuple[int, What], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    generator: Counter[tuple[int, What]] = field(default_factory=Counter)
+    """FLOPs by depth and by what they were spent on."""
+    verifier: Counter[tuple[int, What]] = field(default_factory=Counter)
     replicas: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 5))
+    """The counts of ``Replica``, by name."""
 
-    def add(self, tree: Tree, recorded: Sequence[Recorded]) -> None:
-        for cost in tree.costs:
-            of = self.costs[cost.depth, cost.what]
-            of[0], of[1] = of[0] + cost.generator, of[1] + cost.verifier
+    def add(self, costs: Iterable[Cost], sign: int = 1) -> None:
+        """Adds the costs of a search, or with the sign -1 takes them away."""
+        for cost in costs:
+            self.generator[cost.depth, cost.what] += sign * cost.generator
+            self.verifier[cost.depth, cost.what] += sign * cost.verifier
+
+    def count(self, recorded: Iterable[Recorded]) -> None:
+        """Counts operations by replica."""
         for _, result, flops in recorded:
             counts = self.replicas[result.replica]
             sampled = isinstance(result, SampleResult)
@@ -57,6 +67,14 @@ class _Sums:
             counts[2] += len(result.tokens) if isinstance(result, SampleResult) else 0
             counts[3] += result.computed_tokens
             counts[4] += flops
+
+    @property
+    def costs(self) -> tuple[Cost, ...]:
+        return costs_of(self.generator, self.verifier)
+
+    @property
+    def by_replica(self) -> tuple[Replica, ...]:
+        return tuple(Replica(name, *counts) for name, counts in sorted(self.replicas.items()))
 
 
 class RunReader:
@@ -82,10 +100,11 @@ class RunReader:
         self._notes = [*notes]
         self._table = {row["problem"]: row for row in read_results(directory)}
         self._asked = {problem.id: problem for problem in problems}
+        self._times = read_times(directory)
         self._summary = _summary(directory / SUMMARY)
         self._open = ExitStack()
         self._journal = self._open.enter_context(stored(directory / JOURNAL))
-        self._sums = _Sums()
+        self._sums = Sums()
         self._rows: list[Row] = []
 
     def __enter__(self) -> RunReader:
@@ -99,17 +118,24 @@ class RunReader:
     def trees(self) -> Iterator[Tree]:
         """Yields the search of each problem, in the order of the table, then those that had only begun."""
         recorded_for = self._journal.problems()
-        journaled = [name for name in recorded_for if name in self._asked or not name.startswith(OTHERS)]
+        others = (*APART, CHOICES)
+        journaled = [name for name in recorded_for if name in self._asked or not name.startswith(others)]
         for problem in dict.fromkeys([*self._table, *journaled]):
-            recorded = self._journal.results(problem)
-            choices = self._journal.results(beside("select", problem))
             row = self._table.get(problem)
-            tree = tree_of(problem, recorded, self._codec, row, choices)
-            if row is None and (asked := self._asked.get(problem)) is not None:
-                prompt = filled("{problem}", asked)
-                tree = msgspec.structs.replace(tree, prompt=prompt, expected=asked.answer, also=asked.also)
-            self._sums.add(tree, [*recorded, *choices])
-            self._rows.append(_row(tree, row, sum(flops for *_, flops in [*recorded, *choices])))
+            tree, recorded = read_tree(
+                problem,
+                self._journal,
+                self._codec,
+                row,
+                self._asked.get(problem),
+                self._times.get(problem, ()),
+            )
+            self._sums.add(tree.costs)
+            self._sums.count(recorded)
+            endings = sum(ending.times for ending in tree.endings)
+            spent = sum(flops for *_, flops in recorded)
+            prompt = tree.prompt, tree.expected
+            self._rows.append(row_of(problem, prompt, len(tree.nodes), endings, spent, row))
             yield tree
 
     def explored(self) -> Explored:
@@ -127,18 +153,51 @@ class RunReader:
         return Explored(
             self._directory.name,
             str((config.get("strategy") or {}).get("name")),
-            tuple(_about(config, summary)),
+            tuple(about(config, summary)),
             rules_of(next(iter(self._table.values()), {})),
             tuple(self._rows),
             budget.get("flops_per_problem"),
             budget.get("flops"),
             flops.get("spent"),
             summary.get("seconds"),
-            tuple(Replica(name, *counts) for name, counts in sorted(self._sums.replicas.items())),
-            tuple(Cost(*of, *both) for of, both in sorted(self._sums.costs.items())),
+            self._sums.by_replica,
+            self._sums.costs,
+            tuple(self._beside()),
             tuple(log_of_replicas(self._directory / LOG)),
             tuple(self._notes),
         )
+
+    def _beside(self) -> Iterator[tuple[str, int]]:
+        """What was charged beside the budget: as the summary has it, else what the journal has of it."""
+        charged, names = self._summary.get("flops") or {}, self._journal.problems()
+        for place in APART:
+            what = place.rstrip("/")
+            if charged.get(what) is not None:
+                flops = int(charged[what])
+            else:
+                apart = [name for name in names if name.startswith(place) and name not in self._asked]
+                flops = sum(flops for name in apart for *_, flops in self._journal.results(name))
+            if flops:
+                yield what, flops
+
+
+def read_tree(
+    problem: str,
+    journal: StoredJournal,
+    codec: Codec,
+    row: Mapping[str, Any] | None,
+    asked: Problem | None,
+    times: Sequence[bytes] = (),
+) -> tuple[Tree, list[Recorded]]:
+    """Returns the search of a problem and all its operations. ``row`` is its row of results, where it has
+    one; ``asked`` is the problem itself, where it is known; ``times`` are its lines of times. Raises
+    JournalDamaged."""
+    recorded, choices = journal.results(problem), journal.results(f"{CHOICES}{problem}")
+    tree = tree_of(problem, recorded, codec, row, choices, times_of(times))
+    if row is None and asked is not None:
+        prompt = filled("{problem}", asked)
+        tree = msgspec.structs.replace(tree, prompt=prompt, expected=asked.answer, also=asked.also)
+    return tree, [*recorded, *choices]
 
 
 def read_results(directory: Path) -> list[dict[str, Any]]:
@@ -164,6 +223,31 @@ def read_results(directory: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_times(directory: Path) -> dict[str, list[bytes]]:
+    """Returns by problem the lines of times that a run has left of its search: one for each leg in which it
+    ended, or ran again. They are decoded as they are needed (``times_of``)."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    if (directory / TIMES).is_file():
+        for line in (directory / TIMES).read_bytes().splitlines():
+            try:
+                (problem, *_) = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, msgspec.Raw])
+            except msgspec.DecodeError:  # torn, as the process was killed
+                continue
+            found[problem].append(line)
+    return found
+
+
+def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int]]:
+    """Returns when a search's operations were, as ``Event`` has it, by their keys without the problem."""
+    told = [msgspec.json.decode(line, type=tuple[str, float, dict[str, tuple[int, int]]]) for line in lines]
+    first = min((began for _, began, _ in told), default=0.0)
+    return {
+        key: (sent + round(1000 * (began - first)), lasted)
+        for _, began, times in told
+        for key, (sent, lasted) in times.items()
+    }
+
+
 def log_of_replicas(path: Path) -> Iterator[str]:
     """Yields what a run's log says of its replicas, each with its time: a replica that is lost, its requests
     that are done again, one that is back. Of many lines the first ``MOST_LINES``."""
@@ -181,15 +265,25 @@ def log_of_replicas(path: Path) -> Iterator[str]:
             yield f"{match[1]} {match[2]}"
 
 
-def _row(tree: Tree, row: Mapping[str, Any] | None, recorded: int) -> Row:
+def row_of(
+    problem: str,
+    asked: tuple[str, str],
+    nodes: int,
+    endings: int,
+    recorded: int,
+    row: Mapping[str, Any] | None,
+) -> Row:
+    """Returns a line of the list. ``asked`` is the question and its right answer, ``recorded`` the FLOPs of
+    the operations, which count where the search has no ``row`` of results yet."""
     table = row or {}
+    prompt, expected = asked
     rules = rules_of(table)
     selected = {table[f"selected_{rule}"] for rule in rules}
     seconds = table.get("seconds")
     return Row(
-        tree.problem,
-        tree.prompt[:HEAD],
-        tree.expected[:HEAD],
+        problem,
+        prompt[:HEAD],
+        expected[:HEAD],
         table.get("difficulty"),
         attributes_of(table),
         tuple(bool(table[f"correct_{rule}"]) for rule in rules),
@@ -198,16 +292,16 @@ def _row(tree: Tree, row: Mapping[str, Any] | None, recorded: int) -> Row:
         bool(table.get("covered")),
         int(table.get("flops", recorded)),
         None if seconds is None or math.isnan(seconds) else seconds,
-        len(tree.nodes),
-        sum(ending.times for ending in tree.endings),
+        nodes,
+        endings,
         bool(table.get("exhausted")),
         table.get("error"),
         row is not None,
     )
 
 
-def _about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What was run, for the head of the page."""
+def about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields what was run, for the head of the page."""
     strategy = {**(config.get("strategy") or {})}
     name = strategy.pop("name", "")
     yield "strategy", " ".join([str(name), *(f"{key}={value}" for key, value in strategy.items())])

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -42,6 +42,8 @@ class _Sampled:
     """By the number of the verifier's input."""
     verifier_flops: int = 0
     index: int = -1
+    depth: int = 1
+    """Samples on the way to it, itself included."""
     above: _Sampled | None = None
     first: _Sampled | None = None
     """The sibling that it is equal to, if it became that one."""
@@ -52,18 +54,27 @@ class _Sampled:
     """The range of its text that is thinking."""
 
 
+class Outline(NamedTuple):
+    """How much there is of a search."""
+
+    nodes: int
+    endings: int
+    costs: tuple[Cost, ...]
+
+
 def tree_of(
     problem: str,
     recorded: Sequence[Recorded],
     codec: Codec,
     row: Mapping[str, Any] | None,
     choices: Sequence[Recorded] = (),
+    times: Mapping[str, tuple[int, int]] | None = None,
 ) -> Tree:
     """Returns the search of a problem.
 
     ``recorded`` are its operations in the order in which they were recorded, ``choices`` those of generative
     selection. ``row`` is its row of the table of results; None where the run was cut short before the search
-    ended.
+    ended. ``times`` are those of ``Event``, by the operations' keys without the problem.
     """
     nodes, places = _nodes(problem, recorded)
     _read_texts(nodes, codec)
@@ -78,7 +89,12 @@ def tree_of(
     fates = _fates(nodes, endings, ended=row is not None)
     steps = {ending.node: ending.step_scores for ending in endings}
     events = [
-        _event(kind, -1 if node is None else node.index, *recorded[at][1:])
+        _event(
+            kind,
+            -1 if node is None else node.index,
+            *recorded[at][1:],
+            (times or {}).get(recorded[at][0].removeprefix(f"{problem}/")),
+        )
         for at, (kind, node) in enumerate(places)
     ]
     events += [_event("choose", -1, result, flops) for _, result, flops in choices]
@@ -94,9 +110,23 @@ def tree_of(
         answers.texts,
         tuple(map(_shortened, endings)),
         rules,
-        _costs(described, events, row),
+        _costs(nodes, fates, _flops(choices), row),
         (row or {}).get("error"),
     )
+
+
+def outline_of(
+    problem: str,
+    recorded: Sequence[Recorded],
+    row: Mapping[str, Any] | None,
+    choices: Sequence[Recorded] = (),
+) -> Outline:
+    """Returns what ``tree_of`` would count, and reads no text for it."""
+    nodes, _ = _nodes(problem, recorded)
+    endings = endings_of(row, {node.path: node.index for node in nodes}, Answers())
+    fates = _fates(nodes, endings, ended=row is not None)
+    costs = _costs(nodes, fates, _flops(choices), row)
+    return Outline(len(nodes), sum(ending.times for ending in endings), costs)
 
 
 def _nodes(
@@ -113,6 +143,7 @@ def _nodes(
     for index, node in enumerate(nodes):
         node.index = index
         node.above = _above(node.path, by_path)
+        node.depth = 1 if node.above is None else node.above.depth + 1
         parent = node.path.rpartition(".")[0]
         # A draft begins with an empty path; below it, what was not sampled was given.
         if "." in parent and parent not in by_path:
@@ -293,17 +324,9 @@ def changes(before: str, after: str) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def _event(kind: Any, node: int, result: Any, flops: int) -> Event:
+def _event(kind: Any, node: int, result: Any, flops: int, time: tuple[int, int] | None = None) -> Event:
     tokens = len(result.tokens) if isinstance(result, SampleResult) else len(result.scores)
-    return Event(kind, node, flops, tokens, result.computed_tokens, result.replica)
-
-
-def depth_of(nodes: Sequence[TreeNode]) -> list[int]:
-    """Returns how many samples lead to each node, itself included."""
-    depths: list[int] = []
-    for node in nodes:
-        depths.append(1 if node.above < 0 else depths[node.above] + 1)
-    return depths
+    return Event(kind, node, flops, tokens, result.computed_tokens, result.replica, *(time or ()))
 
 
 WHAT: Mapping[Fate, What] = {
@@ -315,25 +338,35 @@ WHAT: Mapping[Fate, What] = {
 }
 
 
+def _flops(recorded: Sequence[Recorded]) -> int:
+    return sum(flops for *_, flops in recorded)
+
+
 def _costs(
-    nodes: Sequence[TreeNode], events: Sequence[Event], row: Mapping[str, Any] | None
+    nodes: Sequence[_Sampled], fates: Sequence[Fate], choices: int, row: Mapping[str, Any] | None
 ) -> tuple[Cost, ...]:
-    """FLOPs by depth and fate. What the row has beyond the operations was charged for prompts and given
-    text."""
+    """FLOPs by depth and fate, with those of ``choices``. What the row has beyond the operations was charged
+    for prompts and given text."""
     generator: Counter[tuple[int, What]] = Counter()
     verifier: Counter[tuple[int, What]] = Counter()
-    for node, depth in zip(nodes, depth_of(nodes), strict=True):
-        generator[depth, WHAT[node.fate]] += node.flops
-        verifier[depth, WHAT[node.fate]] += node.verifier_flops
-    generator[0, "choice"] = sum(event.flops for event in events if event.kind == "choose")
+    for node, fate in zip(nodes, fates, strict=True):
+        generator[node.depth, WHAT[fate]] += node.flops
+        verifier[node.depth, WHAT[fate]] += node.verifier_flops
+    generator[0, "choice"] = choices
     if row is not None:
         generator[0, "prompt"] = int(row["generator_flops"]) - sum(generator.values())
         verifier[0, "prompt"] = int(row["verifier_flops"]) - sum(verifier.values())
-    every = sorted({*generator, *verifier})
+    return costs_of(generator, verifier)
+
+
+def costs_of(
+    generator: Mapping[tuple[int, What], int], verifier: Mapping[tuple[int, What], int]
+) -> tuple[Cost, ...]:
+    """Returns FLOPs by depth and by what they were spent on."""
     return tuple(
-        Cost(depth, what, generator[depth, what], verifier[depth, what])
-        for depth, what in every
-        if generator[depth, what] or verifier[depth, what]
+        Cost(*of, generator.get(of, 0), verifier.get(of, 0))
+        for of in sorted({*generator, *verifier})
+        if generator.get(of, 0) or verifier.get(of, 0)
     )
 
 

@@ -43,6 +43,7 @@ from orchestrator.runs.metrics import AnytimeCurve, metrics
 from orchestrator.runs.results import Summary, summarise
 from orchestrator.runs.results_file import PROBLEMS, ResultsFile, write_table
 from orchestrator.runs.session import Session, check_context
+from orchestrator.runs.times import TimesFile
 from orchestrator.runs.trace import trace_of
 from orchestrator.runs.watchdog import Watchdog
 from orchestrator.tracking.tracker import Tracker, status_of
@@ -202,7 +203,11 @@ class Run:
         prepared = self.prepared
         check_context(prepared, session.deployment)
         judge = judge_of(prepared, session.deployment, self._journal)
-        self._times = {problem.id: {} for problem in prepared.problems[: prepared.config.tracking.traces]}
+        self._times = {problem.id: {} for problem in prepared.problems}
+        traced, times = (
+            {p.id for p in prepared.problems[: prepared.config.tracking.traces]},
+            TimesFile(self.directory),
+        )
         chooses = self._role == "cell"  # what tells the difficulty, or labels, has no use for an answer
         controller = controller_of(
             prepared, session.deployment, self._journal, judge, chooses=chooses, times=self._times
@@ -215,6 +220,9 @@ class Run:
             legs.problem_ends(result.problem.id, result.seconds, whole=result.error is None)
             result = replace(result, seconds=legs.seconds_of(result.problem.id))
             results_file.add(result)
+            times.add(result.problem.id, self._times[result.problem.id])
+            if result.problem.id not in traced:
+                self._times[result.problem.id].clear()
             try:
                 curve.add(result)
                 observer.result(result)

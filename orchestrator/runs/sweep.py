@@ -208,7 +208,7 @@ class Sweep:
         self, cell: GridCell, engines: Session, observer: SweepObserver, parent: Tracker
     ) -> CellOutcome:
         tags = {"ttc.cell": cell.key, "ttc.sweep": cell.config.name}
-        with Run(cell.prepared, self._run_id(cell), role=cell.role, tags=tags, parent=parent) as run:
+        with Run(cell.prepared, run_id(cell), role=cell.role, tags=tags, parent=parent) as run:
             if (line := run.given_back) is not None:
                 observer.notice(f"{cell.key}: {line}")
             summary = await run.search(engines, observer)
@@ -228,11 +228,13 @@ class Sweep:
             raise BadInput("name", cell.config.name, f"{directory} records another run: {changed}; {needed}")
         return stored_summary(directory)
 
-    def _run_id(self, cell: GridCell) -> str:
-        return f"{cell.config.name}/cells/{cell.key}"
-
     def _note(self, untracked: str | None) -> None:
         self.untracked = self.untracked or untracked
+
+
+def run_id(cell: GridCell) -> str:
+    """Returns the name of a cell's run."""
+    return f"{cell.config.name}/cells/{cell.key}"
 
 
 def finished(outcomes: Sequence[CellOutcome]) -> list[tuple[GridCell, Mapping[str, Any]]]:

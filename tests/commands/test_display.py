@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from actors import printed
 from actors.messages import ReplicaInfo
 from orchestrator.commands import display
 from orchestrator.commands.display import Display
@@ -30,7 +31,7 @@ async def test_who_is_up_and_who_is_waited_for_is_told_while_engines_start(monke
         "starting Ray and 3 replicas …",
         "  generator-0 up after 0 s; 1,000 tokens of KV cache",
     ]
-    assert lines[2] == "1 of 3 replicas up, 0 s; loading: generator-1, verifier-0"
+    assert lines[2] == "1 of 3 replicas up, 0 s; not yet: generator-1, verifier-0"
     count = len(lines)
     await asyncio.sleep(0.03)
     assert len(stream.getvalue().splitlines()) == count, "nothing is said after the end"
@@ -38,8 +39,30 @@ async def test_who_is_up_and_who_is_waited_for_is_told_while_engines_start(monke
 
 def test_many_that_are_waited_for_are_counted():
     shown = Display(Console(file=StringIO()))
-    shown._names = [f"generator-{i}" for i in range(9)]
-    assert shown.who_is_up.endswith("generator-0, generator-1, generator-2, generator-3 and 5 more")
+    shown._names = [f"generator-{i}" for i in range(10)]
+    assert shown.who_is_up.endswith("generator-6, generator-7, 2 more")
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch, width):
+    now = 100.0
+    for module in (display, printed):
+        monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    stream = StringIO()
+    shown = Display(Console(file=stream, width=width), "beam_search n=32 on 16 problems of lab")
+    shown._names, shown._began = ["generator-0", "generator-1", "verifier-0"], now
+    shown.ready(INFO)
+    stream.truncate(0)
+    assert printed.PRINTED.add("generator-1", [":phase:configure", "a word", ":phase:load"]) == ["a word"]
+    now = 107.0
+    shown.console.print(display._Starting(shown))
+    assert stream.getvalue().strip("\0").splitlines() == [
+        "1 of 3 replicas up, 7 s",
+        "  generator-1 (load, 7 s)",
+        "  verifier-0",
+    ]
+    printed.PRINTED.forget(["generator-1"])
+    assert display.phase_of("generator-1") == "generator-1"
 
 
 @pytest.mark.parametrize("width", [80, 40])
@@ -50,24 +73,32 @@ def test_the_live_view_says_what_runs_how_it_stands_and_what_waits(monkeypatch, 
     controller = SimpleNamespace(budget=SimpleNamespace(spent=4e9, limit=1e10))
     pool = SimpleNamespace(
         spec=SimpleNamespace(name="generator", replicas=2),
-        stats=SimpleNamespace(retried=3),
+        stats=SimpleNamespace(retried=5, tokens=1000),
+        busy_seconds=7.0,
         running=64,
         waiting=1200,
         up=[INFO],
     )
     shown.searching(controller, SimpleNamespace(pools=[pool]), 16)
+    assert shown.accuracy(", ") == "no problem has ended yet"
+    pool.stats.retried, pool.stats.tokens, pool.busy_seconds = 8, 61_000, 52.0
     for right in (True, True, True, False):
         shown.result(
             SimpleNamespace(covered=True, correct={"majority": False, "weighted": right}, error=None)
         )
     now = 130.0
-    shown.console.print(display._View(shown, controller, SimpleNamespace(pools=[pool])))
+    shown.console.print(display._View(shown))
+    assert all(len(line) <= width for line in stream.getvalue().splitlines())
     text = " ".join(stream.getvalue().split())
     assert "beam_search n=32 on 16 problems of lab" in text
     assert "weighted 75 % [30, 95]" in text
     assert "majority 0 %" in text
-    assert "30 s, about 2 min left" in text
-    assert "64 running 1200 waiting, 3 done again, 1 of 2 up" in text
+    assert "30 s, about 2 min left, 2,000 tokens/s" in text
+    assert "64 running, 1,200 waiting, 75 % busy, 3 done again, 1 of 2 up" in text
+    assert shown.standing().endswith(
+        "4e+09 of 1e+10 FLOPs, 30 s, about 2 min left, 2,000 tokens/s; generator 75 % busy, 3 done again, "
+        "1 of 2 up"
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,6 +135,15 @@ def test_a_cells_work_is_what_it_asks_for_and_no_more_than_its_budget_buys():
     assert work(cell(generations=4, n=8)) == 40
     assert work(cell(generations=1e290)) == 160
     assert work(cell(generations=0.1, n=8)) == 10
+
+
+def test_the_page_of_a_sweep_is_told_of_each_cell():
+    told = []
+    page = SimpleNamespace(begin=lambda run, prepared: told.append((run, prepared)))
+    one = cell(generations=4)
+    one.config = SimpleNamespace(name="s")
+    SweepDisplay(Console(file=StringIO()), page).cell(one)
+    assert told == [("s/cells/k", one.prepared)]
 
 
 def test_a_budget_without_end_does_not_spoil_the_estimate(monkeypatch):

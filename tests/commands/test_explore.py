@@ -73,6 +73,11 @@ def test_what_is_missing_is_said_in_a_line(runs: Path, capsys: pytest.CaptureFix
 
     assert "run_id: 'none' is not usable; allowed: a run in " in said("none")
     assert "--out: " in said("lab", "--out", str(runs))
+    for own in ("journal.sqlite", "config.yaml", "summary.json"):  # the last one would end the run
+        before = (runs / "lab" / "config.yaml").read_bytes()
+        line = said("lab", "--out", str(runs / "lab" / own))
+        assert "is not usable; allowed: a .html file, or one elsewhere; runs keep files here" in line
+        assert (runs / "lab" / "config.yaml").read_bytes() == before
     shutil.rmtree(runs / "model")
     load_tokenizer.cache_clear()
     lines = said("lab").splitlines()

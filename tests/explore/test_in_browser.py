@@ -12,6 +12,7 @@ from orchestrator.explore.description import Explored, Tree
 from orchestrator.explore.page import write
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.times import TimesFile
 from orchestrator.search.context import Sampling
 from tests.support.browser import CHROMIUM, Watched, browsed
 from tests.support.explored import reader, searched
@@ -207,6 +208,7 @@ def test_it_tells_why_and_what_it_cost(page, written: Written):
     assert "all that was charged" in page.locator(".money").text_content()
     page.click("[data-tab=time]")
     assert page.locator(".lanes .op").count() == len(tree.events)
+    assert page.locator(".clock").count() == 0, "no times were kept"
     assert "Not recorded" in page.locator(".time").text_content()
 
 
@@ -231,6 +233,28 @@ def test_formulas_are_rendered_and_money_is_not_one(page, written: Written):
     assert page.locator(".own math").count() == 3  # the link is drawn as an error, and leads nowhere
     assert "but $5 and $6;" in page.locator(".own .prose").text_content()
     assert page.locator(".own a").count() == 0
+
+
+def test_operations_stand_where_they_were_in_time(watched: Watched, directory: Path):
+    keys = [event.node for event in Written(directory, "chains").trees[0].events]
+    with reader(directory / "chains", codec=CODEC) as run:
+        recorded = [key for key, *_ in run._journal.results("p")]
+    times = {f"{key}": (float(at), float(at + 2)) for at, key in enumerate(recorded)}
+    TimesFile(directory / "chains").add("p", times)
+    written = Written(directory, "chains")
+    tree = written.tree("p")
+    assert [(event.sent, event.lasted) for event in tree.events] == [
+        (1000 * at, 2000) for at in range(len(keys))
+    ]
+    watched.faults.clear()
+    watched.open(written.path, "#problem=p&tab=time")
+    bars = watched.page.locator(".clock .op")
+    assert bars.count() == len(tree.events)
+    places = [(float(bar.get_attribute("x")), float(bar.get_attribute("y"))) for bar in bars.all()]
+    assert len({y for _, y in places}) == 2, "two are under way at once"
+    assert places == sorted(places)
+    assert watched.faults == []
+    watched.page.goto("about:blank")  # the next one opens the page anew
 
 
 def test_revisions_stand_side_by_side_with_what_changed(watched: Watched, directory: Path):

@@ -31,17 +31,24 @@ class Watched:
         page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}") or dialog.dismiss())
         self._own = ""
 
-    def visit(self, path: Path, address: str = "") -> None:
+    def visit(self, path: Path) -> None:
         """Opens a file."""
-        self._own = path.absolute().as_uri()
-        self.page.goto(f"{self._own}{address}")
+        self._goto(path.absolute().as_uri())
 
     def open(self, path: Path, address: str = "") -> float:
         """Opens a file. Returns the milliseconds until its first problem is on the screen, by the page's own
         clock."""
-        self.visit(path, address)
+        return self.go(path.absolute().as_uri(), address)
+
+    def go(self, own: str, address: str = "") -> float:
+        """Opens a page by its own address, as ``open`` does."""
+        self._goto(own, address)
         self.page.wait_for_selector("html[data-opened]", state="attached")
         return float(self.page.get_attribute("html", "data-opened"))
+
+    def _goto(self, own: str, address: str = "") -> None:
+        self._own = own
+        self.page.goto(f"{own}{address}")
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 // Unpacks the data of the page: the runs at once, each search when it is looked at.
+import { live } from "./live.js";
 
 /** Of values that hold others: by field, what those are. */
 const PARTS = {
@@ -32,14 +33,21 @@ export async function readRuns() {
   return (await unpack("runs")).map((values) => named("Explored", values));
 }
 
-/** Returns the search of a problem, by the numbers of its run and of its row. */
+async function ask(run, problem) {
+  const answer = await fetch(`tree?${new URLSearchParams({ run, problem })}`);
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+}
+
+/** Returns the search that a row is of; `run` is its run's name. Of a run that goes on, as it is now. */
 export async function readTree(run, row) {
-  const id = `tree-${run}-${row}`;
-  if (!unpacked.has(id)) {
-    if (unpacked.size > 50) unpacked.clear();
-    unpacked.set(id, linked(named("Tree", await unpack(id))));
-  }
-  return unpacked.get(id);
+  const id = live ? `${run} ${row.problem}` : `tree-${row.run}-${row.index}`;
+  const known = unpacked.get(id);
+  if (known && known.row.flops === row.flops && known.row.ended === row.ended) return known.tree;
+  if (unpacked.size > 50) unpacked.clear();
+  const tree = linked(named("Tree", live ? await ask(run, row.problem) : await unpack(id)));
+  unpacked.set(id, { tree, row });
+  return tree;
 }
 
 /** Adds to a search what follows from it: children, depths, copies, and the order of what happened. */
@@ -111,7 +119,7 @@ export function fate(tree, node) {
     case "returned": return `a solution that the search returned${node.ending.times > 1 ? `, ${node.ending.times} times` : ""}`;
     case "kept": return "kept: it leads to a solution that the search returned";
     case "copy": return `equal to its earlier sibling ${tree.nodes[node.first].path}, and merged with it`;
-    case "open": return "the run ended before this search did: what became of it is not known";
+    case "open": return live ? "the search goes on: what becomes of it is not known yet" : "the run ended before this search did: what became of it is not known";
     default: return node.children.length
       ? "pruned: it was continued, and no solution that was returned comes from it"
       : node.finish === "end" || node.finish === "length" ? "finished, and not returned" : "pruned: it was not continued";

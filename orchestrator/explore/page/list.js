@@ -1,4 +1,5 @@
 // The list of problems: filtered, sorted, and compared between runs.
+import { live } from "./live.js";
 import { count, el, flops, head, mark, seconds, select } from "./dom.js";
 
 const ROWS = 1000; // rows that are on the page at once
@@ -25,7 +26,7 @@ function filters(runs) {
   const one = [
     ["all", "all"], ["right", "right"], ["wrong", "wrong"],
     ["missed", "wrong, though a solution was right"], ["disagree", "rules disagree"],
-    ["none", "no answer"], ["exhausted", "cut short by the budget"], ["failed", "search failed"], ["open", "not ended"],
+    ["none", "no answer"], ["exhausted", "cut short by the budget"], ["failed", "search failed"], ["open", live ? "searching" : "not ended"],
   ];
   if (runs.length === 1) return one;
   const names = runs.map((_, at) => letter(at));
@@ -67,30 +68,35 @@ function flags(row) {
   const words = [];
   if (row.error !== null) words.push("failed");
   if (row.exhausted) words.push("budget ended");
-  if (!row.ended) words.push("not ended");
+  if (!row.ended) words.push(live ? "searching" : "not ended");
   if (row.ended && !row.error && !row.answered) words.push("no answer");
   return words.map((word) => el("span", { class: "tag bad", text: word }));
 }
 
-function rowOf(item, runs, state, onpick) {
+/** Returns what is in a row: what it is marked with, its name, and its numbers. */
+function partsOf(item, runs, state) {
   const row = item.rows[state.run] ?? item.rows.find(Boolean);
   const marks = item.rows.map((one, at) => el("span", { class: "result" }, runs.length > 1 && letter(at),
     one && one.ended ? mark(right(runs[at], one, state.rule), `${runs[at].run}: `) : el("span", { class: "quiet", text: "–" })));
   const missed = row.ended && !right(runs[row.run], row, state.rule) && row.covered;
+  return [el("span", { class: "marks" }, marks),
+    el("span", { class: "name" }, el("b", { text: item.problem }), " ", el("span", { class: "quiet", dir: "auto", text: head(row.prompt, 70) })),
+    el("span", { class: "numbers" }, flags(row), missed && el("span", { class: "tag", text: "a solution was right" }),
+      row.difficulty !== null && `difficulty ${row.difficulty} · `, `${flops(row.flops)}${row.seconds === null ? "" : ` · ${seconds(row.seconds)}`}`)];
+}
+
+function rowOf(item, onpick) {
   return el("li", {}, el("a", {
-    href: `#${item.problem}`, "data-problem": item.problem, "aria-current": item.problem === state.problem ? "true" : null,
+    href: `#${item.problem}`, "data-problem": item.problem,
     onclick: (event) => { event.preventDefault(); onpick(item.problem); },
-  },
-  el("span", { class: "marks" }, marks),
-  el("span", { class: "name" }, el("b", { text: item.problem }), " ", el("span", { class: "quiet", dir: "auto", text: head(row.prompt, 70) })),
-  el("span", { class: "numbers" }, flags(row), missed && el("span", { class: "tag", text: "a solution was right" }),
-    row.difficulty !== null && `difficulty ${row.difficulty} · `, `${flops(row.flops)} · ${seconds(row.seconds)}`)));
+  }));
 }
 
 /** Draws the list into `place`. Returns what marks the picked problem, and steps to the next one. */
 export function drawList(place, runs, items, state, onpick, onchange) {
   const rows = el("ol", { class: "rows" });
   const said = el("p", { class: "quiet", role: "status" });
+  const kept = new Map(); // the row of each problem, and what it shows
   let shown = [];
 
   function fill() {
@@ -102,7 +108,28 @@ export function drawList(place, runs, items, state, onpick, onchange) {
     const solved = shown.filter((item) => right(runs[state.run], item.rows[state.run], state.rule)).length;
     said.textContent = `${shown.length.toLocaleString("en")} of ${count(items.length, "problem")}, ${solved.toLocaleString("en")} right by ${state.rule}${runs.length > 1 ? ` in ${letter(state.run)}` : ""}`
       + (shown.length > ROWS ? `; the first ${ROWS.toLocaleString("en")} are listed` : "");
-    rows.replaceChildren(...shown.slice(0, ROWS).map((item) => rowOf(item, runs, state, onpick)));
+    const wanted = shown.slice(0, ROWS).map(made);
+    wanted.forEach((row, at) => { if (rows.children[at] !== row) rows.insertBefore(row, rows.children[at] ?? null); });
+    while (rows.children.length > wanted.length) rows.lastChild.remove();
+  }
+
+  /** Returns the row of a problem. It stays the same element, so that it may be clicked while it changes. */
+  function made(item) {
+    const shows = JSON.stringify([item.rows, state.rule, state.run]);
+    if (!kept.has(item.problem)) kept.set(item.problem, { row: rowOf(item, onpick), shows: null });
+    const one = kept.get(item.problem);
+    if (one.shows !== shows) one.row.firstChild.replaceChildren(...partsOf(item, runs, state).filter(Boolean));
+    one.shows = shows;
+    one.row.firstChild.toggleAttribute("aria-current", false);
+    if (item.problem === state.problem) one.row.firstChild.setAttribute("aria-current", "true");
+    return one.row;
+  }
+
+  /** Moves the list, and not the page, until a row of it is seen. */
+  function reveal(link) {
+    const row = link.getBoundingClientRect(), list = rows.getBoundingClientRect();
+    if (row.top < list.top) rows.scrollTop -= list.top - row.top;
+    else if (row.bottom > list.bottom) rows.scrollTop += row.bottom - list.bottom;
   }
 
   const set = (name) => (value) => { state[name] = value; fill(); onchange(); };
@@ -120,7 +147,7 @@ export function drawList(place, runs, items, state, onpick, onchange) {
       rows.querySelector("[aria-current]")?.removeAttribute("aria-current");
       const link = rows.children[shown.findIndex((item) => item.problem === problem)]?.firstChild;
       link?.setAttribute("aria-current", "true");
-      requestAnimationFrame(() => link?.scrollIntoView({ block: "nearest" })); // laid out once, with the rest
+      requestAnimationFrame(() => { if (link) reveal(link); }); // laid out once, with the rest
     },
     step(by) {
       const at = shown.findIndex((item) => item.problem === state.problem);

@@ -1,6 +1,7 @@
 // Joins the parts: the head, the list, and the problem that is looked at.
 import { el, count, flops, mark, percent, seconds, select } from "./dom.js";
-import { readRuns, readTree, votesBy } from "./data.js";
+import { follow, followRun, followed, live, mayChange, openFinished } from "./live.js";
+import { named, readRuns, readTree, votesBy } from "./data.js";
 import { canRender, prose, showRaw } from "./text.js";
 import { drawList, joined, letter, right } from "./list.js";
 import { drawTree, legend, treeOptions } from "./tree.js";
@@ -14,11 +15,12 @@ const TABS = { search: "search", why: "why this answer", time: "order and replic
 const THEMES = { auto: "as the system", light: "light", dark: "dark" };
 const KEYS = [["/", "filter the problems"], ["j k", "next, previous problem"], ["1 2 3 4", "search, why, order, FLOPs"], ["arrows", "walk through the tree, once it has the focus (t)"], ["space", "play, pause"], ["?", "these keys"]];
 
-const runs = await readRuns();
+const runs = live ? [] : await readRuns();
 const items = joined(runs);
-const state = { run: 0, problem: null, node: null, tab: "search", rule: runs[0].rules[0] ?? "weighted", which: "distinct", words: "", filter: "all", sort: "order", raw: false };
+const now = { names: [], problems: 0, fault: null, over: null, follows: false }; // of a run that goes on
+const state = { run: 0, problem: null, node: null, tab: "search", rule: runs[0]?.rules[0] ?? "weighted", which: "distinct", words: "", filter: "all", sort: "order", raw: false };
 const place = document.getElementById("problem");
-let rooms = {}, list = null, playing = null, drawn = null, current = null, wanted = 0;
+let rooms = {}, rulesShown = "", list = null, playing = null, drawn = null, current = null, wanted = 0;
 
 // -- where one is, in the address --------------------------------------------------------------------
 
@@ -50,13 +52,22 @@ function kept() {
   try { return localStorage.getItem("ttc-theme") ?? "auto"; } catch { return "auto"; }
 }
 
+/** Returns how many problems are right, of those whose search has ended. */
+function solvedOf(run) {
+  const ended = run.rows.filter((row) => row.ended), solved = ended.filter((row) => right(run, row, state.rule)).length;
+  const all = Math.max(run.rows.length, now.problems);
+  const rest = ended.length < all ? `, ${ended.length.toLocaleString("en")} of ${all.toLocaleString("en")} have ended` : "";
+  const share = ended.length ? ` (${percent(solved / ended.length)})` : "";
+  return all > 0 && ` · ${solved.toLocaleString("en")} of ${count(ended.length, "problem")} right by ${state.rule}${share}${rest}`;
+}
+
 function headOf(run, at) {
-  const solved = run.rows.filter((row) => right(run, row, state.rule)).length;
   const spent = run.spent === null ? "" : ` · ${flops(run.spent)} spent${run.budget ? `, ${percent(run.spent / run.budget)} of the budget` : ""}`;
   return el("div", { class: "run" },
     el("p", {}, runs.length > 1 && el("b", { text: `${letter(at)} ` }), el("b", { text: run.run }), ` · ${run.strategy}`,
-      run.rows.length > 0 && ` · ${solved.toLocaleString("en")} of ${count(run.rows.length, "problem")} right by ${state.rule} (${percent(solved / run.rows.length)})`, spent,
+      solvedOf(run), spent,
       run.seconds !== null && ` · ${seconds(run.seconds)}`),
+    live && stateOfRun(),
     run.notes.map((note) => el("p", { class: "warning", text: note })),
     el("details", {}, el("summary", { text: "what was run" }),
       el("dl", {}, run.about.map(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))));
@@ -64,14 +75,24 @@ function headOf(run, at) {
 
 function drawHead() {
   const rules = [...new Set(runs.flatMap((run) => run.rules))];
+  rulesShown = rules.join();
   document.getElementById("head").replaceChildren(
     el("div", { class: "title" }, el("h1", { text: "Search explorer" }),
       el("div", { class: "controls" },
+        live && now.names.length > 1 && select("run ", [["", "the one at work"], ...now.names.map((name) => [name, name])], followed(), pickRun),
+        live && now.over === null && el("label", { class: "field" }, el("input", { type: "checkbox", id: "follow", checked: now.follows, onchange: (event) => { now.follows = event.target.checked; goWhereWorkIs(); } }), " show the search at work"),
         rules.length > 0 && select("rule ", rules.map((rule) => [rule, rule]), state.rule, pickRule),
         canRender() && select("formulas ", [["shown", "rendered"], ["raw", "as written"]], state.raw ? "raw" : "shown", (value) => { state.raw = value === "raw"; showRaw(state.raw); show(); }),
         select("theme ", Object.entries(THEMES), document.documentElement.dataset.theme, theme),
         el("button", { type: "button", onclick: () => keys.showModal(), text: "keys ?" }))),
-    ...runs.map(headOf), keys);
+    el("div", { id: "runs" }, runs.map(headOf)), keys);
+}
+
+/** Says whether the run goes on. */
+function stateOfRun() {
+  const said = { gone: "The run has ended, or was cut short: this is what it had found so far.", finished: "The run has ended." };
+  return [el("p", { class: now.over ? "warning" : "quiet", role: "status" }, now.over ? said[now.over] : [el("span", { class: "pulse" }), " The run goes on, and this page with it."]),
+    now.fault && el("p", { class: "warning", text: `The page cannot go on: ${now.fault}` })];
 }
 
 const keys = el("dialog", {}, el("h2", { text: "Keys" }), el("dl", {}, KEYS.map(([key, what]) => [el("dt", {}, el("kbd", { text: key })), el("dd", { text: what })])),
@@ -87,9 +108,16 @@ function pickRule(rule) {
 }
 
 function pickProblem(problem) {
+  now.follows = false;
+  const box = document.getElementById("follow");
+  if (box) box.checked = false;
+  openProblem(problem);
+}
+
+function openProblem(problem) {
   if (problem !== state.problem) state.node = null;
   state.problem = problem;
-  document.body.classList.add("reading");
+  if (!now.follows) document.body.classList.add("reading");
   list.mark(problem);
   show();
 }
@@ -103,6 +131,7 @@ function question(item, row, tree, run) {
     el("h2", {}, el("button", { type: "button", class: "back", onclick: () => document.body.classList.remove("reading"), text: "← problems" }),
       row.ended && mark(right(run, row, state.rule)), ` ${item.problem}`),
     others,
+    !row.ended && live && now.over === null && el("p", { class: "quiet" }, el("span", { class: "pulse" }), " This search goes on."),
     row.error !== null && el("p", { class: "warning", text: `The search failed: ${row.error}` }),
     row.exhausted && el("p", { class: "warning", text: "The budget ended this search early." }),
     el("div", { class: "asked" },
@@ -111,13 +140,14 @@ function question(item, row, tree, run) {
     el("div", { class: "answers" },
       el("div", {}, el("span", { class: "quiet", text: "right answer" }), prose(tree.expected || "–"), tree.also.map((other) => el("p", {}, el("span", { class: "quiet", text: "or " }), prose(other)))),
       votes && el("div", {}, el("span", { class: "quiet", text: `selected by ${votes.rule}` }), votes.answer === null ? "none " : prose(votes.answer), " ", mark(votes.correct)))),
-    el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(row.nodes, "sample"), `${count(row.endings, "solution")} returned`, `${flops(row.flops)} spent`, seconds(row.seconds)].filter(Boolean).join(" · ")));
+    el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(row.nodes, "sample"), row.ended && `${count(row.endings, "solution")} returned`, `${flops(row.flops)} spent`, row.seconds !== null && seconds(row.seconds)].filter(Boolean).join(" · ")));
 }
 
-function searchPane(tree, run) {
+function searchPane(tree, run, again) {
   const frame = el("div", { class: "tree" }), pane = el("div", { class: "reader", "aria-live": "polite" });
   const on = { pick: (node) => pickNode(tree, node, pane) };
-  playing = player(tree, run.share, (at) => drawn.at(at));
+  const stood = again ? playing?.stands() : null;
+  playing = player(tree, run.share, (at) => drawn.at(at), stood);
   const options = treeOptions(tree, state, (which) => { state.which = which; show(); });
   const sides = tree.nodes.some((node) => node.revision) ? "beside stacked" : "beside"; // attempts need the width
   const element = el("div", {}, el("div", { class: "controls" }, options), el("div", { class: sides }, el("div", { class: "drawing" }, playing.element, frame, legend(tree)), pane));
@@ -126,14 +156,15 @@ function searchPane(tree, run) {
     drawn = drawTree(frame, tree, state, rooms[sides], on);
     const ending = tree.endings[votesBy(tree, state.rule)?.chosen ?? -1];
     const chosen = ending && tree.nodes[ending.node];
-    pickNode(tree, tree.nodes.find((node) => node.path === state.node) ?? chosen ?? tree.nodes[0], pane, false);
+    if (playing.stands() !== null) drawn.at(playing.stands());
+    pickNode(tree, tree.nodes.find((node) => node.path === state.node) ?? chosen ?? tree.nodes[0], pane, false, !again);
   } };
 }
 
-function pickNode(tree, node, pane, address = true) {
+function pickNode(tree, node, pane, address = true, into = true) {
   if (!node) return pane.replaceChildren(el("p", { class: "quiet", text: "Nothing was sampled." }));
   state.node = node.path;
-  drawn.pick(node);
+  drawn.pick(node, into);
   pane.replaceChildren(nodePane(tree, node, (other) => pickNode(tree, other, pane)));
   if (address) writeAddress();
 }
@@ -149,22 +180,31 @@ function openTab(tab) {
   show();
 }
 
-async function show() {
+/** Shows the problem that is looked at; `again` where it is shown already, and may have changed. */
+async function show(again = false) {
   const item = items.find((one) => one.problem === state.problem);
   if (!item) {
-    place.replaceChildren(el("p", { class: "quiet", text: "Pick a problem." }));
+    place.replaceChildren(el("p", { class: "quiet", text: live && !items.length ? "Nothing is sampled yet." : "Pick a problem." }));
     return;
   }
   if (!item.rows[state.run]) state.run = item.rows.findIndex(Boolean);
   const row = item.rows[state.run], run = runs[state.run], turn = ++wanted;
-  const tree = await readTree(state.run, row.index);
-  if (turn !== wanted) return; // another one was picked meanwhile
+  let tree;
+  try {
+    tree = await readTree(run.run, row);
+  } catch (error) { // the server is gone
+    if (!again) place.replaceChildren(el("p", { class: "warning", text: `This search cannot be read: ${error.message}` }));
+    return;
+  }
+  if (turn !== wanted || (again && (tree === current || !mayChange()))) return; // another one was picked meanwhile
+  const restore = again ? remembered() : () => {};
   current = tree;
   const tabs = el("div", { class: "tabs", role: "tablist" }, Object.entries(TABS).map(([key, label]) =>
     el("button", { type: "button", role: "tab", "aria-selected": key === state.tab ? "true" : "false", "data-tab": key, onclick: () => openTab(key), text: label })));
-  playing = drawn = null;
+  if (!again) playing = null;
+  drawn = null;
   const panes = {
-    search: () => searchPane(tree, run),
+    search: () => searchPane(tree, run, again),
     why: () => ({ element: whyPane(tree, state.rule, pickRule, showNode) }),
     time: () => ({ element: timePane(tree, run, row, showNode) }),
     money: () => ({ element: moneyPane(tree, run) }),
@@ -172,8 +212,79 @@ async function show() {
   const pane = panes[state.tab]();
   place.replaceChildren(question(item, row, tree, run), tabs, el("section", { role: "tabpanel", class: `pane ${state.tab}` }, pane.element));
   pane.ready?.();
+  restore();
   place.dataset.ready = `${state.run} ${item.problem} ${state.tab}`;
   writeAddress();
+}
+
+// -- a run that goes on ------------------------------------------------------------------------------------
+
+const SCROLLED = ".tree, .reader, .prompt, .chain, .answers > div";
+const FOCUSED = [".tree svg", ".player input", ".play", "[data-tab=search]", "[data-tab=why]", "[data-tab=time]", "[data-tab=money]"];
+
+/** Returns what puts back where one has scrolled to, and what has the focus. */
+function remembered() {
+  const places = [...place.querySelectorAll(SCROLLED)].map((one) => [one.scrollTop, one.scrollLeft]);
+  const focused = FOCUSED.find((one) => document.activeElement?.matches(`#problem ${one}`));
+  return () => {
+    [...place.querySelectorAll(SCROLLED)].forEach((one, at) => { if (places[at]) [one.scrollTop, one.scrollLeft] = places[at]; });
+    if (focused) place.querySelector(focused)?.focus({ preventScroll: true });
+  };
+}
+
+function pickRun(name) {
+  followRun(name);
+}
+
+/** Where it is wished, shows the next search that is at work once the one that is shown has ended. */
+function goWhereWorkIs() {
+  if (!now.follows) return false;
+  const shown = items.find((item) => item.problem === state.problem)?.rows[0];
+  if (shown && !shown.ended) return false;
+  const next = items.find((item) => !item.rows[0].ended) ?? (shown ? null : items[0]);
+  if (next) openProblem(next.problem);
+  return Boolean(next);
+}
+
+/** Takes what is new of the run into what the page knows of it. */
+function take({ run, runs: names, fault, whole, news }) {
+  Object.assign(now, { fault, changedNames: now.changedNames || names.join() !== now.names.join(), names });
+  if (!news) return;
+  const rows = whole ? [] : runs[0].rows, head = named("Explored", news.head);
+  for (const [at, row] of news.rows) rows[at] = named("Row", row);
+  if (whole && runs[0] && runs[0].run !== run) state.node = null;
+  runs[0] = { ...head, run, rows };
+  now.problems = news.problems;
+  if (head.rules.length && !head.rules.includes(state.rule)) [state.rule] = head.rules;
+  items.splice(0, items.length, ...joined(runs));
+}
+
+let waits = false;
+
+/** Draws what has changed, once that is not under somebody's hand. */
+function redraw() {
+  if (!mayChange()) {
+    if (!waits) setTimeout(() => { waits = false; redraw(); }, 200);
+    waits = true;
+    return;
+  }
+  const rules = [...new Set(runs.flatMap((one) => one.rules))].join();
+  const opened = [...document.querySelectorAll("#runs details")].map((one) => one.open);
+  if (rules !== rulesShown || now.changedNames) drawHead();
+  else document.getElementById("runs").replaceChildren(...runs.map(headOf));
+  document.querySelectorAll("#runs details").forEach((one, at) => { one.open = opened[at] ?? false; });
+  now.changedNames = false;
+  list.refresh();
+  if (goWhereWorkIs()) return;
+  if (!items.some((item) => item.problem === state.problem)) openProblem(items[0]?.problem ?? null);
+  else if (!playing?.plays()) show(true);
+}
+
+function over(how) {
+  now.over = how;
+  if (!runs.length) place.replaceChildren(el("p", { class: "warning", text: "The run has ended before anything was sampled." }));
+  else if (how === "finished") openFinished(followed() || now.names.at(-1));
+  else drawHead();
 }
 
 // -- keys ------------------------------------------------------------------------------------------------
@@ -201,12 +312,15 @@ let resized = null;
 addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { rooms = {}; if (state.tab === "search" && current) show(); }, 150); });
 
 theme(kept());
+if (live) await new Promise((begun) => { follow({ news: (data) => { take(data); if (list) redraw(); else if (runs.length) begun(); }, over }); });
 readAddress();
 const asked = state.problem !== null;
+now.follows = live && !asked;
+now.changedNames = false;
 drawHead();
 list = drawList(document.getElementById("list"), runs, items, state, pickProblem, () => {});
 if (asked) document.body.classList.add("reading");
-else state.problem = items[0]?.problem ?? null;
+else state.problem = (items.find((item) => !item.rows[0]?.ended && live) ?? items[0])?.problem ?? null;
 list.mark(state.problem);
 await show();
 document.documentElement.dataset.opened = Math.round(performance.now());

@@ -5,6 +5,8 @@ const WHAT = {
   prompt: "prompts and given text", kept: "kept: on the way to a returned solution", dropped: "pruned", copy: "copies of earlier samples",
   choice: "generative selection", open: "not decided: the search has not ended",
 };
+const BESIDE = { baseline: "samples without any search", judge: "judging answers" };
+const BINS = 5;
 const ORDER = Object.keys(WHAT);
 
 function summed(costs, by) {
@@ -54,6 +56,25 @@ function byWhat(costs) {
     el("tfoot", {}, el("tr", {}, el("th", { scope: "row", text: "all that was charged" }), cells(all.generator, all.verifier), el("td", { class: "number", text: "100 %" })))));
 }
 
+/** Returns a table of what the searches that have ended took, by fifths of the problems' difficulty; null where it has no order. */
+function byDifficulty(run) {
+  const rows = run.rows.filter((row) => row.ended && row.difficulty !== null).sort((a, b) => a.difficulty - b.difficulty);
+  if (new Set(rows.map((row) => row.difficulty)).size < 2) return null;
+  const bins = [];
+  let from = 0;
+  for (let at = 1; at <= BINS; at += 1) { // equal difficulties stay together
+    let to = Math.round((rows.length * at) / BINS);
+    while (to < rows.length && to > 0 && rows[to].difficulty === rows[to - 1].difficulty) to += 1;
+    if (to > from) bins.push(rows.slice(from, to));
+    from = Math.max(from, to);
+  }
+  const sum = (bin) => bin.reduce((all, row) => all + row.flops, 0), whole = sum(rows) || 1;
+  return el("div", { class: "wide" }, el("table", { class: "bins" }, el("caption", { text: "By difficulty, the easiest first" }),
+    el("thead", {}, el("tr", {}, ["difficulty", "problems", "FLOPs", "a problem", "share"].map((word) => el("th", { scope: "col", text: word })))),
+    el("tbody", {}, bins.map((bin) => el("tr", {}, el("th", { scope: "row", text: [...new Set([bin[0].difficulty, bin.at(-1).difficulty])].map((one) => Number(one.toPrecision(3))).join(" to ") }),
+      [bin.length.toLocaleString("en"), flops(sum(bin)), flops(sum(bin) / bin.length), percent(sum(bin) / whole)].map((text) => el("td", { class: "number", text })))))));
+}
+
 /** Returns the pane about FLOPs: of the search, then of the run. */
 export function moneyPane(tree, run) {
   const spent = (costs) => costs.reduce((sum, cost) => sum + cost.generator + cost.verifier, 0);
@@ -62,5 +83,7 @@ export function moneyPane(tree, run) {
   return el("div", {},
     el("h3", { text: `This search: ${flops(spent(tree.costs))}` }), el("p", { class: "quiet", text: `Solid is the generator, striped the verifier.${share}` }),
     byWhat(tree.costs), byDepth(tree.costs),
-    el("h3", { text: `The whole run: ${flops(spent(run.costs))}${budget}` }), byWhat(run.costs), byDepth(run.costs));
+    el("h3", { text: `The whole run: ${flops(spent(run.costs))}${budget}` }),
+    run.beside.length > 0 && el("p", {}, `Beside the budget: ${run.beside.map(([what, value]) => `${BESIDE[what] ?? what} ${flops(value)}`).join(", ")}.`),
+    byWhat(run.costs), byDepth(run.costs), byDifficulty(run));
 }

@@ -17,11 +17,11 @@ function burnDown(tree, share) {
 
 /**
  * Returns the player of a search: its element, and `toggle()`, which begins or stops it.
- * `show(at)` is called with the number of operations that have happened.
+ * `show(at)` is called with the number of operations that have happened. It begins at `start`, or at the end.
  */
-export function player(tree, share, show) {
+export function player(tree, share, show, start = null) {
   const total = tree.events.length;
-  let at = total, timer = null;
+  let at = Math.min(total, start ?? total), timer = null;
   const { drawing, x } = burnDown(tree, share);
   const hand = svg("path", { class: "hand", d: `M0 0V${HEIGHT}` });
   drawing.append(hand);
@@ -70,9 +70,12 @@ export function player(tree, share, show) {
   }
 
   stop();
+  slider.value = at;
   words.textContent = said();
-  hand.setAttribute("d", `M${WIDTH} 0V${HEIGHT}`);
+  hand.setAttribute("d", `M${x(at)} 0V${HEIGHT}`);
   const element = el("div", { class: "player" }, el("div", { class: "row" }, button, slider), drawing,
     el("div", { class: "row quiet" }, words));
-  return { element, toggle };
+  /** Returns where it stands: null at the end, which moves as the search goes on. */
+  const stands = () => (at < total ? at : null);
+  return { element, toggle, stands, plays: () => timer !== null };
 }

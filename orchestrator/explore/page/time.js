@@ -1,4 +1,4 @@
-// Shows which replica did what, in the order in which results were recorded: the journal has no clock.
+// Shows which replica did what, when that was kept, and in the order in which results were recorded.
 import { el, svg, count, flops, seconds, si } from "./dom.js";
 
 const COLOURS = { sample: "a", revise: "a", score: "b", choose: "c" };
@@ -22,6 +22,47 @@ function lanes(tree, onpick) {
   svg("text", { x: width, y: replicas.length * row + 20, "text-anchor": "end", text: "last result" }));
 }
 
+const MOST_ROWS = 24; // operations of one replica that are drawn above each other
+
+/** Places operations that overlap one above the other: the first row that is free. Returns the rows by operation. */
+function stacked(events) {
+  const ends = [], rows = new Map();
+  for (const event of [...events].sort((a, b) => a.sent - b.sent)) {
+    let row = ends.findIndex((end) => end <= event.sent);
+    if (row < 0) row = ends.length < MOST_ROWS ? ends.length : ends.indexOf(Math.min(...ends));
+    ends[row] = event.sent + event.lasted;
+    rows.set(event, row);
+  }
+  return { rows, count: ends.length };
+}
+
+/** Draws a lane for each replica, a bar for each operation from when it was sent to when it was answered. */
+function clock(tree, timed, onpick) {
+  const replicas = [...new Set(timed.map((event) => event.replica))].sort();
+  const width = 900, left = 110, line = 5, last = Math.max(1, ...timed.map((event) => event.sent + event.lasted));
+  const x = (ms) => left + ((width - left) * ms) / last;
+  let top = 0;
+  const parts = replicas.map((name) => {
+    const events = timed.filter((event) => event.replica === name), { rows, count: high } = stacked(events), from = top;
+    top += Math.max(26, high * line + 12);
+    return [svg("text", { x: left - 8, y: from + 16, "text-anchor": "end", text: name }), svg("path", { class: "grid", d: `M${left} ${top - 4}H${width}` }),
+      events.map((event) => svg("rect", { class: `op ${COLOURS[event.kind]}`, x: x(event.sent), y: from + 3 + rows.get(event) * line, width: Math.max(1, x(event.sent + event.lasted) - x(event.sent)), height: line - 1,
+        onclick: () => event.node >= 0 && onpick(tree.nodes[event.node]) },
+      svg("title", { text: `${event.kind} ${tree.nodes[event.node]?.path ?? ""} · sent after ${seconds(event.sent / 1000)}, answered ${seconds(event.lasted / 1000)} later` })))];
+  });
+  return svg("svg", { class: "lanes clock", viewBox: `0 0 ${width} ${top + 22}`, role: "img", "aria-label": `${count(timed.length, "operation")} within ${seconds(last / 1000)}` },
+    parts, svg("text", { x: left, y: top + 16, text: "0 s" }), svg("text", { x: width, y: top + 16, "text-anchor": "end", text: seconds(last / 1000) }));
+}
+
+function clockPart(tree, onpick) {
+  const timed = tree.events.filter((event) => event.sent !== null && event.sent !== undefined);
+  if (!timed.length) return null;
+  const lost = tree.events.length - timed.length;
+  return [el("h3", { text: "This search: when" }),
+    el("p", { class: "quiet", text: `Each bar is an operation from when it was sent to when it was answered: it waited for a place at a replica, and was computed. Bars above each other were under way at once.${lost ? ` Of ${count(lost, "operation")} no time was kept.` : ""}` }),
+    clock(tree, timed, onpick)];
+}
+
 function table(run) {
   return el("div", { class: "wide" }, el("table", {}, el("caption", { text: "Operations by replica, over the whole run" }),
     el("thead", {}, el("tr", {}, ["replica", "samples", "scores", "tokens sampled", "tokens run by the engine", "FLOPs charged"].map((word) => el("th", { scope: "col", text: word })))),
@@ -33,7 +74,8 @@ function table(run) {
 /** Returns the pane about order and replicas. */
 export function timePane(tree, run, row, onpick) {
   return el("div", {},
-    el("p", {}, `This search took ${seconds(row.seconds)} beside the others; the run's searches took ${seconds(run.seconds)}.`),
+    row.seconds !== null && el("p", {}, `This search took ${seconds(row.seconds)} beside the others${run.seconds === null ? "" : `; the run's searches took ${seconds(run.seconds)}`}.`),
+    clockPart(tree, onpick),
     tree.events.length > 0 && [
       el("h3", { text: "This search: who did what, in order" }),
       el("p", { class: "quiet" }, "Each stroke is an operation: ", el("span", { class: "sign a" }), " sample, ", el("span", { class: "sign b" }), " score",
@@ -43,5 +85,5 @@ export function timePane(tree, run, row, onpick) {
     el("h3", { text: "Replicas that were lost" }),
     run.log.length ? el("ul", { class: "log" }, run.log.map((line) => el("li", { text: line })))
       : el("p", { text: "The run's log tells of none." }),
-    el("p", { class: "note quiet" }, "Not recorded, so not shown: when each operation began and ended, how long it waited, and which ones were done a second time after a replica was lost (the journal keeps each result once; the log tells how many). The order is that in which results were recorded, to within a commit of 0.05 s."));
+    el("p", { class: "note quiet" }, "Not recorded, so not shown: how much of an operation's time it waited and how much it was computed, and which ones were done a second time after a replica was lost (the journal keeps each result once; the log tells how many). The order is that in which results were recorded, to within a commit of 0.05 s. Times are kept as a search ends."));
 }

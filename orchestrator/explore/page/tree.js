@@ -82,13 +82,14 @@ export function drawTree(place, tree, state, room, on) {
   drawing.addEventListener("mouseleave", hideTip);
 
   let picked = null;
-  function pick(node) {
+  /** Marks a node; with `into` the drawing is moved until it is seen. */
+  function pick(node, into = true) {
     if (node && !shown.has(node)) node = node.fate === "copy" ? tree.nodes[node.first] : null;
     groups.get(picked)?.classList.remove("picked");
     picked = node;
     if (!node || !groups.has(node)) return;
     groups.get(node).classList.add("picked");
-    requestAnimationFrame(() => reveal(layout.places.get(node))); // laid out once, with the rest of the page
+    if (into) requestAnimationFrame(() => reveal(layout.places.get(node))); // laid out once, with the rest of the page
   }
 
   function reveal({ x, y }) {

@@ -1,0 +1,56 @@
+"""When the operations of a run were sent and answered: ``times.jsonl`` in its directory, a line for each
+search as it ends.
+
+The journal has no times, so that what is replayed does not depend on a clock. A run that goes on adds the
+times of what it does itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+FILE = "times.jsonl"
+"""The file's name. A line is ``[problem, began, {operation: [ms, ms]}]``: ``began`` in seconds since 1970,
+then milliseconds from there to when the operation was sent, and from that to its answer."""
+
+
+class TimesFile:
+    """The times of a run's operations, on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+        self._failed = False
+
+    def add(self, problem: str, times: Mapping[str, tuple[float, float]]) -> None:
+        """Appends the times of a search, by its operations' keys. A disk that does not take them costs the
+        run its times alone."""
+        if not times:
+            return
+        began = min(sent for sent, _ in times.values())
+        line = msgspec.json.encode(
+            (
+                problem,
+                round(began, 3),
+                {
+                    key.removeprefix(f"{problem}/"): (_ms(sent - began), _ms(answered - sent))
+                    for key, (sent, answered) in times.items()
+                },
+            )
+        )
+        try:
+            with self._path.open("ab") as file:
+                file.write(line + b"\n")
+        except OSError as error:
+            if not self._failed:
+                log.warning("%s: %s", self._path, error)
+            self._failed = True
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(1000 * seconds))

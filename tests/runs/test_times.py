@@ -1,0 +1,36 @@
+"""When operations were sent and answered: what a run leaves, and what is read of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.explore.run import read_times, times_of
+from orchestrator.runs.times import FILE, TimesFile
+
+
+def test_the_times_of_all_legs_are_read_from_the_first_operation_on(tmp_path: Path):
+    TimesFile(tmp_path).add("a/b", {"a/b/sample/0": (100.0, 100.25), "a/b/score/0": (100.5, 100.5)})
+    file = TimesFile(tmp_path)  # the run goes on
+    file.add("a/b", {"a/b/sample/1": (160.0, 161.0)})
+    file.add("c", {"c/sample/0": (7.0, 6.9)})  # the clock was set back
+    file.add("d", {})
+    found = read_times(tmp_path)
+    assert found.keys() == {"a/b", "c"}
+    assert times_of(found["a/b"]) == {"sample/0": (0, 250), "score/0": (500, 0), "sample/1": (60_000, 1000)}
+    assert times_of(found["c"]) == {"sample/0": (0, 0)}
+
+
+def test_a_line_that_is_torn_costs_only_itself(tmp_path: Path):
+    TimesFile(tmp_path).add("a", {"a/sample/0": (1.0, 2.0)})
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(b'["b",1.0,{"sample')
+    assert [*read_times(tmp_path)] == ["a"]
+    assert read_times(tmp_path / "none") == {}
+
+
+def test_a_disk_that_takes_no_times_costs_the_run_nothing_else(tmp_path: Path, caplog):
+    file = TimesFile(tmp_path / "none")
+    for _ in range(2):
+        file.add("a", {"a/sample/0": (1.0, 2.0)})
+    assert len(caplog.records) == 1
+    assert "times.jsonl" in caplog.text
