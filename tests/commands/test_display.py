@@ -155,7 +155,7 @@ def test_a_budget_without_end_does_not_spoil_the_estimate(monkeypatch):
     cells = [cell(generations=1e290, n=4), cell(generations=4, n=4), cell(generations=8, n=16)]
     shown.planned([], cells)
     assert shown._left() == ""
-    shown.searching(cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace()), 10)
+    shown.searching(cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace(pools=[])), 10)
     now = 3600.0
     outcome = SimpleNamespace(cell=cells[0], error="x", summary=None)
     shown.outcome(outcome)
