@@ -15,10 +15,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "check",
         epilog="for example: ttc check configs/lab.yaml",
-        help="what a run would do, fail at and cost, on any machine; nothing is started",
+        help="tell what a run would do, fail at and cost, on any machine; nothing is started",
     )
     parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="keys that differ from the file's, for example budget.flops=1e11",
+    )
     parser.add_argument(
         "--devices",
         metavar="KIND:GPUS",

@@ -14,7 +14,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -112,8 +112,20 @@ class _Misused(Exception):
     """A command line that no verb takes, in one line."""
 
 
+class _Commands(argparse._SubParsersAction):
+    """Commands whose own help begins with what the list of commands says of them."""
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        said = options["help"]
+        return super().add_parser(name, description=f"{said[0].upper()}{said[1:]}.", **options)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that tells a fault in one line, with an example (its ``epilog``)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("action", "parsers", _Commands)
 
     def error(self, message: str) -> NoReturn:
         """Raises _Misused."""

@@ -31,7 +31,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("run_id", nargs="+", help="a run, finished or not; several are compared")
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
-    parser.add_argument("--out", type=Path, help="(default: explore.html in the directory of the first run)")
+    parser.add_argument(
+        "--out", type=Path, help="the page (default: explore.html in the first run's directory)"
+    )
     parser.set_defaults(command=command)
 
 

@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_experiment_options(parser)
     parser.add_argument(
-        "--samples", type=int, default=4, help="a problem, to tell its difficulty (default: 4)"
+        "--samples", type=int, default=4, help="samples that tell a problem's difficulty (default: 4)"
     )
     parser.add_argument(
         "--margin",
@@ -49,8 +49,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="take the cheapest strategy that is within so many standard errors of the best (default: 1)",
     )
     for model in ("generator", "verifier"):
-        parser.add_argument(f"--{model}", help="which, where the experiment has difficulty runs of several")
-    parser.add_argument("--out", type=Path, default=Path("policy.yaml"), help="(default: policy.yaml)")
+        parser.add_argument(
+            f"--{model}", help=f"the {model} that counts, where the experiment has difficulty runs of several"
+        )
+    parser.add_argument(
+        "--out", type=Path, default=Path("policy.yaml"), help="the policy's file (default: policy.yaml)"
+    )
     parser.add_argument("--json", action="store_true", help="the numbers as one JSON object on stdout")
     parser.set_defaults(command=command)
 

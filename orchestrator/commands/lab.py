@@ -25,7 +25,7 @@ MODELS = {
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb and its commands to the command's parser."""
-    parser = commands.add_parser("lab", help="the tiny models of the embedded default")
+    parser = commands.add_parser("lab", help="train and measure the tiny models of the embedded default")
     lab_commands = parser.add_subparsers(metavar="COMMAND")
     parser.set_defaults(group=parser)
     train = lab_commands.add_parser(
@@ -35,17 +35,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     train.add_argument("what", help="generator-s, prm, …: an unknown name lists them all")
     train.add_argument("out", type=Path, help="the directory of the model")
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument(
+        "--seed", type=int, default=0, help="the seed of the weights and the data (default: 0)"
+    )
     train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
     train.add_argument("--runs", type=Path, default=Path("runs"), help="MLflow's directory (default: runs)")
-    train.add_argument("--labels", nargs="+", type=Path, default=[], help="a verifier's (default: sampled)")
+    train.add_argument(
+        "--labels", nargs="+", type=Path, default=[], help="a verifier's labels (default: they are sampled)"
+    )
     train.set_defaults(command=_train)
 
     evaluate = lab_commands.add_parser("evaluate", help="measure the lab's models: pass@1, coverage, AUC")
-    evaluate.add_argument("--problems", type=int, default=512)
-    evaluate.add_argument("--samples", type=int, default=64)
-    evaluate.add_argument("--task", choices=tuple(MODELS), default="lab", help="(default: lab)")
-    evaluate.add_argument("--verifier", nargs="+", help="(default: all PRMs of the task)")
+    evaluate.add_argument("--problems", type=int, default=512, help="test problems (default: 512)")
+    evaluate.add_argument("--samples", type=int, default=64, help="samples of a problem (default: 64)")
+    evaluate.add_argument("--task", choices=tuple(MODELS), default="lab", help="the task (default: lab)")
+    evaluate.add_argument("--verifier", nargs="+", help="the verifiers (default: all PRMs of the task)")
     evaluate.add_argument(
         "--reviser",
         nargs="?",

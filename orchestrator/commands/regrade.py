@@ -32,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog="for example: ttc regrade lab-20260101-120000-abcd problems.answers=math",
         help="grade a finished run's solutions again",
     )
-    parser.add_argument("run_id")
+    parser.add_argument("run_id", help="the run, by the name of its directory")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="another checker, such as problems.answers=math"
     )

@@ -24,14 +24,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "report",
         epilog="for example: ttc report lab",
-        help="what an experiment's runs say, as one HTML page",
+        help="show what an experiment's runs say, as one HTML page",
     )
     add_experiment_options(parser)
-    parser.add_argument("--samples", type=int, default=4, help="of a problem, to tell its bin (default: 4)")
     parser.add_argument(
-        "--price", type=float, help="of an accelerator-hour (default: the runs' cluster.price)"
+        "--samples", type=int, default=4, help="samples that tell a problem's bin (default: 4)"
     )
-    parser.add_argument("--generator", help="which to report on (default: the one with most cells)")
+    parser.add_argument(
+        "--price", type=float, help="the price of an accelerator-hour (default: the runs' cluster.price)"
+    )
+    parser.add_argument(
+        "--generator", help="the generator that it reports on (default: the one with most cells)"
+    )
     parser.add_argument(
         "--table",
         nargs="?",
@@ -39,7 +43,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help="only print a table, as Markdown: accuracy by difficulty, or savings, matched, fits, …",
     )
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="(default: report.html)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="the page (default: report.html)"
+    )
     parser.set_defaults(command=command)
 
 

@@ -38,9 +38,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog="for example: ttc resume lab-20260101-120000-abcd",
         help="continue a run that was killed or interrupted",
     )
-    parser.add_argument("run_id")
+    parser.add_argument("run_id", help="the run, by the name of its directory")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="where it goes on: cluster, replicas, resources"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="where it goes on: keys of cluster, replicas and resources",
     )
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
     add_run_options(parser)

@@ -18,10 +18,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "run",
         epilog="for example: ttc run configs/lab.yaml budget.flops=1e11",
-        help="one run: strategy x problems x budget, as one MLflow run",
+        help="search all problems once, with one strategy and one budget, as one MLflow run",
     )
     parser.add_argument("config", help="a YAML file, for example configs/lab.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example budget.flops=1e11")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="keys that differ from the file's, for example budget.flops=1e11",
+    )
     add_run_options(parser)
     add_explore_options(parser)
     parser.set_defaults(command=command)

@@ -25,10 +25,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "sweep",
         epilog="for example: ttc sweep configs/lab-sweep.yaml",
-        help="a grid of runs on the same engines, as nested MLflow runs",
+        help="run a grid of configurations on the same engines, as nested MLflow runs",
     )
     parser.add_argument("config", help="a YAML file with a sweep: section, as configs/lab-sweep.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that differ from the file's")
     add_run_options(parser)
     add_explore_options(parser)
     parser.set_defaults(command=command)

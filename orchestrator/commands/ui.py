@@ -21,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the verb to the command's parser."""
     parser = commands.add_parser("ui", help="open the MLflow UI on the runs of this directory")
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")
-    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--port", type=int, default=5000, help="the port of the page (default: 5000)")
     parser.set_defaults(command=command)
 
 

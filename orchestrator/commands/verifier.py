@@ -52,9 +52,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="a YAML file; its generator, reviser, problems, and budget in flops or tokens count",
     )
     label.add_argument("out", type=Path, help="the Parquet file to write")
-    label.add_argument("overrides", nargs="*", metavar="key=value")
-    label.add_argument("--solutions", type=int, default=16, help="a problem (default: 16)")
-    label.add_argument("--completions", type=int, default=16, help="a step (default: 16)")
+    label.add_argument("overrides", nargs="*", metavar="key=value", help="keys that differ from the file's")
+    label.add_argument("--solutions", type=int, default=16, help="solutions of a problem (default: 16)")
+    label.add_argument("--completions", type=int, default=16, help="completions of a step (default: 16)")
     label.add_argument("--chains", type=int, help="for an ORM: label attempts of so many chains instead")
     label.add_argument("--length", type=int, default=5, help="attempts a chain (default: 5)")
     label.add_argument("--resume", metavar="RUN_ID", help="go on with a labelling that was interrupted")
@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog="for example: ttc verifier train labels.parquet --backbone MODEL --out prm",
         help="train a verifier on such labels; resumable",
     )
-    train.add_argument("labels", nargs="+", type=Path, metavar="LABELS.parquet")
+    train.add_argument("labels", nargs="+", type=Path, metavar="LABELS.parquet", help="files of labels")
     train.add_argument(
         "--backbone", required=True, help="a causal language model, or a verifier: a directory or a hub id"
     )
