@@ -13,7 +13,7 @@ from unittest.mock import MagicMock, call
 import pytest
 from ray._private import ray_constants
 
-from actors import deployment
+from actors import cluster, deployment
 from actors.local_ray import LOCK, PREFIX, LocalFiles, give_token, loopback
 from actors.messages import PoolFailed
 
@@ -88,7 +88,7 @@ def test_a_cluster_where_nobody_listens_is_one_line_at_once():
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n", b"", None])
 def test_a_port_where_something_else_listens_is_one_line(monkeypatch, answer):
-    monkeypatch.setattr(deployment, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "REACH_SECONDS", 0.2)
 
     def serve() -> None:
         connection, _ = server.accept()
