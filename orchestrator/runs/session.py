@@ -246,7 +246,7 @@ def _hear_signals() -> None:
     """Gives this process back the signals for which Ray has put a handler of its own in place: one that
     aborts."""
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if (handler := signal.getsignal(number)) is not None:
                 signal.signal(number, handler)
 
