@@ -38,6 +38,9 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
     for name in ("left", "living", "no_lock"):
         (parent / f"{PREFIX}{name}" / "session").mkdir(parents=True)
     (parent / f"{PREFIX}left" / LOCK).touch()
+    for name in ("empty", "just_made"):
+        (parent / f"{PREFIX}{name}").mkdir()
+    os.utime(parent / f"{PREFIX}empty", (0, 0))
     held = os.open(parent / f"{PREFIX}living" / LOCK, os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
     files = LocalFiles()
@@ -45,6 +48,7 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
     assert {path.name for path in parent.iterdir()} == {
         f"{PREFIX}living",
         f"{PREFIX}no_lock",
+        f"{PREFIX}just_made",
         files.directory.name,
     }
     os.close(held)

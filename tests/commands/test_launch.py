@@ -51,7 +51,7 @@ sys.exit(status)
 
 @pytest.mark.parametrize(
     ("sigint", "number"),
-    [("default", signal.SIGINT), ("ignored", signal.SIGTERM)],
+    [("default", signal.SIGINT), ("ignored", signal.SIGTERM), ("default", signal.SIGHUP)],
 )
 def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, number):
     command = [sys.executable, "-c", SCRIPT, sigint]
