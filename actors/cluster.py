@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import psutil
 import ray
 from ray._private import state
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
@@ -101,7 +102,7 @@ def _has_tls() -> bool:
 
 
 def _check_admitted(head: str) -> None:
-    """Asks the head for its version, which needs the token. Raises ConnectionError."""
+    """Asks the head for its version and its nodes, which needs the token. Raises ConnectionError."""
     given = _token_given()
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray does so by itself for the address "auto" alone; a head that asks for no token ignores one.
@@ -110,23 +111,28 @@ def _check_admitted(head: str) -> None:
         with init_grpc_channel(head) as channel:
             heads = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
             alive = heads.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=REACH_SECONDS)
+            known = heads.GetAllNodeInfo(gcs_service_pb2.GetAllNodeInfoRequest(), timeout=REACH_SECONDS)
     except grpc.RpcError as error:
         if error.code() != grpc.StatusCode.UNAUTHENTICATED:
-            raise ConnectionError(
-                f"what answers there is no head of a Ray cluster ({error.details()})"
-            ) from None
+            told = f"what answers there is no head of a Ray cluster ({error.details()})"
+            raise ConnectionError(told) from None
         needed = "needed: the cluster's own, in ~/.ray/auth_token or a file that RAY_AUTH_TOKEN_PATH names"
         if given is None:
-            mode = ", and RAY_AUTH_MODE must not be disabled" if "RAY_AUTH_MODE" in os.environ else ""
-            raise ConnectionError(
-                f"the cluster asks for a token, and none is given; {needed}{mode}"
-            ) from None
+            mode = ", and no RAY_AUTH_MODE=disabled" if "RAY_AUTH_MODE" in os.environ else ""
+            raise ConnectionError(f"it asks for a token, and none is given; {needed}{mode}") from None
         raise ConnectionError(f"it refuses the token of {given}; {needed}") from None
     if alive.ray_version != ray.__version__:
-        needed = "needed: the same version on all nodes and here"
-        raise ConnectionError(
-            f"the cluster runs Ray {alive.ray_version}, this is {ray.__version__}; {needed}"
-        )
+        versions = f"it runs Ray {alive.ray_version}, and here is {ray.__version__}"
+        raise ConnectionError(f"{versions}; needed: the same version on all nodes")
+    living = {node.node_manager_address for node in known.node_info_list if node.state == node.ALIVE}
+    if living and living.isdisjoint(_own_addresses()):
+        needed = f"needed: ray start --address={head} here first"
+        raise ConnectionError(f"no node of it is on this machine; {needed}")
+
+
+def _own_addresses() -> set[str]:
+    found = {address.address for each in psutil.net_if_addrs().values() for address in each}
+    return {address.partition("%")[0] for address in found}  # of IPv6 without the interface
 
 
 def _token_given() -> str | None:
