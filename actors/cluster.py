@@ -20,6 +20,7 @@ import ray
 from ray._private import state
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import canonicalize_bootstrap_address, find_gcs_addresses
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.exceptions import AuthenticationError
@@ -108,7 +109,7 @@ def _check_admitted(head: str) -> None:
     # Ray does so by itself for the address "auto" alone; a head that asks for no token ignores one.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
-        with init_grpc_channel(head) as channel:
+        with init_grpc_channel(head, GLOBAL_GRPC_OPTIONS) as channel:
             heads = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
             alive = heads.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=REACH_SECONDS)
             known = heads.GetAllNodeInfo(gcs_service_pb2.GetAllNodeInfoRequest(), timeout=REACH_SECONDS)
