@@ -23,7 +23,7 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import canonicalize_bootstrap_address, find_gcs_addresses
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 
 from actors.spec import PoolSpec
 
@@ -227,6 +227,14 @@ def room_for(spec: PoolSpec, living: Sequence[Node]) -> str:
     )
     never = "" if fits else "; no node is large enough, so one that is must join"
     return f"{told}; free: {free}{more}{never}"
+
+
+def room(spec: PoolSpec) -> str:
+    """Says what a replica needs, and what the nodes have of it where that is known."""
+    try:
+        return room_for(spec, nodes())
+    except (RayError, RuntimeError, OSError):  # the head is away
+        return f"each needs {spec.needs}"
 
 
 def unplaced() -> set[str]:

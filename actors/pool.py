@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
-from actors.cluster import nodes, room_for
+from actors.cluster import room
 from actors.concurrency import ConcurrencyLimit
 from actors.faults import may_pass, one_line
 from actors.handle import (
@@ -110,8 +110,8 @@ class Pool(Generic[Res]):
             await asyncio.wait_for(self._started, within)
         except TimeoutError:
             late = ", ".join(member.name for member in self._members.values() if member.info is None)
-            room = await asyncio.to_thread(lambda: room_for(spec, nodes()))
-            raise PoolFailed(f"{late}: not up after {within:g} s ({room})") from None
+            missing = await asyncio.to_thread(room, spec)
+            raise PoolFailed(f"{late}: not up after {within:g} s ({missing})") from None
 
     async def run(self, request: Request) -> Res:
         """Returns the result of one request; a caller that is cancelled aborts it in the engine.
