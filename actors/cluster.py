@@ -22,6 +22,8 @@ from ray._private.authentication.authentication_token_setup import maybe_enable_
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import canonicalize_bootstrap_address, find_gcs_addresses
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.exceptions import AuthenticationError, RayError
 
@@ -237,15 +239,39 @@ def room(spec: PoolSpec) -> str:
         return f"each needs {spec.needs}"
 
 
-def unplaced() -> set[str]:
-    """Returns the ids of this process's actors that wait for a node with room for them."""
+@dataclass(frozen=True)
+class Demand:
+    """What waits for room in the whole cluster."""
+
+    shapes: Mapping[frozenset[tuple[str, float]], int]
+    """The number of requests that no node has room for now, by what each asks for."""
+    groups: int
+    """The number of placement groups that wait."""
+    pending: Mapping[str, bool]
+    """This process's actors that are not up, by id; True where a node has once given it a process."""
+
+    def of(self, spec: PoolSpec, absent: Mapping[str, str]) -> list[str]:
+        """Returns the names of the replicas that wait for room, of those that are ``absent`` (with the ids of
+        their actors). Of replicas that ask for the same, some of which start, those without a process count
+        first."""
+        starting = [name for name, id in absent.items() if id in self.pending]
+        starting.sort(key=lambda name: self.pending[absent[name]])
+        asked = self.groups if spec.num_gpus > 1 else self.shapes.get(frozenset(wanted(spec).items()), 0)
+        return sorted(starting[:asked], key=list(absent).index)
+
+
+def demand() -> Demand:
+    """Returns what waits for room in the cluster that this process has joined."""
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
-    waiting: set[str] = set()
+    pending: dict[str, bool] = {}
     for phase in ("PENDING_CREATION", "RESTARTING"):
         found = state.actors(job_id=job, actor_state_name=phase)
-        # It has the address of its process as soon as a node has taken it.
-        waiting |= {id for id, actor in found.items() if not actor["Address"].get("IPAddress")}
-    return waiting
+        pending |= {id: bool(actor["Address"].get("IPAddress")) for id, actor in found.items()}
+    cluster = get_cluster_resource_state(GcsClient(address=joined()))
+    shapes: Counter[frozenset[tuple[str, float]]] = Counter()
+    for asked in cluster.pending_resource_requests:
+        shapes[frozenset(asked.request.resources_bundle.items())] += asked.count
+    return Demand(shapes, len(cluster.pending_gang_resource_requests), pending)
 
 
 def place_of(id: str) -> str:

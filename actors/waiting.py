@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ray.exceptions import RayError
 
-from actors.cluster import SHOWN, Node, nodes, room_for, unplaced
+from actors.cluster import SHOWN, Demand, Node, demand, nodes, room_for
 from actors.pool import Pool
 
 log = logging.getLogger(__name__)
@@ -29,13 +29,13 @@ async def tell_waiting(pools: Sequence[Pool], notice: Callable[[str], None]) -> 
             before, told = {}, {}
             continue
         try:
-            ids, living = await asyncio.to_thread(_look)
+            asked, living = await asyncio.to_thread(_look)
         except (RayError, RuntimeError, OSError) as error:  # the head is away, or this is the end
             log.debug("what waits for room is not known: %s", error)
             continue
         for pool in pools:
             name = pool.spec.name
-            now = [replica for replica, id in pool.absent.items() if id in ids]
+            now = asked.of(pool.spec, pool.absent)
             still = [replica for replica in now if replica in before.get(name, ())]
             if still and still != told.get(name):
                 notice(waiting_line(pool, still, living))
@@ -48,5 +48,5 @@ def waiting_line(pool: Pool, replicas: Sequence[str], living: Sequence[Node]) ->
     return f"waiting for room: {', '.join(replicas[:SHOWN])}{more} ({room_for(pool.spec, living)})"
 
 
-def _look() -> tuple[set[str], list[Node]]:
-    return unplaced(), nodes()
+def _look() -> tuple[Demand, list[Node]]:
+    return demand(), nodes()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from actors import cluster, waiting
-from actors.cluster import Node, check_cluster, room_for
+from actors.cluster import Demand, Node, check_cluster, room_for
 from actors.spec import PoolSpec
 from tests.support.echo import Echo
 
@@ -47,6 +47,31 @@ def test_what_is_awaited_and_what_is_free_where(wanted, living, told):
     assert room_for(spec(**wanted), living) == f"each needs {told}"
 
 
+def asking(ids: set[str]) -> Demand:
+    """Actors with these ids wait for a CPU, and one with the id ``placed`` is on its way."""
+    return Demand({frozenset({("CPU", 1.0)}): len(ids)}, 0, {**dict.fromkeys(ids, False), "placed": True})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "groups", "values", "waiting"),
+    [
+        ({("CPU", 1.0): 2}, 0, {}, ["v-1", "v-2"]),
+        ({("CPU", 1.0): 1}, 0, {}, ["v-1"]),
+        ({("CPU", 1.0): 9}, 0, {}, ["v-0", "v-1", "v-2"]),
+        ({("CPU", 2.0): 2}, 0, {}, []),
+        ({("CPU", 2.0): 2}, 0, {"num_cpus": 2}, ["v-1", "v-2"]),
+        ({("CPU", 1.0): 2}, 1, {"num_gpus": 2}, ["v-1"]),
+        ({}, 0, {}, []),
+    ],
+)
+def test_a_replica_waits_where_the_cluster_has_a_request_of_its_shape(shapes, groups, values, waiting):
+    asked = Demand({frozenset([shape]): count for shape, count in shapes.items()}, groups, PENDING)
+    assert asked.of(spec(**values), {"v-0": "a", "v-1": "b", "v-2": "c", "v-3": "up"}) == waiting
+
+
+PENDING = {"a": True, "b": False, "c": False, "of another pool": False}
+
+
 async def test_what_waits_for_room_is_told_once_and_again_when_it_is_others(monkeypatch):
     looks = iter([{"a", "b"}, {"a", "b"}, {"a", "b"}, {"a"}, {"a"}, set(), set(), {"c"}, {"c"}])
     looked = asyncio.Event()
@@ -56,7 +81,7 @@ async def test_what_waits_for_room_is_told_once_and_again_when_it_is_others(monk
         ids = next(looks, None)
         if ids is None:
             loop.call_soon_threadsafe(looked.set)
-        return ids or set(), TWO
+        return asking(ids or set()), TWO
 
     absent = {"verifier-0": "a", "verifier-1": "b", "verifier-2": "c", "verifier-3": "placed"}
     pool = SimpleNamespace(spec=spec(), absent=absent)
@@ -83,7 +108,7 @@ async def test_a_look_that_fails_is_made_again(monkeypatch):
         if next(left, None) is not None:
             raise RuntimeError("the head is away")
         loop.call_soon_threadsafe(looked.set)
-        return {"a"}, TWO
+        return asking({"a"}), TWO
 
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(waiting, "_look", look)
