@@ -220,7 +220,9 @@ def room_for(spec: PoolSpec, living: Sequence[Node]) -> str:
     told = f"each needs {' and '.join(f'{amount:g} {name}' for name, amount in needs.items()) or 'nothing'}"
     if not living:
         return f"{told}; the cluster has no node"
-    best = sorted(living, key=lambda node: [-node.free.get(name, 0.0) for name in needs])
+    best = sorted(
+        living, key=lambda node: [not node.holds(needs), *(-node.free.get(name, 0.0) for name in needs)]
+    )
     free = ", ".join(node.told(needs) for node in best[:SHOWN])
     more = f" and {len(best) - SHOWN} more nodes" if len(best) > SHOWN else ""
     spread = {name: sum(node.has.get(name, 0.0) for node in living) for name in needs}
@@ -250,11 +252,11 @@ class Demand:
     pending: Mapping[str, bool]
     """This process's actors that are not up, by id; True where a node has once given it a process."""
 
-    def of(self, spec: PoolSpec, absent: Mapping[str, str]) -> list[str]:
+    def of(self, spec: PoolSpec, absent: dict[str, str]) -> list[str]:
         """Returns the names of the replicas that wait for room, of those that are ``absent`` (with the ids of
         their actors). Of replicas that ask for the same, some of which start, those without a process count
-        first."""
-        starting = [name for name, id in absent.items() if id in self.pending]
+        first, and the last ones: Ray places them in order."""
+        starting = [name for name, id in reversed(absent.items()) if id in self.pending]
         starting.sort(key=lambda name: self.pending[absent[name]])
         asked = self.groups if spec.num_gpus > 1 else self.shapes.get(frozenset(wanted(spec).items()), 0)
         return sorted(starting[:asked], key=list(absent).index)

@@ -84,7 +84,7 @@ class Display:
         """A line that says how many replicas are up, since when it is waited for, and for which."""
         missing = [name for name in self._names if name not in self._up]
         named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        waits = f"; loading: {named}" if missing else ""
+        waits = f"; awaited: {named}" if missing else ""
         return f"{len(self._up)} of {counted(len(self._names), 'replica')} up, {self._since:.0f} s{waits}"
 
     async def _say_who_is_up(self) -> None:

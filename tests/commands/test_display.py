@@ -29,7 +29,7 @@ async def test_who_is_up_and_who_is_waited_for_is_told_while_engines_start(monke
         "starting Ray and 3 replicas …",
         "  generator-0 up after 0 s; 1,000 tokens of KV cache",
     ]
-    assert lines[2] == "1 of 3 replicas up, 0 s; loading: generator-1, verifier-0"
+    assert lines[2] == "1 of 3 replicas up, 0 s; awaited: generator-1, verifier-0"
     count = len(lines)
     await asyncio.sleep(0.03)
     assert len(stream.getvalue().splitlines()) == count, "nothing is said after the end"
