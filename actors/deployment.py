@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import ray
 from ray._private import auto_init_hook
 from ray._private import worker as rays
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.exceptions import RayError
 
+from actors.cluster import check_cluster, place_of
+from actors.head import Head, outlive_the_head
 from actors.local_ray import LocalFiles, give_token, loopback
 from actors.messages import (
     PoolFailed,
@@ -28,6 +28,7 @@ from actors.messages import (
 from actors.pool import Pool
 from actors.printed import PRINTED
 from actors.spec import PoolSpec
+from actors.waiting import tell_waiting
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())
@@ -39,16 +40,11 @@ WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+LONGEST_REASON = 400
+"""Characters of what Ray says that are shown."""
+
 START_ATTEMPTS = 3
 """The attempts to start a local Ray before ``connect`` fails."""
-
-REACH_SECONDS = 5.0
-"""Seconds that the head of a cluster has to answer."""
-HTTP2_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
-"""An empty frame of settings, with which either side of HTTP/2 begins (RFC 9113, section 3.4). Its fourth
-byte is the type."""
-HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HTTP2_SETTINGS
-"""The beginning of a client; Ray's nodes speak HTTP/2 (gRPC)."""
 
 _local: list[LocalFiles] = []
 """The files of the local Ray, while it runs."""
@@ -57,8 +53,9 @@ _joined = 0
 """The ``connect`` calls that found a running Ray in this process, less the ``disconnect`` calls for them."""
 
 
-def connect(address: str | None, specs: Sequence[PoolSpec]) -> None:
-    """Starts Ray on this machine (``address`` None) or joins a cluster. Raises PoolFailed.
+def connect(address: str | None, specs: Sequence[PoolSpec]) -> Head | None:
+    """Starts Ray on this machine (``address`` None) or joins a cluster, whose head it returns. Raises
+    PoolFailed.
 
     A local Ray is given at least the CPUs that the pools ask for: replicas share cores rather than wait for
     each other for ever. A Ray that this process already runs is used as it is. What Ray and the replicas
@@ -67,24 +64,28 @@ def connect(address: str | None, specs: Sequence[PoolSpec]) -> None:
     global _joined
     if address is None and ray.is_initialized():
         _joined += 1
-        return
+        return None
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     auto_init_hook.enable_auto_connect = False  # else a call after the end would start another Ray
     rays.print_to_stdstream = _log_printed
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        if address is None:
+        head = None if address is None else Head(check_cluster(address), outlive_the_head())
+    except ConnectionError as error:
+        raise PoolFailed(str(error)) from error
+    try:
+        if head is None:
             _start(specs)
         else:
-            _join(address)
+            _init({"address": head.address, **_options({})})
     # AuthenticationError is a RayError
-    except (ConnectionError, OSError, RuntimeError, ValueError, RayError) as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        problem = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         if address is None:
             disconnect()
             raise PoolFailed(f"Ray does not start on this machine: {problem}") from error
-        problem += " (is it up? With a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH)"
         raise PoolFailed(f"cluster.address={address}: {problem}") from error
+    return head
 
 
 def _start(specs: Sequence[PoolSpec]) -> None:
@@ -106,52 +107,6 @@ def _start(specs: Sequence[PoolSpec]) -> None:
                 **options,
             }
         )
-
-
-def _join(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if port.isdigit():
-        check_head(host, int(port))
-    # Ray does so by itself for the address "auto" alone; a head that asks for no token ignores one.
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    _init({"address": address, **_options({})})
-
-
-def check_head(host: str, port: int) -> None:
-    """Raises ConnectionError where nobody listens there, or what listens does not speak as the head of a
-    cluster does: Ray would wait for minutes, and say so in its own words."""
-    with _connected(host, port) as head:
-        if os.environ.get("RAY_USE_TLS", "0") == "1":  # it speaks only to whom it knows
-            return
-        try:
-            head.sendall(HTTP2_HELLO)
-            answer = head.recv(len(HTTP2_SETTINGS))
-        except OSError:
-            answer = b""
-    if len(answer) < 4 or answer[3] != HTTP2_SETTINGS[3]:
-        raise ConnectionError("what answers there is no head of a Ray cluster")
-
-
-def check_reachable(host: str, port: int) -> None:
-    """Raises ConnectionError where nobody listens there."""
-    _connected(host, port).close()
-
-
-def _connected(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_connection((host.strip("[]"), port), REACH_SECONDS)
-    except OSError as error:
-        raise ConnectionError(f"nobody answers there ({error})") from error
-
-
-def head_answers() -> bool:
-    """Tells whether the head of the cluster that this process has joined can be reached."""
-    try:
-        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-        check_reachable(host, int(port))
-    except (ConnectionError, RayError):
-        return False
-    return True
 
 
 def _options(environment: dict[str, str]) -> dict[str, Any]:
@@ -178,8 +133,11 @@ def _init(options: dict[str, Any]) -> None:
 def _log_printed(data: dict[str, Any], ignore_prefix: bool) -> None:
     """Takes the place of Ray's function that prints on standard output and error what nodes and replicas
     report."""
-    for line in PRINTED.add(data.get("actor_name") or "", data["lines"]):
-        log.info("%s %s: %s", data.get("actor_name") or "ray", data.get("pid"), line)
+    kept = PRINTED.add(data.get("actor_name") or "", data["lines"])
+    # What the autoscaler reports, some twenty lines every few seconds, ``actors.waiting`` says in one.
+    level = logging.DEBUG if data.get("pid") == "autoscaler" else logging.INFO
+    for line in kept:
+        log.log(level, "%s %s: %s", data.get("actor_name") or "ray", data.get("pid"), line)
 
 
 def disconnect() -> None:
@@ -224,6 +182,7 @@ class Deployment:
         self.verifier: Pool[ScoreResult] | None = Pool(verifier) if verifier is not None else None
         self.reviser: Pool[SampleResult] = Pool(reviser) if reviser is not None else self.generator
         self.judges: Pool[Any] | None = Pool(judge) if judge is not None else None
+        self._waiting: asyncio.Task[None] | None = None
 
     @property
     def pools(self) -> list[Pool]:
@@ -246,6 +205,8 @@ class Deployment:
         """
         for pool in self.pools:
             pool.on_notice = on_notice or pool.on_notice
+            pool.place_of = place_of
+        self._waiting = asyncio.create_task(tell_waiting(self.pools, on_notice or (lambda line: None)))
         starting = [asyncio.create_task(pool.start(within, on_ready=on_ready)) for pool in self.pools]
         try:
             await asyncio.gather(*starting)
@@ -279,4 +240,6 @@ class Deployment:
 
     async def close(self) -> None:
         """Closes all pools."""
+        if self._waiting is not None:
+            self._waiting.cancel()
         await asyncio.gather(*(pool.close() for pool in self.pools))

@@ -49,6 +49,9 @@ class Broken(ReplicaError):
 class ReplicaHandle(Protocol):
     """One replica, as its pool sees it."""
 
+    id: str
+    """The name by which the cluster knows the replica's actor."""
+
     async def call(self, method: str, *args: Any) -> Any:
         """Returns the result of a method of ``actors.replica.Replica``. Raises Lost, Gone or Broken.
 
@@ -86,6 +89,7 @@ class RayReplicaHandle:
             wanted |= {"num_gpus": 0, "scheduling_strategy": inside}
         options = ray.remote(spec.replica).options(max_restarts=-1, max_task_retries=0, **wanted)
         self._actor: Any = options.remote(name, spec.model, **spec.options)
+        self.id = self._actor._actor_id.hex()
 
     async def call(self, method: str, *args: Any) -> Any:
         try:
@@ -104,9 +108,3 @@ class RayReplicaHandle:
         ray.kill(self._actor)
         if self._group is not None:
             remove_placement_group(self._group)
-
-
-def cluster_resources() -> str:
-    """Returns the CPUs and GPUs of the cluster, as ``4 CPU, 0 GPU``."""
-    total = ray.cluster_resources()
-    return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from getpass import getuser
@@ -18,6 +19,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 PREFIX = "ttc-"
 LOCK = "ttc.lock"
+ABOUT_TO_SECONDS = 60.0
 CACHES = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -54,7 +56,12 @@ class LocalFiles:
 
 
 def _remove_left(parent: Path) -> None:
-    """Removes the directories of processes that were killed: nobody holds their locks."""
+    """Removes the directories of processes that were killed: nobody holds their locks, or they are empty for
+    longer than a process takes to put a lock there."""
+    for directory in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another user's, or not empty
+            if time.time() - directory.stat().st_mtime > ABOUT_TO_SECONDS:
+                directory.rmdir()
     for lock in parent.glob(f"{PREFIX}*/{LOCK}"):
         with suppress(OSError):  # another user's, or a living one's
             descriptor = os.open(lock, os.O_RDWR)

@@ -148,6 +148,8 @@ class ReplicaInfo:
     """What the model computes in, as ``bfloat16``; empty where it is not known."""
     phases: Mapping[str, float] = field(default_factory=dict)
     """Seconds of the start by phase (``EngineThread.phases``, and ``wait`` for a turn at a shared device)."""
+    place: str = ""
+    """The node's name, which its pool fills in; empty on this machine."""
 
 
 def kept_logprob(value: float) -> float:

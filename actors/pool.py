@@ -16,9 +16,10 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
+from actors.cluster import room
 from actors.concurrency import ConcurrencyLimit
 from actors.faults import may_pass, one_line
 from actors.handle import (
@@ -28,7 +29,6 @@ from actors.handle import (
     RayReplicaHandle,
     ReplicaError,
     ReplicaHandle,
-    cluster_resources,
 )
 from actors.member import Member
 from actors.messages import (
@@ -94,6 +94,8 @@ class Pool(Generic[Res]):
         """The replicas in the order in which they were up for the first time."""
         self.on_notice: Callable[[str], None] = lambda line: None
         """Is called with one line for the user when a replica is lost, awaited, back or given up."""
+        self.place_of: Callable[[str], str] | None = None
+        """Names the node of a replica that is up, given the node's id; may take a moment."""
         self._connect = connect
         self._limit = limit
         self._router = Router()
@@ -120,10 +122,8 @@ class Pool(Generic[Res]):
             await asyncio.wait_for(self._started, within)
         except TimeoutError:
             late = ", ".join(member.name for member in self._members.values() if member.info is None)
-            raise PoolFailed(
-                f"{late}: not up after {within:g} s (each needs {spec.needs}; the cluster has "
-                f"{cluster_resources()})"
-            ) from None
+            missing = await asyncio.to_thread(room, spec)
+            raise PoolFailed(f"{late}: not up after {within:g} s ({missing})") from None
 
     async def run(self, request: Request) -> Res:
         """Returns the result of one request; a caller that is cancelled aborts it in the engine.
@@ -196,6 +196,11 @@ class Pool(Generic[Res]):
                 self._router.resize(member.name, member.limit.now)
 
     @property
+    def absent(self) -> dict[str, str]:
+        """The replicas that cannot be given requests now: each name with the cluster's id of its actor."""
+        return {m.name: m.handle.id for m in self._members.values() if not self._router.has(m.name)}
+
+    @property
     def loads(self) -> list[tuple[int, Load]]:
         """Each replica's limit of running requests, and the last load that its engine reported."""
         return [(m.limit.now, m.load) for m in self._members.values() if m.load is not None]
@@ -245,6 +250,8 @@ class Pool(Generic[Res]):
                     starts += 1
                     member.handle = self._connect(self.spec, member.name)
                     continue
+                if self.place_of is not None:
+                    info = replace(info, place=await asyncio.to_thread(self.place_of, info.node))
                 self._join(member, info)
                 starts = 0
                 try:
@@ -349,7 +356,7 @@ class Pool(Generic[Res]):
             self._on_ready(info)
         else:
             away = time.monotonic() - member.lost_at
-            self.on_notice(f"{member.name} is back after {away:.0f} s")
+            self.on_notice(f"{member.name} is back{_on(info)} after {away:.0f} s")
         member.info, member.heard = info, time.monotonic()
         member.limit = self._limit(info.max_num_seqs)
         self._router.join(member.name, member.limit.now)
@@ -360,7 +367,8 @@ class Pool(Generic[Res]):
 
     def _leave(self, member: Member, error: ReplicaError) -> None:
         """Gives a lost replica's requests to the others; fails a request that kills its replicas."""
-        log.warning("%s is lost: %s\n%s", member.name, error, error.traceback)
+        where = _on(member.info)
+        log.warning("%s%s is lost: %s\n%s", member.name, where, error, error.traceback)
         member.lost = self._router.leave(member.name)
         member.lost_at = time.monotonic()
         self._update_busy(member)
@@ -373,7 +381,9 @@ class Pool(Generic[Res]):
                 problem = f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
                 problem += f"the last one, {member.name}: {error} (a resumed run tries it again)"
                 future.set_exception(RequestFailed(problem))
-        self.on_notice(f"{member.name} is lost ({error}); its {len(member.lost)} requests are done again")
+        self.on_notice(
+            f"{member.name}{where} is lost ({error}); its {len(member.lost)} requests are done again"
+        )
         if not self._router.replicas:
             self.on_notice(
                 f"{self.spec.name}: no replica is left for now; {self.waiting} requests wait until one is "
@@ -440,6 +450,10 @@ class Pool(Generic[Res]):
         for future in self._futures.values():
             if not future.done():
                 future.set_exception(error)
+
+
+def _on(info: ReplicaInfo | None) -> str:
+    return f" on {info.place}" if info is not None and info.place else ""
 
 
 def _points_elsewhere(error: ReplicaError) -> bool:

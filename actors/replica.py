@@ -26,6 +26,7 @@ from actors.hub import HubAccess
 from actors.machine import Machine
 from actors.messages import Failure, Load, Notice, ReplicaInfo, Request, Result
 from actors.outbox import Outbox
+from actors.ports import take_range
 from actors.printed import name_lines, say_phase
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Replica(ABC):
         devices = own_devices()
         if devices is not None:
             devices.hide()
+        take_range()
         derived = device_options(devices.gpus) if devices is not None else {}
         options = engine_options(
             model, dtype=dtype, seed=seed, options={**derived, **self.engine_defaults(), **(engine or {})}

@@ -32,6 +32,7 @@ class StandIn:
     name: str
     places: int
     memory: int
+    id = ""
 
     def __init__(self) -> None:
         self._ready: list[Result] = []

@@ -94,7 +94,8 @@ class Display:
         phases = f" ({', '.join(f'{name} {s:.0f}' for name, s in longest.items())})" if longest else ""
         cache = f"; {info.kv_cache_tokens:,} tokens of KV cache" if info.kv_cache_tokens else ""
         dtype = f"; {info.dtype}" if info.dtype else ""
-        self._print(f"  {info.name} up after {self._since:.0f} s{phases}{dtype}{cache}")
+        where = f" on {info.place}" if info.place else ""
+        self._print(f"  {info.name} up{where} after {self._since:.0f} s{phases}{dtype}{cache}")
 
     @property
     def who_is_up(self) -> str:

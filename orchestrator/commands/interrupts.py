@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one ends a command in good order, a second Ctrl-C ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one ends a command in good order, a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ LAST_SECONDS = 3.0
 
 @contextmanager
 def heard(errors: Console, stop: Callable[[], object], last: Callable[[], str]) -> Iterator[None]:
-    """Calls ``stop`` in this thread, the main one, at the first Ctrl-C or SIGTERM. At a Ctrl-C after it, or
-    ``GRACE_SECONDS`` after a SIGTERM, the program ends with ``INTERRUPTED``, whatever it does, after it has
-    said ``last()``.
+    """Calls ``stop`` in this thread, the main one, at the first Ctrl-C or SIGTERM, or where the terminal goes
+    (SIGHUP). At a Ctrl-C after it, or ``GRACE_SECONDS`` after another signal, the program ends with
+    ``INTERRUPTED``, whatever it does, after it has said ``last()``.
 
-    In another thread it does nothing. Where SIGINT is ignored, as in a shell's background job, it stays so.
+    In another thread it does nothing. Where SIGINT is ignored, as in a shell's background job, it stays so;
+    so does SIGHUP, as by nohup.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -46,15 +47,14 @@ def heard(errors: Console, stop: Callable[[], object], last: Callable[[], str]) 
         again = bool(timers)
         if again and number == signal.SIGINT:
             end_now(errors, last)
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             later(GRACE_SECONDS, lambda: end_now(errors, last))
         if not again:
             later(HINT_SECONDS, lambda: say(errors, "ending in good order; Ctrl-C again ends at once"))
             stop()
 
-    numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        numbers.append(signal.SIGINT)
+    others = (signal.SIGINT, signal.SIGHUP)
+    numbers = [signal.SIGTERM, *(each for each in others if signal.getsignal(each) != signal.SIG_IGN)]
     before = {number: signal.signal(number, hear) for number in numbers}
     try:
         yield

@@ -53,6 +53,7 @@ def run(
     other. ``shown`` is False where the summary is not yet the command's result. ``page`` shows the searches
     as they run.
     """
+    from actors.cluster import check_cluster
     from orchestrator.budget.units import described
     from orchestrator.commands.display import Display, summary_table
     from orchestrator.config.capacity import check_capacity, check_gpus, engines_of
@@ -66,6 +67,8 @@ def run(
     config, pools = prepared.config, pool_specs(prepared)
     revises = prepared.strategy.strategy.has_reviser
     check_gpus(config, revises=revises)
+    if config.cluster.address is not None:
+        check_cluster(config.cluster.address)  # before the run has a directory
     crowded = check_capacity(engines_of(config, revises=revises))
     name = run_id or new_run_id(config)
     directory = Path(config.runs) / name

@@ -48,6 +48,7 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 def sweep(read: Grid, command: str, as_json: bool, errors: Console, page: LivePage) -> int:
     """Runs all cells of a sweep that are not finished yet, on its ``page``. Returns its exit status, 1 where
     any cell failed. ``command`` is what goes on with it."""
+    from actors.cluster import check_cluster
     from orchestrator.commands import sweep_display
     from orchestrator.config.capacity import check_capacity, check_gpus
     from orchestrator.config.warnings import warnings_of
@@ -62,6 +63,8 @@ def sweep(read: Grid, command: str, as_json: bool, errors: Console, page: LivePa
         say(errors, f"warning: {line}" + (f" (in {times} cells)" if times > 1 else ""), "yellow")
     for cell in whole.todo:
         check_gpus(cell.config, revises=cell.prepared.strategy.strategy.has_reviser)
+    if whole.todo and (address := whole.grid.config.cluster.address) is not None:
+        check_cluster(address)
     for engines in engine_groups(whole.todo):
         if (crowded := check_capacity(engines)) is not None:
             say(errors, f"warning: {crowded}", "yellow")

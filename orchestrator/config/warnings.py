@@ -8,8 +8,10 @@ from orchestrator.config.affordable import affordable, may_move
 from orchestrator.config.letters import lost_letters
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.selection import kept_of
-from orchestrator.errors import counted
+from orchestrator.durability.journal import shared_file_system
+from orchestrator.errors import as_given, counted
 from orchestrator.grading.exact import Exact
+from orchestrator.tracking.uri import sqlite_file
 
 
 def warnings_of(prepared: Prepared) -> list[str]:
@@ -63,11 +65,24 @@ def _rounds(prepared: Prepared) -> Iterator[str]:
         yield "strategy.max_rounds is 1: only a solution of one step is reached"
 
 
+def _store(prepared: Prepared) -> Iterator[str]:
+    config = prepared.config
+    file = sqlite_file(config.tracking.uri, config.runs)
+    kind = shared_file_system(file) if file is not None else None
+    if kind is not None:
+        yield (
+            f"tracking.uri is {as_given(config.tracking.uri)}: {file} would be SQLite on {kind}, which other "
+            "machines may share, and runs that write there at once can damage it; needed: an MLflow server "
+            "(cluster/mlflow-compose.yaml), or a disk of this machine"
+        )
+
+
 WARNINGS: tuple[Callable[[Prepared], Iterator[str]], ...] = (
     _shares,
     _limit,
     _greedy,
     _rounds,
     lost_letters,
+    _store,
 )
 """A new one is a function and its name here."""

@@ -169,11 +169,17 @@ def file_system(path: Path, mounts: str) -> str:
     return found
 
 
+def shared_file_system(path: Path) -> str | None:
+    """Returns the type of the file system of ``path`` where other machines may share it; None where it is
+    this machine's, or Linux does not tell."""
+    kind = file_system(path.resolve(), MOUNTS.read_text()) if MOUNTS.is_file() else ""
+    return None if kind in LOCAL | {""} else kind
+
+
 def journal_mode(path: Path) -> str:
     """Returns SQLite's journal mode for ``path``: WAL, or TRUNCATE on a file system that may be a
     network's."""
-    mounts = MOUNTS.read_text() if MOUNTS.is_file() else ""
-    return "WAL" if file_system(path.resolve(), mounts) in LOCAL else "TRUNCATE"
+    return "WAL" if MOUNTS.is_file() and shared_file_system(path) is None else "TRUNCATE"
 
 
 def hold(path: Path) -> IO[bytes]:

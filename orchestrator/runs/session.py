@@ -7,15 +7,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from actors.deployment import Deployment, abandon, connect, disconnect, head_answers
+from actors.deployment import Deployment, abandon, connect, disconnect
 from actors.dialects import ChatFrame
 from actors.endpoint import EndpointActor, look
 from actors.generator import GeneratorActor
+from actors.head import watched
 from actors.hub import HubAccess
 from actors.messages import PoolFailed, ReplicaInfo
 from actors.pool import Pool
@@ -37,8 +38,6 @@ JOIN_SECONDS = 30.0
 STOP_SECONDS = 5.0
 """Seconds for which a run that is interrupted waits for a start of Ray that is under way."""
 SIGNAL_SECONDS = 0.1
-HEAD_SECONDS = 10.0
-"""Seconds between two looks at the head of the cluster."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's ``max_lora_rank`` can have."""
 
@@ -235,7 +234,7 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
     observer.starting([name for spec in specs for name in spec.names])
     reviser = None if pools.reviser == pools.generator else pools.reviser
     deployment = Deployment(pools.generator, pools.verifier, reviser, pools.judge)
-    async with _ray(cluster, specs), _watched(observer):
+    async with _ray(cluster, specs, observer.notice):
         try:
             await deployment.start(cluster.start_timeout_seconds, observer.ready, observer.notice)
             yield Session(deployment, time.monotonic() - began)
@@ -243,40 +242,21 @@ async def session(pools: Pools, cluster: ClusterConfig, observer: SessionObserve
             await deployment.close()
 
 
-@asynccontextmanager
-async def _watched(observer: SessionObserver) -> AsyncIterator[None]:
-    """Tells the observer where the head of the cluster is lost: Ray itself ends this process a minute later,
-    without a word of what is kept."""
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(HEAD_SECONDS)
-            if not await asyncio.to_thread(head_answers) and not await asyncio.to_thread(head_answers):
-                observer.notice(
-                    "the head of the Ray cluster does not answer; if it stays away, Ray ends this process in "
-                    "a minute: what was computed is kept, and ttc resume goes on with it"
-                )
-                return
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
-
-
 def _hear_signals() -> None:
     """Gives this process back the signals for which Ray has put a handler of its own in place: one that
     aborts."""
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if (handler := signal.getsignal(number)) is not None:
                 signal.signal(number, handler)
 
 
 @asynccontextmanager
-async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[None]:
-    """Starts or joins Ray, and stops or leaves it at the end. Raises PoolFailed.
+async def _ray(
+    cluster: ClusterConfig, specs: list[PoolSpec], notice: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Starts or joins Ray, and stops or leaves it at the end. Raises PoolFailed, also where the head is lost
+    meanwhile.
 
     Both are done by a thread of their own, so that the event loop goes on: the display lives, and a signal is
     heard. It is one thread, since the processes of a local Ray end with the thread that has started them.
@@ -286,18 +266,17 @@ async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[N
     for ending in (up, down):  # asyncio would say of an error that nobody has asked for it
         ending.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
-    def settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+    def settle(future: asyncio.Future[Any], error: BaseException | None, result: Any = None) -> None:
         if not future.done():
-            future.set_result(None) if error is None else future.set_exception(error)
+            future.set_result(result) if error is None else future.set_exception(error)
 
-    def tell(future: asyncio.Future[None], error: BaseException | None = None) -> None:
+    def tell(future: asyncio.Future[Any], error: BaseException | None = None, result: Any = None) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, future, error)
+            loop.call_soon_threadsafe(settle, future, error, result)
 
     def work() -> None:
         try:
-            connect(cluster.address, specs)
-            tell(up)
+            tell(up, result=connect(cluster.address, specs))
             over.wait()
             disconnect()
         except BaseException as error:
@@ -312,7 +291,7 @@ async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[N
             while not up.done():
                 await asyncio.wait([up], timeout=SIGNAL_SECONDS)
                 _hear_signals()
-        up.result()
+        head = up.result()
     except TimeoutError:
         late = f"no head of a Ray cluster has answered there in {within:g} s"
         raise PoolFailed(f"cluster.address={cluster.address}: {late}") from None
@@ -323,7 +302,8 @@ async def _ray(cluster: ClusterConfig, specs: list[PoolSpec]) -> AsyncIterator[N
             abandon()
         raise
     try:
-        yield
+        async with watched(head, notice) if head is not None else nullcontext():
+            yield
     finally:
         over.set()
         await down
@@ -339,7 +319,7 @@ async def judge_alone(config: Config, judge: PreparedJudge, observer: SessionObs
     if spec.replica is EndpointActor and config.cluster.address is None:
         await look(spec.name, spec.model, spec.options)
     observer.starting(spec.names)
-    async with _ray(config.cluster, [spec]):
+    async with _ray(config.cluster, [spec], observer.notice):
         pool: Pool[Any] = Pool(spec)
         pool.on_notice = observer.notice
         try:

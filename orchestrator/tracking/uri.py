@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -25,6 +26,15 @@ def resolved(uri: str | None) -> str | None:
         return str(OmegaConf.create({"uri": uri}).uri)
     except Exception as error:
         raise BadInput(KEY, uri, in_one_line(error)) from error
+
+
+def sqlite_file(uri: str | None, runs: str) -> Path | None:
+    """Returns the file of a store that is SQLite; None where the store is something else. Without an address
+    it is in the directory of the runs."""
+    if uri is None:
+        return Path(runs) / "mlflow.db"
+    scheme, separator, place = uri.partition(":///")
+    return Path(place.partition("?")[0]) if separator and scheme.partition("+")[0] == "sqlite" else None
 
 
 def check_uri(uri: str | None, key: str = KEY) -> None:

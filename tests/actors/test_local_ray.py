@@ -13,7 +13,7 @@ from unittest.mock import MagicMock, call
 import pytest
 from ray._private import ray_constants
 
-from actors import deployment
+from actors import cluster, deployment
 from actors.local_ray import LOCK, PREFIX, LocalFiles, give_token, loopback
 from actors.messages import PoolFailed
 
@@ -38,6 +38,9 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
     for name in ("left", "living", "no_lock"):
         (parent / f"{PREFIX}{name}" / "session").mkdir(parents=True)
     (parent / f"{PREFIX}left" / LOCK).touch()
+    for name in ("empty", "just_made"):
+        (parent / f"{PREFIX}{name}").mkdir()
+    os.utime(parent / f"{PREFIX}empty", (0, 0))
     held = os.open(parent / f"{PREFIX}living" / LOCK, os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
     files = LocalFiles()
@@ -45,6 +48,7 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
     assert {path.name for path in parent.iterdir()} == {
         f"{PREFIX}living",
         f"{PREFIX}no_lock",
+        f"{PREFIX}just_made",
         files.directory.name,
     }
     os.close(held)
@@ -88,7 +92,7 @@ def test_a_cluster_where_nobody_listens_is_one_line_at_once():
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n", b"", None])
 def test_a_port_where_something_else_listens_is_one_line(monkeypatch, answer):
-    monkeypatch.setattr(deployment, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "REACH_SECONDS", 0.2)
 
     def serve() -> None:
         connection, _ = server.accept()

@@ -248,7 +248,7 @@ async def test_replicas_that_find_no_place_are_said_with_what_they_need_and_what
     pool = Pool(PoolSpec("echo", Echo, "model", 1, num_cpus=1, num_gpus=8))
     with pytest.raises(
         PoolFailed,
-        match=rf"not up after 2 s \(each needs 1 CPU and 8 GPU; the cluster has {CPUS} CPU, 0 GPU\)",
+        match=rf"not up after 2 s \(each needs 1 CPU and 8 GPU; free: .* of {CPUS} CPU and 0 of 0 GPU on",
     ):
         await pool.start(2)
     await pool.close()

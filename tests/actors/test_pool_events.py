@@ -24,6 +24,8 @@ class Scripted:
     """A replica of ``capacity`` that answers with the seed, at once; never if the seed is -1. Calls are kept
     in ``calls``; ``before(method, argument)`` may wait, or raise what the link then raises."""
 
+    id = ""
+
     def __init__(self, name: str, capacity: int = 4) -> None:
         self.name, self.capacity, self.pid = name, capacity, 1
         self.calls: list[tuple[str, Any]] = []

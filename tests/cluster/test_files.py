@@ -350,3 +350,24 @@ def test_a_run_on_two_nodes_under_slurm(tmp_path, ray_directory):
     assert err.count(" up after ") == 2
     assert not left_behind(str(tmp_path))
     assert not list(tmp_path.glob(".ray-token-*"))
+
+
+# -- MLflow --------------------------------------------------------------------------------------------
+
+
+def test_the_mlflow_server_is_of_our_version_and_takes_its_secrets_from_outside():
+    compose = yaml.safe_load(text("mlflow-compose.yaml"))
+    server, database = compose["services"]["mlflow"], compose["services"]["postgres"]
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (pinned,) = [line for line in required if line.startswith("mlflow==")]
+    steps = server["build"]["dockerfile_inline"]
+    assert pinned.replace("mlflow", "mlflow[auth]") in steps
+    uris = [server["environment"]["MLFLOW_BACKEND_STORE_URI"], compose["configs"]["accounts"]["content"]]
+    assert all("postgresql+psycopg://mlflow:${POSTGRES_PASSWORD}@postgres/mlflow" in uri for uri in uris)
+    assert "psycopg[binary]" in steps, "the driver that the addresses name"
+    assert "--app-name=basic-auth" in server["command"]
+    asked = set(re.findall(r"\$\{(\w+):\?", text("mlflow-compose.yaml")))
+    assert asked == {"POSTGRES_PASSWORD", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_SECRET_KEY"}
+    usage = text("mlflow-compose.yaml").partition("name:")[0]
+    assert all(f"{name}=" in usage for name in asked)
+    assert "ports" not in database, "it is reached by the server alone"

@@ -14,6 +14,7 @@ import pytest
 from tests.support import hosts
 from tests.support.on_hosts import CUT_SECONDS
 from tests.support.paths import ROOT
+from tests.support.ray_nodes import environment
 
 SECONDS = 480
 ASKED = "TTC_HOSTS"
@@ -29,7 +30,7 @@ def test_a_run_over_hosts_one_of_which_is_cut_off_for_20_seconds_and_then_for_go
             with hosts.cluster(str(tmp_path), directory) as address:
                 driver = subprocess.run(
                     [sys.executable, "-m", "tests.support.on_hosts", address, str(tmp_path / "runs")],
-                    env=hosts.environment(str(tmp_path), directory),
+                    env=environment(str(tmp_path), directory),
                     cwd=ROOT,
                     capture_output=True,
                     text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -19,6 +21,7 @@ from rich.console import Console
 
 from actors.messages import SampleResult
 from orchestrator.commands import launch
+from orchestrator.commands.cli import run_command
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import fingerprint, prepare
 from orchestrator.durability.journal import Journal, JournalMismatch
@@ -51,7 +54,7 @@ sys.exit(status)
 
 @pytest.mark.parametrize(
     ("sigint", "number"),
-    [("default", signal.SIGINT), ("ignored", signal.SIGTERM)],
+    [("default", signal.SIGINT), ("ignored", signal.SIGTERM), ("default", signal.SIGHUP)],
 )
 def test_a_signal_ends_the_work_in_good_order_also_in_a_background_job(sigint, number):
     command = [sys.executable, "-c", SCRIPT, sigint]
@@ -275,3 +278,21 @@ def test_a_run_without_a_summary_ends_in_a_line_that_says_where_its_results_are(
     signal.signal(signal.SIGTERM, handler)
     said = errors.file.getvalue()  # type: ignore[attr-defined]
     assert said.startswith("ttc: runs/r/results.parquet is whole, and has no summary: ZeroDivisionError\n")
+
+
+@pytest.mark.parametrize("verb", ["run", "sweep"])
+def test_a_cluster_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path, capsys, verb):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = str(LAB_CONFIG)
+    if verb == "sweep":
+        config = str(tmp_path / "grid.yaml")
+        Path(config).write_text(f"base: {LAB_CONFIG}\nname: grid\nsweep: {{grid: {{seed: [1, 2]}}}}\n")
+    own = (f"runs={tmp_path}/runs", "problems.limit=2", f"cluster.address={address}", "--json")
+    assert run_command([verb, config, *own]) == 1
+    out, err = capsys.readouterr()
+    told = f"cluster.address={address}: nobody answers there ([Errno 111] Connection refused)"
+    assert json.loads(out) == {"error": told}
+    assert err.splitlines()[-1] == f"ttc: {told}"
+    assert list((tmp_path / "runs").glob("*")) == []

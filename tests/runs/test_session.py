@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from actors import head
+from actors.head import Head
 from actors.messages import PoolFailed
 from orchestrator.config.schema import ClusterConfig
 from orchestrator.runs import session
@@ -24,16 +26,17 @@ def calls(monkeypatch) -> list[tuple[str, int]]:
 
 
 def connecting(monkeypatch, calls, work=lambda: None) -> None:
-    def connect(address, specs) -> None:
+    def connect(address, specs) -> Head | None:
         work()
         calls.append(("connect", threading.get_ident()))
+        return None if address is None else Head(address, 0.02)
 
     monkeypatch.setattr(session, "connect", connect)
 
 
 async def test_ray_is_started_and_stopped_by_one_thread_that_lives_meanwhile(monkeypatch, calls):
     connecting(monkeypatch, calls)
-    async with session._ray(ClusterConfig(), []):
+    async with session._ray(ClusterConfig(), [], print):
         (thread,) = (thread for thread in threading.enumerate() if thread.name == "ray")
     assert [name for name, _ in calls] == ["connect", "disconnect"]
     assert {ident for _, ident in calls} == {thread.ident}
@@ -50,7 +53,7 @@ async def test_the_event_loop_goes_on_while_ray_starts(monkeypatch, calls):
             turns += 1
 
     turning = asyncio.create_task(turn())
-    async with session._ray(ClusterConfig(), []):
+    async with session._ray(ClusterConfig(), [], print):
         turning.cancel()
     assert turns >= 3
 
@@ -60,7 +63,7 @@ async def test_what_answers_and_is_no_head_of_a_cluster_is_given_up(monkeypatch,
     connecting(monkeypatch, calls, lambda: hanging.wait(5))
     monkeypatch.setattr(session, "JOIN_SECONDS", 0.05)
     with pytest.raises(PoolFailed, match=r"cluster.address=h:1: no head of a Ray cluster has answered there"):
-        async with session._ray(ClusterConfig(address="h:1"), []):
+        async with session._ray(ClusterConfig(address="h:1"), [], print):
             pytest.fail("it is not up")
     hanging.set()
 
@@ -69,7 +72,7 @@ async def test_an_interrupt_while_ray_starts_stops_what_was_started(monkeypatch,
     connecting(monkeypatch, calls, lambda: time.sleep(0.05))
 
     async def work() -> None:
-        async with session._ray(ClusterConfig(), []):
+        async with session._ray(ClusterConfig(), [], print):
             pytest.fail("it is interrupted")
 
     task = asyncio.create_task(work())
@@ -86,7 +89,7 @@ async def test_why_ray_does_not_start_reaches_the_caller(monkeypatch, calls):
 
     connecting(monkeypatch, calls, fails)
     with pytest.raises(PoolFailed, match="no room"):
-        async with session._ray(ClusterConfig(), []):
+        async with session._ray(ClusterConfig(), [], print):
             pytest.fail("it is not up")
     assert calls == []
 
@@ -97,7 +100,7 @@ async def test_signals_are_heard_again_once_ray_has_started(monkeypatch, calls):
     libc = ctypes.CDLL(None)
     connecting(monkeypatch, calls, lambda: libc.signal(signal.SIGTERM, 1))  # ignored, behind Python's back
     try:
-        async with session._ray(ClusterConfig(), []):
+        async with session._ray(ClusterConfig(), [], print):
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0.01)
     finally:
@@ -105,40 +108,14 @@ async def test_signals_are_heard_again_once_ray_has_started(monkeypatch, calls):
     assert heard == [signal.SIGTERM]
 
 
-class Told:
-    """A session's observer that keeps its notices."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def starting(self, names) -> None: ...
-
-    def ready(self, info) -> None: ...
-
-    def notice(self, line: str) -> None:
-        self.lines.append(line)
-
-
-@pytest.mark.parametrize(
-    ("answers", "count"), [([True] * 9, 0), ([True, False, False], 1), ([False, True] * 5, 0)]
-)
-async def test_a_head_that_is_lost_is_told_with_what_is_kept(monkeypatch, answers, count):
-    told, asked, left = Told(), asyncio.Event(), iter(answers)
-    loop = asyncio.get_running_loop()
-
-    def head_answers() -> bool:
-        answer = next(left, None)
-        if answer is None or told.lines:
-            loop.call_soon_threadsafe(asked.set)
-        return answer is not False
-
-    monkeypatch.setattr(session, "HEAD_SECONDS", 0.001)
-    monkeypatch.setattr(session, "head_answers", head_answers)
-    told.notice = lambda line: (told.lines.append(line), asked.set())  # type: ignore[method-assign]
-    async with session._watched(told), asyncio.timeout(30):
-        await asked.wait()
-    assert len(told.lines) == count
-    assert all("what was computed is kept, and ttc resume goes on with it" in line for line in told.lines)
+async def test_a_cluster_whose_head_is_lost_is_left_and_the_run_ends(monkeypatch, calls):
+    connecting(monkeypatch, calls)
+    monkeypatch.setattr(head, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(head, "answers", lambda address: False)
+    with pytest.raises(PoolFailed, match="the head of the Ray cluster at h:1 has not answered for"):
+        async with session._ray(ClusterConfig(address="h:1"), [], print):
+            await asyncio.sleep(30)
+    assert [name for name, _ in calls] == ["connect", "disconnect"]
 
 
 async def test_a_start_of_ray_that_does_not_end_is_abandoned_by_an_interrupt(monkeypatch, calls):
@@ -146,7 +123,7 @@ async def test_a_start_of_ray_that_does_not_end_is_abandoned_by_an_interrupt(mon
     connecting(monkeypatch, calls, lambda: hanging.wait(5))
     monkeypatch.setattr(session, "STOP_SECONDS", 0.02)
     monkeypatch.setattr(session, "abandon", lambda: calls.append(("abandon", 0)))
-    task = asyncio.create_task(session._ray(ClusterConfig(), []).__aenter__())
+    task = asyncio.create_task(session._ray(ClusterConfig(), [], print).__aenter__())
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -3,27 +3,20 @@ them, which can be cut. Needs root, and a kernel that has them."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from tests.support.paths import ROOT
-from tests.support.processes import MARK, left_behind
+from tests.support.processes import left_behind
+from tests.support.ray_nodes import environment, started
 
 BRIDGE = "ttc-hosts"
 NETWORK = "10.213.0"
 HEAD = f"{NETWORK}.1"
 """The head's host is this one's own namespace; the others are a cable away."""
 HOSTS = {"a": f"{NETWORK}.2", "b": f"{NETWORK}.3"}
-
-
-START_ATTEMPTS = 4
-"""How often a node is started before that is given up."""
 
 
 class NoHosts(Exception):
@@ -45,7 +38,7 @@ def cluster(mark: str, directory: str) -> Iterator[str]:
     host, with one CPU and the resource ``host``. ``directory``: a short path for Ray's own files. Raises
     NoHosts. At the end no process is left of those that ``mark`` marks."""
     _network()
-    port = _free_port()
+    port = free_port()
     address = f"{HEAD}:{port}"
     head = (
         "--head",
@@ -56,14 +49,15 @@ def cluster(mark: str, directory: str) -> Iterator[str]:
     )
     processes: list[subprocess.Popen[str]] = []
     try:
-        processes.append(_node(mark, directory, (), *head))
+        around = environment(mark, directory)
+        processes.append(started(around, "--num-cpus=1", *head))
         for host, ip in HOSTS.items():
             # Nodes that have their files in one directory and join at the same moment take the same sockets'
             # names there, and one of them aborts ("bind: Address already in use" in its raylet's log).
             own = ("--temp-dir", f"{directory}/{host}", '--resources={"host": 1}')
             inside = ("ip", "netns", "exec", f"ttc-{host}")
             where = (f"--address={address}", f"--node-ip-address={ip}")
-            processes.append(_node(mark, directory, inside, *where, *own))
+            processes.append(started(around, "--num-cpus=1", *where, *own, where=inside))
         yield address
     finally:
         for host in HOSTS:
@@ -109,43 +103,7 @@ def _ip(*arguments: str, check: bool = True) -> None:
     subprocess.run(["ip", *arguments], check=check, capture_output=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
-
-
-def environment(mark: str, directory: str) -> dict[str, str]:
-    """That of every process of the cluster and its driver: no other cluster, and no token of one."""
-    others = ("RAY_ADDRESS", "RAY_AUTH")
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(others)}
-    return {
-        **outside,
-        MARK: mark,
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_TMPDIR": directory,
-        "PYTHONPATH": str(ROOT),
-    }
-
-
-def _node(mark: str, directory: str, where: tuple[str, ...], *options: str) -> subprocess.Popen[str]:
-    """A Ray node that is up. Its raylet gives its agents 15 s to begin and then aborts: on a busy machine
-    it is started again."""
-    ray = str(Path(sys.executable).parent / "ray")
-    command = (ray, "start", "--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0", *options)
-    for _ in range(START_ATTEMPTS):
-        process = subprocess.Popen(
-            [*where, *command],
-            env=environment(mark, directory),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if "Ray runtime started" in line:
-                return process
-        process.wait()
-    raise AssertionError(f"{' '.join(options)}: {''.join(said)}")

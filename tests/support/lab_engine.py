@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import ray
@@ -43,3 +44,11 @@ class LabReplica(Echo):
     async def answer(self, request: SampleRequest | ScoreRequest) -> None:
         answered = sampled if isinstance(request, SampleRequest) else scored
         await self.ready.put(answered(request, self.name))
+
+
+class SlowReplica(LabReplica):
+    """One whose answers take a moment."""
+
+    async def answer(self, request: SampleRequest | ScoreRequest) -> None:
+        await asyncio.sleep(0.2)
+        await super().answer(request)

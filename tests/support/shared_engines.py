@@ -169,7 +169,7 @@ class SharedReplica(RayReplicaHandle):
     """The way to a replica that outlives the pool."""
 
     def __init__(self, actor: Any) -> None:
-        self._actor = actor
+        self._actor, self.id = actor, actor._actor_id.hex()
 
     async def call(self, method: str, *args: Any) -> Any:
         return None if method == "shutdown" else await super().call(method, *args)
