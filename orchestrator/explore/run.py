@@ -324,6 +324,9 @@ def about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tup
 def _summary(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    parts = ("budget", "flops", "accuracy", "intervals")
+    return {name: held for name, held in found.items() if name not in parts or isinstance(held, dict)}
