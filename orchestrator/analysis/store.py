@@ -177,6 +177,18 @@ def load_directory(directory: Path) -> Experiment:
     return replace(_experiment(name, cells), run=directory if alone else None)
 
 
+class _Flops(msgspec.Struct):
+    budget: float
+
+
+class _Told(msgspec.Struct):
+    """What a summary has to tell, whatever else it has."""
+
+    run_id: str
+    flops: _Flops
+    seconds: float
+
+
 def _cells_in(run: Path) -> list[Cell]:
     """The cell of a run's directory; none where its solutions are labels."""
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
@@ -185,12 +197,13 @@ def _cells_in(run: Path) -> list[Cell]:
         return []
     if run.name.startswith(DIFFICULTY):  # the summaries of older runs have no role
         role = DIFFICULTY
+    told = msgspec.convert(summary, _Told)
     cell = read_cell(
-        summary["run_id"],
+        told.run_id,
         role,
         _yaml(run / CONFIG),
-        summary["flops"]["budget"],
-        summary["seconds"],
+        told.flops.budget,
+        told.seconds,
         run / "results.parquet",
         {name: int(summary.get(name, 0)) for name in COUNTS},
         _baseline(summary),

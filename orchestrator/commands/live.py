@@ -128,7 +128,8 @@ class LivePage:
             return
         try:
             written = [explore([run], self._runs, None, self._errors) for run in runs]
-        except (BadInput, OSError) as error:
+        except Exception as error:  # whatever it is: the searches are done, and paid for
+            log.exception("the page of the searches is not written")
             say(
                 self._errors,
                 f"warning: the page of the searches is not written: {in_one_line(error)}",

@@ -231,7 +231,7 @@ def read_times(directory: Path) -> dict[str, list[bytes]]:
         for line in (directory / TIMES).read_bytes().splitlines():
             try:
                 (problem, *_) = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, msgspec.Raw])
-            except msgspec.DecodeError:  # torn, as the process was killed
+            except (msgspec.DecodeError, UnicodeDecodeError):  # torn, as the process was killed
                 continue
             found[problem].append(line)
     return found
@@ -239,7 +239,12 @@ def read_times(directory: Path) -> dict[str, list[bytes]]:
 
 def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int]]:
     """Returns when a search's operations were, as ``Event`` has it, by their keys without the problem."""
-    told = [msgspec.json.decode(line, type=tuple[str, float, dict[str, tuple[int, int]]]) for line in lines]
+    told = []
+    for line in lines:
+        try:
+            told.append(msgspec.json.decode(line, type=tuple[str, float, dict[str, tuple[int, int]]]))
+        except (msgspec.DecodeError, UnicodeDecodeError):  # it is JSON, and no times: a search has none
+            continue
     first = min((began for _, began, _ in told), default=0.0)
     return {
         key: (sent + round(1000 * (began - first)), lasted)
@@ -319,6 +324,9 @@ def about(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tup
 def _summary(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    parts = ("budget", "flops", "accuracy", "intervals")
+    return {name: held for name, held in found.items() if name not in parts or isinstance(held, dict)}

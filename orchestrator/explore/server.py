@@ -45,6 +45,10 @@ NAMES = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d+)?")
 has pointed here, to read what the page reads (DNS rebinding)."""
 
 
+VERSION = re.compile(r"[0-9]{1,18}")
+"""What the name of an event ends in."""
+
+
 class Begun(NamedTuple):
     """A run that begins."""
 
@@ -138,7 +142,8 @@ class Feed:
             live, event = self._runs.get(name), self._event(name)
             data: dict[str, Any] = {"run": name, "runs": self.names, "fault": self._faults.get(name)}
         of_run, _, version = seen.rpartition(" ")
-        since = int(version) if event.startswith(f"{of_run} ") and version.isdigit() else 0
+        known = event.startswith(f"{of_run} ") and VERSION.fullmatch(version) is not None
+        since = int(version) if known else 0
         if live is not None:
             news = live.since(since)
             data["news"], event = news, self._event(name, news.version)
@@ -221,7 +226,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if NAMES.fullmatch(self.headers.get("Host", "")) is None:
             return self._refuse(HTTPStatus.FORBIDDEN, "allowed: this server as 127.0.0.1 or localhost")
-        asked = urlsplit(self.path)
+        try:
+            asked = urlsplit(self.path)
+        except ValueError as error:
+            return self._refuse(HTTPStatus.BAD_REQUEST, f"this is no address: {error}")
         query = dict(parse_qsl(asked.query))
         answers = {"/": self._page, "/events": self._events, "/tree": self._tree}
         if (answer := answers.get(asked.path)) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 INTERVAL = ("accuracy, %", "low", "high")
 """The columns of an accuracy with its interval."""
+FORMULA = re.compile(r"[=+@\t\r]|-(?=.*[^\W\d_])", re.DOTALL)
+"""What a text begins with that a spreadsheet runs; one that begins with a minus and has no letter, such as a
+difference with its interval, calls nothing."""
 Value = str | float | None
 
 
@@ -58,7 +62,7 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
     spreadsheet would run as a formula has an apostrophe before it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([_plain(name) for name in columns])
     writer.writerows([_plain(value) for value in row] for row in rows)
     return out.getvalue()
 
@@ -67,7 +71,7 @@ def _plain(value: Value) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "@")) or value[:1] in ("\t", "\r") else value
+        return f"'{value}" if FORMULA.match(value) else value
     return f"{value:.6g}"
 
 

@@ -8,6 +8,7 @@ times of what it does itself.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,11 +46,19 @@ class TimesFile:
         )
         try:
             with self._path.open("ab") as file:
-                file.write(line + b"\n")
+                file.write(line + b"\n" if self._whole() else b"\n" + line + b"\n")
         except OSError as error:
             if not self._failed:
                 log.warning("%s: %s", self._path, error)
             self._failed = True
+
+    def _whole(self) -> bool:
+        """Whether the last line has an end: one that was torn must not take the next one with it."""
+        with self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return True
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
 
 
 def _ms(seconds: float) -> int:

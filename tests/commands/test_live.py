@@ -124,6 +124,21 @@ def test_a_page_that_breaks_is_told_of_and_costs_the_run_nothing(runs: Path):
     assert "warning: the page of the searches is not written: " in said.getvalue()
 
 
+def test_a_page_that_cannot_be_written_costs_the_run_nothing(runs: Path, monkeypatch):
+    def broken(*_):
+        raise ValueError("what nobody has thought of")
+
+    monkeypatch.setattr("orchestrator.commands.explore.explore", broken)
+    said = StringIO()
+    with LivePage(asked(), str(runs), Console(file=said, width=200)) as page:
+        page.begin("lab", PREPARED)
+        page.finish(["lab"])
+    (line,) = [line for line in said.getvalue().splitlines() if "warning" in line]
+    assert line == (
+        "warning: the page of the searches is not written: ValueError: what nobody has thought of"
+    )
+
+
 def test_without_it_nothing_is_started(runs: Path):
     with LivePage(asked(explore=False), str(runs), Console(file=StringIO())) as page:
         page.begin("lab", PREPARED)

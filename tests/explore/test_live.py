@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
@@ -243,6 +244,21 @@ def test_a_reader_that_reads_nothing_keeps_nobody_waiting(tmp_path: Path, monkey
                 run.let(2)
                 next(reading)
                 until(lambda: made.feed._readers.total() == 1)  # the slow one was given up
+
+
+def test_what_no_page_asks_is_answered_and_said_nowhere(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(server, "PERIOD_SECONDS", 0.01)
+    with GoingOn(tmp_path / "run", PROBLEMS).running() as run, serving(tmp_path) as (made, port):
+        run.let(4)
+        made.feed.begin(Begun("run", BUDGET, 1.0))
+        for since in ("1.0 ", "1.0 x", "1.0 \xb2", f"1.0 {'9' * 5000}", "2.0 1", ""):
+            with events(port, f"/events?{urlencode({'since': since})}") as reading:
+                assert next(reading)["data"]["whole"], since
+        with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as rough:
+            rough.sendall(b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert rough.recv(100).startswith(b"HTTP/1.0 400 ")
+        run.let(float("inf"))
+    assert capsys.readouterr().err == ""
 
 
 def test_who_has_gone_is_soon_known(tmp_path: Path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from dataclasses import replace
@@ -153,3 +154,13 @@ async def test_a_problem_may_be_named_as_what_stands_beside_the_searches(tmp_pat
         (tmp_path / "run" / name).unlink()
     with reader(tmp_path / "run", problems=problems) as run:
         assert [tree.problem for tree in run.trees()] == [problem.id for problem in problems]
+
+
+async def test_a_summary_whose_parts_are_none_costs_only_those(tmp_path: Path):
+    await searched(tmp_path / "run", "beam_search", n=4, width=2)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    wrong = {"accuracy": "x", "intervals": -1, "budget": [1], "flops": 3}
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary | wrong))
+    with reader(tmp_path / "run") as run:
+        assert len([*run.trees()]) == 2
+        assert run.explored().seconds == 1.0

@@ -48,4 +48,6 @@ def test_a_csv_keeps_six_digits_and_runs_no_formula():
     rows = [["=HYPERLINK(1)", 1 / 3, None], ['a,"b"', 123456789.0, -1.0], ["-", 0.0, 1e-9]]
     text = as_csv(["what", "x", "y"], rows)
     assert text.splitlines()[1:] == ["'=HYPERLINK(1),0.333333,", '"a,""b""",1.23457e+08,-1', "-,0,1e-09"]
+    text = as_csv(["=NOW()"], [["-2+cmd|' /C calc'!A0"], ["-1.5 [-2.0, -1.0]"], ["a-b"]])
+    assert text.splitlines() == ["'=NOW()", "'-2+cmd|' /C calc'!A0", '"-1.5 [-2.0, -1.0]"', "a-b"]
     assert Numbers(["what", "x", "y"], rows).shown()[1] == ['a,"b"', "1.235e+08", "-1"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,16 @@ def test_the_page_of_a_run_is_kept_among_its_own_artifacts(runs, tmp_path, capsy
     assert len(found) == 2, "no run of role report beside them"
     (run,) = (run for run in found if run.data.tags["ttc.run_id"] == RUN)
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"run_id": None}, {"seconds": None}, {"seconds": []}, {"flops": 3}, {"flops": {"budget": "x"}}]
+)
+def test_a_summary_that_is_not_what_a_run_writes_is_told_in_a_line(runs, tmp_path, wrong):
+    run = tmp_path / "run"
+    shutil.copytree(runs / RUN, run)
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | wrong))
+    with pytest.raises(BadInput, match="its files cannot be read") as refused:
+        find(str(run), None, str(runs))
+    assert "Expected `" in str(refused.value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from orchestrator.explore.run import read_times, times_of
 from orchestrator.runs.times import FILE, TimesFile
 
@@ -25,7 +27,19 @@ def test_a_line_that_is_torn_costs_only_itself(tmp_path: Path):
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'["b",1.0,{"sample')
     assert [*read_times(tmp_path)] == ["a"]
+    TimesFile(tmp_path).add("c", {"c/sample/0": (1.0, 2.0)})  # the run goes on
+    assert [*read_times(tmp_path)] == ["a", "c"]
     assert read_times(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'["a","x",{}]', b'["a",1.0,{"s":["x",1]}]', b'["a",null,[]]', b'["a",1.0,{"\xff":[1,2]}]', b"\0"],
+)
+def test_a_line_that_holds_no_times_costs_only_itself(tmp_path: Path, line: bytes):
+    (tmp_path / FILE).write_bytes(line + b"\n")
+    TimesFile(tmp_path).add("a", {"a/sample/0": (1.0, 2.0)})
+    assert times_of(read_times(tmp_path)["a"]) == {"sample/0": (0, 1000)}
 
 
 def test_a_disk_that_takes_no_times_costs_the_run_nothing_else(tmp_path: Path, caplog):
