@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from actors.pool import Pool
 from orchestrator.errors import in_one_line
@@ -18,34 +19,35 @@ INTERVAL = 10.0
 """Seconds between two measurements."""
 PATIENCE = 5.0
 """Seconds in which a replica answers; one that does not is asked the next time."""
+ID_LENGTH = 8
+"""Characters of a node's id that tell it from others of its name."""
 
 
 async def log_machines(
-    pools: Iterable[Pool], sink: Callable[[list[Step]], None], interval: float = INTERVAL
+    pools: Iterable[Pool], sink: Callable[[list[Step]], None], before: float = 0.0, interval: float = INTERVAL
 ) -> None:
     """Logs for ever, every ``interval`` seconds, what each machine that has a replica does.
 
     A metric is called ``system/MACHINE/cpu_utilization_percentage`` and so on (``actors.machine``); its step
-    is the seconds of search. One replica of each node is asked; what cannot be measured is left out, as are
-    the servers behind endpoints.
+    is the seconds of search, of which ``before`` were in earlier legs. One replica of each node is asked;
+    what cannot be measured is left out, as are the servers behind endpoints. Nodes of one name have the
+    beginning of their id beside it.
     """
-    started, pools = time.monotonic(), list(pools)
+    started, pools = time.monotonic() - before, list(pools)
     while True:
         await asyncio.sleep(interval)
         one_of_each = {info.node: (pool, info.name) for pool in pools for info in pool.up}
         found = await asyncio.gather(*(_measured(pool, name) for pool, name in one_of_each.values()))
+        measured = {node: one for node, one in zip(one_of_each, found, strict=True) if one is not None}
         step = round(time.monotonic() - started)
-        by_machine = dict(one for one in found if one is not None)
-        if by_machine:
-            sink(_steps(by_machine, step))
-
-
-def _steps(by_machine: Mapping[str, Mapping[str, float]], step: int) -> list[Step]:
-    return [
-        (f"system/{plain(machine)}/{what}", value, step)
-        for machine, values in by_machine.items()
-        for what, value in values.items()
-    ]
+        named = Counter(plain(machine) for machine, _ in measured.values())
+        steps: list[Step] = []
+        for node, (machine, values) in measured.items():
+            name = plain(machine)
+            name = name if named[name] == 1 else f"{name}-{node[:ID_LENGTH]}"
+            steps += [(f"system/{name}/{what}", value, step) for what, value in values.items()]
+        if steps:
+            sink(steps)
 
 
 async def _measured(pool: Pool, replica: str) -> tuple[str, dict[str, float]] | None:

@@ -284,7 +284,7 @@ class Run:
 
         legs.begin(session.startup_seconds, {pool.spec.name: pool.spec.replicas for pool in pools})
         watchdog = Watchdog(prepared.strategy.name, at_work, engines_are_busy, observer.notice)
-        machines = asyncio.create_task(log_machines(pools, self._tracker.metrics))
+        machines = asyncio.create_task(log_machines(pools, self._tracker.metrics, legs.spent.seconds))
         try:
             with watchdog, legs.ticking(tick):
                 return await controller.run(prepared.problems, prepared.prompts, at_work.noting(search))

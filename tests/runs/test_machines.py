@@ -32,9 +32,9 @@ class Replicas:
         return found, {"cpu_utilization_percentage": 50.0}
 
 
-async def logged(*pools: Replicas) -> list[list[Step]]:
+async def logged(*pools: Replicas, before: float = 0.0) -> list[list[Step]]:
     steps: list[list[Step]] = []
-    task = asyncio.create_task(log_machines(cast(list[Pool], pools), steps.append, interval=0.01))
+    task = asyncio.create_task(log_machines(cast(list[Pool], pools), steps.append, before, interval=0.01))
     async with asyncio.timeout(5):
         await pools[0].often.wait()
     assert not task.done()
@@ -61,3 +61,14 @@ async def test_what_cannot_be_measured_is_left_out() -> None:
     )
     steps = await logged(pool)
     assert [name for name, _, _ in steps[0]] == ["system/one_1/cpu_utilization_percentage"]
+
+
+async def test_machines_of_one_name_are_told_apart_by_their_nodes() -> None:
+    pool = Replicas({"g0": "a" * 56, "g1": "b" * 56}, {"g0": "localhost", "g1": "localhost"})
+    steps = await logged(pool)
+    assert {name.split("/")[1] for name, _, _ in steps[0]} == {"localhost-aaaaaaaa", "localhost-bbbbbbbb"}
+
+
+async def test_a_run_that_goes_on_goes_on_in_time() -> None:
+    steps = await logged(Replicas({"g0": "a"}, {"g0": "one"}), before=120.0)
+    assert all(step == 120 for _, _, step in steps[0])
