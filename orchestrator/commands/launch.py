@@ -149,7 +149,9 @@ def run(
 
 def store(config: Config) -> str:
     """Returns where the runs of a configuration are seen in MLflow."""
-    return "ttc ui" if config.tracking.uri is None else without_user(config.tracking.uri)
+    if config.tracking.uri is not None:
+        return without_user(config.tracking.uri)
+    return shlex.join(["ttc", "ui", *(["--runs", config.runs] if config.runs != "runs" else [])])
 
 
 def until_interrupted(

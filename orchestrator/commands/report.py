@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from orchestrator.commands.terminal import add_experiment_options, check_out, re
 from orchestrator.errors import BadInput, at_least, one_of
 
 ROLE = "report"
+PAGE = "report.html"
 
 if TYPE_CHECKING:
     from orchestrator.report.page import Drawn
@@ -44,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="only print a table, as Markdown: accuracy by difficulty, or savings, matched, fits, …",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("report.html"), help="the page (default: report.html)"
+        "--out", type=Path, help="the page (default: report.html, a run's in the run's own directory)"
     )
     parser.set_defaults(command=command)
 
@@ -67,7 +69,7 @@ def command(options: argparse.Namespace, errors: Console) -> int:
 
 def run_report(
     experiment: str,
-    out: Path,
+    out: Path | None,
     errors: Console,
     *,
     rule: str = "weighted",
@@ -79,8 +81,9 @@ def run_report(
     table: str | None = None,
 ) -> int:
     """Writes the report of an experiment (its name in MLflow, a sweep's, a run's, or a directory: a path with
-    a slash) to ``out``. It is kept in MLflow too: an experiment's as a run of role ``report``, a run's among
-    its artifacts. Returns the exit status.
+    a slash) to ``out``. None is report.html here, or in the directory of a run that is reported alone. It is
+    kept in MLflow too: an experiment's as a run of role ``report``, a run's among its artifacts. Returns the
+    exit status.
 
     ``price`` is that of an accelerator-hour (None: the runs' ``cluster.price``). With ``table`` (a key of
     ``TABLES``) only that one is printed. Raises BadInput.
@@ -98,8 +101,12 @@ def run_report(
         raise BadInput("--price", price, "allowed: 0 or more, of an accelerator-hour")
     if table is not None and table not in TABLES:
         raise BadInput("--table", table, one_of(TABLES))
-    check_out(out)
+    if out is not None:
+        check_out(out)
     source = find(experiment, uri, runs)
+    if out is None:
+        out = Path(PAGE) if source.run is None else source.run / PAGE
+        check_out(out)
     evidence = gather(source, rule, generator=generator, samples=samples)
     if table is not None:
         for line in evidence.left_out:
@@ -116,7 +123,13 @@ def run_report(
     say(errors, f"report in {out}")
     if source.run is not None:
         runs_of, _ = place(source.run, source.cells[0].run_id)
-        keep_with_run(out, source.run, load_begun(source.run / CONFIG, [f"runs={runs_of}"]), errors)
+        begun = load_begun(source.run / CONFIG, [f"runs={runs_of}"])
+        with (
+            TemporaryDirectory() as apart
+        ):  # where MLflow shows it, the links to files beside it lead nowhere
+            kept = Path(apart) / out.name
+            kept.write_text(page(evidence, drawn, absent), encoding="utf-8")
+            keep_with_run(kept, source.run, begun, errors)
     elif (kept_in := source.kept_in) is not None:
         asked = {"rule": rule, "samples": samples, "price": price}
         say_untracked(

@@ -335,6 +335,8 @@ class Journal:
         self._closed = True
         self._put(None)
         self._writer.join()
+        with suppress(sqlite3.Error):  # else a page that reads along would leave all of it beside the file
+            self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for connection in (self._reader, self._database, self._held):
             connection.close()
         if self._cause is not None or self._queue:

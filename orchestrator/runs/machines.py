@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 10.0
 """Seconds between two measurements."""
+FIRST = 2.0
+"""Seconds until the first one: a search may last no longer than a few."""
 PATIENCE = 5.0
 """Seconds in which a replica answers; one that does not is asked the next time."""
 ID_LENGTH = 8
@@ -26,7 +28,8 @@ ID_LENGTH = 8
 async def log_machines(
     pools: Iterable[Pool], sink: Callable[[list[Step]], None], before: float = 0.0, interval: float = INTERVAL
 ) -> None:
-    """Logs for ever, every ``interval`` seconds, what each machine that has a replica does.
+    """Logs for ever what each machine that has a replica does, first after ``FIRST`` seconds, then every
+    ``interval`` seconds.
 
     A metric is called ``system/MACHINE/cpu_utilization_percentage`` and so on (``actors.machine``); its step
     is the seconds of search, of which ``before`` were in earlier legs. One replica of each node is asked;
@@ -34,8 +37,10 @@ async def log_machines(
     beginning of their id beside it.
     """
     started, pools = time.monotonic() - before, list(pools)
+    wait = min(FIRST, interval)
     while True:
-        await asyncio.sleep(interval)
+        await asyncio.sleep(wait)
+        wait = interval
         one_of_each = {info.node: (pool, info.name) for pool in pools for info in pool.up}
         found = await asyncio.gather(*(_measured(pool, name) for pool, name in one_of_each.values()))
         measured = {node: one for node, one in zip(one_of_each, found, strict=True) if one is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -85,6 +86,19 @@ def test_flushed_results_survive_a_process_that_never_closes(tmp_path: Path):
     other = sqlite3.connect(tmp_path / "j")
     assert other.execute("SELECT count(*), sum(flops) FROM operations").fetchone() == (100, 4950)
     journal.close()
+
+
+def test_a_closed_journal_is_whole_in_one_file_though_a_page_reads_along(tmp_path: Path):
+    journal = Journal(tmp_path / "j")
+    journal.record("p", "k", result(), 5)
+    journal.flush()
+    reader = sqlite3.connect(tmp_path / "j")
+    assert reader.execute("SELECT count(*) FROM operations").fetchone() == (1,)
+    journal.close()
+    shutil.copy(tmp_path / "j", tmp_path / "copy")
+    copied = sqlite3.connect(tmp_path / "copy")
+    assert copied.execute("SELECT count(*) FROM operations").fetchone() == (1,)
+    reader.close()
 
 
 def test_reading_waits_for_no_commit_and_sees_only_what_is_committed(tmp_path: Path):

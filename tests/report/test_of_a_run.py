@@ -62,15 +62,21 @@ def test_what_is_no_run_that_has_ended_is_told_with_a_hint(runs, named, words):
 def test_the_page_of_a_run_is_kept_among_its_own_artifacts(runs, tmp_path, capsys):
     from mlflow import MlflowClient
 
-    out = tmp_path / "report.html"
-    assert run_command(["report", RUN, "--runs", str(runs), "--out", str(out)]) == 0
+    (runs / RUN / "explore.html").touch()
+    (runs / RUN / "journal.sqlite").touch()
+    assert run_command(["report", RUN, "--runs", str(runs)]) == 0
+    out = runs / RUN / "report.html"
     assert capsys.readouterr().err == f"report in {out}\n"
+    assert 'href="explore.html"' in out.read_text()
     client = MlflowClient(local_uri(runs))
     (experiment,) = client.search_experiments(filter_string="name = 'lab'")
     found = client.search_runs([experiment.experiment_id])
     assert len(found) == 2, "no run of role report beside them"
     (run,) = (run for run in found if run.data.tags["ttc.run_id"] == RUN)
-    assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    (kept,) = (a.path for a in client.list_artifacts(run.info.run_id) if a.path == "report.html")
+    text = Path(client.download_artifacts(run.info.run_id, kept, str(tmp_path))).read_text()
+    assert 'href="explore.html"' not in text, "from there it leads nowhere"
+    assert f"ttc explore {RUN}" in text
 
 
 @pytest.mark.parametrize(
