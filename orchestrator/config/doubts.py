@@ -114,7 +114,7 @@ def _delimiter(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
                 f"generator.step_delimiter: a token holds {delimiter!r} and what follows it, as "
                 f"{delimiter + shared[0]!r}: a step then ends in the next one"
             )
-        if not keeps(codec, f"{first}{delimiter}{first}"):
+        if keeps(codec, first) and not keeps(codec, f"{first}{delimiter}{first}"):
             yield f"generator.step_delimiter: the tokenizer does not give {delimiter!r} back as it is"
 
 

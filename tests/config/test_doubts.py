@@ -9,6 +9,7 @@ import pytest
 from orchestrator.config.loading import load
 from orchestrator.config.preview import preview
 from tests.formats.families import qwen_prm
+from tests.support.paths import CONFIGS
 from tests.support.public_models import CHATML, save_language_model
 
 ROWS = [{"problem": "How many is 48 + 24?", "answer": "72"}, {"problem": "And 5 + 5?", "answer": "10"}]
@@ -111,3 +112,8 @@ def test_wrong_choices_that_are_the_same_are_counted(models):
     rows = [row, {"problem": "And 5 + 5?", "choices": ["7", "10"], "answer": "B"}]
     (found,) = doubts(models, "problems.answers=choice", rows=rows)
     assert found == "1 of 2 problems have a wrong choice twice, such as problems-00000"
+
+
+def test_a_delimiter_is_not_doubted_where_the_vocabulary_has_not_the_words_to_try_it():
+    found = preview(load(CONFIGS / "coins.yaml", ["problems.limit=2"]))
+    assert not any("step_delimiter" in doubt for doubt in found.doubts)
