@@ -225,10 +225,10 @@ def room_for(spec: PoolSpec, living: Sequence[Node]) -> str:
     )
     free = ", ".join(node.told(needs) for node in best[:SHOWN])
     more = f" and {len(best) - SHOWN} more nodes" if len(best) > SHOWN else ""
-    spread = {name: sum(node.has.get(name, 0.0) for node in living) for name in needs}
-    fits = any(node.holds(needs) for node in living) or (
-        spec.num_gpus > 1 and all(spread[name] >= amount for name, amount in needs.items())
-    )
+    fits = any(node.holds(needs) for node in living)
+    if spec.num_gpus > 1:  # its first GPU is on the node that has the rest of what it needs
+        first = any(node.holds({**needs, "GPU": 1.0}) for node in living)
+        fits = fits or (first and sum(node.has.get("GPU", 0.0) for node in living) >= spec.num_gpus)
     never = "" if fits else "; no node is large enough, so one that is must join"
     return f"{told}; free: {free}{more}{never}"
 

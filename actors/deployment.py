@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -78,6 +79,7 @@ def connect(address: str | None, specs: Sequence[PoolSpec]) -> Head | None:
             _start(specs)
         else:
             _init({"address": head.address, **_options({})})
+            head = replace(head, raylet=rays._global_node.raylet_socket_name)
     # AuthenticationError is a RayError
     except (OSError, RuntimeError, ValueError, RayError) as error:
         problem = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,6 +35,8 @@ class Head:
     """``host:port``."""
     patience: float
     """Seconds for which it is awaited where it is away."""
+    raylet: str = ""
+    """The socket of the Ray node of this machine, through which this process belongs to the cluster."""
 
 
 def outlive_the_head() -> float:
@@ -52,10 +55,24 @@ def outlive_the_head() -> float:
     return patience
 
 
+def listens(path: str) -> bool:
+    """Tells whether a process listens at a Unix socket."""
+    try:
+        with socket.socket(socket.AF_UNIX) as way:
+            way.settimeout(LOOK_SECONDS)
+            way.connect(path)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:  # it is busy
+        pass
+    return True
+
+
 @asynccontextmanager
 async def watched(head: Head, notice: Callable[[str], None]) -> AsyncIterator[None]:
     """Cancels what is done inside, and raises PoolFailed, where the head does not answer for as long as it is
-    awaited. ``notice`` is called with one line when it is away, and when it is back."""
+    awaited, or the Ray node of this machine has ended. ``notice`` is called with one line when it is away,
+    and when it is back."""
     task, lost, named = asyncio.current_task(), "", f"the head of the Ray cluster at {head.address}"
     assert task is not None
 
@@ -66,6 +83,10 @@ async def watched(head: Head, notice: Callable[[str], None]) -> AsyncIterator[No
             await asyncio.sleep(LOOK_SECONDS)
             now = time.monotonic()
             if await asyncio.to_thread(answers, head.address):
+                if head.raylet and not await asyncio.to_thread(listens, head.raylet):
+                    lost = "the Ray node of this machine has ended"
+                    task.cancel()
+                    return
                 if away is not None:
                     notice(f"{named} is back")
                 away = None

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -31,6 +32,8 @@ STEP_SECONDS = 1800.0
 """Seconds after which a step is ended."""
 SHOWN_LINES = 15
 """Last lines of a step that failed, on the page."""
+UP = re.compile(r" up (on .*)?after ")
+"""In the line that says that a replica is up; on a cluster with its node."""
 PROMPT_TOKENS, NEW_TOKENS, PROMPTS = 96, 256, 512
 """What ``vllm bench`` is asked for."""
 JUDGE = ("verifier.model={model}", "verifier.format=judge", "strategy.name=beam_search", "strategy.width=4")
@@ -174,7 +177,7 @@ class Bench:
             return Outcome(step, "failed", str(error), error.lines)
         summary, seconds, lines = done[-1]
         told = f"{summary['tokens_per_second']:,.0f} generated tokens/s; {seconds:.0f} s in all"
-        ups = [line.strip() for line in lines if " up after " in line]
+        ups = [line.strip() for line in lines if UP.search(line)]
         told += "".join(f"; {line}" for line in ups)
         if summary["failed"] or not summary["answered"]:
             few = (
@@ -217,7 +220,7 @@ class Bench:
             for line in process.stderr:
                 lines.append(line.rstrip())
                 print(f"  {line.rstrip()}", file=sys.stderr)
-                if kill is not None and " up after " in line:
+                if kill is not None and UP.search(line):
                     threading.Timer(2.0, kill, [process.pid]).start()
                     kill = None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import tempfile
 
 import pytest
 
@@ -35,6 +37,7 @@ def looking(monkeypatch, answers: list[bool]) -> asyncio.Event:
 
     monkeypatch.setattr(head, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(head, "answers", look)
+    monkeypatch.setattr(head, "listens", lambda path: True)
     return looked
 
 
@@ -53,6 +56,24 @@ async def test_a_head_that_stays_away_ends_what_is_done_meanwhile(monkeypatch):
     with pytest.raises(PoolFailed, match=r"h:1 has not answered for \d+ s"):
         async with watched(Head("h:1", 0.05), lambda line: None):
             await asyncio.sleep(30)
+
+
+async def test_a_node_of_this_machine_that_has_ended_ends_it_once_the_head_answers(monkeypatch):
+    told: list[str] = []
+    with tempfile.TemporaryDirectory(dir="/tmp") as short, socket.socket(socket.AF_UNIX) as raylet:
+        path = f"{short}/raylet"
+        raylet.bind(path)
+        raylet.listen()
+        assert head.listens(path)
+        raylet.close()
+        assert not head.listens(path)
+        listens = head.listens
+        looking(monkeypatch, [False, False, True])
+        monkeypatch.setattr(head, "listens", listens)
+        with pytest.raises(PoolFailed, match="the Ray node of this machine has ended"):
+            async with watched(Head("h:1", 60, path), told.append):
+                await asyncio.sleep(30)
+    assert told == ["the head of the Ray cluster at h:1 does not answer; it is awaited for 60 s"]
 
 
 async def test_an_interrupt_is_still_one(monkeypatch):

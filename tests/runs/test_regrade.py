@@ -238,7 +238,7 @@ def test_a_failed_run_that_was_graded_again_is_resumed_as_it_was_begun_and_grade
     regraded(run, capsys, "problems.answers=math")
     begun = []
 
-    def resumed(prepared, as_json, errors, *, run_id, shown):
+    def resumed(prepared, as_json, errors, *, run_id, shown, page=None):
         assert not shown
         begun.append((run_id, prepared.config.problems.answers, fingerprint(prepared)))
         assert "answers: exact" in (run / "config.yaml").read_text()
