@@ -19,6 +19,12 @@ from orchestrator.commands.sweep_display import SweepDisplay, duration, work
 INFO = ReplicaInfo("generator-0", "n", 1, 128, 16, 1000, 1.0)
 
 
+@pytest.fixture(autouse=True)
+def nothing_printed(monkeypatch):
+    """What replicas of this process's other tests have printed is not seen here."""
+    monkeypatch.setattr(display, "PRINTED", printed.Printed())
+
+
 async def test_who_is_up_and_who_is_waited_for_is_told_while_engines_start(monkeypatch):
     monkeypatch.setattr(display, "STARTING_SECONDS", 0.01)
     stream = StringIO()
@@ -53,7 +59,7 @@ def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch,
     shown._names, shown._began = ["generator-0", "generator-1", "verifier-0"], now
     shown.ready(INFO)
     stream.truncate(0)
-    assert printed.PRINTED.add("generator-1", [":phase:configure", "a word", ":phase:load"]) == ["a word"]
+    assert display.PRINTED.add("generator-1", [":phase:configure", "a word", ":phase:load"]) == ["a word"]
     now = 107.0
     shown.console.print(display._Starting(shown))
     assert stream.getvalue().strip("\0").splitlines() == [
@@ -61,7 +67,7 @@ def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch,
         "  generator-1 (load, 7 s)",
         "  verifier-0",
     ]
-    printed.PRINTED.forget(["generator-1"])
+    display.PRINTED.forget(["generator-1"])
     assert display.phase_of("generator-1") == "generator-1"
 
 
