@@ -214,7 +214,8 @@ def wanted(spec: PoolSpec) -> dict[str, float]:
 def room_for(spec: PoolSpec, living: Sequence[Node]) -> str:
     """Says what a replica needs, what of that is free on which node, and whether any node could hold it.
 
-    A replica over several GPUs may be spread over nodes: what it takes is looked for on all together.
+    The GPUs of a replica that has several may be on several nodes, the first of them beside all else that it
+    needs.
     """
     needs = wanted(spec)
     told = f"each needs {' and '.join(f'{amount:g} {name}' for name, amount in needs.items()) or 'nothing'}"

@@ -47,6 +47,14 @@ def test_what_is_awaited_and_what_is_free_where(wanted, living, told):
     assert room_for(spec(**wanted), living) == f"each needs {told}"
 
 
+def test_the_first_of_several_gpus_is_where_the_rest_is_that_a_replica_needs():
+    apart = [*GPUS, node("c", {"judges": 2}, judges=2)]
+    wanted = spec(num_cpus=0, num_gpus=2, custom={"judges": 1})
+    assert room_for(wanted, apart).endswith(NEVER)
+    beside = [*GPUS, node("c", {"judges": 2, "GPU": 1}, judges=2, GPU=1)]
+    assert not room_for(wanted, beside).endswith(NEVER)
+
+
 def asking(ids: set[str]) -> Demand:
     """Actors with these ids wait for a CPU, and one with the id ``placed`` is on its way."""
     return Demand({frozenset({("CPU", 1.0)}): len(ids)}, 0, {**dict.fromkeys(ids, False), "placed": True})
