@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig
 
 from orchestrator.errors import BadInput
 from orchestrator.problems.codec import load_tokenizer
 from orchestrator.verifiers.config import TrainConfig
+from orchestrator.verifiers.inputs import Inputs
 from orchestrator.verifiers.label import LabelledSolution
 from orchestrator.verifiers.measures import Measures, cross_entropy, flat, measure, summary
-from orchestrator.verifiers.model import logits, new_verifier, save_verifier
+from orchestrator.verifiers.model import new_verifier, save_verifier
 from orchestrator.verifiers.training import RESUME_FILE, EarlyStopping, Track, fit
 
 MEASURES_FILE = "measures.json"
@@ -61,10 +61,9 @@ def train(
     check_tokens(rows, backbone)
     learn, held = split(rows, config.held_out, config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    inputs = [torch.tensor(row.tokens) for row in learn]
     model = new_verifier(
         backbone,
-        inputs[:64],
+        [torch.tensor(row.tokens) for row in learn[:64]],
         extra_layers=config.extra_layers,
         freeze=None if config.freeze < 0 else config.freeze,
         dropout=config.dropout,
@@ -78,24 +77,27 @@ def train(
         f"{len(learn)} solutions to learn from, {len(held)} held out; "
         f"{sum(p.numel() for p in model.parameters())} parameters, {sum(p.numel() for p in trained)} trained"
     )
+    inputs = Inputs.of(model, [*learn, *held], change=augment is not None)
+
+    def held_out() -> list[np.ndarray]:
+        return _scores(inputs, held, len(learn), config.micro)
+
     fitted = fit(
         model,
         [optimizer],
-        lambda step: _losses(model, learn, config, augment, step),
+        lambda step: _losses(inputs, learn, config, augment, step),
         config.schedule,
         out,
         _identity(rows, backbone, config),
         every=config.every,
-        early_stopping=EarlyStopping(
-            lambda: cross_entropy(*flat(held, predict(model, held, config.micro))), config.patience
-        ),
+        early_stopping=EarlyStopping(lambda: cross_entropy(*flat(held, held_out())), config.patience),
         minutes=minutes,
         log=log,
         track=track,
     )
     if not fitted.finished:
         return None
-    measures = measure(held, predict(model, held, config.micro))
+    measures = measure(held, held_out())
     track([(name, value, fitted.best_step) for name, value in summary(measures).items()])
     save_verifier(model.cpu(), out, backbone)
     record = {"training": asdict(config), "best_step": fitted.best_step, "held_out": asdict(measures)}
@@ -148,42 +150,50 @@ def split(
     return [r for r in rows if not held[r.problem]], [r for r in rows if held[r.problem]]
 
 
-@torch.inference_mode()
 def predict(model: Any, rows: Sequence[LabelledSolution], micro: int) -> list[np.ndarray]:
     """Returns for each row the scores at its labelled positions, float64[positions]."""
-    model.eval()
+    with torch.inference_mode():
+        return _scores(Inputs.of(model, rows), rows, 0, micro)
+
+
+@torch.inference_mode()
+def _scores(inputs: Inputs, rows: Sequence[LabelledSolution], first: int, micro: int) -> list[np.ndarray]:
+    """Returns the scores of ``rows``, which are those of the inputs from number ``first`` on."""
+    inputs.model.eval()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].tokens))
     found: dict[int, np.ndarray] = {}
     for start in range(0, len(order), micro):
         batch = order[start : start + micro]
-        tokens = pad_sequence([torch.tensor(rows[i].tokens) for i in batch], batch_first=True)
-        scores = logits(model, tokens.to(model.device)).double().sigmoid().cpu().numpy()
-        found |= {i: scores[k, np.array(rows[i].step_ends) - 1] for k, i in enumerate(batch)}
+        scores = inputs.logits([first + i for i in batch]).double().sigmoid().cpu().numpy()
+        ends = [np.array(rows[i].step_ends) - 1 - len(inputs.shared) for i in batch]
+        found |= {i: scores[k, ends[k]] for k, i in enumerate(batch)}
     return [found[i] for i in range(len(rows))]
 
 
 def _losses(
-    model: Any, learn: Sequence[LabelledSolution], config: TrainConfig, augment: Augment | None, step: int
+    inputs: Inputs, learn: Sequence[LabelledSolution], config: TrainConfig, augment: Augment | None, step: int
 ) -> Iterator[Tensor]:
     """Yields the loss of a step's batch in parts of ``config.micro`` solutions; it is a mean over labels."""
     rng = np.random.default_rng([config.seed, step])
-    chosen = rng.choice(len(learn), min(config.batch, len(learn)), replace=False)
-    batch = [learn[i] for i in chosen]
+    drawn = rng.choice(len(learn), min(config.batch, len(learn)), replace=False)
     torch.manual_seed(int(rng.integers(2**63)))  # of the dropout, so that a step depends on its number alone
-    count = sum(len(row.labels) for row in batch)
-    batch = sorted(batch, key=lambda row: len(row.tokens))  # so that little is padded
-    for start in range(0, len(batch), config.micro):
-        rows = batch[start : start + config.micro]
-        tokens = pad_sequence([torch.tensor(row.tokens) for row in rows], batch_first=True)
-        if augment is not None:
-            tokens = augment(tokens, rng)
+    count = sum(len(learn[i].labels) for i in drawn)
+    order = sorted(map(int, drawn), key=lambda i: len(learn[i].tokens))  # so that little is padded
+    model = inputs.model.train()
+
+    def change(padded: Tensor) -> Tensor:
+        return padded if augment is None else augment(padded, rng)
+
+    for start in range(0, len(order), config.micro):
+        part = order[start : start + config.micro]
+        rows = [learn[i] for i in part]
         row_index = torch.tensor([i for i, row in enumerate(rows) for _ in row.labels])
-        position = torch.tensor([end - 1 for row in rows for end in row.step_ends])
+        position = torch.tensor([end - 1 - len(inputs.shared) for row in rows for end in row.step_ends])
         labels = torch.tensor(
             [label for row in rows for label in row.labels], dtype=torch.float32, device=model.device
         )
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
-            found = logits(model, tokens.to(model.device))[row_index, position].float()
+            found = inputs.logits(part, change)[row_index, position].float()
         yield F.binary_cross_entropy_with_logits(found, labels, reduction="sum") / count
 
 

@@ -20,6 +20,8 @@ from transformers import AutoModel, AutoModelForTokenClassification
 from orchestrator.commands.cli import run_command
 from orchestrator.errors import BadInput
 from orchestrator.verifiers.config import Schedule, TrainConfig
+from orchestrator.verifiers.frozen import frozen_layers
+from orchestrator.verifiers.inputs import Inputs
 from orchestrator.verifiers.label import LabelledSolution, write_labels
 from orchestrator.verifiers.measures import (
     Bin,
@@ -29,7 +31,7 @@ from orchestrator.verifiers.measures import (
     reliability,
     within_problem_auc,
 )
-from orchestrator.verifiers.model import load_verifier, new_verifier, scores
+from orchestrator.verifiers.model import load_verifier, logits, new_verifier, scores
 from orchestrator.verifiers.train import MEASURES_FILE, predict, split, train
 from orchestrator.verifiers.training import RESUME_FILE
 from tests.support.tiny_models import SYMBOLS, save_family, save_llama
@@ -169,6 +171,76 @@ def test_frozen_layers_do_not_move(backbone: Path, tmp_path: Path, freeze: int |
         one, two = before.layers[layer].mlp.up_proj.weight, after.layers[layer].mlp.up_proj.weight
         assert torch.equal(one, two) != moved
     assert torch.equal(before.embed_tokens.weight, after.embed_tokens.weight) == (freeze != 0)
+
+
+def with_examples(found: list[LabelledSolution]) -> list[LabelledSolution]:
+    """The rows after the same five tokens, as after the examples of a chat."""
+    begun = (12, 3, 13, 2, 12)
+    return [
+        replace(row, tokens=(*begun, *row.tokens), step_ends=tuple(len(begun) + end for end in row.step_ends))
+        for row in found
+    ]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@pytest.mark.parametrize(
+    ("freeze", "extra_layers", "frozen"), [(0, 1, 0), (1, 0, 1), (None, 1, 2), (None, 0, 2)]
+)
+def test_what_is_read_once_changes_no_score(
+    tmp_path: Path, family: str, freeze: int | None, extra_layers: int, frozen: int
+):
+    backbone = save_llama(tmp_path / "b") if family == "llama" else save_family(tmp_path / "b", family)
+    read = with_examples(rows(4))
+    tokens = [torch.tensor(row.tokens) for row in read]
+    model = new_verifier(str(backbone), tokens, freeze=freeze, extra_layers=extra_layers).eval()
+    assert frozen_layers(model) == frozen
+    inputs = Inputs.of(model, read)
+    inputs.model.eval()
+    assert len(inputs.shared) == 6, "the rows' own first token is one"
+    assert inputs.shared.is_floating_point() == bool(frozen)
+    for which in ([0], [3, 1, 2]):
+        for found, i in zip(inputs.logits(which), which, strict=True):
+            whole = logits(model, tokens[i][None])[0, len(inputs.shared) :]
+            torch.testing.assert_close(found[: len(whole)], whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("freeze", "extra_layers"), [(0, 0), (1, 0), (None, 1)])
+def test_what_is_read_once_has_the_gradients_of_what_is_read_each_time(
+    backbone: Path, freeze: int | None, extra_layers: int
+):
+    read = with_examples(rows(2))
+    tokens = [torch.tensor(row.tokens) for row in read]
+    model = new_verifier(str(backbone), tokens, freeze=freeze, extra_layers=extra_layers).eval()
+
+    def gradients(loss: torch.Tensor) -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        loss.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    last = [row.step_ends[-1] - 1 for row in read]
+    each = gradients(sum(logits(model, t[None])[0, end] for t, end in zip(tokens, last, strict=True)))
+    inputs = Inputs.of(model, read)
+    inputs.model.eval()
+    found = inputs.logits(range(len(read)))
+    ends = torch.tensor(last) - len(inputs.shared)
+    once = gradients(found[torch.arange(len(read)), ends].sum())
+    assert once.keys() == each.keys()
+    assert once.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    for name, gradient in each.items():
+        torch.testing.assert_close(once[name], gradient, atol=1e-4, rtol=1e-4)
+
+
+def test_frozen_layers_that_memory_does_not_hold_are_computed_in_each_pass(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = replace(CONFIG, steps=10, freeze=1, dropout=0.0)
+    kept = train(rows(), str(backbone), tmp_path / "kept", config, log=lambda line: None)
+    monkeypatch.setattr("orchestrator.verifiers.inputs.MOST_BYTES", 0)
+    monkeypatch.setattr("orchestrator.verifiers.inputs._found", None)
+    again = train(rows(), str(backbone), tmp_path / "again", config, log=lambda line: None)
+    assert kept is not None
+    assert again is not None
+    assert again.bce == pytest.approx(kept.bce, abs=1e-5)
 
 
 def test_inputs_can_be_changed_where_their_labels_hold(backbone: Path, tmp_path: Path):
