@@ -60,6 +60,7 @@ class Display:
     _began: float = field(default_factory=time.monotonic)
     _names: list[str] = field(default_factory=list)
     _up: list[str] = field(default_factory=list)
+    _engines_start: bool = False
     _starting: asyncio.Task[None] | None = None
     _done: int = 0
     _problems: int = 0
@@ -80,6 +81,7 @@ class Display:
     def starting(self, names: Sequence[str]) -> None:
         self.stop()  # the engines before, which did not start
         self._names, self._up, self._began = list(names), [], time.monotonic()
+        self._engines_start = True
         PRINTED.forget(names)
         several = "s" if len(names) != 1 else ""
         self._print(f"starting Ray and {len(names)} replica{several} …")
@@ -103,6 +105,14 @@ class Display:
         missing, more = self._missing
         waits = f"; not yet: {', '.join([*missing, *more])}" if missing else ""
         return f"{self.how_many_are_up}{waits}"
+
+    @property
+    def start(self) -> list[str]:
+        """While engines start: how many are up, and a line for each that is not; else nothing."""
+        if not self._engines_start:
+            return []
+        missing, more = self._missing
+        return [self.how_many_are_up, *missing, *more]
 
     @property
     def how_many_are_up(self) -> str:
@@ -138,6 +148,7 @@ class Display:
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self.stop()
         self._controller, self._problems = controller, problems
+        self._engines_start = False
         self._said = self._searched = time.monotonic()
         self._done, self._failed, self._covered, self._correct = 0, 0, 0, {}
         self._pools = deployment.pools  # engines may have served a run before
@@ -250,9 +261,7 @@ class _Starting:
         self._display = display
 
     def __rich__(self) -> Text:
-        display = self._display
-        missing, more = display._missing
-        return Text("\n".join([display.how_many_are_up, *(f"  {line}" for line in [*missing, *more])]))
+        return Text("\n  ".join(self._display.start))
 
 
 class _View:

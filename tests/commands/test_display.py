@@ -57,6 +57,7 @@ def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch,
     stream = StringIO()
     shown = Display(Console(file=stream, width=width), "beam_search n=32 on 16 problems of lab")
     shown._names, shown._began = ["generator-0", "generator-1", "verifier-0"], now
+    shown._engines_start = True
     shown.ready(INFO)
     stream.truncate(0)
     assert display.PRINTED.add("generator-1", [":phase:configure", "a word", ":phase:load"]) == ["a word"]
