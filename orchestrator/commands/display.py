@@ -71,6 +71,8 @@ class Display:
     _searched: float = 0.0
     _live: Live | None = None
     _view: _View | None = None
+    _last: Group | None = None
+    """How it stood as the searches ended: engines that are taken down say nothing about them."""
     _controller: Controller | None = None
     _pools: list[Pool] = field(default_factory=list)
     _before: dict[str, tuple[float, int]] = field(default_factory=dict)
@@ -150,7 +152,7 @@ class Display:
         self._controller, self._problems = controller, problems
         self._engines_start = False
         self._said = self._searched = time.monotonic()
-        self._done, self._failed, self._covered, self._correct = 0, 0, 0, {}
+        self._done, self._failed, self._covered, self._correct, self._last = 0, 0, 0, {}, None
         self._pools = deployment.pools  # engines may have served a run before
         self._before = {p.spec.name: (p.busy_seconds, p.stats.retried) for p in self._pools}
         self._tokens = self._sampled
@@ -172,6 +174,10 @@ class Display:
         if self._live is None and (now - self._said >= self.every or self._ends()):
             self._said = now
             self._print(f"{self._done}/{self._problems} problems, {self.standing()}")
+
+    def ended(self) -> None:
+        if self._view is not None:
+            self._last = self._view.now()
 
     def sampling_baseline(self, samples: int) -> None:
         self._print(f"the searches are done; to compare with them, {samples} samples of each problem …")
@@ -271,6 +277,10 @@ class _View:
         self._display = display
 
     def __rich__(self) -> Group:
+        return self._display._last or self.now()
+
+    def now(self) -> Group:
+        """Returns how it stands."""
         display = self._display
         assert display._controller is not None
         budget = display._controller.budget

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -68,6 +68,9 @@ class RunObserver(Protocol):
 
     def result(self, result: SearchResult) -> None:
         """Is told of each search that has ended."""
+
+    def ended(self) -> None:
+        """Is told that the searches are over, however they have ended: engines may be taken down now."""
 
     def sampling_baseline(self, samples: int) -> None:
         """Is told that all searches have ended, and each problem is sampled so many times beside them."""
@@ -232,7 +235,10 @@ class Run:
         controller.on_result = on_result
         await session.deployment.forget()  # what a run takes must not depend on the run before it
         observer.searching(controller, session.deployment, len(prepared.problems))
-        found = await self._measured(controller, session, legs, observer, search or prepared.strategy)
+        try:
+            found = await self._measured(controller, session, legs, observer, search or prepared.strategy)
+        finally:
+            _show(observer.ended)
         results = [replace(result, seconds=legs.seconds_of(result.problem.id)) for result in found]
         table = results_file.close(results)  # before all that is only about them
         self._tracker.artifact(table)
@@ -295,10 +301,7 @@ class Run:
         samples, prepared = self.prepared.config.baseline, self.prepared
         if not samples or self._role != "cell":
             return None
-        try:
-            observer.sampling_baseline(samples)
-        except Exception:  # what is shown is worth no run
-            log.exception("the display has failed")
+        _show(lambda: observer.sampling_baseline(samples))
         return await sample_baseline(controller, prepared.problems, prepared.prompts, samples)
 
     def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:
@@ -336,6 +339,14 @@ class Run:
         self._tracker.artifact(path)
         self._broken = summary.broken is not None
         log.info("finished: %d of %d problems failed", summary.failed, summary.problems)
+
+
+def _show(tell: Callable[[], None]) -> None:
+    """Tells an observer. What is shown is worth no run."""
+    try:
+        tell()
+    except Exception:
+        log.exception("the display has failed")
 
 
 def patience_of(error: BaseException | None) -> float | None:
