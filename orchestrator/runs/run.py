@@ -41,7 +41,7 @@ from orchestrator.runs.log import logged
 from orchestrator.runs.machines import log_machines
 from orchestrator.runs.metrics import AnytimeCurve, metrics
 from orchestrator.runs.results import Summary, summarise
-from orchestrator.runs.results_file import PROBLEMS, ResultsFile, write_table
+from orchestrator.runs.results_file import PROBLEMS, ResultsFile, add_baseline, write_table
 from orchestrator.runs.session import Session, check_context
 from orchestrator.runs.times import TimesFile
 from orchestrator.runs.trace import trace_of
@@ -241,9 +241,11 @@ class Run:
             _show(observer.ended)
         results = [replace(result, seconds=legs.seconds_of(result.problem.id)) for result in found]
         table = results_file.close(results)  # before all that is only about them
-        self._tracker.artifact(table)
-        self._shown(results)
-        baseline, spent = await self._baseline(controller, observer), legs.spent
+        try:
+            self._shown(results)
+            baseline, spent = await self._baseline(controller, observer, table), legs.spent
+        finally:
+            self._tracker.artifact(table)
         try:
             summary = summarise(
                 self.run_id,
@@ -297,12 +299,15 @@ class Run:
         finally:
             machines.cancel()
 
-    async def _baseline(self, controller: Controller, observer: RunObserver) -> Baseline | None:
+    async def _baseline(self, controller: Controller, observer: RunObserver, table: Path) -> Baseline | None:
+        """Samples the baseline, where there is one, and adds to the table what it reaches on each problem."""
         samples, prepared = self.prepared.config.baseline, self.prepared
         if not samples or self._role != "cell":
             return None
         _show(lambda: observer.sampling_baseline(samples))
-        return await sample_baseline(controller, prepared.problems, prepared.prompts, samples)
+        whole, by_problem = await sample_baseline(controller, prepared.problems, prepared.prompts, samples)
+        add_baseline(table, by_problem)
+        return whole
 
     def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:
         """Logs the summary, and the first searches. A fault in that costs the run nothing else."""

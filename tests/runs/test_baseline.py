@@ -28,7 +28,10 @@ SAMPLES = 5
 
 async def sampled(engine: ScriptedEngine, journal: Journal | None = None):
     controller = Controller(setting(engine, journal=journal), grader("exact"), Lease(0))
-    return await sample_baseline(controller, PROBLEMS, PROMPTS, SAMPLES)
+    found, by_problem = await sample_baseline(controller, PROBLEMS, PROMPTS, SAMPLES)
+    assert by_problem.one.mean() == pytest.approx(found.one.value)
+    assert by_problem.majority.mean() == pytest.approx(found.majority.value)
+    return found
 
 
 def written(engine: ScriptedEngine) -> dict[str, list[str]]:
