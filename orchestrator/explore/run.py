@@ -92,13 +92,15 @@ class RunReader:
         codec: Codec,
         problems: Sequence[Problem] = (),
         notes: Sequence[str] = (),
+        report: str | None = None,
     ) -> None:
-        """Raises JournalDamaged where there is no journal that can be read, and BadInput where the table
-        of results cannot be."""
+        """``report`` is as in ``Explored``. Raises JournalDamaged where there is no journal that can be read,
+        and BadInput where the table of results cannot be."""
         self._directory = directory
         self._config = config
         self._codec = codec
         self._notes = [*notes]
+        self._report = report
         self._table = {row["problem"]: row for row in read_results(directory)}
         self._asked = {problem.id: problem for problem in problems}
         self._times = read_times(directory)
@@ -166,6 +168,7 @@ class RunReader:
             tuple(self._beside()),
             tuple(log_of_replicas(self._directory / LOG)),
             tuple(self._notes),
+            self._report,
         )
 
     def _beside(self) -> Iterator[tuple[str, int]]:

@@ -16,6 +16,7 @@ from orchestrator.analysis.estimators import Estimate, mean_difference, mean_ove
 from orchestrator.analysis.store import Experiment, read_cell
 from orchestrator.report.baselines import one_sample, references
 from orchestrator.report.evidence import gather
+from orchestrator.report.gains import gains
 from orchestrator.report.tables import accuracy_table, search_table
 from orchestrator.runs.results_file import add_baseline, write_parquet
 from tests.support.stored import cell, difficulty, result
@@ -72,6 +73,7 @@ def test_a_gain_over_samples_beside_the_search_is_paired_where_they_are_known_by
     by_problem = BaselineByProblem(np.linspace(0, 1, 20), HALF)
     evidence = gathered([replace(searched(), baseline=BESIDE, baseline_by_problem=by_problem)])
     one, majority = references(evidence)
+    assert "of independent samples" in gains(evidence, 2.0).caption
     assert one.right == pytest.approx(by_problem.one)
     assert one.overall == mean_over_problems(by_problem.one)
     assert majority.overall == wilson(10, 20)

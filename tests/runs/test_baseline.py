@@ -101,7 +101,12 @@ async def test_a_summary_shows_what_the_search_buys():
     shown = Console(width=120, file=io.StringIO())
     shown.print(summary_table(summary))
     text = shown.file.getvalue()
-    for line in ("no search: one sample", f"no search: majority of {SAMPLES}", "search, weighted"):
+    for line in (
+        "no search: one sample",
+        f"no search: majority of {SAMPLES}",
+        "search, weighted",
+        "its majority",
+    ):
         assert line in text
     assert f"for {summary.flops.spent / 40:.3g} FLOPs a problem" in text
     assert f"for {baseline.one_flops:.3g} FLOPs a problem" in text

@@ -92,6 +92,7 @@ function headOf(run, at) {
       solvedOf(run), spent,
       run.seconds !== null && ` · ${seconds(run.seconds)}`),
     live && stateOfRun(),
+    run.report && window === window.top && el("p", {}, el("a", { href: run.report, text: "its report: what the search bought" })),
     run.notes.map((note) => el("p", { class: "warning", text: note })),
     el("details", {}, el("summary", { text: "what was run" }),
       el("dl", {}, run.about.map(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))));
