@@ -73,6 +73,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     kept."""
     lasted: int | None = None
     """Milliseconds from then to its answer: it waited for a place at a replica, and was computed."""
+    waited: int | None = None
+    """The milliseconds of those in which it waited; None where that was not kept."""
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):

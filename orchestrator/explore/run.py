@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -39,6 +39,8 @@ HEAD = 160
 """Characters of a prompt in the list."""
 MOST_LINES = 200
 """The most lines of the log that are shown."""
+TIMES_OF_SEARCH = tuple[str, float, dict[str, Annotated[list[int], msgspec.Meta(min_length=2, max_length=3)]]]
+"""A line of times (``runs.times``)."""
 OF_REPLICAS = re.compile(r"^(\S+ \S+) (?:WARNING|ERROR) actors\.(?:pool|replica|member|deployment)\S*: (.*)$")
 
 
@@ -250,19 +252,20 @@ def by_problem(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
         yield problem, line
 
 
-def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int]]:
-    """Returns when a search's operations were, as ``Event`` has it, by their keys without the problem."""
+def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int, int | None]]:
+    """Returns when a search's operations were, and how long they waited, as ``Event`` has it, by their keys
+    without the problem."""
     told = []
     for line in lines:
         try:
-            told.append(msgspec.json.decode(line, type=tuple[str, float, dict[str, tuple[int, int]]]))
+            told.append(msgspec.json.decode(line, type=TIMES_OF_SEARCH))
         except (msgspec.DecodeError, UnicodeDecodeError):  # it is JSON, and no times: a search has none
             continue
     first = min((began for _, began, _ in told), default=0.0)
     return {
-        key: (sent + round(1000 * (began - first)), lasted)
+        key: (sent + round(1000 * (began - first)), lasted, min(waited[0], lasted) if waited else None)
         for _, began, times in told
-        for key, (sent, lasted) in times.items()
+        for key, (sent, lasted, *waited) in times.items()
     }
 
 

@@ -43,7 +43,7 @@ from orchestrator.runs.metrics import AnytimeCurve, metrics
 from orchestrator.runs.results import Summary, summarise
 from orchestrator.runs.results_file import PROBLEMS, ResultsFile, add_baseline, write_table
 from orchestrator.runs.session import Session, check_context
-from orchestrator.runs.times import TimesFile
+from orchestrator.runs.times import Taken, TimesFile
 from orchestrator.runs.trace import trace_of
 from orchestrator.runs.watchdog import Watchdog
 from orchestrator.tracking.tracker import Tracker, status_of
@@ -140,6 +140,7 @@ class Run:
         self._broken = False
         self._role = role
         self._times: dict[str, dict[str, tuple[float, float]]] = {}
+        self._taken = Taken()
         self._open = ExitStack()
         self.directory.mkdir(parents=True, exist_ok=True)
         journal = self.directory / "journal.sqlite"
@@ -209,7 +210,7 @@ class Run:
         self._times = {problem.id: {} for problem in prepared.problems}
         traced, times = (
             {p.id for p in prepared.problems[: prepared.config.tracking.traces]},
-            TimesFile(self.directory),
+            TimesFile(self.directory, self._taken),
         )
         chooses = self._role == "cell"  # what tells the difficulty, or labels, has no use for an answer
         controller = controller_of(
@@ -293,11 +294,15 @@ class Run:
         legs.begin(session.startup_seconds, {pool.spec.name: pool.spec.replicas for pool in pools})
         watchdog = Watchdog(prepared.strategy.name, at_work, engines_are_busy, observer.notice)
         machines = asyncio.create_task(log_machines(pools, self._tracker.metrics, legs.spent.seconds))
+        for pool in pools:
+            pool.on_taken = self._taken.note
         try:
             with watchdog, legs.ticking(tick):
                 return await controller.run(prepared.problems, prepared.prompts, at_work.noting(search))
         finally:
             machines.cancel()
+            for pool in pools:
+                pool.on_taken = lambda requests: None
 
     async def _baseline(self, controller: Controller, observer: RunObserver, table: Path) -> Baseline | None:
         """Samples the baseline, where there is one, and adds to the table what it reaches on each problem."""
