@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -94,6 +94,8 @@ class Pool(Generic[Res]):
         """The replicas in the order in which they were up for the first time."""
         self.on_notice: Callable[[str], None] = lambda line: None
         """Is called with one line for the user when a replica is lost, awaited, back or given up."""
+        self.on_taken: Callable[[Sequence[Request]], None] = lambda requests: None
+        """Is called with requests that have waited, and are sent to a replica now."""
         self.place_of: Callable[[str], str] | None = None
         """Names the node of a replica that is up, given the node's id; may take a moment."""
         self._connect = connect
@@ -308,6 +310,7 @@ class Pool(Generic[Res]):
             self._update_busy(member)
             self._wake()
             if batch:
+                self.on_taken(batch)
                 await member.handle.call("submit", batch)
 
     async def _collect(self, member: Member) -> None:

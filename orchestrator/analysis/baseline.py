@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.analysis.estimators import Estimate
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.analysis.estimators import Estimate, Floats
+
+COLUMNS = ("baseline_one", "baseline_majority")
+"""Columns of a run's table of results, as in ``BaselineByProblem``."""
 
 
 @dataclass(frozen=True)
@@ -23,3 +29,17 @@ class Baseline:
     """FLOPs of one sample of one problem, its prompt included, on average."""
     majority_flops: float
     """FLOPs of all samples of one problem, on average."""
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineByProblem:
+    """What independent samples reach on each problem: with it, a search is compared problem by problem."""
+
+    one: Floats
+    """The share of the samples that is right."""
+    majority: npt.NDArray[np.bool_]
+    """Whether the majority of all samples is right."""
+
+    def only(self, index: npt.NDArray[np.int64]) -> BaselineByProblem:
+        """Returns it for these of the problems."""
+        return BaselineByProblem(self.one[index], self.majority[index])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.analysis.baseline import Baseline
+from orchestrator.analysis.baseline import Baseline, BaselineByProblem
 from orchestrator.analysis.estimators import Floats, Ints
 from orchestrator.analysis.solutions import Bools, Solutions, read_solutions
 from orchestrator.search.selection import AGGREGATIONS, ALL, Candidate, rules
@@ -81,6 +81,8 @@ class Cell:
     that were ``compared`` with their siblings, of which so many were ``copies``."""
     baseline: Baseline | None = None
     """What samples beside the search reached; None where the run sampled none."""
+    baseline_by_problem: BaselineByProblem | None = None
+    """The same on each problem; None of runs of earlier versions too."""
     rows: Ints | None = None
     """The rows of the table of results that are the problems; None where all of them are."""
 
@@ -150,6 +152,7 @@ class Cell:
             costs={name: cost[index] for name, cost in self.costs.items()},
             latency=self.latency[index],
             errors=[self.errors[i] for i in index] if self.errors else (),
+            baseline_by_problem=self.baseline_by_problem and self.baseline_by_problem.only(index),
             rows=index if self.rows is None else self.rows[index],
         )
         if "solutions" in self.__dict__:  # they are read already

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 import msgspec
 import numpy as np
 
-from orchestrator.analysis.baseline import Baseline
+from orchestrator.analysis.baseline import COLUMNS, Baseline, BaselineByProblem
 from orchestrator.analysis.cells import COSTS, Cell
 from orchestrator.analysis.failures import commonest, failure, too_many
 from orchestrator.errors import BadInput, in_one_line, meant, one_of
@@ -291,7 +291,8 @@ def read_cell(
     later = [
         name for name in ("seconds", "error") if name in file.schema_arrow.names
     ]  # older tables lack them
-    table = file.read(columns=["problem", "covered", "exhausted", *COSTS, *later, *names])
+    beside = [name for name in COLUMNS if name in file.schema_arrow.names]
+    table = file.read(columns=["problem", "covered", "exhausted", *COSTS, *later, *beside, *names])
     columns = {
         name: table[name].to_numpy() for name in table.column_names if name not in ("problem", "error")
     }
@@ -311,7 +312,17 @@ def read_cell(
         table["error"].to_pylist() if "error" in later else (),
         dict(counts or {}),
         baseline,
+        _by_problem(table) if beside else None,
     )
+
+
+def _by_problem(table: Any) -> BaselineByProblem | None:
+    """What the baseline reaches on each problem; None where that is not known, as of a run that was
+    graded again."""
+    one, majority = (table[name] for name in COLUMNS)
+    if one.null_count or majority.null_count:
+        return None
+    return BaselineByProblem(one.to_numpy(), majority.to_numpy())
 
 
 def _cell(run: Run, uri: str, runs: Path | None) -> Cell:

@@ -60,6 +60,7 @@ class Display:
     _began: float = field(default_factory=time.monotonic)
     _names: list[str] = field(default_factory=list)
     _up: list[str] = field(default_factory=list)
+    _engines_start: bool = False
     _starting: asyncio.Task[None] | None = None
     _done: int = 0
     _problems: int = 0
@@ -70,6 +71,8 @@ class Display:
     _searched: float = 0.0
     _live: Live | None = None
     _view: _View | None = None
+    _last: Group | None = None
+    """How it stood as the searches ended: engines that are taken down say nothing about them."""
     _controller: Controller | None = None
     _pools: list[Pool] = field(default_factory=list)
     _before: dict[str, tuple[float, int]] = field(default_factory=dict)
@@ -80,6 +83,7 @@ class Display:
     def starting(self, names: Sequence[str]) -> None:
         self.stop()  # the engines before, which did not start
         self._names, self._up, self._began = list(names), [], time.monotonic()
+        self._engines_start = True
         PRINTED.forget(names)
         several = "s" if len(names) != 1 else ""
         self._print(f"starting Ray and {len(names)} replica{several} …")
@@ -103,6 +107,14 @@ class Display:
         missing, more = self._missing
         waits = f"; not yet: {', '.join([*missing, *more])}" if missing else ""
         return f"{self.how_many_are_up}{waits}"
+
+    @property
+    def start(self) -> list[str]:
+        """While engines start: how many are up, and a line for each that is not; else nothing."""
+        if not self._engines_start:
+            return []
+        missing, more = self._missing
+        return [self.how_many_are_up, *missing, *more]
 
     @property
     def how_many_are_up(self) -> str:
@@ -138,8 +150,9 @@ class Display:
     def searching(self, controller: Controller, deployment: Deployment, problems: int) -> None:
         self.stop()
         self._controller, self._problems = controller, problems
+        self._engines_start = False
         self._said = self._searched = time.monotonic()
-        self._done, self._failed, self._covered, self._correct = 0, 0, 0, {}
+        self._done, self._failed, self._covered, self._correct, self._last = 0, 0, 0, {}, None
         self._pools = deployment.pools  # engines may have served a run before
         self._before = {p.spec.name: (p.busy_seconds, p.stats.retried) for p in self._pools}
         self._tokens = self._sampled
@@ -161,6 +174,10 @@ class Display:
         if self._live is None and (now - self._said >= self.every or self._ends()):
             self._said = now
             self._print(f"{self._done}/{self._problems} problems, {self.standing()}")
+
+    def ended(self) -> None:
+        if self._view is not None:
+            self._last = self._view.now()
 
     def sampling_baseline(self, samples: int) -> None:
         self._print(f"the searches are done; to compare with them, {samples} samples of each problem …")
@@ -250,9 +267,7 @@ class _Starting:
         self._display = display
 
     def __rich__(self) -> Text:
-        display = self._display
-        missing, more = display._missing
-        return Text("\n".join([display.how_many_are_up, *(f"  {line}" for line in [*missing, *more])]))
+        return Text("\n  ".join(self._display.start))
 
 
 class _View:
@@ -262,6 +277,10 @@ class _View:
         self._display = display
 
     def __rich__(self) -> Group:
+        return self._display._last or self.now()
+
+    def now(self) -> Group:
+        """Returns how it stands."""
         display = self._display
         assert display._controller is not None
         budget = display._controller.budget

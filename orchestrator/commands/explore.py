@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from rich.console import Console
 
 from orchestrator.commands.keeping import keep_with_run
+from orchestrator.commands.report import PAGE as REPORT
 from orchestrator.commands.terminal import check_out, existing_run, fail, say
 from orchestrator.config.loading import load_begun
 from orchestrator.errors import BadInput, counted
@@ -56,7 +59,7 @@ def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console
     try:
         with ExitStack() as opened:
             readers = [
-                opened.enter_context(_reader(directory, config, errors))
+                opened.enter_context(_reader(directory, config, out))
                 for directory, config in zip(directories, configs, strict=True)
             ]
             explored = write(readers, out)
@@ -74,14 +77,21 @@ def explore(run_ids: Sequence[str], runs: str, out: Path | None, errors: Console
     return 0
 
 
-def _reader(directory: Path, config: Config, errors: Console) -> RunReader:
-    """What reads one run, without an engine."""
+def _reader(directory: Path, config: Config, out: Path) -> RunReader:
+    """What reads one run, without an engine, for a page ``out``."""
     from orchestrator.config.written import written
     from orchestrator.explore.run import SUMMARY, RunReader
 
     whole = (directory / SUMMARY).is_file()  # else some searches have no row of results, with their question
     codec, problems, notes = read_with(directory.name, config, questions=not whole)
-    return RunReader(directory, written(config), codec, problems, notes)
+    return RunReader(directory, written(config), codec, problems, notes, _report(directory, out))
+
+
+def _report(directory: Path, out: Path) -> str | None:
+    """The way from a page to the report of a run, where that is in the run's directory."""
+    if not (directory / REPORT).is_file():
+        return None
+    return quote(Path(os.path.relpath((directory / REPORT).absolute(), out.absolute().parent)).as_posix())
 
 
 def read_with(run: str, config: Config, *, questions: bool) -> tuple[Codec, list[Problem], list[str]]:

@@ -120,6 +120,7 @@ def run(
                     say(errors, line)
                 if page is not None:
                     page.begin(name, prepared)
+                    page.watch(lambda: display.start)
                 async with session(pools, config.cluster, display) as engines:
                     summary = await record.search(engines, display, search)
                 waiting.start()

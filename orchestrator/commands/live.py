@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 END_SECONDS = 10.0
 """Seconds that the server has to end, before it is killed."""
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at engines that start."""
 
 
 def add_explore_options(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +60,8 @@ class LivePage:
         self._runs = runs
         self._errors = errors
         self._process: subprocess.Popen[str] | None = None
-        self._ends = False
+        self._ends = threading.Event()
+        self._telling = threading.Lock()
         self._socket: socket.socket | None = None
         port = options.explore_port
         if port is not None and not 1 <= port <= MOST_PORT:
@@ -102,7 +105,7 @@ class LivePage:
             self._socket.close()
         if self._process is None:
             return
-        self._ends = True
+        self._ends.set()
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
@@ -114,10 +117,28 @@ class LivePage:
 
     def begin(self, run: str, prepared: Prepared) -> None:
         """Shows a run that begins."""
+        self._wanted()
+        self._tell({"run": run, "budget": prepared.budget.flops})
+
+    def watch(self, start: Callable[[], list[str]]) -> None:
+        """Shows, from now on, how far the start of engines is: ``start()`` says it in lines, in none while
+        none starts. Another thread calls it."""
+        if self._wanted():
+            threading.Thread(target=self._watch, args=(start,), daemon=True).start()
+
+    def _wanted(self) -> bool:
         if self._socket is not None and self._process is None:
             self._serve()
-        if self._process is not None:
-            self._tell({"run": run, "budget": prepared.budget.flops})
+        return self._process is not None
+
+    def _watch(self, start: Callable[[], list[str]]) -> None:
+        last: list[str] = []
+        while not self._ends.is_set():
+            lines = start()
+            if lines != last:
+                self._tell({"starting": lines})
+            last = lines
+            self._ends.wait(LOOK_SECONDS)
 
     def finish(self, runs: Sequence[str]) -> None:
         """Writes the finished pages of these runs, as ``ttc explore`` does, and lets readers have them. Where
@@ -140,9 +161,10 @@ class LivePage:
             self._tell({})
 
     def _tell(self, line: dict[str, object]) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         assert self._process.stdin is not None
-        with suppress(OSError):  # the server has ended, which is said
+        with self._telling, suppress(OSError, ValueError):  # the server has ended, which is said; or we do
             self._process.stdin.write(json.dumps(line) + "\n")
             self._process.stdin.flush()
 
@@ -154,5 +176,5 @@ class LivePage:
             last = line.rstrip() or last
             log.warning("the live page: %s", line.rstrip())
         why = f"exit status {process.wait()}" + (f", {last}" if last else "")
-        if not self._ends:
+        if not self._ends.is_set():
             say(self._errors, f"warning: the live page is gone, and the run goes on: {why}", "yellow")

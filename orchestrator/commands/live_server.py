@@ -1,9 +1,9 @@
 """Serves the page of a run that goes on, as ``python -m orchestrator.commands.live_server``.
 
 It is apart from the run's own, so that nothing that is read or sent takes time from the searches, and it
-gives way to whatever else wants a core. It is told on standard input, a line of JSON each, which run begins
-and that the pages are written; where its input ends without that, the run is gone. What goes wrong is on
-standard error.
+gives way to whatever else wants a core. It is told on standard input, a line of JSON each, how far the start
+of the engines is, which run begins and that the pages are written; where its input ends without that, the run
+is gone. What goes wrong is on standard error.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ def heeded(lines: TextIO, feed: Feed) -> str:
     """Does what it is told. Returns what became of the run: ``finished``, or ``gone``."""
     for line in lines:
         told = json.loads(line)
-        if "run" not in told:
+        if "starting" in told:
+            feed.starting(told["starting"])
+        elif "run" in told:
+            feed.begin(Begun(told["run"], told["budget"], time.time()))
+        else:
             return "finished"
-        feed.begin(Begun(told["run"], told["budget"], time.time()))
     return "gone"
 
 

@@ -75,6 +75,8 @@ def sweep(read: Grid, command: str, as_json: bool, errors: Console, page: LivePa
 
     goes_on_with(lambda: command)
     with sweep_display.SweepDisplay(errors, page) as display:
+        if whole.todo:
+            page.watch(lambda: display.start)
         status, outcomes = until_interrupted(whole.run(display), errors, again, whole.grid.directory)
     if outcomes is None:
         return status

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
+import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.commands.terminal import say
+from orchestrator.commands.terminal import fail, say
 from orchestrator.errors import BadInput
 
 HOST = "127.0.0.1"
 MOST_PORT = 65_535
+LOOK_SECONDS = 0.2
+"""Seconds between two looks at whether the server answers."""
+END_SECONDS = 5.0
+"""Seconds that the server has to end, before it is killed."""
+LATE_SECONDS = 60.0
+"""Seconds after which it is said that the server has not answered."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -26,8 +37,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def command(options: argparse.Namespace, errors: Console) -> int:
-    """Become the MLflow server. Raises BadInput where there is no run store yet; returns 1 where the port is
-    in use."""
+    """Serve until the server ends, or is interrupted; return its exit status. Raises BadInput where there is
+    no run store yet; returns 1 where the port is in use."""
     from orchestrator.tracking.tracker import local_uri
 
     runs = Path(options.runs)
@@ -42,17 +53,48 @@ def command(options: argparse.Namespace, errors: Console) -> int:
     except OSError as error:
         say(errors, f"ttc: port {options.port} cannot be used ({error}); take another: --port", "bold red")
         return 1
-    say(errors, f"open http://{HOST}:{options.port}/#/{_page(local_uri(runs))} (Ctrl-C ends it)")
-    # No jobs: MLflow would leave their queues in shared memory.
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    os.execvp(
-        sys.executable,
+    say(errors, "the MLflow server starts …")
+    server = subprocess.Popen(
         [
             *(sys.executable, "-m", "mlflow", "server"),
             *("--backend-store-uri", local_uri(runs)),
             *("--host", HOST, "--port", str(options.port)),
         ],
+        # No jobs: MLflow would leave their queues in shared memory.
+        env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ},
+        start_new_session=True,  # it has workers, which end with it
     )
+    try:
+        page = f"http://{HOST}:{options.port}/#/{_page(local_uri(runs))}"
+        if _answers(server, options.port, errors):
+            say(errors, f"open {page} (Ctrl-C ends it)")
+        return server.wait()
+    finally:
+        _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Ends a server and its workers."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(END_SECONDS)
+
+
+def _answers(server: subprocess.Popen[bytes], port: int, errors: Console) -> bool:
+    """Waits until the server answers, which is said where it is late. Returns False where it has ended."""
+    began, said = time.monotonic(), False
+    while server.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5):
+            return server.poll() is None  # else it is another's answer
+        if not said and time.monotonic() - began >= LATE_SECONDS:
+            said = True
+            late = f"the MLflow server has not answered in {LATE_SECONDS:.0f} s; it is waited for"
+            say(errors, late, "yellow")
+        time.sleep(LOOK_SECONDS)
+    fail(errors, f"the MLflow server has ended before it answered: exit status {server.returncode}")
+    return False
 
 
 def _page(uri: str) -> str:

@@ -74,8 +74,11 @@ MOST_TRACES = 100
 def check(config: Config) -> None:
     """Raises BadInput that names the key, the value and what is allowed, for every section but
     ``strategy``."""
-    if not re.fullmatch(r"[\w.-]+", config.name) or config.name.startswith("."):
-        raise BadInput("name", config.name, "allowed: letters, digits, and . _ - (it names a directory)")
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        needed = (
+            "allowed: letters, digits, and . _ -, the first no . or - (it names a directory, in commands)"
+        )
+        raise BadInput("name", config.name, needed)
     at_least("max_searches", config.max_searches, 1)
     at_least("baseline", config.baseline, 0)
     _choice("log_level", config.log_level, LOG_LEVELS)

@@ -27,6 +27,7 @@ from orchestrator.errors import BadInput, counted
 from orchestrator.formats.registry import FUNCTION, STEPS
 from orchestrator.grading.registry import file_of, resolve
 from orchestrator.problems.problem import Problem
+from orchestrator.problems.sources import SOURCES
 from orchestrator.search.tree import Node
 
 SHOWN = 5
@@ -136,7 +137,8 @@ def preview_of(config: Config, prepared: Prepared, fleet: Fleet | None = None) -
     problems = _problem_facts(prepared)
     models = tuple(model_facts(role, section) for role, section in sections(prepared))
     pools = pools_of(prepared.config, revises=prepared.strategy.strategy.has_reviser)
-    steps = example_steps(prepared.codec, prepared.problems[0])
+    problem, solution = prepared.problems[0], SOURCES[config.problems.source].solution
+    steps = example_steps(prepared.codec, problem, None if solution is None else solution(problem))
     verifier = None if prepared.verifier is None else _verifier(config, prepared, steps)
     prompt = visible(prepared.codec.tokenizer, prepared.prompts[0])
     judge = None if prepared.judge is None else _asked(prepared, steps)

@@ -43,11 +43,17 @@ def specials(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda text: (-len(text), text)))
 
 
-def example_steps(codec: Codec, problem: Problem) -> tuple[str, str]:
+def example_steps(codec: Codec, problem: Problem, solution: str | None = None) -> tuple[str, str]:
     """Returns two steps that end in the problem's answer, of words that the generator's vocabulary has.
 
-    An answer that has steps of its own gives its first two.
+    They are the first and the last one of a ``solution``, where there is one with several. An answer that has
+    steps of its own gives its first two.
     """
+    known = solution if solution is not None and keeps(codec, solution) else ""
+    for delimiter in codec.delimiters:
+        steps = [step.strip() for step in known.split(delimiter) if step.strip()]
+        if len(steps) > 1:
+            return steps[0], steps[-1]
     answer = problem.answer.strip()
     for delimiter in codec.delimiters:
         first, _, rest = answer.partition(delimiter)

@@ -28,11 +28,14 @@ class StoredJournal:
         query = "SELECT problem FROM commits GROUP BY problem ORDER BY min(rowid)"
         return [problem for (problem,) in self._database.execute(query)]
 
-    def results(self, problem: str) -> list[Recorded]:
-        """Returns a problem's operations in the order in which they were recorded. Raises JournalDamaged
-        where they are not what was written."""
-        query = "SELECT problem, operations, checksum FROM commits WHERE problem = ? ORDER BY rowid"
-        rows = self._database.execute(query, (problem,))
+    def results(self, problem: str, last: int | None = None) -> list[Recorded]:
+        """Returns a problem's operations in the order in which they were recorded, up to the commit ``last``
+        where that is given. Raises JournalDamaged where they are not what was written."""
+        query = (
+            "SELECT problem, operations, checksum FROM commits"
+            " WHERE problem = ? AND rowid <= ifnull(?, rowid) ORDER BY rowid"
+        )
+        rows = self._database.execute(query, (problem, last))
         return [recorded for row in rows for recorded in self._read(*row)]
 
     def since(self, last: int) -> Iterator[tuple[int, str, list[Recorded]]]:

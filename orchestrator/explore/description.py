@@ -73,6 +73,8 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     kept."""
     lasted: int | None = None
     """Milliseconds from then to its answer: it waited for a place at a replica, and was computed."""
+    waited: int | None = None
+    """The milliseconds of those in which it waited; None where that was not kept."""
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):
@@ -213,6 +215,8 @@ class Explored(msgspec.Struct, frozen=True, array_like=True):
     """What the run's log says of its replicas: of those that were lost, and what was done again."""
     notes: tuple[str, ...]
     """What could not be shown, and why."""
+    report: str | None = None
+    """The report of the run, as a link from the page has it; None where there is none."""
 
 
 SHAPES = (Explored, Row, Replica, Tree, TreeNode, Piece, Change, Event, Ending, RuleVotes, Vote, Cost)

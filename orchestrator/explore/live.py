@@ -6,8 +6,7 @@ A search's texts are read when somebody looks at it.
 
 from __future__ import annotations
 
-import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,7 +18,9 @@ import msgspec
 
 from actors.messages import SampleResult
 from orchestrator.durability.reading import Recorded, StoredJournal, stored
+from orchestrator.errors import counted
 from orchestrator.explore.description import Cost, Explored, Row, Tree, What
+from orchestrator.explore.growing import GrowingLines
 from orchestrator.explore.run import (
     APART,
     CHOICES,
@@ -27,12 +28,14 @@ from orchestrator.explore.run import (
     LINES,
     LOG,
     RESULTS,
+    TIMES,
     Sums,
     about,
+    by_problem,
     log_of_replicas,
     read_results,
-    read_times,
     read_tree,
+    result_of,
     row_of,
 )
 from orchestrator.explore.tree import costs_of, outline_of
@@ -114,15 +117,17 @@ class LiveRun:
         self._open = ExitStack()
         self._journal: StoredJournal = self._open.enter_context(stored(directory / JOURNAL))
         self._last = 0
-        self._lines = 0, 0
-        """The file of the results, and how much of it was read."""
+        self._lines = GrowingLines(directory / LINES)
+        self._unread = 0
+        """How many of them are damaged."""
         self._whole = False
         """Whether the table of results was read."""
         self._log_size = 0
         self._log: tuple[str, ...] = ()
         self._rules: tuple[str, ...] = ()
         self._searches: dict[str, _Search] = {}
-        self._times: dict[str, list[bytes]] = {}
+        self._lines_of_times = GrowingLines(directory / TIMES)
+        self._times: dict[str, list[bytes]] = defaultdict(list)
         self._sums = Sums()
         self._beside: Counter[str] = Counter()
 
@@ -134,7 +139,8 @@ class LiveRun:
     def refresh(self) -> bool:
         """Reads what is new. Returns True where anything is. Raises JournalDamaged."""
         with self._lock:
-            version, changed = self.version + 1, set[str]()
+            version, changed, unread = self.version + 1, set[str](), self._unread
+            ended = [*self._ended()]  # first: what has ended is in the journal by then
             for number, name, recorded in self._journal.since(self._last):
                 self._last = number
                 if name not in self._asked and name.startswith(APART):
@@ -144,14 +150,12 @@ class LiveRun:
                     problem = name if name in self._asked else name.removeprefix(CHOICES)
                     self._search(problem).add(name, recorded)
                     changed.add(problem)
-            for table in self._ended():
-                search = self._search(table["problem"])
-                search.table = table
-                self._rules = self._rules or rules_of(table)
+            for table in ended:
+                self._search(table["problem"]).table = table
                 changed.add(table["problem"])
             for problem in changed:
                 self._describe(problem, version)
-            if changed or self._log_has_grown() or not self.version:
+            if changed or self._log_has_grown() or self._unread > unread or not self.version:
                 self.version = version
             return self.version == version
 
@@ -178,7 +182,7 @@ class LiveRun:
                 self._sums.costs,
                 tuple(self._beside.items()),
                 self._log,
-                self._notes,
+                (*self._notes, *self._damage),
             )
             return News(self.version, head, rows, len(self._asked))
 
@@ -188,11 +192,17 @@ class LiveRun:
         with self._lock:
             if (search := self._searches.get(problem)) is None:
                 return None
-            asked = self._asked.get(problem)
-            if search.table is not None and problem not in self._times:  # written as the search ends
-                self._times = read_times(self._directory)
-            times = self._times.get(problem, ())
-            return read_tree(problem, self._journal, self._codec, search.table, asked, times)[0]
+            for name, line in by_problem(self._lines_of_times.new() or ()):
+                self._times[name].append(line)
+            asked, times = self._asked.get(problem), self._times.get(problem, ())
+            return read_tree(problem, self._journal, self._codec, search.table, asked, times, self._last)[0]
+
+    @property
+    def _damage(self) -> list[str]:
+        if not self._unread:
+            return []
+        lines = counted(self._unread, f"line of {LINES}", f"lines of {LINES}")
+        return [f"{lines} cannot be read: what ended there is shown as it is in the journal alone."]
 
     def _search(self, problem: str) -> _Search:
         if problem not in self._searches:
@@ -203,32 +213,42 @@ class LiveRun:
 
     def _describe(self, problem: str, version: int) -> None:
         """Brings a search's row, and what the sums have of it, up to date."""
-        search, endings = self._searches[problem], 0
+        search = self._searches[problem]
+        try:
+            asked, endings, costs = self._described(problem, search)
+            row = row_of(problem, asked, search.samples, endings, search.flops, search.table)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            if search.table is None:
+                raise
+            search.table = None  # it is JSON, and no result
+            self._unread += 1
+            return self._describe(problem, version)
         self._sums.add(search.costs, -1)
-        search.costs = costs_of(search.generator, search.verifier)
-        if search.table is not None:
-            search.asked = search.table["prompt"], search.table["answer"]
-            recorded, choices = (self._journal.results(name) for name in (problem, f"{CHOICES}{problem}"))
-            outline = outline_of(problem, recorded, search.table, choices)
-            endings, search.costs = outline.endings, outline.costs
-        self._sums.add(search.costs)
-        search.row = row_of(problem, search.asked, search.samples, endings, search.flops, search.table)
-        search.version = version
+        self._sums.add(costs)
+        self._rules = self._rules or rules_of(search.table or {})
+        search.asked, search.costs, search.row, search.version = asked, costs, row, version
+
+    def _described(self, problem: str, search: _Search) -> tuple[tuple[str, str], int, tuple[Cost, ...]]:
+        """A search's question and right answer, how many solutions it has returned, and its costs."""
+        if (table := search.table) is None:
+            return search.asked, 0, costs_of(search.generator, search.verifier)
+        recorded, choices = (
+            self._journal.results(name, self._last) for name in (problem, f"{CHOICES}{problem}")
+        )
+        outline = outline_of(problem, recorded, table, choices)
+        return (table["prompt"], table["answer"]), outline.endings, outline.costs
 
     def _ended(self) -> Iterator[dict[str, Any]]:
         """The results that are new: of the lines that a run leaves as its searches end, or of the table that
         takes their place in the end."""
-        try:
-            with (self._directory / LINES).open("rb") as file:
-                number, (known, read) = os.fstat(file.fileno()).st_ino, self._lines
-                file.seek(read if number == known else 0)  # a run that is resumed writes its lines again
-                whole, _, torn = file.read().rpartition(b"\n")
-                self._lines = number, file.tell() - len(torn)
-        except FileNotFoundError:
+        if (lines := self._lines.new()) is None:
             yield from self._of_the_table()
             return
-        for line in whole.splitlines():
-            yield msgspec.json.decode(line, type=dict[str, Any])
+        for line in lines:
+            if (table := result_of(line)) is None:
+                self._unread += 1
+            else:
+                yield table
 
     def _of_the_table(self) -> Iterator[dict[str, Any]]:
         path = self._directory / RESULTS

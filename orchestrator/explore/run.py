@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,6 +21,7 @@ from orchestrator.analysis.words import percent
 from orchestrator.durability.reading import Recorded, StoredJournal, stored
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.explore.description import Cost, Explored, Replica, Row, Tree, What
+from orchestrator.explore.growing import GrowingLines
 from orchestrator.explore.tree import attributes_of, costs_of, tree_of
 from orchestrator.explore.votes import rules_of
 from orchestrator.problems.codec import Codec
@@ -38,6 +39,8 @@ HEAD = 160
 """Characters of a prompt in the list."""
 MOST_LINES = 200
 """The most lines of the log that are shown."""
+TIMES_OF_SEARCH = tuple[str, float, dict[str, Annotated[list[int], msgspec.Meta(min_length=2, max_length=3)]]]
+"""A line of times (``runs.times``)."""
 OF_REPLICAS = re.compile(r"^(\S+ \S+) (?:WARNING|ERROR) actors\.(?:pool|replica|member|deployment)\S*: (.*)$")
 
 
@@ -91,13 +94,15 @@ class RunReader:
         codec: Codec,
         problems: Sequence[Problem] = (),
         notes: Sequence[str] = (),
+        report: str | None = None,
     ) -> None:
-        """Raises JournalDamaged where there is no journal that can be read, and BadInput where the table
-        of results cannot be."""
+        """``report`` is as in ``Explored``. Raises JournalDamaged where there is no journal that can be read,
+        and BadInput where the table of results cannot be."""
         self._directory = directory
         self._config = config
         self._codec = codec
         self._notes = [*notes]
+        self._report = report
         self._table = {row["problem"]: row for row in read_results(directory)}
         self._asked = {problem.id: problem for problem in problems}
         self._times = read_times(directory)
@@ -165,6 +170,7 @@ class RunReader:
             tuple(self._beside()),
             tuple(log_of_replicas(self._directory / LOG)),
             tuple(self._notes),
+            self._report,
         )
 
     def _beside(self) -> Iterator[tuple[str, int]]:
@@ -188,11 +194,12 @@ def read_tree(
     row: Mapping[str, Any] | None,
     asked: Problem | None,
     times: Sequence[bytes] = (),
+    last: int | None = None,
 ) -> tuple[Tree, list[Recorded]]:
     """Returns the search of a problem and all its operations. ``row`` is its row of results, where it has
-    one; ``asked`` is the problem itself, where it is known; ``times`` are its lines of times. Raises
-    JournalDamaged."""
-    recorded, choices = journal.results(problem), journal.results(f"{CHOICES}{problem}")
+    one; ``asked`` is the problem itself, where it is known; ``times`` are its lines of times; ``last`` is the
+    last commit of the journal that counts (None: all do). Raises JournalDamaged."""
+    recorded, choices = (journal.results(name, last) for name in (problem, f"{CHOICES}{problem}"))
     tree = tree_of(problem, recorded, codec, row, choices, times_of(times))
     if row is None and asked is not None:
         prompt = filled("{problem}", asked)
@@ -213,43 +220,52 @@ def read_results(directory: Path) -> list[dict[str, Any]]:
             unread = f"its {RESULTS} cannot be read ({in_one_line(error)})"
             raise BadInput("run_id", directory.name, unread) from error
         return rows
-    rows = []
-    if (directory / LINES).is_file():
-        for line in (directory / LINES).read_bytes().splitlines():
-            try:
-                rows.append(msgspec.json.decode(line, type=dict[str, Any]))
-            except msgspec.DecodeError:  # the last one, torn as the process was killed
-                break
-    return rows
+    lines = GrowingLines(directory / LINES).new() or []  # the last one may be torn: the process was killed
+    return [row for row in map(result_of, lines) if row is not None]
+
+
+def result_of(line: bytes) -> dict[str, Any] | None:
+    """Returns the row of results in a line; None where it is damaged."""
+    try:
+        row = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return row if isinstance(row.get("problem"), str) else None
 
 
 def read_times(directory: Path) -> dict[str, list[bytes]]:
     """Returns by problem the lines of times that a run has left of its search: one for each leg in which it
     ended, or ran again. They are decoded as they are needed (``times_of``)."""
     found: dict[str, list[bytes]] = defaultdict(list)
-    if (directory / TIMES).is_file():
-        for line in (directory / TIMES).read_bytes().splitlines():
-            try:
-                (problem, *_) = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, msgspec.Raw])
-            except (msgspec.DecodeError, UnicodeDecodeError):  # torn, as the process was killed
-                continue
-            found[problem].append(line)
+    for problem, line in by_problem(GrowingLines(directory / TIMES).new() or ()):
+        found[problem].append(line)
     return found
 
 
-def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int]]:
-    """Returns when a search's operations were, as ``Event`` has it, by their keys without the problem."""
+def by_problem(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yields lines of times with the problem that each is of, without those that are damaged."""
+    for line in lines:
+        try:
+            (problem, *_) = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError):  # torn, as a process was killed
+            continue
+        yield problem, line
+
+
+def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int, int | None]]:
+    """Returns when a search's operations were, and how long they waited, as ``Event`` has it, by their keys
+    without the problem."""
     told = []
     for line in lines:
         try:
-            told.append(msgspec.json.decode(line, type=tuple[str, float, dict[str, tuple[int, int]]]))
+            told.append(msgspec.json.decode(line, type=TIMES_OF_SEARCH))
         except (msgspec.DecodeError, UnicodeDecodeError):  # it is JSON, and no times: a search has none
             continue
     first = min((began for _, began, _ in told), default=0.0)
     return {
-        key: (sent + round(1000 * (began - first)), lasted)
+        key: (sent + round(1000 * (began - first)), lasted, min(waited[0], lasted) if waited else None)
         for _, began, times in told
-        for key, (sent, lasted) in times.items()
+        for key, (sent, lasted, *waited) in times.items()
     }
 
 

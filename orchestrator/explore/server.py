@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,8 +36,12 @@ LEAST_REST = 9
 HEARTBEAT_SECONDS = 5.0
 """Seconds after which a reader that waits is sent a comment: so it is known whether it is still there."""
 SLOW_SECONDS = 20.0
-"""Seconds that a reader may take for what it is sent, or for what it asks."""
+"""Seconds that a reader may take for what it is sent."""
+IDLE_SECONDS = 5.0
+"""Seconds in which a connection has to ask for something."""
 MOST_READERS = 64
+MOST_CONNECTIONS = 2 * MOST_READERS
+"""The most connections at once, each of which has a thread; one more is closed as it comes."""
 GRACE_SECONDS = 5.0
 """Seconds that readers have, at most, to fetch the finished page before the server ends."""
 NAMES = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d+)?")
@@ -45,8 +49,8 @@ NAMES = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d+)?")
 has pointed here, to read what the page reads (DNS rebinding)."""
 
 
-VERSION = re.compile(r"[0-9]{1,18}")
-"""What the name of an event ends in."""
+EVENT = re.compile(r"(.*) ([0-9]{1,18}) [0-9]{1,18}", re.DOTALL)
+"""The name of an event: a run, its version, and how often the start of engines was told of."""
 
 
 class Begun(NamedTuple):
@@ -75,6 +79,10 @@ class Feed:
         self._begun: dict[str, Begun] = {}
         self._runs: dict[str, LiveRun] = {}
         self._faults: dict[str, str] = {}
+        self._start: tuple[str, ...] = ()
+        """While engines start: how many are up, and what the others do."""
+        self._told = 0
+        """How often that was told."""
         self._readers: Counter[str] = Counter()
         """By the run that they ask for; an empty name is that which is at work."""
         self._changed = threading.Condition()
@@ -89,6 +97,13 @@ class Feed:
         with self._changed:
             self._begun.pop(begun.run, None)
             self._begun[begun.run] = begun
+            self._changed.notify_all()
+
+    def starting(self, lines: Iterable[str]) -> None:
+        """Shows from now on how far the start of the engines is; nothing once they are up."""
+        with self._changed:
+            self._start = tuple(lines)
+            self._told += 1
             self._changed.notify_all()
 
     def end(self, over: str) -> None:
@@ -133,28 +148,28 @@ class Feed:
         def new() -> bool:
             nonlocal name
             name = run or next(reversed(self._begun), "")
-            known = name in self._runs or name in self._faults
+            known = name in self._runs or name in self._faults or self._told > 0
             return self.over is not None or (known and seen != self._event(name))
 
         with self._changed:
             if not self._changed.wait_for(new, within) or self.over is not None:
                 return None
             live, event = self._runs.get(name), self._event(name)
-            data: dict[str, Any] = {"run": name, "runs": self.names, "fault": self._faults.get(name)}
-        of_run, _, version = seen.rpartition(" ")
-        known = event.startswith(f"{of_run} ") and VERSION.fullmatch(version) is not None
-        since = int(version) if known else 0
+            fault, start = self._faults.get(name), self._start
+        data: dict[str, Any] = {"run": name, "runs": self.names, "fault": fault, "start": start}
+        (of_run, _), before = _parted(event), _parted(seen)
+        since = before[1] if before[0] == of_run else 0
         if live is not None:
             news = live.since(since)
-            data["news"], event = news, self._event(name, news.version)
+            data["news"], event = news, f"{of_run} {news.version} {event.rpartition(' ')[2]}"
         return event, msgspec.json.encode(data | {"whole": since == 0})
 
-    def _event(self, name: str, version: int | None = None) -> str:
-        """The name of the event that tells of a run as it is in this version; else as it is now."""
-        live = self._runs.get(name)
-        now = "" if live is None else str(live.version)
+    def _event(self, name: str) -> str:
+        """The name of the event that tells of a run as it is now."""
+        begun, live = self._begun.get(name), self._runs.get(name)
         fault = " and its fault" if name in self._faults else ""
-        return f"{self._begun[name].at}{fault} {now if version is None else version}"
+        version = 0 if live is None else live.version
+        return f"{'' if begun is None else begun.at}{fault} {version} {self._told}"
 
     def refresh_for_ever(self) -> None:
         """Looks at the runs that somebody reads, again and again, until all is over."""
@@ -196,6 +211,12 @@ class Feed:
             return True
 
 
+def _parted(event: str) -> tuple[str, int]:
+    """The run that an event tells of, and its version."""
+    parts = EVENT.fullmatch(event)
+    return ("", 0) if parts is None else (parts[1], int(parts[2]))
+
+
 class LiveServer(ThreadingHTTPServer):
     """Answers browsers, each in a thread of its own."""
 
@@ -211,6 +232,21 @@ class LiveServer(ThreadingHTTPServer):
         self.runs = runs
         self.page = page
         self.places = threading.BoundedSemaphore(MOST_READERS)
+        self.connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Gives a connection a thread, where there is one left."""
+        if self.connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers a connection, and gives its thread back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Says what went wrong, unless a reader is only gone, or too slow."""
@@ -220,10 +256,11 @@ class LiveServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: LiveServer
-    timeout = SLOW_SECONDS
+    timeout = IDLE_SECONDS
     server_version, sys_version = "ttc", ""
 
     def do_GET(self) -> None:
+        self.connection.settimeout(SLOW_SECONDS)
         if NAMES.fullmatch(self.headers.get("Host", "")) is None:
             return self._refuse(HTTPStatus.FORBIDDEN, "allowed: this server as 127.0.0.1 or localhost")
         try:

@@ -68,7 +68,7 @@ def tree_of(
     codec: Codec,
     row: Mapping[str, Any] | None,
     choices: Sequence[Recorded] = (),
-    times: Mapping[str, tuple[int, int]] | None = None,
+    times: Mapping[str, tuple[int, int, int | None]] | None = None,
 ) -> Tree:
     """Returns the search of a problem.
 
@@ -324,7 +324,7 @@ def changes(before: str, after: str) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def _event(kind: Any, node: int, result: Any, flops: int, time: tuple[int, int] | None = None) -> Event:
+def _event(kind: Any, node: int, result: Any, flops: int, time: Sequence[int | None] | None = None) -> Event:
     tokens = len(result.tokens) if isinstance(result, SampleResult) else len(result.scores)
     return Event(kind, node, flops, tokens, result.computed_tokens, result.replica, *(time or ()))
 

@@ -106,6 +106,12 @@ def solution_text(amount: int, paid: Sequence[int], wordings: Sequence[int]) -> 
     return "".join(lines) + ANSWER.format(paid=listed(paid))
 
 
+def solution_of(problem: Problem) -> str:
+    """Returns a right solution of a problem, without the end-of-sequence token, in the first wording."""
+    paid = [int(value) for value in problem.answer.split(", ")]
+    return solution_text(parse_prompt(problem.prompt)[1], paid, [0] * len(paid))
+
+
 def _pattern(wording: str, number: str = "[0-9]+") -> re.Pattern[str]:
     """Returns the regular expression of a wording; its fields are groups."""
     text = re.escape(wording.rstrip("\n")).replace(r"\{", "{").replace(r"\}", "}")
@@ -137,7 +143,8 @@ class Line:
 
 
 def read_lines(prompt: str, solution: str) -> list[Line]:
-    """Tells what is right in each line of a solution. Raises ``BadInput`` for a prompt that is none."""
+    """Tells what is right in each line of a solution. A number counts by its value, as it does where answers
+    are graded: ``03`` is 3. Raises ``BadInput`` for a prompt that is none."""
     purse, left = parse_prompt(prompt)
     paid: list[int] = []
     true, lines = True, []

@@ -23,11 +23,18 @@ class Source:
     """The checker that its answers are for; None where any may do."""
     splits: tuple[str, ...] | None = None
     """The values of ``problems.split``; None where these are not known beforehand."""
+    solution: Callable[[Problem], str] | None = None
+    """Returns a right solution of a problem, as models of this source write it; None where only its answer is
+    known, or that is the whole solution."""
 
 
 SOURCES: Mapping[str, Source] = {
     "lab": Source(lambda wanted: lab.problems(wanted.split, wanted.limit), splits=lab.SPLITS),
-    "coins": Source(lambda wanted: coins.problems(wanted.split, wanted.limit), splits=coins.SPLITS),
+    "coins": Source(
+        lambda wanted: coins.problems(wanted.split, wanted.limit),
+        splits=coins.SPLITS,
+        solution=coins.solution_of,
+    ),
     "file": Source(file.read, "a file of problems", ("columns",)),
     "jsonl": Source(file.read_lines, "a file of problems", ("columns",)),
     "datasets": Source(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.allocation.policy import SAMPLES
+from orchestrator.analysis.baseline import BaselineByProblem
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.difficulty import estimate_flops, pass_at_1
 from orchestrator.analysis.estimators import (
@@ -20,6 +21,7 @@ from orchestrator.analysis.estimators import (
     mean_difference,
     mean_known,
     mean_over_problems,
+    wilson,
 )
 from orchestrator.analysis.options import Option
 from orchestrator.report.evidence import Evidence, Group
@@ -72,7 +74,8 @@ def references(evidence: Evidence) -> Sequence[Reference]:
         key=lambda cell: cell.baseline.samples if cell.baseline else 0,
         default=None,
     )
-    found = [one or _one_beside(beside), _greedy(evidence), _majority_beside(beside)]
+    problems = evidence.main.problems
+    found = [one or _one_beside(beside, problems), _greedy(evidence), _majority_beside(beside, problems)]
     return [reference for reference in found if reference is not None]
 
 
@@ -110,20 +113,31 @@ def _of_difficulty(evidence: Evidence) -> Reference | None:
     return Reference(ONE, ONE, flops, mean_over_problems(right), source, right)
 
 
-def _one_beside(cell: Cell | None) -> Reference | None:
+def _one_beside(cell: Cell | None, problems: Sequence[str]) -> Reference | None:
     if cell is None or cell.baseline is None:
         return None
-    found = cell.baseline
+    found, known = cell.baseline, _by_problem(cell, problems)
     source = f"the {found.samples} samples a problem beside the search"
-    return Reference(ONE, ONE, found.one_flops, found.one, source)
+    if known is None:
+        return Reference(ONE, ONE, found.one_flops, found.one, source)
+    return Reference(ONE, ONE, found.one_flops, mean_over_problems(known.one), source, known.one)
 
 
-def _majority_beside(cell: Cell | None) -> Reference | None:
+def _majority_beside(cell: Cell | None, problems: Sequence[str]) -> Reference | None:
     if cell is None or cell.baseline is None:
         return None
-    found = cell.baseline
-    name = f"majority of {found.samples}"
-    return Reference(MAJORITY, name, found.majority_flops, found.majority, "the samples beside the search")
+    found, known = cell.baseline, _by_problem(cell, problems)
+    name, source = f"majority of {found.samples}", "the samples beside the search"
+    if known is None:
+        return Reference(MAJORITY, name, found.majority_flops, found.majority, source)
+    right = known.majority.astype(float)
+    whole = wilson(int(right.sum()), len(right))
+    return Reference(MAJORITY, name, found.majority_flops, whole, source, right)
+
+
+def _by_problem(cell: Cell, problems: Sequence[str]) -> BaselineByProblem | None:
+    """What the samples beside a search reach on these problems; None where that was not kept."""
+    return cell.baseline_by_problem if tuple(problems) == cell.problems else None
 
 
 def _greedy(evidence: Evidence) -> Reference | None:

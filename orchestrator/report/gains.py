@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.words import percent
-from orchestrator.report.baselines import references
+from orchestrator.report.baselines import MAJORITY, references
 from orchestrator.report.choice import best_of_each, recommended
 from orchestrator.report.drawing import INTERVAL, Drawing, Numbers, Value, interval
 from orchestrator.report.evidence import Evidence
@@ -129,12 +129,23 @@ def _draw(axes: Axes, place: int, row: _Row) -> None:
     axes.tick_params(labelcolor=INK)
 
 
+def _majorities(evidence: Evidence) -> str:
+    """Why the majority of a search differs from that beside it."""
+    if MAJORITY not in evidence.main.rules or MAJORITY not in {found.kind for found in references(evidence)}:
+        return ""
+    return (
+        " The search's own majority is a vote of the solutions that it returned, which may share steps; the "
+        "other is one of independent samples."
+    )
+
+
 def _caption(evidence: Evidence, single: bool) -> str:
     beside = " Crosses: answers without any search." if references(evidence) else ""
     bars = "Bars: 95 % intervals over problems; they are no test of a difference (see above)."
     if single:
         return (
             f"What the search gives by each selection rule (shaded: {evidence.rule}, which counts). "
-            f"Coverage, the hollow point, is what a perfect selection would reach.{beside} {bars}"
+            "Coverage, the hollow point, is what a perfect selection would reach."
+            f"{beside}{_majorities(evidence)} {bars}"
         )
     return f"The most accurate configuration of each strategy; shaded: the recommended one.{beside} {bars}"

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.analysis.baseline import Baseline
+import numpy as np
+
+from orchestrator.analysis.baseline import Baseline, BaselineByProblem
 from orchestrator.analysis.estimators import mean_over_problems, wilson
 from orchestrator.budget.ledger import Lease
 from orchestrator.budget.units import Price
@@ -25,7 +27,7 @@ MAJORITY = "majority"
 
 async def sample_baseline(
     controller: Controller, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]], samples: int
-) -> Baseline:
+) -> tuple[Baseline, BaselineByProblem]:
     """Samples each problem ``samples`` times on the engines of ``controller``, and judges the answers.
 
     The samples are journaled under the names of their own problems, so a run that goes on has them.
@@ -45,13 +47,17 @@ async def sample_baseline(
     )
     apart = [replace(problem, id=beside("baseline", problem.id)) for problem in problems]
     results = await sampler.run(apart, prompts, BoundStrategy(best_of_n, {"n": samples}))
-    right = [sum(solution.correct for solution in result.solutions) / samples for result in results]
+    by_problem = BaselineByProblem(
+        np.array([sum(solution.correct for solution in result.solutions) / samples for result in results]),
+        np.array([result.correct[MAJORITY] for result in results]),
+    )
     spent, prefill = sampler.usage.flops, sum(price.prompt for price in prices)
-    return Baseline(
+    whole = Baseline(
         samples,
-        mean_over_problems(right),
-        wilson(sum(result.correct[MAJORITY] for result in results), len(results)),
+        mean_over_problems(by_problem.one),
+        wilson(int(by_problem.majority.sum()), len(results)),
         spent,
         ((spent - prefill) / samples + prefill) / len(results),
         spent / len(results),
     )
+    return whole, by_problem

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Iterable
 
 from orchestrator.analysis.baseline import Baseline
+from orchestrator.analysis.estimators import wilson
 from orchestrator.budget.ledger import Lease
 from orchestrator.runs.controller import SearchResult
-from orchestrator.runs.results import Summary
+from orchestrator.runs.results import MAIN, Summary
 from orchestrator.tracking.tracker import Step
 
 POINTS = 200
@@ -132,7 +133,8 @@ class AnytimeCurve:
     the last one has ended. ``…_of_decided`` is over the problems whose search has ended by then,
     ``…_of_all`` over every problem, where one that has not ended counts as wrong.
 
-    MLflow's steps are integers: a step is 10⁶ FLOPs.
+    MLflow's steps are integers: a step is 10⁶ FLOPs. MLflow shows metrics in the order in which they were
+    first logged: so the few that count come first, here as they are over the problems decided so far.
     """
 
     def __init__(self, problems: int, budget: Lease, log: Callable[[list[Step]], None]) -> None:
@@ -155,8 +157,18 @@ class AnytimeCurve:
             return
         step = self._budget.spent // 1_000_000
         counts = {**self._correct, "coverage": self._covered}
+        rule = MAIN if MAIN in self._correct else next(iter(self._correct))
+        known = {
+            "accuracy": wilson(self._correct[rule], self._done),
+            "coverage": wilson(self._covered, self._done),
+        }
         self._log(
             [
+                *(
+                    (f"{name}{end}", rounded(value), 0)
+                    for name, found in known.items()
+                    for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
+                ),
                 ("progress/problems_decided", float(self._done), step),
                 *(
                     (f"progress/{name}_of_{which}", rounded(count / total), step)

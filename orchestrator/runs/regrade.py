@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from actors.messages import ReplicaInfo
+from orchestrator.analysis.baseline import COLUMNS
 from orchestrator.config.fingerprint import fingerprint
 from orchestrator.config.judge import prepare_judge
 from orchestrator.config.schema import Config
@@ -251,6 +252,7 @@ def _write(
         for one, solution in zip(row["solutions"] or (), result.solutions, strict=True):
             one.update(answer=solution.answer, correct=solution.correct, key=solution.key or solution.answer)
         row["covered"] = result.covered
+        row.update((name, None) for name in COLUMNS if name in row)  # its samples are not graded again
         for rule, answer in result.selected.items():
             row[f"selected_{rule}"], row[f"correct_{rule}"] = answer, result.correct[rule]
     buffer = io.BytesIO()

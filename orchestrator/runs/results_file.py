@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.analysis.baseline import COLUMNS, BaselineByProblem
 from orchestrator.durability.files import naming, replacing
 from orchestrator.problems.problem import filled
 from orchestrator.runs.controller import SearchResult
@@ -97,6 +98,18 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
     )
     with replacing(path) as part:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
+
+
+def add_baseline(path: Path, found: BaselineByProblem) -> None:
+    """Adds to a run's table, whose problems are in the same order, what its baseline reaches on each."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    for name, column in zip(COLUMNS, (found.one, found.majority), strict=True):
+        table = table.append_column(name, pa.array(column))
+    with replacing(path) as part:
+        pq.write_table(table, part)
 
 
 def write_table(results: Sequence[SearchResult], path: Path) -> None:

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -41,9 +41,9 @@ from orchestrator.runs.log import logged
 from orchestrator.runs.machines import log_machines
 from orchestrator.runs.metrics import AnytimeCurve, metrics
 from orchestrator.runs.results import Summary, summarise
-from orchestrator.runs.results_file import PROBLEMS, ResultsFile, write_table
+from orchestrator.runs.results_file import PROBLEMS, ResultsFile, add_baseline, write_table
 from orchestrator.runs.session import Session, check_context
-from orchestrator.runs.times import TimesFile
+from orchestrator.runs.times import Taken, TimesFile
 from orchestrator.runs.trace import trace_of
 from orchestrator.runs.watchdog import Watchdog
 from orchestrator.tracking.tracker import Tracker, status_of
@@ -68,6 +68,9 @@ class RunObserver(Protocol):
 
     def result(self, result: SearchResult) -> None:
         """Is told of each search that has ended."""
+
+    def ended(self) -> None:
+        """Is told that the searches are over, however they have ended: engines may be taken down now."""
 
     def sampling_baseline(self, samples: int) -> None:
         """Is told that all searches have ended, and each problem is sampled so many times beside them."""
@@ -137,6 +140,7 @@ class Run:
         self._broken = False
         self._role = role
         self._times: dict[str, dict[str, tuple[float, float]]] = {}
+        self._taken = Taken()
         self._open = ExitStack()
         self.directory.mkdir(parents=True, exist_ok=True)
         journal = self.directory / "journal.sqlite"
@@ -206,7 +210,7 @@ class Run:
         self._times = {problem.id: {} for problem in prepared.problems}
         traced, times = (
             {p.id for p in prepared.problems[: prepared.config.tracking.traces]},
-            TimesFile(self.directory),
+            TimesFile(self.directory, self._taken),
         )
         chooses = self._role == "cell"  # what tells the difficulty, or labels, has no use for an answer
         controller = controller_of(
@@ -232,12 +236,17 @@ class Run:
         controller.on_result = on_result
         await session.deployment.forget()  # what a run takes must not depend on the run before it
         observer.searching(controller, session.deployment, len(prepared.problems))
-        found = await self._measured(controller, session, legs, observer, search or prepared.strategy)
+        try:
+            found = await self._measured(controller, session, legs, observer, search or prepared.strategy)
+        finally:
+            _show(observer.ended)
         results = [replace(result, seconds=legs.seconds_of(result.problem.id)) for result in found]
         table = results_file.close(results)  # before all that is only about them
-        self._tracker.artifact(table)
-        self._shown(results)
-        baseline, spent = await self._baseline(controller, observer), legs.spent
+        try:
+            self._shown(results)
+            baseline, spent = await self._baseline(controller, observer, table), legs.spent
+        finally:
+            self._tracker.artifact(table)
         try:
             summary = summarise(
                 self.run_id,
@@ -285,21 +294,25 @@ class Run:
         legs.begin(session.startup_seconds, {pool.spec.name: pool.spec.replicas for pool in pools})
         watchdog = Watchdog(prepared.strategy.name, at_work, engines_are_busy, observer.notice)
         machines = asyncio.create_task(log_machines(pools, self._tracker.metrics, legs.spent.seconds))
+        for pool in pools:
+            pool.on_taken = self._taken.note
         try:
             with watchdog, legs.ticking(tick):
                 return await controller.run(prepared.problems, prepared.prompts, at_work.noting(search))
         finally:
             machines.cancel()
+            for pool in pools:
+                pool.on_taken = lambda requests: None
 
-    async def _baseline(self, controller: Controller, observer: RunObserver) -> Baseline | None:
+    async def _baseline(self, controller: Controller, observer: RunObserver, table: Path) -> Baseline | None:
+        """Samples the baseline, where there is one, and adds to the table what it reaches on each problem."""
         samples, prepared = self.prepared.config.baseline, self.prepared
         if not samples or self._role != "cell":
             return None
-        try:
-            observer.sampling_baseline(samples)
-        except Exception:  # what is shown is worth no run
-            log.exception("the display has failed")
-        return await sample_baseline(controller, prepared.problems, prepared.prompts, samples)
+        _show(lambda: observer.sampling_baseline(samples))
+        whole, by_problem = await sample_baseline(controller, prepared.problems, prepared.prompts, samples)
+        add_baseline(table, by_problem)
+        return whole
 
     def _track(self, summary: Summary, results: Sequence[SearchResult]) -> None:
         """Logs the summary, and the first searches. A fault in that costs the run nothing else."""
@@ -336,6 +349,14 @@ class Run:
         self._tracker.artifact(path)
         self._broken = summary.broken is not None
         log.info("finished: %d of %d problems failed", summary.failed, summary.problems)
+
+
+def _show(tell: Callable[[], None]) -> None:
+    """Tells an observer. What is shown is worth no run."""
+    try:
+        tell()
+    except Exception:
+        log.exception("the display has failed")
 
 
 def patience_of(error: BaseException | None) -> float | None:

@@ -10,6 +10,9 @@ from orchestrator.budget.units import described
 from orchestrator.errors import counted
 from orchestrator.runs.results import Group, Summary
 
+OWN_MAJORITY = "votes of the solutions that it returned, which may share steps: not of independent samples"
+"""Why the majority of a search differs from that of a baseline."""
+
 
 def summary_rows(s: Summary) -> list[tuple[str, str]]:
     """Returns the rows of the table at the end of a run: a name and a text."""
@@ -114,6 +117,7 @@ def _accuracy(s: Summary) -> list[tuple[str, str]]:
     return [
         *((f"no search: {name}", f"{percent(e, ' %')} {_a_problem(flops)}") for name, e, flops in without),
         *((f"search, {rule}", f"{shown} {_a_problem(s.flops.spent / s.problems)}") for rule, shown in found),
+        *([("  its majority", OWN_MAJORITY)] if "majority" in s.accuracy else []),
     ]
 
 

@@ -9,23 +9,45 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from actors.messages import Request
+
 log = logging.getLogger(__name__)
 
 FILE = "times.jsonl"
-"""The file's name. A line is ``[problem, began, {operation: [ms, ms]}]``: ``began`` in seconds since 1970,
-then milliseconds from there to when the operation was sent, and from that to its answer."""
+"""The file's name. A line is ``[problem, began, {operation: [ms, ms, ms]}]``: ``began`` in seconds since
+1970, then milliseconds from there to when the operation was sent, from that to its answer, and how many of
+these it waited for a place at a replica. The last is missing where it is not known."""
+
+
+class Taken:
+    """When requests were taken to a replica, after they had waited for a place at one."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+
+    def note(self, requests: Iterable[Request]) -> None:
+        """Notes requests that are taken now. One that was lost with its replica is taken again."""
+        now = time.time()
+        self._at.update((request.id, now) for request in requests)
+
+    def pop(self, operation: str) -> float | None:
+        """Returns when an operation was taken, in seconds since 1970, and forgets it; None where that is not
+        known."""
+        return self._at.pop(operation, None)
 
 
 class TimesFile:
     """The times of a run's operations, on disk."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, taken: Taken | None = None) -> None:
         self._path = directory / FILE
+        self._taken = taken or Taken()
         self._failed = False
 
     def add(self, problem: str, times: Mapping[str, tuple[float, float]]) -> None:
@@ -39,7 +61,11 @@ class TimesFile:
                 problem,
                 round(began, 3),
                 {
-                    key.removeprefix(f"{problem}/"): (_ms(sent - began), _ms(answered - sent))
+                    key.removeprefix(f"{problem}/"): (
+                        _ms(sent - began),
+                        _ms(answered - sent),
+                        *(() if (taken := self._taken.pop(key)) is None else (_ms(taken - sent),)),
+                    )
                     for key, (sent, answered) in times.items()
                 },
             )

@@ -6,8 +6,9 @@ DESCRIPTION = """Searches for answers by test-time compute, within a budget in F
 
 - **A run** searches every problem with one strategy and budget. Its name says what it found; its
   description has the table. The runs of a sweep are below one run, which compares them.
-- **accuracy** is that of the rule that chooses the answer, over all problems, with its 95 % interval in
-  `accuracy_low` and `accuracy_high`; `accuracy/RULE` is that of each rule. **flops_per_problem** is what was
+- **accuracy** is that of the rule that chooses the answer, over all problems (while the run goes on, over
+  those decided so far), with its 95 % interval in `accuracy_low` and `accuracy_high`; `accuracy/RULE` is that
+  of each rule. **flops_per_problem** is what was
   charged.
 - **progress/** is drawn against FLOPs: a step is 10⁶ FLOPs. `RULE_of_decided` counts the problems whose
   search had ended by then; `RULE_of_all` counts every problem, and one that is not decided yet as wrong.

@@ -99,6 +99,25 @@ async def until(found: Callable[[], Any]) -> None:
     raise AssertionError("it did not happen in 20 s")
 
 
+async def test_a_request_is_told_of_as_it_is_taken_to_a_replica_and_not_while_it_waits():
+    pool, (link,) = await started()
+    taken: list[str] = []
+    pool.on_taken = lambda requests: taken.extend(each.id for each in requests)
+    running = [asyncio.create_task(pool.run(request(f"r{i}", -1))) for i in range(50)]
+    try:
+        await until(lambda: link.running)
+        room = len(link.running)
+        assert room < 50
+        assert taken == [f"r{i}" for i in range(room)]
+        assert pool.waiting == 50 - room
+        running[0].cancel()
+        await until(lambda: taken[room:] == [f"r{room}"])
+    finally:
+        for each in running:
+            each.cancel()
+        await pool.close()
+
+
 async def test_an_abort_that_did_not_arrive_is_sent_when_the_replica_is_back():
     pool, (link,) = await started()
     try:

@@ -426,6 +426,7 @@ def test_a_users_files_may_be_moved_too(tmp_path):
         (["generator.temperature=nan"], "generator.temperature"),
         (["generator.resources.num_cpus=1.5"], "generator.resources.num_cpus"),
         (["name=a/b"], "name"),
+        (["name=-x"], "name"),
         (["runs=/proc/nowhere"], "runs"),
     ],
 )

@@ -57,6 +57,7 @@ def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch,
     stream = StringIO()
     shown = Display(Console(file=stream, width=width), "beam_search n=32 on 16 problems of lab")
     shown._names, shown._began = ["generator-0", "generator-1", "verifier-0"], now
+    shown._engines_start = True
     shown.ready(INFO)
     stream.truncate(0)
     assert display.PRINTED.add("generator-1", [":phase:configure", "a word", ":phase:load"]) == ["a word"]
@@ -105,6 +106,37 @@ def test_the_live_view_says_what_runs_how_it_stands_and_what_waits(monkeypatch, 
         "4e+09 of 1e+10 FLOPs, 30 s, about 2 min left, 2,000 tokens/s; generator 75 % busy, 3 done again, "
         "1 of 2 up"
     )
+
+
+def test_what_is_shown_as_the_searches_end_stays_while_engines_are_taken_down(monkeypatch):
+    stream, now = StringIO(), 100.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    shown = Display(Console(file=stream, width=100, force_terminal=True))
+    pool = SimpleNamespace(
+        spec=SimpleNamespace(name="generator", replicas=1),
+        stats=SimpleNamespace(retried=0, tokens=0),
+        busy_seconds=0.0,
+        running=1,
+        waiting=0,
+        up=[INFO],
+    )
+    controller = SimpleNamespace(budget=SimpleNamespace(spent=0, limit=1e10))
+    with shown:
+        shown.searching(controller, SimpleNamespace(pools=[pool]), 1)
+        now, pool.stats.tokens, pool.busy_seconds = 110.0, 1000, 10.0
+        shown.result(SimpleNamespace(covered=True, correct={"weighted": True}, error=None))
+        shown.ended()
+        now, pool.up = 150.0, []
+        stream.truncate(0)
+        shown.console.print(shown._view)
+        text = stream.getvalue()
+        assert "10 s, 100 tokens/s" in text
+        assert "1 running, 0 waiting, 100 % busy" in text
+        assert "0 of 1 up" not in text
+        shown.searching(controller, SimpleNamespace(pools=[pool]), 1)
+        stream.truncate(0)
+        shown.console.print(shown._view)
+        assert "0 of 1 up" in stream.getvalue(), "the next run is shown as it is"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from orchestrator.config.loading import load
 from orchestrator.config.schema import LAB_MODELS
 from orchestrator.config.written import to_yaml
 from orchestrator.durability.journal import Journal
+from orchestrator.explore.description import Explored
 from orchestrator.problems.codec import load_tokenizer
 from orchestrator.problems.lab import problems as lab_problems
 from orchestrator.tracking.tracker import Tracker, local_uri
@@ -52,6 +57,21 @@ def test_a_run_that_was_cut_short_has_a_page_with_the_questions(
     out = runs / "other.html"
     assert run_command(["explore", "lab", "--runs", str(runs), "--out", str(out)]) == 0
     assert out.is_file()
+
+
+def test_the_page_leads_to_the_report_of_its_run(runs: Path):
+    def led_to(page: Path) -> str | None:
+        (packed,) = re.findall(r'id="runs">([^<]*)<', page.read_text())
+        (run,) = json.loads(zlib.decompress(base64.b64decode(packed)))
+        return run[Explored.__struct_fields__.index("report")]
+
+    assert run_command(["explore", "lab", "--runs", str(runs)]) == 0
+    assert led_to(runs / "lab" / "explore.html") is None
+    (runs / "lab" / "report.html").touch()
+    assert run_command(["explore", "lab", "--runs", str(runs)]) == 0
+    assert led_to(runs / "lab" / "explore.html") == "report.html"
+    assert run_command(["explore", "lab", "--runs", str(runs), "--out", str(runs / "a.html")]) == 0
+    assert led_to(runs / "a.html") == "lab/report.html"
 
 
 def test_the_page_is_an_artifact_of_the_run_which_stays_as_it_was(runs: Path):

@@ -21,6 +21,7 @@ from orchestrator.config.rendering import (
 )
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
+from orchestrator.problems.sources import SOURCES
 from tests.formats.families import FAMILIES, Family
 from tests.support.paths import LAB_CONFIG
 from tests.support.public_models import QUESTION, SPECIAL, save_language_model, save_tokenizer
@@ -72,6 +73,18 @@ def test_two_steps_are_of_words_that_the_model_has(tokenizer):
     lab = prepare(load(LAB_CONFIG, ["problems.limit=1"])).codec
     assert example_steps(lab, Problem("p", "?", "123456")) == ("123", "456"), "its letters are digits"
     assert example_steps(lab, Problem("p", "?", "1")) == ("1", "1")
+
+
+def test_a_source_that_knows_a_solution_gives_its_own_steps():
+    run = prepare(load(LAB_CONFIG.with_name("coins.yaml"), ["problems.limit=1"]))
+    (problem,) = run.problems
+    steps = example_steps(run.codec, problem, SOURCES["coins"].solution(problem))
+    assert steps[0].startswith("coin 1: ")
+    assert steps[1] == f"the answer is {problem.answer}."
+    (shown,) = verifier_inputs(run, steps)
+    assert shown.count(MARK) == 2
+    assert f"{steps[0]}\n{MARK}" in shown
+    assert example_steps(run.codec, problem) != steps
 
 
 def mine(tmp_path: Path, family: Family, **verifier: object) -> Prepared:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.messages import SampleRequest
 from orchestrator.explore.description import Explored, Tree
 from orchestrator.explore.page import write
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem
-from orchestrator.runs.times import TimesFile
+from orchestrator.runs.times import Taken, TimesFile
 from orchestrator.search.context import Sampling
 from tests.support.browser import CHROMIUM, Watched, browsed
 from tests.support.explored import reader, searched
@@ -235,12 +236,16 @@ def test_formulas_are_rendered_and_money_is_not_one(page, written: Written):
     assert page.locator(".own a").count() == 0
 
 
-def test_operations_stand_where_they_were_in_time(watched: Watched, directory: Path):
+def test_operations_stand_where_they_were_in_time(watched: Watched, directory: Path, monkeypatch):
     keys = [event.node for event in Written(directory, "chains").trees[0].events]
     with reader(directory / "chains", codec=CODEC) as run:
         recorded = [key for key, *_ in run._journal.results("p")]
     times = {f"{key}": (float(at), float(at + 2)) for at, key in enumerate(recorded)}
-    TimesFile(directory / "chains").add("p", times)
+    taken = Taken()
+    monkeypatch.setattr("time.time", lambda: 0.5)
+    taken.note([SampleRequest(recorded[0], (1,), 1, 7)])
+    monkeypatch.undo()
+    TimesFile(directory / "chains", taken).add("p", times)
     written = Written(directory, "chains")
     tree = written.tree("p")
     assert [(event.sent, event.lasted) for event in tree.events] == [
@@ -248,6 +253,16 @@ def test_operations_stand_where_they_were_in_time(watched: Watched, directory: P
     ]
     watched.faults.clear()
     watched.open(written.path, "#problem=p&tab=time")
+    waited = watched.page.locator(".clock .op.waited")
+    assert waited.count() == 1, "it is known of the first alone"
+    first = watched.page.locator(".clock .op:not(.waited)").first
+    begin, width = (float(waited.get_attribute(name)) for name in ("x", "width"))
+    assert float(first.get_attribute("x")) == pytest.approx(begin + width)
+    assert float(first.get_attribute("width")) == pytest.approx(3 * width), "half a second of two"
+    assert (
+        "Of 2 s of all operations together 0.5 s were waiting" in watched.page.locator(".pane").inner_text()
+    )
+    waited.evaluate("bar => bar.remove()")
     bars = watched.page.locator(".clock .op")
     assert bars.count() == len(tree.events)
     places = [(float(bar.get_attribute("x")), float(bar.get_attribute("y"))) for bar in bars.all()]

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
@@ -20,7 +20,10 @@ from actors.messages import SampleResult
 from orchestrator.durability.journal import Journal, JournalDamaged
 from orchestrator.explore import server
 from orchestrator.explore.live import LiveRun, News
+from orchestrator.explore.run import by_problem
 from orchestrator.explore.server import Begun, Feed, LiveServer
+from orchestrator.runs.results_file import ResultsFile
+from orchestrator.runs.times import TimesFile
 from tests.support.explored import PROBLEMS, reader, searched
 from tests.support.going_on import BUDGET, GoingOn
 from tests.support.scripted import CODEC
@@ -92,6 +95,54 @@ async def test_results_that_are_written_again_are_read_again(tmp_path: Path):
     lines.with_suffix(".new").replace(lines)
     assert followed.refresh()
     assert [row.correct for _, row in followed.since(0).rows if row.ended] == [(True,)]
+
+
+async def test_a_line_that_is_damaged_costs_only_itself_and_is_told_of(tmp_path: Path):
+    results = await searched(tmp_path / "run", "beam_search", n=4, width=2)
+    file = ResultsFile(tmp_path / "run")
+    followed = live(tmp_path / "run", begun=time.time() + 10)
+    followed.refresh()
+    assert followed.since(0).head.notes == ()
+    with (tmp_path / "run" / "results.jsonl").open("ab") as lines:
+        lines.write(b'{"problem": "p", "flo\n{"problem": "q/1", "flops": "many"}\n{"problem": "p"')
+    assert followed.refresh()
+    told = "2 lines of results.jsonl cannot be read: "
+    assert [note.startswith(told) for note in followed.since(0).head.notes] == [True]
+    assert not any(row.ended for _, row in followed.since(0).rows)
+    assert not followed.refresh(), "it is told once, and the line without an end is waited for"
+    with (tmp_path / "run" / "results.jsonl").open("ab") as lines:
+        lines.write(b"\n")
+    file.add(results[1])
+    assert followed.refresh()
+    assert [row.problem for _, row in followed.since(0).rows if row.ended] == ["q/1"]
+    assert followed.since(0).head.notes[0].startswith("3 lines")
+
+
+async def test_times_are_read_once_however_often_a_search_is_looked_at(tmp_path: Path, monkeypatch):
+    await searched(tmp_path / "run", "beam_search", n=4, width=2)
+    followed = live(tmp_path / "run")
+    followed.refresh()
+    times, lines = TimesFile(tmp_path / "run"), []
+    monkeypatch.setattr(
+        "orchestrator.explore.live.by_problem", lambda new: lines.append(len(new)) or by_problem(new)
+    )
+    times.add("p", {"p/sample/0": (5.0, 5.25)})
+    assert [event.lasted for event in followed.tree("p").events if event.lasted is not None] == [250]
+    followed.tree("q/1"), followed.tree("q/1")
+    times.add("q/1", {"q/1/sample/0": (6.0, 7.0)})
+    assert [event.lasted for event in followed.tree("q/1").events if event.lasted is not None] == [1000]
+    assert lines == [1, 0, 0, 1]
+
+
+def test_a_search_is_shown_as_it_was_when_its_row_was(tmp_path: Path):
+    with GoingOn(tmp_path / "run", PROBLEMS).running() as run:
+        run.let(6)
+        followed = live(tmp_path / "run")
+        followed.refresh()
+        run.let(5)
+        for _, row in followed.since(0).rows:
+            assert len(followed.tree(row.problem).nodes) == row.nodes
+            assert sum(event.flops for event in followed.tree(row.problem).events) == row.flops
 
 
 def test_what_is_charged_beside_the_budget_is_told_apart(tmp_path: Path):
@@ -267,6 +318,38 @@ def test_who_has_gone_is_soon_known(tmp_path: Path, monkeypatch):
         with events(port) as _:
             until(lambda: made.feed._readers.total() == 1)
         until(lambda: made.feed._readers.total() == 0)
+
+
+def test_how_far_the_start_of_the_engines_is_is_told_before_there_is_a_run(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(server, "PERIOD_SECONDS", 0.01)
+    with GoingOn(tmp_path / "run", PROBLEMS).running() as run, serving(tmp_path) as (made, port):
+        run.let(4)
+        with events(port) as reading:
+            made.feed.starting(["1 of 2 replicas up, 3 s"])
+            data = next(reading)["data"]
+            assert data["start"] == ["1 of 2 replicas up, 3 s"]
+            assert "news" not in data
+            made.feed.begin(Begun("run", BUDGET, 1.0))
+            rows = next(event["data"]["news"]["rows"] for event in reading if "news" in event["data"])
+            assert rows
+            made.feed.starting([])
+            data = next(reading)["data"]
+            assert data["start"] == []
+            assert data["news"]["rows"] == [], "they are not sent again"
+            assert not data["whole"]
+
+
+def test_connections_that_ask_nothing_are_not_without_number_and_end(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(server._Handler, "timeout", 0.3)
+    with serving(tmp_path) as (_, port), ExitStack() as opened:
+        idle = [
+            opened.enter_context(closing(socket.create_connection(("127.0.0.1", port), timeout=10)))
+            for _ in range(3)
+        ]
+        assert idle[2].recv(1) == b"", "there is no thread left for it"
+        assert idle[0].recv(1) == b"", "it has asked nothing"
+        until(lambda: get(port, "/")[0] == 200)
 
 
 def test_readers_are_not_without_number(tmp_path: Path, monkeypatch):

@@ -51,8 +51,7 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
         watched.go(f"http://127.0.0.1:{port}/")
         assert page.locator(".rows li").count() == 2
         assert page.locator(".tree .node").count() > 0
-        assert "0 problems right" in page.locator("#runs").text_content()
-        assert "0 of 6 have ended" in page.locator("#runs").text_content()
+        assert "no search of 6 problems has ended" in page.locator("#runs").text_content()
         first = operations(page)
         grow(run, page, first)
 
@@ -121,6 +120,82 @@ def until(page, true) -> None:
     raise AssertionError("it does not come true")
 
 
+def test_engines_that_start_are_shown_and_counts_agree(watched: Watched, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(server, "PERIOD_SECONDS", 0.05)
+    watched.faults.clear()
+    page = watched.page
+    with (
+        GoingOn(tmp_path / "run", PROBLEMS).running() as run,
+        serving(tmp_path, live_of(tmp_path)) as (
+            made,
+            port,
+        ),
+    ):
+        made.feed.starting(["1 of 3 replicas up, 12 s", "generator-1 (load, 7 s)"])
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_selector("#problem .start")
+        made.feed.begin(Begun("run", BUDGET, 1.0))
+        page.wait_for_selector("html[data-opened]", state="attached")
+        assert "Engines start: 1 of 3 replicas up" in page.locator("#runs").text_content()
+        assert "no search of 6 problems has ended" in page.locator("#runs").text_content()
+        assert page.locator("#list [role=status]").text_content() == "0 of 6 problems have begun"
+        made.feed.starting([])
+        until(page, lambda: page.locator("#runs .start").count() == 0)
+        until(page, lambda: run.let(1) or "1 of 6 have ended" in page.locator("#runs").text_content())
+        begun, told = page.locator("#list").evaluate(
+            "one => [one.querySelectorAll('.rows a').length, one.querySelector('[role=status]').textContent]"
+        )
+        assert begun > 1
+        assert told == f"{begun} of 6 problems have begun"
+        names = page.locator(".rows a").evaluate_all("links => links.map(one => one.dataset.problem)")
+        page.select_option("#list select >> nth=1", "order")
+        assert names == page.locator(".rows a").evaluate_all(
+            "links => links.map(one => one.dataset.problem).reverse()"
+        ), "the newest is the first"
+        run.let(float("inf"))
+    assert watched.faults == []
+
+
+def test_on_a_phone_the_search_at_work_opens_and_back_leads_to_the_list(
+    watched: Watched, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(server, "PERIOD_SECONDS", 0.05)
+    with (
+        watched.page.context.browser.new_page(viewport={"width": 400, "height": 900}) as opened,
+        GoingOn(tmp_path / "run", PROBLEMS).running() as run,
+        serving(tmp_path, live_of(tmp_path)) as (made, port),
+    ):
+        phone = Watched(opened)
+        page, shown = phone.page, phone.page.locator("#problem")
+        run.let(6)
+        made.feed.begin(Begun("run", BUDGET, 1.0))
+        phone.go(f"http://127.0.0.1:{port}/")
+        assert not shown.is_visible()
+        assert not page.locator("#follow").is_checked(), "it is not shown"
+        page.click("#follow")
+        assert shown.is_visible()
+        until(page, lambda: 0 <= shown.bounding_box()["y"] < 450)
+        page.go_back()
+        until(page, lambda: not shown.is_visible())
+        assert not page.locator("#follow").is_checked()
+        page.click(".rows li:nth-child(2) a")
+        until(page, shown.is_visible)
+        page.click(".back")
+        until(page, lambda: not shown.is_visible())
+        page.click(".rows li:nth-child(1) a")
+        until(page, shown.is_visible)
+        page.reload()
+        page.wait_for_selector("html[data-opened]", state="attached")
+        assert shown.is_visible()
+        page.go_back()
+        until(page, lambda: not shown.is_visible())
+        page.reload()
+        page.wait_for_selector("html[data-opened]", state="attached")
+        assert not shown.is_visible()
+        run.let(float("inf"))
+        assert phone.faults == []
+
+
 def live_of(runs: Path):
     from orchestrator.explore.live import LiveRun
     from tests.explore.test_live import CONFIG
@@ -154,10 +229,10 @@ def test_the_page_of_a_sweep_follows_its_cells_and_shows_the_one_that_is_asked_f
         assert page.locator(".title select >> nth=0").locator("option").all_text_contents() == [
             *("the one at work", "s/cells/a", "s/cells/b")
         ]
-        until(page, lambda: page.locator(".rows a").first.get_attribute("data-problem") == "p2<b>")
+        until(page, lambda: page.locator(".rows a").last.get_attribute("data-problem") == "p2<b>")
         page.select_option(".title select >> nth=0", "s/cells/a")
         until(page, lambda: page.locator("#runs b").text_content() == "s/cells/a")
-        until(page, lambda: page.locator(".rows a").first.get_attribute("data-problem") == "p0<b>")
+        until(page, lambda: page.locator(".rows a").last.get_attribute("data-problem") == "p0<b>")
         assert page.locator(".rows .right, .rows .wrong").count() == 2
     assert watched.faults == []
 

@@ -138,13 +138,17 @@ async def test_a_summary_that_is_none_counts_as_missing(tmp_path: Path, content:
         assert "This run is not finished" in run.explored().notes[0]
 
 
-async def test_lines_of_results_end_at_the_first_that_is_no_row(tmp_path: Path):
+async def test_a_line_of_results_that_is_no_row_costs_only_itself(tmp_path: Path):
     results = await searched(tmp_path / "run", "best_of_n", n=2)
     (tmp_path / "run" / "results.parquet").unlink()
-    ResultsFile(tmp_path / "run").add(results[0])
-    with (tmp_path / "run" / "results.jsonl").open("ab") as file:
-        file.write(b"[1]\n")
-    assert [row["problem"] for row in read_results(tmp_path / "run")] == ["p"]
+    file = ResultsFile(tmp_path / "run")
+    file.add(results[0])
+    with (tmp_path / "run" / "results.jsonl").open("ab") as lines:
+        lines.write(b'[1]\n{"problem": 7}\n{"problem": "p", "pr\n\xff\n')
+    file.add(results[1])
+    with (tmp_path / "run" / "results.jsonl").open("ab") as lines:
+        lines.write(b'{"problem": "torn')
+    assert [row["problem"] for row in read_results(tmp_path / "run")] == ["p", "q/1"]
 
 
 async def test_a_problem_may_be_named_as_what_stands_beside_the_searches(tmp_path: Path):

@@ -33,6 +33,20 @@ def test_problems_never_change() -> None:
     assert len(coins.problems("train")) == 10000
 
 
+def test_the_solution_of_a_problem_is_right_in_each_line() -> None:
+    for problem in coins.problems("test", 12):
+        lines = coins.read_lines(problem.prompt, coins.solution_of(problem))
+        assert len(lines) == problem.difficulty + 1
+        assert all(line.true and line.hopeful for line in lines)
+
+
+def test_a_number_counts_by_its_value_in_lines_as_in_answers() -> None:
+    solution = "coin 01: 03, 10 left.\ncoin 2: 010, 00 left.\nthe answer is 03, 10."
+    assert told(solution) == [GOOD, GOOD, GOOD]
+    math = Math()
+    assert math.accepts("3, 10", math.extract("the answer is 03, 10."))
+
+
 def test_numbers_of_coins_are_uniform_in_every_block_of_6_and_no_purse_is_in_two_splits() -> None:
     seen: dict[tuple[int, ...], str] = {}
     for split in coins.SPLITS:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.analysis.baseline import Baseline
+from orchestrator.analysis.baseline import Baseline, BaselineByProblem
 from orchestrator.analysis.difficulty import pass_at_1
-from orchestrator.analysis.estimators import Estimate, mean_difference, mean_over_problems
-from orchestrator.analysis.store import Experiment
+from orchestrator.analysis.estimators import Estimate, mean_difference, mean_over_problems, wilson
+from orchestrator.analysis.store import Experiment, read_cell
 from orchestrator.report.baselines import one_sample, references
 from orchestrator.report.evidence import gather
+from orchestrator.report.gains import gains
 from orchestrator.report.tables import accuracy_table, search_table
-from tests.support.stored import cell, difficulty
+from orchestrator.runs.results_file import add_baseline, write_parquet
+from tests.support.stored import cell, difficulty, result
 
 BESIDE = Baseline(16, Estimate(0.48, 0.31, 0.66), Estimate(0.65, 0.43, 0.82), 7000, 39.5, 350.0)
 HALF = np.arange(20) % 2 == 0
@@ -62,6 +67,42 @@ def test_a_run_alone_has_what_it_sampled_beside_its_search():
     for table in (accuracy_table(evidence), search_table(evidence)):
         assert [row[0] for row in table.rows] == ["one sample", "majority of 16", "beam_search n=4"]
     assert accuracy_table(evidence).rows[0][:3] == ["one sample", "48.0 [31, 66]", "39.5"]
+
+
+def test_a_gain_over_samples_beside_the_search_is_paired_where_they_are_known_by_problem():
+    by_problem = BaselineByProblem(np.linspace(0, 1, 20), HALF)
+    evidence = gathered([replace(searched(), baseline=BESIDE, baseline_by_problem=by_problem)])
+    one, majority = references(evidence)
+    assert "of independent samples" in gains(evidence, 2.0).caption
+    assert one.right == pytest.approx(by_problem.one)
+    assert one.overall == mean_over_problems(by_problem.one)
+    assert majority.overall == wilson(10, 20)
+    (option,) = evidence.main.options
+    gain = majority.gain(option, "weighted")
+    unpaired = replace(majority, right=None).gain(option, "weighted")
+    assert gain.value == pytest.approx(unpaired.value)
+    assert gain.high < 0.7 * unpaired.high, "what is right on the same problems is no difference"
+    half = replace(searched(), baseline=BESIDE, baseline_by_problem=by_problem).only(HALF)
+    assert references(gathered([half]))[1].overall.value == 1.0
+
+
+def test_a_table_has_the_baseline_of_each_problem_and_older_ones_and_graded_ones_none(tmp_path: Path):
+    table, found = (
+        tmp_path / "results.parquet",
+        BaselineByProblem(np.array([0.25, 1.0]), np.array([False, True])),
+    )
+    write_parquet([result("a", []), result("b", [])], table)
+    config = {"seed": 0, "strategy": {}, "generator": {}}
+    assert read_cell("r", "cell", config, 1.0, 1.0, table, baseline=BESIDE).baseline_by_problem is None
+    add_baseline(table, found)
+    read = read_cell("r", "cell", config, 1.0, 1.0, table, baseline=BESIDE).baseline_by_problem
+    assert read.one.tolist() == [0.25, 1.0]
+    assert read.majority.tolist() == [False, True]
+    rows, name = pq.read_table(table), "baseline_one"
+    none = pa.nulls(2, pa.float64())
+    graded = rows.set_column(rows.column_names.index(name), name, none)
+    pq.write_table(graded, table)
+    assert read_cell("r", "cell", config, 1.0, 1.0, table, baseline=BESIDE).baseline_by_problem is None
 
 
 def test_a_greedy_answer_is_that_of_the_same_generator_alone():

@@ -28,7 +28,10 @@ SAMPLES = 5
 
 async def sampled(engine: ScriptedEngine, journal: Journal | None = None):
     controller = Controller(setting(engine, journal=journal), grader("exact"), Lease(0))
-    return await sample_baseline(controller, PROBLEMS, PROMPTS, SAMPLES)
+    found, by_problem = await sample_baseline(controller, PROBLEMS, PROMPTS, SAMPLES)
+    assert by_problem.one.mean() == pytest.approx(found.one.value)
+    assert by_problem.majority.mean() == pytest.approx(found.majority.value)
+    return found
 
 
 def written(engine: ScriptedEngine) -> dict[str, list[str]]:
@@ -98,7 +101,12 @@ async def test_a_summary_shows_what_the_search_buys():
     shown = Console(width=120, file=io.StringIO())
     shown.print(summary_table(summary))
     text = shown.file.getvalue()
-    for line in ("no search: one sample", f"no search: majority of {SAMPLES}", "search, weighted"):
+    for line in (
+        "no search: one sample",
+        f"no search: majority of {SAMPLES}",
+        "search, weighted",
+        "its majority",
+    ):
         assert line in text
     assert f"for {summary.flops.spent / 40:.3g} FLOPs a problem" in text
     assert f"for {baseline.one_flops:.3g} FLOPs a problem" in text

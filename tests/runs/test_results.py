@@ -315,7 +315,10 @@ def test_a_curve_has_a_bounded_number_of_points_and_its_last_is_exact(problems):
     last = {name: value for name, value, _ in logged[-1]}
     share = pytest.approx(len(range(0, problems, 3)) / problems, rel=1e-4)
     assert last["progress/coverage_of_all"] == last["progress/coverage_of_decided"] == share
-    decided = [point[0][1] for point in logged]
+    assert [name for name, *_ in logged[0][:2]] == ["accuracy", "accuracy_low"], "MLflow shows them first"
+    assert last["accuracy"] == last["coverage"] == share
+    assert last["accuracy_low"] < last["accuracy"] < last["accuracy_high"] or problems == 1
+    decided = [value for point in logged for name, value, _ in point if name == "progress/problems_decided"]
     assert decided == sorted(decided)
     assert decided[-1] == problems
     first = {name: value for name, value, _ in logged[0]}

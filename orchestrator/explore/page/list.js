@@ -56,7 +56,8 @@ function keeps(item, runs, state) {
 }
 
 const SORTS = {
-  order: ["as in the set", (row, item) => item.order],
+  ...(live ? { newest: ["newest first", (row, item) => -item.order] } : {}),
+  order: [live ? "oldest first" : "as in the set", (row, item) => item.order],
   flops: ["FLOPs, most first", (row) => -row.flops],
   seconds: ["seconds, most first", (row) => -(row.seconds ?? -1)],
   hard: ["difficulty, hardest first", (row) => -(row.difficulty ?? -Infinity)],
@@ -92,8 +93,8 @@ function rowOf(item, onpick) {
   }));
 }
 
-/** Draws the list into `place`. Returns what marks the picked problem, and steps to the next one. */
-export function drawList(place, runs, items, state, onpick, onchange) {
+/** Draws the list into `place`; `all()` is how many problems a run has that goes on. Returns what marks the picked problem, and steps to the next one. */
+export function drawList(place, runs, items, state, onpick, all) {
   const rows = el("ol", { class: "rows" });
   const said = el("p", { class: "quiet", role: "status" });
   const kept = new Map(); // the row of each problem, and what it shows
@@ -106,7 +107,10 @@ export function drawList(place, runs, items, state, onpick, onchange) {
     shown = items.filter((item) => words.every((word) => item.text.includes(word)) && keeps(item, runs, state))
       .sort((a, b) => rank(a) - rank(b) || a.order - b.order);
     const solved = shown.filter((item) => right(runs[state.run], item.rows[state.run], state.rule)).length;
-    said.textContent = `${shown.length.toLocaleString("en")} of ${count(items.length, "problem")}, ${solved.toLocaleString("en")} right by ${state.rule}${runs.length > 1 ? ` in ${letter(state.run)}` : ""}`
+    const listed = shown.length.toLocaleString("en"), begun = items.length.toLocaleString("en");
+    const of = live ? (shown.length < items.length ? `${listed} of the ${begun} that have begun` : `${begun} of ${count(Math.max(items.length, all()), "problem")} have begun`)
+      : `${listed} of ${count(items.length, "problem")}`;
+    said.textContent = of + (live ? "" : `, ${solved.toLocaleString("en")} right by ${state.rule}${runs.length > 1 ? ` in ${letter(state.run)}` : ""}`)
       + (shown.length > ROWS ? `; the first ${ROWS.toLocaleString("en")} are listed` : "");
     const wanted = shown.slice(0, ROWS).map(made);
     wanted.forEach((row, at) => { if (rows.children[at] !== row) rows.insertBefore(row, rows.children[at] ?? null); });
@@ -132,7 +136,7 @@ export function drawList(place, runs, items, state, onpick, onchange) {
     else if (row.bottom > list.bottom) rows.scrollTop += row.bottom - list.bottom;
   }
 
-  const set = (name) => (value) => { state[name] = value; fill(); onchange(); };
+  const set = (name) => (value) => { state[name] = value; fill(); };
   place.replaceChildren(
     el("div", { class: "controls" },
       el("input", { type: "search", id: "filter", placeholder: "filter by words  ( / )", value: state.words, "aria-label": "filter problems by words",
@@ -152,7 +156,7 @@ export function drawList(place, runs, items, state, onpick, onchange) {
     step(by) {
       const at = shown.findIndex((item) => item.problem === state.problem);
       const next = shown[at < 0 ? 0 : at + by];
-      if (next) onpick(next.problem);
+      if (next) onpick(next.problem, true);
     },
   };
 }

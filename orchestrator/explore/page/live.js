@@ -44,7 +44,7 @@ export const followed = () => stream.run;
 
 /** Opens the finished page of a run at the place where one is. */
 export function openFinished(name) {
-  history.replaceState(null, "", `?${new URLSearchParams({ run: name })}${location.hash}`);
+  history.replaceState(history.state, "", `?${new URLSearchParams({ run: name })}${location.hash}`);
   location.reload();
 }
 

@@ -17,9 +17,11 @@ const KEYS = [["/", "filter the problems"], ["j k", "next, previous problem"], [
 
 const runs = live ? [] : await readRuns();
 const items = joined(runs);
-const now = { names: [], problems: 0, fault: null, over: null, follows: false }; // of a run that goes on
-const state = { run: 0, problem: null, node: null, tab: "search", rule: runs[0]?.rules[0] ?? "weighted", which: "distinct", words: "", filter: "all", sort: "order", raw: false };
+const now = { names: [], problems: 0, start: [], fault: null, over: null, follows: false }; // of a run that goes on
+const state = { run: 0, problem: null, node: null, tab: "search", rule: runs[0]?.rules[0] ?? "weighted", which: "distinct", words: "", filter: "all", sort: live ? "newest" : "order", raw: false };
 const place = document.getElementById("problem");
+const narrow = matchMedia("(max-width: 46rem)"); // no room for list and problem, as the style has it
+let leadsBack = false; // whether Back leads to the list
 let rooms = {}, rulesShown = "", list = null, playing = null, drawn = null, current = null, wanted = 0;
 
 // -- where one is, in the address --------------------------------------------------------------------
@@ -36,9 +38,30 @@ function readAddress() {
 function writeAddress() {
   const values = { problem: state.problem, run: state.run || null, tab: state.tab === "search" ? null : state.tab, node: state.node, rule: state.rule };
   const address = new URLSearchParams(Object.entries(values).filter(([, value]) => value !== null));
+  note("replaceState", `#${address}`);
+}
+
+/** Notes where one is among the pages that Back leads to. Returns whether that could be noted. */
+function note(how, address) {
   try {
-    history.replaceState(null, "", `#${address}`);
-  } catch { /* a page inside another has no address of its own */ }
+    history[how]({ reading: reading(), follows: now.follows }, "", address);
+  } catch { return false; } // a page inside another has no address of its own
+  return true;
+}
+
+/** Returns whether a problem covers the list, where there is no room for both. */
+const reading = () => document.body.classList.contains("reading");
+
+/** Opens the problem over the list; Back leads to where one was. */
+function openReading() {
+  document.body.classList.add("reading");
+  leadsBack = note("pushState", location.hash);
+  if (narrow.matches) place.scrollIntoView();
+}
+
+function closeReading() {
+  if (leadsBack) history.back();
+  else document.body.classList.remove("reading");
 }
 
 // -- the head ----------------------------------------------------------------------------------------
@@ -56,6 +79,7 @@ function kept() {
 function solvedOf(run) {
   const ended = run.rows.filter((row) => row.ended), solved = ended.filter((row) => right(run, row, state.rule)).length;
   const all = Math.max(run.rows.length, now.problems);
+  if (!ended.length) return all > 0 && ` · no search of ${count(all, "problem")} has ended`;
   const rest = ended.length < all ? `, ${ended.length.toLocaleString("en")} of ${all.toLocaleString("en")} have ended` : "";
   const share = ended.length ? ` (${percent(solved / ended.length)})` : "";
   return all > 0 && ` · ${solved.toLocaleString("en")} of ${count(ended.length, "problem")} right by ${state.rule}${share}${rest}`;
@@ -68,6 +92,7 @@ function headOf(run, at) {
       solvedOf(run), spent,
       run.seconds !== null && ` · ${seconds(run.seconds)}`),
     live && stateOfRun(),
+    run.report && window === window.top && el("p", {}, el("a", { href: run.report, text: "its report: what the search bought" })),
     run.notes.map((note) => el("p", { class: "warning", text: note })),
     el("details", {}, el("summary", { text: "what was run" }),
       el("dl", {}, run.about.map(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))));
@@ -80,7 +105,7 @@ function drawHead() {
     el("div", { class: "title" }, el("h1", { text: "Search explorer" }),
       el("div", { class: "controls" },
         live && now.names.length > 1 && select("run ", [["", "the one at work"], ...now.names.map((name) => [name, name])], followed(), pickRun),
-        live && now.over === null && el("label", { class: "field" }, el("input", { type: "checkbox", id: "follow", checked: now.follows, onchange: (event) => { now.follows = event.target.checked; goWhereWorkIs(); } }), " show the search at work"),
+        live && now.over === null && el("label", { class: "field" }, el("input", { type: "checkbox", id: "follow", checked: now.follows, onchange: (event) => follows(event.target.checked) }), " show the search at work"),
         rules.length > 0 && select("rule ", rules.map((rule) => [rule, rule]), state.rule, pickRule),
         canRender() && select("formulas ", [["shown", "rendered"], ["raw", "as written"]], state.raw ? "raw" : "shown", (value) => { state.raw = value === "raw"; showRaw(state.raw); show(); }),
         select("theme ", Object.entries(THEMES), document.documentElement.dataset.theme, theme),
@@ -88,10 +113,31 @@ function drawHead() {
     el("div", { id: "runs" }, runs.map(headOf)), keys);
 }
 
+function nowFollows(wished) {
+  now.follows = wished;
+  const box = document.getElementById("follow");
+  if (box) box.checked = wished;
+}
+
+/** Shows the search at work from now on, or no longer. */
+function follows(wished) {
+  nowFollows(wished);
+  if (!wished || !items.length) return;
+  openReading();
+  if (!goWhereWorkIs()) show();
+}
+
+/** Says how far the start of the engines is; nothing once they are up. */
+function startOf() {
+  const [first, ...rest] = now.start;
+  return first && [el("p", { class: "start" }, el("span", { class: "pulse" }), ` Engines start: ${first}`),
+    rest.length > 0 && el("ul", { class: "start" }, rest.map((line) => el("li", { text: line })))];
+}
+
 /** Says whether the run goes on. */
 function stateOfRun() {
   const said = { gone: "The run has ended, or was cut short: this is what it had found so far.", finished: "The run has ended." };
-  return [el("p", { class: now.over ? "warning" : "quiet", role: "status" }, now.over ? said[now.over] : [el("span", { class: "pulse" }), " The run goes on, and this page with it."]),
+  return [el(now.over ? "p" : "div", { class: now.over ? "warning" : "quiet", role: "status" }, now.over ? said[now.over] : startOf() ?? [el("span", { class: "pulse" }), " The run goes on, and this page with it."]),
     now.fault && el("p", { class: "warning", text: `The page cannot go on: ${now.fault}` })];
 }
 
@@ -107,17 +153,16 @@ function pickRule(rule) {
   show();
 }
 
-function pickProblem(problem) {
-  now.follows = false;
-  const box = document.getElementById("follow");
-  if (box) box.checked = false;
+/** Shows the problem that is picked; where it is not only stepped to, Back leads to the one before. */
+function pickProblem(problem, stepped = false) {
+  nowFollows(false);
+  if (!reading() || (problem !== state.problem && !stepped)) openReading();
   openProblem(problem);
 }
 
 function openProblem(problem) {
   if (problem !== state.problem) state.node = null;
   state.problem = problem;
-  if (!now.follows) document.body.classList.add("reading");
   list.mark(problem);
   show();
 }
@@ -128,7 +173,7 @@ function question(item, row, tree, run) {
     type: "button", "aria-pressed": at === state.run, onclick: () => { state.run = at; state.node = null; list.refresh(); show(); } },
   `${letter(at)} ${runs[at].strategy} `, mark(right(runs[at], one, state.rule)))));
   return el("section", { class: "question" },
-    el("h2", {}, el("button", { type: "button", class: "back", onclick: () => document.body.classList.remove("reading"), text: "← problems" }),
+    el("h2", {}, el("button", { type: "button", class: "back", onclick: closeReading, text: "← problems" }),
       row.ended && mark(right(run, row, state.rule)), ` ${item.problem}`),
     others,
     !row.ended && live && now.over === null && el("p", { class: "quiet" }, el("span", { class: "pulse" }), " This search goes on."),
@@ -140,7 +185,7 @@ function question(item, row, tree, run) {
     el("div", { class: "answers" },
       el("div", {}, el("span", { class: "quiet", text: "right answer" }), prose(tree.expected || "–"), tree.also.map((other) => el("p", {}, el("span", { class: "quiet", text: "or " }), prose(other)))),
       votes && el("div", {}, el("span", { class: "quiet", text: `selected by ${votes.rule}` }), votes.answer === null ? "none " : prose(votes.answer), " ", mark(votes.correct)))),
-    el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(row.nodes, "sample"), row.ended && `${count(row.endings, "solution")} returned`, `${flops(row.flops)} spent`, row.seconds !== null && seconds(row.seconds)].filter(Boolean).join(" · ")));
+    el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(tree.nodes.length, "sample"), row.ended && `${count(row.endings, "solution")} returned`, `${flops(row.ended ? row.flops : tree.spent)} spent`, row.seconds !== null && seconds(row.seconds)].filter(Boolean).join(" · ")));
 }
 
 function searchPane(tree, run, again) {
@@ -184,7 +229,7 @@ function openTab(tab) {
 async function show(again = false) {
   const item = items.find((one) => one.problem === state.problem);
   if (!item) {
-    place.replaceChildren(el("p", { class: "quiet", text: live && !items.length ? "Nothing is sampled yet." : "Pick a problem." }));
+    place.replaceChildren(el("p", { class: "quiet", text: live && !items.length ? "Nothing is sampled yet: searches are shown here as they begin." : "Pick a problem." }));
     return;
   }
   if (!item.rows[state.run]) state.run = item.rows.findIndex(Boolean);
@@ -247,8 +292,8 @@ function goWhereWorkIs() {
 }
 
 /** Takes what is new of the run into what the page knows of it. */
-function take({ run, runs: names, fault, whole, news }) {
-  Object.assign(now, { fault, changedNames: now.changedNames || names.join() !== now.names.join(), names });
+function take({ run, runs: names, fault, start, whole, news }) {
+  Object.assign(now, { fault, start, changedNames: now.changedNames || names.join() !== now.names.join(), names });
   if (!news) return;
   const rows = whole ? [] : runs[0].rows, head = named("Explored", news.head);
   for (const [at, row] of news.rows) rows[at] = named("Row", row);
@@ -308,19 +353,25 @@ addEventListener("keydown", (event) => {
   act();
 });
 addEventListener("hashchange", () => { readAddress(); list.mark(state.problem); show(); });
+addEventListener("popstate", ({ state: noted }) => {
+  if (!noted) return; // an address that was typed
+  document.body.classList.toggle("reading", noted.reading);
+  leadsBack = false;
+  nowFollows(noted.follows);
+});
 let resized = null;
 addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { rooms = {}; if (state.tab === "search" && current) show(); }, 150); });
 
 theme(kept());
-if (live) await new Promise((begun) => { follow({ news: (data) => { take(data); if (list) redraw(); else if (runs.length) begun(); }, over }); });
+if (live) await new Promise((begun) => { follow({ news: (data) => { take(data); if (list) redraw(); else if (runs.length) begun(); else if (now.start.length) place.replaceChildren(...startOf().filter(Boolean)); }, over }); });
 readAddress();
 const asked = state.problem !== null;
-now.follows = live && !asked;
+now.follows = live && (history.state?.follows ?? !(asked || narrow.matches));
 now.changedNames = false;
 drawHead();
-list = drawList(document.getElementById("list"), runs, items, state, pickProblem, () => {});
-if (asked) document.body.classList.add("reading");
-else state.problem = (items.find((item) => !item.rows[0]?.ended && live) ?? items[0])?.problem ?? null;
+list = drawList(document.getElementById("list"), runs, items, state, pickProblem, () => now.problems);
+if (asked && (history.state?.reading ?? true)) document.body.classList.add("reading");
+if (!asked) state.problem = (items.find((item) => !item.rows[0]?.ended && live) ?? items[0])?.problem ?? null;
 list.mark(state.problem);
 await show();
 document.documentElement.dataset.opened = Math.round(performance.now());

@@ -22,6 +22,9 @@ function lanes(tree, onpick) {
   svg("text", { x: width, y: replicas.length * row + 20, "text-anchor": "end", text: "last result" }));
 }
 
+/** Returns whether it is known how long an operation waited for a place at a replica. */
+const known = (event) => event.waited !== null && event.waited !== undefined;
+
 const MOST_ROWS = 24; // operations of one replica that are drawn above each other
 
 /** Places operations that overlap one above the other: the first row that is free. Returns the rows by operation. */
@@ -46,9 +49,13 @@ function clock(tree, timed, onpick) {
     const events = timed.filter((event) => event.replica === name), { rows, count: high } = stacked(events), from = top;
     top += Math.max(26, high * line + 12);
     return [svg("text", { x: left - 8, y: from + 16, "text-anchor": "end", text: name }), svg("path", { class: "grid", d: `M${left} ${top - 4}H${width}` }),
-      events.map((event) => svg("rect", { class: `op ${COLOURS[event.kind]}`, x: x(event.sent), y: from + 3 + rows.get(event) * line, width: Math.max(1, x(event.sent + event.lasted) - x(event.sent)), height: line - 1,
-        onclick: () => event.node >= 0 && onpick(tree.nodes[event.node]) },
-      svg("title", { text: `${event.kind} ${tree.nodes[event.node]?.path ?? ""} · sent after ${seconds(event.sent / 1000)}, answered ${seconds(event.lasted / 1000)} later` })))];
+      events.map((event) => {
+        const title = () => svg("title", { text: `${event.kind} ${tree.nodes[event.node]?.path ?? ""} · sent after ${seconds(event.sent / 1000)}, answered ${seconds(event.lasted / 1000)} later${known(event) ? `, of which it waited ${seconds(event.waited / 1000)}` : ""}` });
+        const bar = (kind, begin, end, least) => end - begin >= least && svg("rect", { class: `op ${COLOURS[event.kind]} ${kind}`, x: x(begin), y: from + 3 + rows.get(event) * line, width: Math.max(1, x(end) - x(begin)), height: line - 1,
+          onclick: () => event.node >= 0 && onpick(tree.nodes[event.node]) }, title());
+        const taken = event.sent + (known(event) ? event.waited : 0);
+        return [bar("waited", event.sent, taken, 1), bar("", taken, event.sent + event.lasted, 0)];
+      })];
   });
   return svg("svg", { class: "lanes clock", viewBox: `0 0 ${width} ${top + 22}`, role: "img", "aria-label": `${count(timed.length, "operation")} within ${seconds(last / 1000)}` },
     parts, svg("text", { x: left, y: top + 16, text: "0 s" }), svg("text", { x: width, y: top + 16, "text-anchor": "end", text: seconds(last / 1000) }));
@@ -57,9 +64,11 @@ function clock(tree, timed, onpick) {
 function clockPart(tree, onpick) {
   const timed = tree.events.filter((event) => event.sent !== null && event.sent !== undefined);
   if (!timed.length) return null;
-  const lost = tree.events.length - timed.length;
+  const lost = tree.events.length - timed.length, told = timed.filter(known);
+  const sum = (field) => told.reduce((all, event) => all + event[field], 0);
+  const waited = told.length > 0 && `Of ${seconds(sum("lasted") / 1000)} of all operations together ${seconds(sum("waited") / 1000)} were waiting for a place at a replica (pale), the rest was the replica's: on its way, in its engine's batch, and back.`;
   return [el("h3", { text: "This search: when" }),
-    el("p", { class: "quiet", text: `Each bar is an operation from when it was sent to when it was answered: it waited for a place at a replica, and was computed. Bars above each other were under way at once.${lost ? ` Of ${count(lost, "operation")} no time was kept.` : ""}` }),
+    el("p", { class: "quiet", text: `Each bar is an operation from when it was sent to when it was answered: it waited for a place at a replica, and was computed. ${waited || "How much of it was waiting was not kept."} Bars above each other were under way at once.${lost ? ` Of ${count(lost, "operation")} no time was kept.` : ""}` }),
     clock(tree, timed, onpick)];
 }
 
@@ -85,5 +94,5 @@ export function timePane(tree, run, row, onpick) {
     el("h3", { text: "Replicas that were lost" }),
     run.log.length ? el("ul", { class: "log" }, run.log.map((line) => el("li", { text: line })))
       : el("p", { text: "The run's log tells of none." }),
-    el("p", { class: "note quiet" }, "Not recorded, so not shown: how much of an operation's time it waited and how much it was computed, and which ones were done a second time after a replica was lost (the journal keeps each result once; the log tells how many). The order is that in which results were recorded, to within a commit of 0.05 s. Times are kept as a search ends."));
+    el("p", { class: "note quiet" }, "Not recorded, so not shown: which operations were done a second time after a replica was lost (the journal keeps each result once; the log tells how many). The order is that in which results were recorded, to within a commit of 0.05 s. Times are kept as a search ends."));
 }

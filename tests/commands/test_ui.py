@@ -1,0 +1,54 @@
+"""``ttc ui`` says where the page is once the server answers, and what became of it where it does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from orchestrator.commands import ui
+from tests.tracking.test_server import free_port
+
+SERVER = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_): ...
+
+time.sleep(float(sys.argv[2]))
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
+"""
+
+
+def started(script: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], start_new_session=True)
+
+
+def test_a_server_that_is_late_is_waited_for_and_ends_with_its_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ui, "LATE_SECONDS", 0.3)
+    said, port, began = StringIO(), free_port(), time.monotonic()
+    server = started(SERVER, str(port), "1")
+    try:
+        assert ui._answers(server, port, Console(file=said))
+        assert time.monotonic() - began >= 1
+        assert said.getvalue() == "the MLflow server has not answered in 0 s; it is waited for\n"
+    finally:
+        ui._end(server)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(server.pid, 0)
+
+
+def test_a_server_that_ends_at_once_is_told_of():
+    said = StringIO()
+    assert not ui._answers(started("raise SystemExit(3)"), free_port(), Console(file=said))
+    assert said.getvalue() == "ttc: the MLflow server has ended before it answered: exit status 3\n"
