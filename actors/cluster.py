@@ -171,6 +171,18 @@ def answers(head: str) -> bool:
     return True
 
 
+def leaving() -> set[str]:
+    """Returns the ids of the nodes that are to end: told to (SIGTERM), or drained by an autoscaler or a spot
+    node's notice. Ray places nothing there any more.
+
+    Raises grpc.RpcError where the head does not answer in ``REACH_SECONDS``.
+    """
+    with init_grpc_channel(joined(), GLOBAL_GRPC_OPTIONS) as channel:
+        head = gcs_service_pb2_grpc.NodeResourceInfoGcsServiceStub(channel)
+        found = head.GetDrainingNodes(gcs_service_pb2.GetDrainingNodesRequest(), timeout=REACH_SECONDS)
+    return {node.node_id.hex() for node in found.draining_nodes}
+
+
 @dataclass(frozen=True)
 class Node:
     """A living node of the cluster, and its resources by name."""
