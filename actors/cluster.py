@@ -171,6 +171,20 @@ def answers(head: str) -> bool:
     return True
 
 
+def leaving() -> set[str]:
+    """Returns the ids of the nodes that are to end: told to (SIGTERM), or drained by an autoscaler or a spot
+    node's notice. Ray places nothing there any more. A Ray that is this machine's own has none.
+
+    Raises grpc.RpcError where the head does not answer in ``REACH_SECONDS``.
+    """
+    if _is_own():
+        return set()
+    with init_grpc_channel(joined(), GLOBAL_GRPC_OPTIONS) as channel:
+        head = gcs_service_pb2_grpc.NodeResourceInfoGcsServiceStub(channel)
+        found = head.GetDrainingNodes(gcs_service_pb2.GetDrainingNodesRequest(), timeout=REACH_SECONDS)
+    return {node.node_id.hex() for node in found.draining_nodes}
+
+
 @dataclass(frozen=True)
 class Node:
     """A living node of the cluster, and its resources by name."""
@@ -277,8 +291,13 @@ def demand() -> Demand:
     return Demand(shapes, len(cluster.pending_gang_resource_requests), pending)
 
 
+def _is_own() -> bool:
+    """Tells whether this process has joined no cluster: it has no Ray, or one on this machine alone."""
+    return not ray.is_initialized() or joined().startswith(f"{LOOPBACK}:")
+
+
 def place_of(id: str) -> str:
     """Returns the name of a node; empty where the Ray is this machine's own, or does not know the node."""
-    if not ray.is_initialized() or joined().startswith(f"{LOOPBACK}:"):
+    if _is_own():
         return ""
     return next((node.name for node in nodes() if node.id == id), "")

@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from actors.cluster import check_cluster, place_of
 from actors.head import Head, outlive_the_head
+from actors.leaving import replace_leaving
 from actors.local_ray import LocalFiles, give_token, loopback
 from actors.messages import (
     PoolFailed,
@@ -184,7 +185,7 @@ class Deployment:
         self.verifier: Pool[ScoreResult] | None = Pool(verifier) if verifier is not None else None
         self.reviser: Pool[SampleResult] = Pool(reviser) if reviser is not None else self.generator
         self.judges: Pool[Any] | None = Pool(judge) if judge is not None else None
-        self._waiting: asyncio.Task[None] | None = None
+        self._looking: list[asyncio.Task[None]] = []
 
     @property
     def pools(self) -> list[Pool]:
@@ -208,7 +209,8 @@ class Deployment:
         for pool in self.pools:
             pool.on_notice = on_notice or pool.on_notice
             pool.place_of = place_of
-        self._waiting = asyncio.create_task(tell_waiting(self.pools, on_notice or (lambda line: None)))
+        looks = (tell_waiting(self.pools, on_notice or (lambda line: None)), replace_leaving(self.pools))
+        self._looking = [asyncio.create_task(look) for look in looks]
         starting = [asyncio.create_task(pool.start(within, on_ready=on_ready)) for pool in self.pools]
         try:
             await asyncio.gather(*starting)
@@ -242,6 +244,6 @@ class Deployment:
 
     async def close(self) -> None:
         """Closes all pools."""
-        if self._waiting is not None:
-            self._waiting.cancel()
+        for look in self._looking:
+            look.cancel()
         await asyncio.gather(*(pool.close() for pool in self.pools))

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -170,7 +170,7 @@ class Pool(Generic[Res]):
             *(asyncio.wait_for(closing, CLOSE_SECONDS) for closing in up), return_exceptions=True
         )
         for member in self._members.values():
-            member.handle.kill()
+            member.kill()
         self._members.clear()
 
     @property
@@ -196,6 +196,15 @@ class Pool(Generic[Res]):
             if member.info is not None:
                 member.limit = limit(member.info.max_num_seqs)
                 self._router.resize(member.name, member.limit.now)
+
+    def replace_on(self, nodes: Collection[str]) -> None:
+        """Starts a successor, on another node, for each replica that is on one of these nodes (by id) and can
+        be given requests. The replica serves until that is up, or until it is lost."""
+        for member in self._members.values():
+            on_it = member.info is not None and member.info.node in nodes and self._router.has(member.name)
+            if on_it and not member.leaves.is_set():
+                member.leaves.set()
+                self.on_notice(f"{member.name}{_on(member.info)} gets a successor: its node is to end")
 
     @property
     def absent(self) -> dict[str, str]:
@@ -260,6 +269,7 @@ class Pool(Generic[Res]):
                     await self._exchange(member)
                 except (Lost, Gone) as error:
                     self._leave(member, error)
+                    member.succeed()
                 except Broken as error:
                     self._leave(member, error)
                     if self._is_hopeless(member, str(error)):
@@ -290,7 +300,8 @@ class Pool(Generic[Res]):
 
     async def _exchange(self, member: Member) -> NoReturn:
         """Submits and collects until the replica is lost. Raises Lost, Gone or Broken."""
-        loops = [asyncio.create_task(loop(member)) for loop in (self._submit, self._collect, self._watch)]
+        each = (self._submit, self._collect, self._watch, self._succession)
+        loops = [asyncio.create_task(loop(member)) for loop in each]
         try:
             await asyncio.gather(*loops)
             raise AssertionError("unreachable: the loops are endless")
@@ -353,6 +364,21 @@ class Pool(Generic[Res]):
                 raise Lost("it has been restarted, and knows nothing of its requests")
             member.heard = time.monotonic()
 
+    async def _succession(self, member: Member) -> None:
+        """Raises Lost when the successor of a replica whose node is to end can serve. One that does not start
+        has no successor: the replica itself is made anew when it is lost."""
+        await member.leaves.wait()
+        if member.successor is None:
+            member.successor = self._connect(self.spec, member.name)
+        try:
+            await member.successor.call("info")
+        except ReplicaError as error:
+            log.warning("the successor of %s does not start: %s\n%s", member.name, error, error.traceback)
+            member.successor.kill()
+            member.successor = None
+            await asyncio.Event().wait()
+        raise Lost("its node is to end, and its successor is up")
+
     def _join(self, member: Member, info: ReplicaInfo) -> None:
         if member.info is None:
             self.infos.append(info)
@@ -400,7 +426,7 @@ class Pool(Generic[Res]):
         if member.broken < MAX_STARTS:
             member.handle.restart()
             return False
-        member.handle.kill()
+        member.kill()
         self._give_up(member, f"errors without a result: {reason}")
         return True
 

@@ -44,6 +44,8 @@ from orchestrator.strategies.definition import BoundStrategy, RunFacts, Strategy
 from orchestrator.strategies.registry import resolve
 from orchestrator.tracking.uri import check_uri
 
+JOB_COPIES = "/runtime_resources/working_dir_files/"
+"""In the path of a copy that Ray makes of the directory of ``ray job submit --working-dir``."""
 STAMP = "-20260101-000000-0000"
 """What follows a configuration's name in that of a run's directory."""
 
@@ -321,6 +323,13 @@ def _at_a_server(pool: object) -> bool:
 
 
 def _check_writable(config: Config) -> None:
+    if JOB_COPIES in os.path.abspath(config.runs):
+        raise BadInput(
+            "runs",
+            config.runs,
+            "that is in Ray's own copy of this job's --working-dir, which Ray may remove; "
+            "allowed: a path outside of it, as runs=/data/runs",
+        )
     try:
         Path(config.runs).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=config.runs):

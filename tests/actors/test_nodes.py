@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import ray
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.placement_group import placement_group_table
 
-from actors import deployment
+from actors import deployment, leaving
+from actors.cluster import joined
 from actors.messages import PoolFailed, ReplicaInfo, SampleRequest, SampleResult
 from actors.pool import Pool
 from actors.spec import PoolSpec
@@ -119,6 +122,44 @@ async def test_a_lost_nodes_work_is_done_elsewhere_and_a_new_node_takes_its_plac
         assert {result.replica for result in await answered(pool, range(1000, 1100))} == {"echo-0", "echo-1"}
     finally:
         await pool.close()
+
+
+async def test_a_replica_of_a_drained_node_serves_until_another_is_up_elsewhere(
+    cluster: Cluster, monkeypatch
+):
+    monkeypatch.setattr("actors.cluster.LOOPBACK", "elsewhere")  # where a machine without a network has nodes
+    monkeypatch.setattr(leaving, "LOOK_SECONDS", 0.2)
+    pool = Pool(spec(2, 2, options={"seconds": 0.05}))
+    notices: list[str] = []
+    pool.on_notice = notices.append
+    await pool.start(60)
+    looking = asyncio.create_task(leaving.replace_leaving([pool]))
+    try:
+        drained, other = (info.node for info in sorted(pool.infos, key=lambda info: info.name))
+        why = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        assert GcsClient(address=joined()).drain_node(drained, why, "a spot node", 0)[0]
+        await heard(notices, "echo-0 gets a successor: its node is to end")
+        assert {result.replica for result in await answered(pool, range(100))} == {"echo-0", "echo-1"}
+        cluster.add_node(num_cpus=2, num_gpus=2)
+        await heard(notices, "echo-0 is back after")
+        results = await answered(pool, range(1000, 1100))
+        assert {result.replica for result in results} == {"echo-0", "echo-1"}
+        now = {member.info.node for member in pool._members.values() if member.info}
+        assert other in now
+        assert len(now - {drained}) == 2
+        cluster.remove_node(next(node for node in cluster.list_all_nodes() if node.node_id == drained))
+        assert len(pool.up) == 2
+    finally:
+        looking.cancel()
+        await pool.close()
+
+
+async def heard(notices: list[str], words: str) -> None:
+    for _ in range(600):
+        if any(line.startswith(words) for line in notices):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"{words}: {notices}")
 
 
 async def test_replicas_beyond_the_least_join_when_a_node_does(cluster: Cluster):

@@ -168,3 +168,21 @@ def test_directories_and_names_that_cannot_be_written_are_found_before_the_start
         with pytest.raises(BadInput, match=r"runs: .*a directory that can be written"):
             prepare(load(LAB_CONFIG, [*lab, f"runs={runs}"]))
     assert terminal.results() is sys.stdout, "outside a command"
+
+
+def test_runs_in_the_copy_of_a_jobs_directory_are_refused_since_ray_may_remove_it(tmp_path, monkeypatch):
+    from ray._private.parameter import RayParams
+    from ray._private.runtime_env.working_dir import WorkingDirPlugin
+
+    from orchestrator.config.loading import load
+    from orchestrator.config.preparation import prepare
+    from tests.support.paths import LAB_CONFIG
+
+    copies = WorkingDirPlugin(str(tmp_path / RayParams().runtime_env_dir_name), None)
+    copy = copies._get_directory_on_node("gcs://_ray_pkg_1a2b.zip")
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(BadInput, match=r"runs: 'runs' .*which Ray may remove; allowed: a path outside of it"):
+        prepare(load(LAB_CONFIG, ["problems.limit=1"]))
+    assert not list(copy.iterdir())
+    prepare(load(LAB_CONFIG, ["problems.limit=1", f"runs={tmp_path}/runs"]))
