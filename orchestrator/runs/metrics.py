@@ -78,6 +78,17 @@ def metrics(summary: Summary) -> dict[str, float]:
     return {name: rounded(value) for name, value in found.items()}
 
 
+def points(summary: Summary) -> list[Step]:
+    """Returns the metrics at the step at which the run has ended: after all points of its curve."""
+    step = step_of(summary.flops.spent)
+    return [(name, value, step) for name, value in metrics(summary).items()]
+
+
+def step_of(flops: int) -> int:
+    """Returns the step of MLflow's, which is an integer, for FLOPs spent: a step is 10⁶ of them."""
+    return flops // 1_000_000
+
+
 def rounded(value: float) -> float:
     """Returns a number to as many digits as it is worth reading; a count as it is."""
     whole = not math.isfinite(value) or value == int(value)
@@ -133,8 +144,8 @@ class AnytimeCurve:
     the last one has ended. ``…_of_decided`` is over the problems whose search has ended by then,
     ``…_of_all`` over every problem, where one that has not ended counts as wrong.
 
-    MLflow's steps are integers: a step is 10⁶ FLOPs. MLflow shows metrics in the order in which they were
-    first logged: so the few that count come first, here as they are over the problems decided so far.
+    MLflow shows metrics in the order in which they were first logged: so the few that count come first, here
+    as they are over the problems decided so far.
     """
 
     def __init__(self, problems: int, budget: Lease, log: Callable[[list[Step]], None]) -> None:
@@ -155,7 +166,7 @@ class AnytimeCurve:
         self._covered += result.covered
         if self._done * points // self._problems == reached:
             return
-        step = self._budget.spent // 1_000_000
+        step = step_of(self._budget.spent)
         counts = {**self._correct, "coverage": self._covered}
         rule = MAIN if MAIN in self._correct else next(iter(self._correct))
         known = {
@@ -165,7 +176,7 @@ class AnytimeCurve:
         self._log(
             [
                 *(
-                    (f"{name}{end}", rounded(value), 0)
+                    (f"{name}{end}", rounded(value), step)
                     for name, found in known.items()
                     for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
                 ),

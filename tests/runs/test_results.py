@@ -17,7 +17,7 @@ from orchestrator.analysis.estimators import wilson
 from orchestrator.commands.display import summary_table
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.runs.metrics import AnytimeCurve, metrics
+from orchestrator.runs.metrics import AnytimeCurve, metrics, points
 from orchestrator.runs.results import groups, pass_at_k, summarise
 from orchestrator.runs.results_file import ResultsFile
 from orchestrator.runs.summary_text import summary_rows
@@ -292,6 +292,15 @@ def test_a_table_that_cannot_be_written_leaves_the_lines_and_no_part_of_itself(t
     with pytest.raises(Exception, match="boolean"):
         file.close([replace(samples(True), exhausted="no")])
     assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+
+
+def test_what_a_run_found_comes_after_the_curve_that_led_there():
+    logged: list = []
+    curve = AnytimeCurve(1, SimpleNamespace(spent=5_999_999), logged.append)
+    curve.add(samples(True))
+    ended = replace(summary([samples(True)]), flops=replace(summary([samples(True)]).flops, spent=7_000_000))
+    assert {step for _, _, step in logged[0]} == {5}
+    assert {step for _, _, step in points(ended)} == {7}
 
 
 def test_a_summary_is_json_whatever_its_numbers_are():
