@@ -324,11 +324,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def summary_table(summary: Summary) -> Table:
-    """Returns the table at the end of a run."""
+def summary_table(summary: Summary, what: str | None = None) -> Table:
+    """Returns the table at the end of a run; ``what`` says what was searched with what."""
     table = Table(title=f"run {summary.run_id}", title_justify="left", show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in summary_rows(summary):
+    searched = [] if what is None else [("searched", what)]
+    for name, value in [*searched, *summary_rows(summary)]:
         table.add_row(visible(name), visible(value))
     return table

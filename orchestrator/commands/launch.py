@@ -137,7 +137,7 @@ def run(
     if shown and as_json:
         show_json(summary.to_dict())
     elif shown:
-        show(summary_table(summary))
+        show(summary_table(summary, what))
         explore, report = (shlex.join(["ttc", verb, name, *elsewhere]) for verb in ("explore", "report"))
         say(errors, f"results in {directory}/; MLflow: {store(config)}")
         say(errors, f"its searches: {explore}; what they bought: {report}")

@@ -24,6 +24,8 @@ LOOK_SECONDS = 0.2
 """Seconds between two looks at whether the server answers."""
 END_SECONDS = 5.0
 """Seconds that the server has to end, before it is killed."""
+LOG = "ui.log"
+"""The file, in the directory of the runs, of what the server prints."""
 LATE_SECONDS = 60.0
 """Seconds after which it is said that the server has not answered."""
 
@@ -53,22 +55,29 @@ def command(options: argparse.Namespace, errors: Console) -> int:
     except OSError as error:
         say(errors, f"ttc: port {options.port} cannot be used ({error}); take another: --port", "bold red")
         return 1
-    say(errors, "the MLflow server starts …")
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server"),
-            *("--backend-store-uri", local_uri(runs)),
-            *("--host", HOST, "--port", str(options.port)),
-        ],
-        # No jobs: MLflow would leave their queues in shared memory.
-        env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ},
-        start_new_session=True,  # it has workers, which end with it
-    )
+    say(errors, f"the MLflow server starts; what it prints is in {runs / LOG}")
+    with (runs / LOG).open("wb") as printed:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server"),
+                *("--backend-store-uri", local_uri(runs)),
+                *("--host", HOST, "--port", str(options.port)),
+            ],
+            # No jobs: MLflow would leave their queues in shared memory.
+            env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ},
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # it has workers, which end with it
+        )
     try:
         page = f"http://{HOST}:{options.port}/#/{_page(local_uri(runs))}"
         if _answers(server, options.port, errors):
             say(errors, f"open {page} (Ctrl-C ends it)")
-        return server.wait()
+        status = server.wait()
+        if status:
+            last = (runs / LOG).read_text(errors="replace").strip().rpartition("\n")[2]
+            fail(errors, f"the MLflow server has ended: exit status {status}, {last}")
+        return status
     finally:
         _end(server)
 
@@ -93,7 +102,6 @@ def _answers(server: subprocess.Popen[bytes], port: int, errors: Console) -> boo
             late = f"the MLflow server has not answered in {LATE_SECONDS:.0f} s; it is waited for"
             say(errors, late, "yellow")
         time.sleep(LOOK_SECONDS)
-    fail(errors, f"the MLflow server has ended before it answered: exit status {server.returncode}")
     return False
 
 

@@ -39,6 +39,7 @@ def trace_of(
     last = max((answered for _, answered in times.values()), default=begun)
     root = _id()
     spans_of = {"": root}  # the span of each node of the tree that was sampled
+    texts = {"": _ends(result.problem.prompt)}
     spans: list[dict[str, Any]] = []
     places, firsts = _places(result.problem.id, recorded)
     order = sorted(places, key=lambda key: _order(*places[key]))
@@ -48,13 +49,14 @@ def trace_of(
         kind, path = places[key]
         sampled = isinstance(found, SampleResult)
         sent, answered = times.get(key, (begun, begun))
+        above = _above(path, spans_of) if sampled or path not in spans_of else path
         span: dict[str, Any] = {
             "id": _id(),
-            "parent": spans_of[_above(path, spans_of)] if sampled or path not in spans_of else spans_of[path],
+            "parent": spans_of[above],
             "type": "LLM" if sampled else "EVALUATOR",
             "start": _ms(sent - begun),
             "end": _ms(answered - begun),
-            "inputs": None,
+            "inputs": {"continued" if sampled else "scored": texts[above]},
             "details": {
                 "operation": kind,
                 "path": path,
@@ -66,7 +68,8 @@ def trace_of(
         }
         if isinstance(found, SampleResult):
             spans_of[path] = str(span["id"])
-            span |= {"name": f"{what_of[path]} {path}", "outputs": _ends(decode(found.tokens))}
+            texts[path] = _ends(decode(found.tokens))
+            span |= {"name": f"{what_of[path]} {path}", "outputs": texts[path]}
             span["details"] |= {"tokens": len(found.tokens), "finish": found.finish}
         else:
             span |= {"name": " ".join(["score", *(f"{score:.3f}" for score in found.scores[-1:])])}

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -48,7 +50,17 @@ def test_a_server_that_is_late_is_waited_for_and_ends_with_its_workers(monkeypat
         os.killpg(server.pid, 0)
 
 
-def test_a_server_that_ends_at_once_is_told_of():
+def test_a_server_that_ends_is_told_of_with_what_it_printed_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mlflow.db").touch()
+    fails = [sys.executable, "-c", "print('one'); print('no such thing'); raise SystemExit(3)"]
+    popen = subprocess.Popen
+    monkeypatch.setattr(ui.subprocess, "Popen", lambda command, **options: popen(fails, **options))
+    monkeypatch.setattr(ui, "_page", lambda uri: "experiments")
     said = StringIO()
-    assert not ui._answers(started("raise SystemExit(3)"), free_port(), Console(file=said))
-    assert said.getvalue() == "ttc: the MLflow server has ended before it answered: exit status 3\n"
+    asked = Namespace(runs=str(tmp_path), port=free_port())
+    assert ui.command(asked, Console(file=said, width=200)) == 3
+    first, last = said.getvalue().splitlines()
+    assert first == f"the MLflow server starts; what it prints is in {tmp_path}/ui.log"
+    assert last == "ttc: the MLflow server has ended: exit status 3, no such thing"

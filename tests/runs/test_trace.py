@@ -107,6 +107,9 @@ def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     spans = {span.name: span for span in whole.data.spans}
     assert len(whole.data.spans) == 13
     assert spans["p/0"].outputs == {"selected": {"majority": "2"}, "correct": {"majority": True}}
+    assert spans["kept 0"].inputs == {"continued": "1+1="}
+    assert spans["kept 0.0"].inputs == {"continued": spans["kept 0"].outputs}
+    assert spans["score 0.500"].inputs["scored"] in [span.outputs for span in spans.values()]
     assert spans["kept 0.0"].outputs == "xxx"
     assert spans["kept 0.0"].parent_id == spans["kept 0"].span_id
     assert spans["score 0.500"].get_attribute("flops") == 40
