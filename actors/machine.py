@@ -15,13 +15,17 @@ MEGABYTE = 1e6
 
 
 class Machine:
-    """Measures a machine; what is a rate is that since the last reading, or since this object was made."""
+    """Measures a machine; what is a rate is that since the last reading, or since this object was made.
 
-    def __init__(self) -> None:
+    Without ``gpus`` it leaves these out, and does not load the library that reads them.
+    """
+
+    def __init__(self, *, gpus: bool = True) -> None:
         self.name = platform.node()
         psutil.cpu_percent()  # the first call has nothing to compare with, and returns 0
         self._network = psutil.net_io_counters()
-        self._nvml, self._gpus = _gpus()
+        found: tuple[Any, list[Any]] = _gpus() if gpus else (None, [])
+        self._nvml, self._gpus = found
 
     def read(self) -> dict[str, float]:
         """Returns the measurements by their names: percent, megabytes, watts."""

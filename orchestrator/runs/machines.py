@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from actors.machine import Machine
 from actors.pool import Pool
 from orchestrator.errors import in_one_line
 from orchestrator.runs.metrics import plain
@@ -26,10 +27,14 @@ ID_LENGTH = 8
 
 
 async def log_machines(
-    pools: Iterable[Pool], sink: Callable[[list[Step]], None], before: float = 0.0, interval: float = INTERVAL
+    pools: Iterable[Pool],
+    sink: Callable[[list[Step]], None],
+    before: float = 0.0,
+    interval: float = INTERVAL,
+    here: Machine | None = None,
 ) -> None:
-    """Logs for ever what each machine that has a replica does, first after ``FIRST`` seconds, then every
-    ``interval`` seconds.
+    """Logs for ever what each machine that has a replica does, and the one that is ``here``, first after
+    ``FIRST`` seconds, then every ``interval`` seconds.
 
     A metric is called ``system/MACHINE/cpu_utilization_percentage`` and so on (``actors.machine``); its step
     is the seconds of search, of which ``before`` were in earlier legs. One replica of each node is asked;
@@ -45,6 +50,8 @@ async def log_machines(
         found = await asyncio.gather(*(_measured(pool, name) for pool, name in one_of_each.values()))
         measured = {node: one for node, one in zip(one_of_each, found, strict=True) if one is not None}
         step = round(time.monotonic() - started)
+        if here is not None and here.name not in {machine for machine, _ in measured.values()}:
+            measured[""] = here.name, here.read()
         named = Counter(plain(machine) for machine, _ in measured.values())
         steps: list[Step] = []
         for node, (machine, values) in measured.items():

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from actors.deployment import Deployment
+from actors.machine import Machine
 from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.failures import too_many
 from orchestrator.config.preparation import Prepared, fingerprints, parts
@@ -293,7 +294,9 @@ class Run:
 
         legs.begin(session.startup_seconds, {pool.spec.name: pool.spec.replicas for pool in pools})
         watchdog = Watchdog(prepared.strategy.name, at_work, engines_are_busy, observer.notice)
-        machines = asyncio.create_task(log_machines(pools, self._tracker.metrics, legs.spent.seconds))
+        machines = asyncio.create_task(
+            log_machines(pools, self._tracker.metrics, legs.spent.seconds, here=Machine(gpus=False))
+        )
         for pool in pools:
             pool.on_taken = self._taken.note
         try:

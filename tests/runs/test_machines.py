@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from actors.handle import Lost
+from actors.machine import Machine
 from actors.pool import Pool
 from orchestrator.runs.machines import log_machines
+from orchestrator.runs.metrics import plain
 from orchestrator.tracking.tracker import Step
 
 
@@ -32,9 +34,10 @@ class Replicas:
         return found, {"cpu_utilization_percentage": 50.0}
 
 
-async def logged(*pools: Replicas, before: float = 0.0) -> list[list[Step]]:
+async def logged(*pools: Replicas, before: float = 0.0, here: Machine | None = None) -> list[list[Step]]:
     steps: list[list[Step]] = []
-    task = asyncio.create_task(log_machines(cast(list[Pool], pools), steps.append, before, interval=0.01))
+    logs = log_machines(cast(list[Pool], pools), steps.append, before, interval=0.01, here=here)
+    task = asyncio.create_task(logs)
     async with asyncio.timeout(5):
         await pools[0].often.wait()
     assert not task.done()
@@ -67,6 +70,13 @@ async def test_machines_of_one_name_are_told_apart_by_their_nodes() -> None:
     pool = Replicas({"g0": "a" * 56, "g1": "b" * 56}, {"g0": "localhost", "g1": "localhost"})
     steps = await logged(pool)
     assert {name.split("/")[1] for name, _, _ in steps[0]} == {"localhost-aaaaaaaa", "localhost-bbbbbbbb"}
+
+
+async def test_the_machine_of_the_controller_is_measured_once() -> None:
+    here = Machine(gpus=False)
+    for other, machines in (("two", {"two", here.name}), (here.name, {here.name})):
+        steps = await logged(Replicas({"g0": "a"}, {"g0": other}), here=here)
+        assert {name.split("/")[1] for name, _, _ in steps[0]} == {plain(machine) for machine in machines}
 
 
 async def test_a_run_that_goes_on_goes_on_in_time() -> None:
