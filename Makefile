@@ -98,11 +98,11 @@ bench-grading: setup
 
 # The same with a language model of 135 million parameters.
 bench-public: public-model
-	$(BIN)/python -m orchestrator.benchmarks.offline --config configs/public.yaml --problems 8 --n 8 --rounds 3 \
+	$(BIN)/python -m orchestrator.benchmarks.offline --config configs/public-bench.yaml --problems 8 --n 8 --rounds 3 \
 	  --out build/offline-public.json
-	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public.yaml --problems 16 --n 8 --rounds 2 --batches 16 8 \
+	$(BIN)/python -m orchestrator.benchmarks.lockstep --config configs/public-bench.yaml --problems 16 --n 8 --rounds 2 --batches 16 8 \
 	  --out build/lockstep-public.json
-	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public.yaml --problems 4 --n 8 \
+	$(BIN)/python -m orchestrator.benchmarks.recomputation --config configs/public-bench.yaml --problems 4 --n 8 \
 	  --strategies beam_search best_of_n --out build/recomputation-public.json
 
 clean:
