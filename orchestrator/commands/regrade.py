@@ -118,7 +118,7 @@ def _tracked(directory: Path, config: Any, after: dict[str, Any]) -> str | None:
     from orchestrator.errors import in_one_line
     from orchestrator.masking import is_masked
     from orchestrator.runs.description import description, title
-    from orchestrator.runs.metrics import points
+    from orchestrator.runs.metrics import last_points
     from orchestrator.runs.results import Summary
     from orchestrator.runs.results_file import PROBLEMS
     from orchestrator.tracking.mlflow_store import ID
@@ -134,7 +134,7 @@ def _tracked(directory: Path, config: Any, after: dict[str, Any]) -> str | None:
     except ValidationError as error:
         return f"MLflow has the old grades: the summary is that of an earlier version ({in_one_line(error)})"
     tracker = Tracker(config.runs, directory.name, config.tracking.experiment, {}, uri=uri)
-    tracker.metrics(points(summary))
+    tracker.metrics(last_points(summary))
     tracker.describe(title(config, summary), description(config, directory.name, summary))
     tracker.table(directory / PROBLEMS)
     for name in ("results.parquet", "summary.json", "config.yaml"):

@@ -15,6 +15,12 @@ from orchestrator.tracking.tracker import Step
 
 POINTS = 200
 """The most points of a curve."""
+FLOPS_A_STEP = 1_000_000
+"""MLflow's steps are integers."""
+ENDS = ("", "_low", "_high")
+"""What the names of an estimate and of the ends of its interval end in."""
+ALONG_THE_CURVE = tuple(f"{name}{end}" for name in ("accuracy", "coverage") for end in ENDS)
+"""The metrics that are logged while a run goes on, and once more when it has ended."""
 
 
 LONGEST_PART = 100
@@ -41,7 +47,7 @@ def metrics(summary: Summary) -> dict[str, float]:
         for end, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
     }
     by_rule = f"accuracy/{summary.rule}"
-    first = {f"accuracy{end}": (shares | bounds)[f"{by_rule}{end}"] for end in ("", "_low", "_high")}
+    first = {f"accuracy{end}": (shares | bounds)[f"{by_rule}{end}"] for end in ENDS}
     without = {} if summary.baseline is None else baseline_metrics(summary.baseline)
     found = {
         **first,
@@ -78,15 +84,17 @@ def metrics(summary: Summary) -> dict[str, float]:
     return {name: rounded(value) for name, value in found.items()}
 
 
-def points(summary: Summary) -> list[Step]:
-    """Returns the metrics at the step at which the run has ended: after all points of its curve."""
-    step = step_of(summary.flops.spent)
-    return [(name, value, step) for name, value in metrics(summary).items()]
+def last_points(summary: Summary) -> list[Step]:
+    """Returns the metrics of a run that has ended, as points: those along its curve where the curve ends,
+    since MLflow takes the point of the largest step for a metric's value; the others at step 0, where MLflow
+    draws bars."""
+    end = step_at(summary.flops.spent)
+    return [(name, value, end if name in ALONG_THE_CURVE else 0) for name, value in metrics(summary).items()]
 
 
-def step_of(flops: int) -> int:
-    """Returns the step of MLflow's, which is an integer, for FLOPs spent: a step is 10⁶ of them."""
-    return flops // 1_000_000
+def step_at(flops: int) -> int:
+    """Returns the step of a point at so many FLOPs spent."""
+    return flops // FLOPS_A_STEP
 
 
 def rounded(value: float) -> float:
@@ -166,20 +174,14 @@ class AnytimeCurve:
         self._covered += result.covered
         if self._done * points // self._problems == reached:
             return
-        step = step_of(self._budget.spent)
+        step = step_at(self._budget.spent)
         counts = {**self._correct, "coverage": self._covered}
         rule = MAIN if MAIN in self._correct else next(iter(self._correct))
-        known = {
-            "accuracy": wilson(self._correct[rule], self._done),
-            "coverage": wilson(self._covered, self._done),
-        }
+        known = [wilson(self._correct[rule], self._done), wilson(self._covered, self._done)]
+        values = [value for found in known for value in (found.value, found.low, found.high)]
         self._log(
             [
-                *(
-                    (f"{name}{end}", rounded(value), step)
-                    for name, found in known.items()
-                    for end, value in (("", found.value), ("_low", found.low), ("_high", found.high))
-                ),
+                *((name, rounded(value), step) for name, value in zip(ALONG_THE_CURVE, values, strict=True)),
                 ("progress/problems_decided", float(self._done), step),
                 *(
                     (f"progress/{name}_of_{which}", rounded(count / total), step)

@@ -40,7 +40,7 @@ from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
 from orchestrator.runs.log import logged
 from orchestrator.runs.machines import log_machines
-from orchestrator.runs.metrics import AnytimeCurve, points
+from orchestrator.runs.metrics import AnytimeCurve, last_points
 from orchestrator.runs.results import Summary, summarise
 from orchestrator.runs.results_file import PROBLEMS, ResultsFile, add_baseline, write_table
 from orchestrator.runs.session import Session, check_context
@@ -324,7 +324,7 @@ class Run:
             self._tracker.describe(
                 title(config, summary, self._role), description(config, self.run_id, summary)
             )
-            self._tracker.metrics(points(summary))
+            self._tracker.metrics(last_points(summary))
             self._trace(results)
         except Exception as error:
             log.exception("the run is not tracked whole")

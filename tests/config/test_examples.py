@@ -54,6 +54,17 @@ def test_every_link_of_a_readme_leads_somewhere():
             assert target.startswith("https://") or (path.parent / target).exists(), (path, target)
 
 
+def test_every_configuration_that_is_named_is_there():
+    texts = (ROOT / "Makefile", ROOT / "README.md", *ROOMS, *CONFIGS.rglob("*.yaml"))
+    named = [
+        (path.name, name)
+        for path in texts
+        for name in re.findall(r"configs/[\w./-]+\.(?:yaml|py)", path.read_text())
+    ]
+    assert len(named) > 20
+    assert [(path, name) for path, name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_readmes_own_run_passes_every_check(tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "my.yaml").write_text(text)
@@ -63,6 +74,14 @@ def test_the_readmes_own_run_passes_every_check(tmp_path, monkeypatch):
     assert config.generator.model == "Qwen/Qwen2.5-Math-1.5B-Instruct"
     lab = load("my.yaml", ["generator.model=${lab:generator-s}", "generator.chat=false"])
     assert prepare(lab).strategy.section == {"name": "best_of_n", "n": 16}
+
+
+def test_the_readmes_ready_set_is_found_wherever_the_run_is_saved(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    base = re.search(r"`(base: \S+)` in place of `problems`", readme)
+    run = readme.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "my.yaml").write_text(re.sub(r"(?m)^problems: .*$", lambda _: base.group(1), run))
+    assert load(tmp_path / "my.yaml").problems.path == "openai/gsm8k"
 
 
 def test_the_readmes_own_strategy_is_the_file_that_is_tested():

@@ -53,7 +53,13 @@ def run(tmp_path):
     directory.mkdir(parents=True)
     write_parquet(results, directory / "results.parquet")
     made = summarise(
-        "r", results, Usage(), budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
+        "r",
+        results,
+        Usage(generator_flops=7_500_000),
+        budget=flops_budget(10**7),
+        seconds=1.0,
+        startup_seconds=1.0,
+        utilisation={},
     )
     (directory / "summary.json").write_text(json.dumps(made.to_dict()))
     config = replace(lab_config(), runs=str(tmp_path / "runs"))
@@ -163,10 +169,12 @@ def test_a_run_that_is_not_finished_is_refused(run, capsys):
 
 def test_the_runs_numbers_in_mlflow_are_the_new_ones(run, capsys):
     tracker = Tracker(run.parent, "r", "lab", {"problems.answers": "exact"})
-    tracker.metrics([("accuracy/majority", 0.0, 0), ("seconds", 1.0, 0)])
+    end = json.loads((run / "summary.json").read_text())["flops"]["spent"] // 1_000_000
+    tracker.metrics([("accuracy", 0.25, end), ("accuracy/majority", 0.0, 0), ("seconds", 1.0, 0)])
     assert tracker.close() is None
     regraded(run, capsys, "problems.answers=math")
     (found,) = MlflowClient(local_uri(run.parent)).search_runs([tracked_in(run)])
+    assert found.data.metrics["accuracy"] == 0.5, "the newest point, at the end of the run's curve"
     assert found.data.metrics["accuracy/majority"] == 1.0
     assert found.data.metrics["seconds"] == 1.0
     assert found.info.status == "FINISHED"

@@ -17,7 +17,7 @@ from orchestrator.analysis.estimators import wilson
 from orchestrator.commands.display import summary_table
 from orchestrator.problems.problem import Problem
 from orchestrator.runs.controller import SearchResult, Solution
-from orchestrator.runs.metrics import AnytimeCurve, metrics, points
+from orchestrator.runs.metrics import ALONG_THE_CURVE, AnytimeCurve, last_points, metrics
 from orchestrator.runs.results import groups, pass_at_k, summarise
 from orchestrator.runs.results_file import ResultsFile
 from orchestrator.runs.summary_text import summary_rows
@@ -294,15 +294,6 @@ def test_a_table_that_cannot_be_written_leaves_the_lines_and_no_part_of_itself(t
     assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
 
 
-def test_what_a_run_found_comes_after_the_curve_that_led_there():
-    logged: list = []
-    curve = AnytimeCurve(1, SimpleNamespace(spent=5_999_999), logged.append)
-    curve.add(samples(True))
-    ended = replace(summary([samples(True)]), flops=replace(summary([samples(True)]).flops, spent=7_000_000))
-    assert {step for _, _, step in logged[0]} == {5}
-    assert {step for _, _, step in points(ended)} == {7}
-
-
 def test_a_summary_is_json_whatever_its_numbers_are():
     found = summary([replace(samples(True), seconds=math.nan)])
     assert found.to_dict()["latency"] == {"p50": None, "p95": None}
@@ -311,6 +302,21 @@ def test_a_summary_is_json_whatever_its_numbers_are():
         "r", [samples(True)], Usage(), budget=flops_budget(1), seconds=0.0, startup_seconds=0, utilisation={}
     )
     assert at_once.tokens_per_second == 0
+
+
+def test_the_accuracy_is_drawn_against_flops_and_ends_where_its_curve_does():
+    spent, logged = SimpleNamespace(spent=0), []
+    curve = AnytimeCurve(3, spent, logged.append)
+    results = [samples(True), samples(False), samples(True)]
+    for found in results:
+        spent.spent += 2_500_000
+        curve.add(found)
+    steps = [[step for name, _, step in point if name in ALONG_THE_CURVE] for point in logged]
+    assert steps == [[2] * 6, [5] * 6, [7] * 6]
+    ended = last_points(summary(results, Usage(generator_flops=spent.spent)))
+    assert {name: step for name, _, step in ended if step} == dict.fromkeys(ALONG_THE_CURVE, 7)
+    last = {name: value for name, value, _ in logged[-1]}
+    assert all(value == last[name] for name, value, step in ended if step)
 
 
 @pytest.mark.parametrize("problems", [1, 7, 200, 201, 100_000])
