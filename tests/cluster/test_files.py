@@ -91,12 +91,6 @@ def test_the_readmes_sections_are_accepted(tmp_path):
         load(file)
 
 
-def test_the_image_has_the_pinned_versions():
-    steps = text("Dockerfile")
-    assert "-c cluster/constraints-gpu.txt" in steps
-    assert "make setup" in steps  # which has those of a node without GPUs
-
-
 # -- Slurm ---------------------------------------------------------------------------------------------
 
 SRUN = """#!/bin/bash

@@ -1,5 +1,6 @@
 """cluster/kubernetes, as far as one machine can tell: the manifests fit KubeRay's and Kubernetes' schemas
-and the rules beyond them; Ray's autoscaler understands the groups; a job that is tried again goes on with its run."""
+and the rules beyond them; Ray's autoscaler understands the groups; a job that is tried again goes on with its
+run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """KubeRay's own schemas of a RayCluster and a RayJob, and what its operator (1.7) refuses beyond them.
 
-``kuberay.json`` is made from the definitions that KubeRay publishes, without descriptions and without the
-parts that are Kubernetes' own (pods, network policies): ``kubernetes_validate`` checks those. To make it anew,
-from a directory with the files of ``helm-chart/kuberay-operator/crds`` of KubeRay's repository:
+``kuberay.json`` is made from the definitions that KubeRay publishes, without descriptions and without what is
+Kubernetes' own (pods, network policies): ``kubernetes_validate`` checks that. To make it anew, from a
+directory with the files of ``helm-chart/kuberay-operator/crds`` of KubeRay's repository:
 
     python -m tests.support.kuberay DIRECTORY
 """
