@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0+cpu
+# What of pyproject.toml is installed beside the package: an image has no tools of development.
+EXTRAS ?= cpu,dev
 
 .PHONY: setup run test check test-hosts lint style types ui figure figure-data public-model public-verifier \
   public-study bench bench-engines bench-paced bench-controller bench-pipelines bench-grading \
@@ -18,7 +20,7 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check "$(TORCH)" 2> .venv/pip.log \
 	  || $(BIN)/pip install -q --index-url https://download.pytorch.org/whl/cpu "$(TORCH)"
-	$(BIN)/pip install -q --disable-pip-version-check -c cluster/constraints-cpu.txt -e ".[cpu,dev]" 2>> .venv/pip.log \
+	$(BIN)/pip install -q --disable-pip-version-check -c cluster/constraints-cpu.txt -e ".[$(EXTRAS)]" 2>> .venv/pip.log \
 	  || { tail -5 .venv/pip.log; exit 1; }
 	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec 2>> .venv/pip.log
 	touch $@
