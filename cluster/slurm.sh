@@ -6,7 +6,7 @@
 #   sbatch --partition=gpu --gres=gpu:4 cluster/slurm.sh run my.yaml                   # 4 GPUs a node
 #   sbatch cluster/slurm.sh resume RUN_ID
 #
-# The job goes on as the same run when Slurm starts it again; its files are in slurm-JOBID/. What it reads from
+# The job goes on as the same run when Slurm starts it again (cluster/slurm.md). What it reads from
 # the environment: TTC_INTERFACE (the network of Ray, Gloo and NCCL, as ib0), TTC_MAX_RESTARTS (20),
 # RAY_TMPDIR (/tmp; short, on each node's own disk), and Hugging Face's HF_HOME and HF_HUB_OFFLINE.
 #

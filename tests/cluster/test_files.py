@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -67,6 +69,18 @@ def test_every_node_that_the_launcher_starts_asks_for_the_token(launcher):
     assert "--dashboard-host=127.0.0.1" in head
     assert "--num-cpus=0 --num-gpus=0" in head, "no replica on the head"
     assert launcher["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync")
+def test_the_launcher_copies_the_whole_package_and_no_results(launcher, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for directory in ("orchestrator/runs", "runs/lab-1", ".venv/bin", ".git"):
+        (here / directory).mkdir(parents=True)
+        (here / directory / "file").touch()
+    excluded = [word for pattern in launcher["rsync_exclude"] for word in ("--exclude", pattern)]
+    subprocess.run(["rsync", "-a", *excluded, f"{here}/", f"{there}/"], check=True)
+    copied = [str(file.relative_to(there)) for file in there.rglob("file")]
+    assert copied == ["orchestrator/runs/file"]
 
 
 # -- KubeRay -------------------------------------------------------------------------------------------
