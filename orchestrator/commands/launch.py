@@ -89,7 +89,7 @@ def run(
 
     goes_on_with(go_on)
 
-    say(errors, f"run {name}")
+    say(errors, f"run {name}" + (f" in {config.runs}" if elsewhere else ""))
     what = about(config, len(prepared.problems))
     say(errors, what)
     if prepared.skipped:
