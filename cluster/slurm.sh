@@ -45,14 +45,15 @@ address_of() { # of an interface of this machine
   echo "$found"
 }
 
-# This script runs on the first node, and there the head will be. The job's id keeps two jobs' heads apart.
+# This script runs on the first node, and there the head will be. The job's id keeps two jobs' heads apart: each
+# has a port, and the next for Ray's client server, without which a head ends.
 if [[ -n "${TTC_INTERFACE:-}" ]]; then
   head="$(address_of "$TTC_INTERFACE")"
   export GLOO_SOCKET_IFNAME="$TTC_INTERFACE" NCCL_SOCKET_IFNAME="$TTC_INTERFACE"
 else
   head="$(hostname)"
 fi
-RAY_ADDRESS="$head:$((20000 + SLURM_JOB_ID % 10000))"
+RAY_ADDRESS="$head:$((20000 + 2 * (SLURM_JOB_ID % 5000)))"
 # Of this job, and of no other user: the run's name, each start's token, what Ray's nodes logged.
 JOB="$PWD/slurm-$SLURM_JOB_ID"
 TTC_START="$JOB/start-${SLURM_RESTART_COUNT:-0}"
@@ -85,7 +86,9 @@ node() {
   rm -rf "$temporary" # of an earlier start that was killed
   trap 'stopping=yes; kill "$ray" 2>/dev/null' TERM
   if ((SLURM_NODEID == 0)); then
-    ray start --head --port="${RAY_ADDRESS#*:}" --include-dashboard=false "${options[@]}" &
+    local port="${RAY_ADDRESS#*:}"
+    ray start --head --port="$port" --ray-client-server-port=$((port + 1)) --include-dashboard=false \
+      "${options[@]}" &
   else
     until head_is_up; do
       [[ -z "$stopping" ]] || return 143

@@ -112,7 +112,7 @@ def batch(cwd: Path, *arguments: str, tools: dict[str, str], **environment: str)
 
 
 JOB = str(os.getpid())
-PORT = 20000 + os.getpid() % 10000
+PORT = 20000 + 2 * (os.getpid() % 5000)
 
 
 @pytest.fixture
