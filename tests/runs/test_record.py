@@ -101,7 +101,7 @@ async def test_a_summary_that_cannot_be_made_leaves_the_results_and_says_so(tmp_
     assert not (tmp_path / "r" / "summary.json").exists(), "it is resumed, and its journal has all"
 
 
-@pytest.mark.parametrize("name", ["metrics", "trace_of"])
+@pytest.mark.parametrize("name", ["last_points", "trace_of"])
 async def test_tracking_that_fails_leaves_a_finished_run_and_is_said(tmp_path, monkeypatch, breaks, name):
     breaks(name)
     record = await run(tmp_path, monkeypatch)
