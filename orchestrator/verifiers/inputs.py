@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from orchestrator.verifiers.frozen import frozen_layers, frozen_part, trained_part
 from orchestrator.verifiers.label import LabelledSolution
+from orchestrator.verifiers.model import logits
 
 MOST_BYTES = 4 * 2**30
 """The most memory for what the frozen layers found; where it takes more, they are computed in each pass."""
@@ -57,7 +58,7 @@ class Inputs:
         """
         padded = change(pad_sequence([self.rests[i] for i in which], batch_first=True)).to(self.model.device)
         cache = _cache(self.model.base_model, self.shared.to(self.model.device), len(which))
-        return self.model(**_named(padded), past_key_values=cache, use_cache=False).logits[..., 0]
+        return logits(self.model, **_named(padded), past_key_values=cache)
 
 
 def _shared_length(rows: Sequence[LabelledSolution]) -> int:

@@ -102,12 +102,12 @@ def scores(model: Any, tokens: Tensor) -> Tensor:
 
     Sequences may be padded at their end with any token: attention is causal.
     """
-    return logits(model, tokens).float().sigmoid()
+    return logits(model, input_ids=tokens).float().sigmoid()
 
 
-def logits(model: Any, tokens: Tensor) -> Tensor:
-    """Returns the logit of every position: [n, length] of int64[n, length]."""
-    return model(input_ids=tokens, use_cache=False).logits[..., 0]
+def logits(model: Any, **read: Any) -> Tensor:
+    """Returns the logit of every position, [n, length]; ``read`` is what the model itself is called with."""
+    return model(**read, use_cache=False).logits[..., 0]
 
 
 def save_verifier(model: Any, directory: Path, backbone: str) -> None:

@@ -72,20 +72,27 @@ def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch,
     assert display.phase_of("generator-1") == "generator-1"
 
 
+def generators(
+    replicas: int, *, retried: int = 0, tokens: int = 0, busy: float = 0.0, running: int = 0, waiting: int = 0
+) -> SimpleNamespace:
+    """A pool of generators, one of which is up."""
+    return SimpleNamespace(
+        spec=SimpleNamespace(name="generator", replicas=replicas),
+        stats=SimpleNamespace(retried=retried, tokens=tokens),
+        busy_seconds=busy,
+        running=running,
+        waiting=waiting,
+        up=[INFO],
+    )
+
+
 @pytest.mark.parametrize("width", [80, 40])
 def test_the_live_view_says_what_runs_how_it_stands_and_what_waits(monkeypatch, width):
     stream, now = StringIO(), 100.0
     monkeypatch.setattr(display.time, "monotonic", lambda: now)
     shown = Display(Console(file=stream, width=width), "beam_search n=32 on 16 problems of lab")
     controller = SimpleNamespace(budget=SimpleNamespace(spent=4e9, limit=1e10))
-    pool = SimpleNamespace(
-        spec=SimpleNamespace(name="generator", replicas=2),
-        stats=SimpleNamespace(retried=5, tokens=1000),
-        busy_seconds=7.0,
-        running=64,
-        waiting=1200,
-        up=[INFO],
-    )
+    pool = generators(2, retried=5, tokens=1000, busy=7.0, running=64, waiting=1200)
     shown.searching(controller, SimpleNamespace(pools=[pool]), 16)
     assert shown.accuracy(", ") == "no problem has ended yet"
     pool.stats.retried, pool.stats.tokens, pool.busy_seconds = 8, 61_000, 52.0
@@ -112,14 +119,7 @@ def test_what_is_shown_as_the_searches_end_stays_while_engines_are_taken_down(mo
     stream, now = StringIO(), 100.0
     monkeypatch.setattr(display.time, "monotonic", lambda: now)
     shown = Display(Console(file=stream, width=100, force_terminal=True))
-    pool = SimpleNamespace(
-        spec=SimpleNamespace(name="generator", replicas=1),
-        stats=SimpleNamespace(retried=0, tokens=0),
-        busy_seconds=0.0,
-        running=1,
-        waiting=0,
-        up=[INFO],
-    )
+    pool = generators(1, running=1)
     controller = SimpleNamespace(budget=SimpleNamespace(spent=0, limit=1e10))
     with shown:
         shown.searching(controller, SimpleNamespace(pools=[pool]), 1)

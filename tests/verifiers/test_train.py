@@ -200,7 +200,7 @@ def test_what_is_read_once_changes_no_score(
     assert inputs.shared.is_floating_point() == bool(frozen)
     for which in ([0], [3, 1, 2]):
         for found, i in zip(inputs.logits(which), which, strict=True):
-            whole = logits(model, tokens[i][None])[0, len(inputs.shared) :]
+            whole = logits(model, input_ids=tokens[i][None])[0, len(inputs.shared) :]
             torch.testing.assert_close(found[: len(whole)], whole, atol=1e-5, rtol=0)
 
 
@@ -218,7 +218,9 @@ def test_what_is_read_once_has_the_gradients_of_what_is_read_each_time(
         return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
     last = [row.step_ends[-1] - 1 for row in read]
-    each = gradients(sum(logits(model, t[None])[0, end] for t, end in zip(tokens, last, strict=True)))
+    each = gradients(
+        sum(logits(model, input_ids=t[None])[0, end] for t, end in zip(tokens, last, strict=True))
+    )
     inputs = Inputs.of(model, read)
     inputs.model.eval()
     found = inputs.logits(range(len(read)))
