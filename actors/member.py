@@ -31,7 +31,6 @@ class Member:
     broken: int = 0
     """The number of errors of its methods since its last result."""
     heard: float = 0.0
-    busy_since: float | None = None
     limit: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(1))
     load: Load | None = None
 

@@ -16,42 +16,23 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.cluster import room
 from actors.concurrency import ConcurrencyLimit
+from actors.exchange import collect, submit, until_one_raises, watch
 from actors.faults import may_pass, one_line
-from actors.handle import (
-    Broken,
-    Gone,
-    Lost,
-    RayReplicaHandle,
-    ReplicaError,
-    ReplicaHandle,
-)
+from actors.handle import Broken, Gone, Lost, RayReplicaHandle, ReplicaError, ReplicaHandle
 from actors.member import Member
-from actors.messages import (
-    Failure,
-    Load,
-    Notice,
-    PoolFailed,
-    ReplicaInfo,
-    Request,
-    RequestFailed,
-    Result,
-    SampleResult,
-)
+from actors.messages import Load, PoolFailed, ReplicaInfo, Request, Result
 from actors.printed import PRINTED
-from actors.routing import Router
+from actors.requests import Requests
 from actors.spec import PoolSpec
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())  # with no handler at all, Python would print over the live view
 Res = TypeVar("Res", bound=Result)
-
-MAX_LOSSES = 5
-"""A request with so many losses (see ``Router.losses``) is what kills its replicas, and fails."""
 
 FIRST_STARTS = 2
 """The pool is given up where one of its first replicas does not come up in so many starts."""
@@ -65,20 +46,6 @@ CLOSE_SECONDS = 10
 """The time that a closing pool gives its engines before it kills them."""
 
 
-@dataclass
-class PoolStats:
-    """Counts of one pool since its start."""
-
-    requests: int = 0
-    retried: int = 0
-    """Requests that ran at a replica when it was lost, once for each loss."""
-    lost_replicas: int = 0
-    tokens: int = 0
-    """New tokens of the samples that were made."""
-    busy_seconds: float = 0.0
-    """The time in which a replica had running requests, summed over replicas; see ``Pool.busy_seconds``."""
-
-
 class Pool(Generic[Res]):
     """Replicas of one model. Used from one event loop: ``start``, then ``run``, then ``close``."""
 
@@ -89,7 +56,6 @@ class Pool(Generic[Res]):
         limit: Callable[[int], ConcurrencyLimit] = ConcurrencyLimit,
     ) -> None:
         self.spec = spec
-        self.stats = PoolStats()
         self.infos: list[ReplicaInfo] = []
         """The replicas in the order in which they were up for the first time."""
         self.on_notice: Callable[[str], None] = lambda line: None
@@ -100,9 +66,9 @@ class Pool(Generic[Res]):
         """Names the node of a replica that is up, given the node's id; may take a moment."""
         self._connect = connect
         self._limit = limit
-        self._router = Router()
+        self._requests = Requests(self._wake, self._abort)
+        self.stats = self._requests.stats
         self._members: dict[str, Member] = {}
-        self._futures: dict[str, asyncio.Future[Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._broken: PoolFailed | None = None
         self._on_ready: Callable[[ReplicaInfo], None] = lambda info: None
@@ -134,26 +100,13 @@ class Pool(Generic[Res]):
         """
         if self._broken is not None:
             raise self._broken
-        if request.id in self._futures:
-            raise ValueError(f"request {request.id} is already in flight")
-        future: asyncio.Future[Res] = self._loop.create_future()
-        self._futures[request.id] = future
-        self.stats.requests += 1
-        self._router.put(request)
-        self._wake()
-        try:
-            return await future
-        finally:
-            del self._futures[request.id]
-            if future.cancelled() and (name := self._router.drop(request.id)) is not None:
-                self._members[name].aborts.append(request.id)
-                self._members[name].wake.set()
-                self._wake()
+        result: Res = await self._requests.answer(request)
+        return result
 
     async def forget(self) -> None:
         """Empties the caches of all replicas. A lost replica comes back with an empty one."""
         within = self.spec.probe_timeout  # a replica that hangs is replaced by then
-        up = [m.handle.call("forget") for m in self._members.values() if self._router.has(m.name)]
+        up = [m.handle.call("forget") for m in self._members.values() if self._requests.has(m.name)]
         forgetting = [asyncio.wait_for(call, within) for call in up]
         for done in await asyncio.gather(*forgetting, return_exceptions=True):
             if isinstance(done, BaseException) and not isinstance(done, Lost | Gone | TimeoutError):
@@ -176,14 +129,12 @@ class Pool(Generic[Res]):
     @property
     def busy_seconds(self) -> float:
         """The time in which a replica had running requests, summed over replicas, up to now."""
-        now = time.monotonic()
-        running = sum(now - m.busy_since for m in self._members.values() if m.busy_since is not None)
-        return self.stats.busy_seconds + running
+        return self._requests.busy_seconds
 
     @property
     def up(self) -> list[ReplicaInfo]:
         """The replicas that can be given requests now."""
-        return [m.info for m in self._members.values() if m.info and self._router.has(m.name)]
+        return [m.info for m in self._members.values() if m.info and self._requests.has(m.name)]
 
     async def ask(self, name: str, method: str) -> Any:
         """Returns what the replica ``name`` answers to ``method``. Raises ReplicaError where it cannot."""
@@ -195,13 +146,13 @@ class Pool(Generic[Res]):
         for member in self._members.values():
             if member.info is not None:
                 member.limit = limit(member.info.max_num_seqs)
-                self._router.resize(member.name, member.limit.now)
+                self._requests.resize(member.name, member.limit.now)
 
     def replace_on(self, nodes: Collection[str]) -> None:
         """Starts a successor, on another node, for each replica that is on one of these nodes (by id) and can
         be given requests. The replica serves until that is up, or until it is lost."""
         for member in self._members.values():
-            on_it = member.info is not None and member.info.node in nodes and self._router.has(member.name)
+            on_it = member.info is not None and member.info.node in nodes and self._requests.has(member.name)
             if on_it and not member.leaves.is_set():
                 member.leaves.set()
                 self.on_notice(f"{member.name}{_on(member.info)} gets a successor: its node is to end")
@@ -209,7 +160,7 @@ class Pool(Generic[Res]):
     @property
     def absent(self) -> dict[str, str]:
         """The replicas that cannot be given requests now: each name with the cluster's id of its actor."""
-        return {m.name: m.handle.id for m in self._members.values() if not self._router.has(m.name)}
+        return {m.name: m.handle.id for m in self._members.values() if not self._requests.has(m.name)}
 
     @property
     def loads(self) -> list[tuple[int, Load]]:
@@ -219,12 +170,12 @@ class Pool(Generic[Res]):
     @property
     def running(self) -> int:
         """The number of requests that are bound to a replica."""
-        return sum(self._router.running(name) for name in self._members)
+        return self._requests.running
 
     @property
     def waiting(self) -> int:
         """The number of requests that no replica has room for yet."""
-        return self._router.waiting
+        return self._requests.waiting
 
     # -- one replica -------------------------------------------------------------------------------
 
@@ -266,7 +217,12 @@ class Pool(Generic[Res]):
                 self._join(member, info)
                 starts = 0
                 try:
-                    await self._exchange(member)
+                    await until_one_raises(
+                        submit(member, self._requests, lambda batch: self.on_taken(batch)),
+                        collect(member, self._requests, lambda line: self.on_notice(line)),
+                        watch(member, self.spec),
+                        self._succession(member),
+                    )
                 except (Lost, Gone) as error:
                     self._leave(member, error)
                     member.succeed()
@@ -298,73 +254,7 @@ class Pool(Generic[Res]):
                     raise
                 await asyncio.sleep(self.spec.return_poll)
 
-    async def _exchange(self, member: Member) -> NoReturn:
-        """Submits and collects until the replica is lost. Raises Lost, Gone or Broken."""
-        each = (self._submit, self._collect, self._watch, self._succession)
-        loops = [asyncio.create_task(loop(member)) for loop in each]
-        try:
-            await asyncio.gather(*loops)
-            raise AssertionError("unreachable: the loops are endless")
-        finally:
-            for task in loops:
-                task.cancel()
-
-    async def _submit(self, member: Member) -> None:
-        while True:
-            await member.wake.wait()
-            member.wake.clear()
-            # All of them: an id that comes again must not be taken before its abort was sent.
-            while count := len(member.aborts):
-                await member.handle.call("abort", member.aborts[:count])
-                del member.aborts[:count]
-            batch = self._router.take(member.name)
-            self._update_busy(member)
-            self._wake()
-            if batch:
-                self.on_taken(batch)
-                await member.handle.call("submit", batch)
-
-    async def _collect(self, member: Member) -> None:
-        while True:
-            answers = await member.handle.call("collect")
-            member.heard = time.monotonic()
-            results = sum(not isinstance(answer, Load | Notice) for answer in answers)
-            for answer in answers:
-                if isinstance(answer, Load):
-                    member.load = answer
-                    self._router.resize(member.name, member.limit.observe(answer, results))
-                elif isinstance(answer, Notice):
-                    log.warning("%s: %s", member.name, answer.line)
-                    self.on_notice(f"{member.name}: {answer.line}")
-                else:
-                    member.broken = 0
-                    self._settle(member, answer)
-            self._update_busy(member)
-            self._wake()
-
-    async def _watch(self, member: Member) -> None:
-        """Raises Lost if the replica is silent and does not answer a probe, or is another process by now."""
-        spec = self.spec
-        while True:
-            silent = time.monotonic() - member.heard
-            if silent < spec.probe_after:
-                await asyncio.sleep(spec.probe_after - silent)
-                continue
-            try:
-                async with asyncio.timeout(spec.probe_timeout):
-                    await member.handle.call("ping")
-                    info = await member.handle.call("info")
-            except TimeoutError:
-                member.handle.restart()
-                raise Lost(f"silent for {silent:.0f} s, then no token in {spec.probe_timeout:g} s") from None
-            except Broken as error:
-                member.handle.restart()
-                raise Lost(f"silent for {silent:.0f} s, then {error.reason}", error.traceback) from error
-            if member.info is not None and (info.node, info.pid) != (member.info.node, member.info.pid):
-                raise Lost("it has been restarted, and knows nothing of its requests")
-            member.heard = time.monotonic()
-
-    async def _succession(self, member: Member) -> None:
+    async def _succession(self, member: Member) -> NoReturn:
         """Raises Lost when the successor of a replica whose node is to end can serve. One that does not start
         has no successor: the replica itself is made anew when it is lost."""
         await member.leaves.wait()
@@ -388,37 +278,25 @@ class Pool(Generic[Res]):
             self.on_notice(f"{member.name} is back{_on(info)} after {away:.0f} s")
         member.info, member.heard = info, time.monotonic()
         member.limit = self._limit(info.max_num_seqs)
-        self._router.join(member.name, member.limit.now)
+        self._requests.join(member.name, member.limit.now)
         least = self.spec.replicas if self.spec.least is None else self.spec.least
         if len(self.infos) >= least and not self._started.done():
             self._started.set_result(None)
-        self._wake()
 
     def _leave(self, member: Member, error: ReplicaError) -> None:
         """Gives a lost replica's requests to the others; fails a request that kills its replicas."""
         where = _on(member.info)
         log.warning("%s%s is lost: %s\n%s", member.name, where, error, error.traceback)
-        member.lost = self._router.leave(member.name)
+        member.lost = self._requests.leave(member.name, str(error))
         member.lost_at = time.monotonic()
-        self._update_busy(member)
-        self.stats.lost_replicas += 1
-        self.stats.retried += len(member.lost)
-        for request_id in member.lost:
-            future = self._futures.get(request_id)
-            if self._router.losses(request_id) >= MAX_LOSSES and future is not None and not future.done():
-                self._router.drop(request_id)
-                problem = f"request {request_id} was in flight at {MAX_LOSSES} replicas when they were lost; "
-                problem += f"the last one, {member.name}: {error} (a resumed run tries it again)"
-                future.set_exception(RequestFailed(problem))
         self.on_notice(
             f"{member.name}{where} is lost ({error}); its {len(member.lost)} requests are done again"
         )
-        if not self._router.replicas:
+        if not self._requests.replicas:
             self.on_notice(
                 f"{self.spec.name}: no replica is left for now; {self.waiting} requests wait until one is "
                 f"back (it needs {self.spec.needs})"
             )
-        self._wake()
 
     def _is_hopeless(self, member: Member, reason: str) -> bool:
         """Restarts a replica whose method raised. Returns True if that has not helped and it is given up."""
@@ -443,42 +321,20 @@ class Pool(Generic[Res]):
         if not self._started.done():
             raise PoolFailed(notice)
 
-    # -- requests ----------------------------------------------------------------------------------
+    def _wake(self, replica: str) -> None:
+        if replica in self._members:
+            self._members[replica].wake.set()
 
-    def _settle(self, member: Member, result: Result | Failure) -> None:
-        if not self._router.done(member.name, result.id):
-            return  # aborted, or already done by another replica
-        future = self._futures.get(result.id)
-        if future is None or future.done():
-            return
-        if isinstance(result, Failure):
-            future.set_exception(RequestFailed(result.error))
-        else:
-            if isinstance(result, SampleResult):
-                self.stats.tokens += len(result.tokens)
-            future.set_result(result)
-
-    def _wake(self) -> None:
-        for name in self._router.drain_wakeups():
-            if name in self._members:
-                self._members[name].wake.set()
-
-    def _update_busy(self, member: Member) -> None:
-        """Starts or stops the clock of the replica's busy time."""
-        busy = self._router.running(member.name) > 0
-        if busy and member.busy_since is None:
-            member.busy_since = time.monotonic()
-        elif not busy and member.busy_since is not None:
-            self.stats.busy_seconds += time.monotonic() - member.busy_since
-            member.busy_since = None
+    def _abort(self, replica: str, request: str) -> None:
+        if replica in self._members:
+            self._members[replica].aborts.append(request)
+            self._members[replica].wake.set()
 
     def _break(self, error: PoolFailed) -> None:
         self._broken = error
         if not self._started.done():
             self._started.set_exception(error)
-        for future in self._futures.values():
-            if not future.done():
-                future.set_exception(error)
+        self._requests.fail(error)
 
 
 def _on(info: ReplicaInfo | None) -> str:

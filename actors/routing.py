@@ -195,6 +195,11 @@ class Router:
         return len(self._replicas[replica].running) if replica in self._replicas else 0
 
     @property
+    def all_running(self) -> int:
+        """The number of requests that run, at any replica."""
+        return len(self._runs_at)
+
+    @property
     def waiting(self) -> int:
         """The number of requests that wait."""
         return len(self._waiting)
