@@ -68,13 +68,28 @@ def mlflow_tables() -> Iterator[None]:
         yield
 
 
+_SHARED = pytest.StashKey[bool]()
+"""Whether this process has the shared Ray."""
+
+
 @pytest.fixture(scope="session")
-def shared_ray() -> Iterator[None]:
+def shared_ray(pytestconfig: pytest.Config) -> Iterator[None]:
     """A Ray in this process, with CPUS CPUs and no GPU."""
     from tests.support.shared_engines import one_ray
 
     with one_ray():
+        pytestconfig.stash[_SHARED] = True
         yield
+        pytestconfig.stash[_SHARED] = False
+
+
+@pytest.fixture(autouse=True)
+def shared_ray_stays(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Fails the test that ends the shared Ray, and none after it."""
+    yield
+    if pytestconfig.stash.get(_SHARED, False) and not sys.modules["ray"].is_initialized():
+        pytestconfig.stash[_SHARED] = False
+        pytest.fail("this test has ended the Ray that all tests of this process share")
 
 
 @pytest.fixture(scope="session")

@@ -50,8 +50,8 @@ class Hog(Echo):
 
 
 @pytest.fixture
-def little_memory() -> Iterator[None]:
-    """A Ray whose monitor kills once this machine uses ROOM more than now."""
+def threshold() -> Iterator[float]:
+    """The share of this machine's memory above which the monitor of a Ray kills: ROOM more than is in use."""
     memory = psutil.virtual_memory()
     if memory.available < ROOM + SPARE:
         pytest.skip(f"too little memory to spare: {memory.available / 2**30:.1f} GB")
@@ -64,12 +64,12 @@ def little_memory() -> Iterator[None]:
         log_to_driver=False,
         _system_config={"memory_usage_threshold": used, "memory_monitor_refresh_ms": 100},
     )
-    yield
+    yield used
     ray.shutdown()
 
 
 async def test_a_replica_out_of_memory_is_replaced_and_its_requests_are_done_again(
-    little_memory, tmp_path: Path
+    threshold: float, tmp_path: Path
 ):
     pool = Pool(PoolSpec("hog", Hog, "model", 2, options={"seconds": 0.05, "first": str(tmp_path / "first")}))
     notices: list[str] = []
@@ -86,6 +86,8 @@ async def test_a_replica_out_of_memory_is_replaced_and_its_requests_are_done_aga
             if len(pool.up) == 2:
                 break
             await asyncio.sleep(0.1)
+        if len(pool.up) < 2 and psutil.virtual_memory().percent / 100 > threshold:
+            pytest.skip("what else this machine runs has taken the memory: a new replica is ended at once")
         now = {info.name: info.pid for info in pool.up}
         assert now.keys() == before.keys()
         assert any(" is back after " in line for line in notices)
