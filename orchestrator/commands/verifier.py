@@ -25,6 +25,7 @@ from orchestrator.commands.terminal import (
     with_log_level,
 )
 from orchestrator.config.loading import load
+from orchestrator.config.reference import sentences
 from orchestrator.config.schema import BudgetConfig, Config
 from orchestrator.errors import BadInput
 from orchestrator.verifiers.config import TrainConfig
@@ -71,10 +72,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--backbone", required=True, help="a causal language model, or a verifier: a directory or a hub id"
     )
     train.add_argument("--out", required=True, type=Path, help="the directory of the verifier")
+    described = sentences(TrainConfig)
     for option in fields(TrainConfig):
         kind = _layers if option.name == "freeze" else type(option.default)
-        name = "--" + option.name.replace("_", "-")
-        train.add_argument(name, type=kind, default=option.default, help=f"(default: {option.default})")
+        name, what = "--" + option.name.replace("_", "-"), described[option.name].rstrip(".")
+        text = f"{what[0].lower()}{what[1:]} (default: {option.default:g})"
+        train.add_argument(name, type=kind, default=option.default, help=text)
     train.add_argument("--minutes", type=float, help="stop after that; the same command goes on")
     train.add_argument("--runs", default="runs", help="whose MLflow store gets the curves (default: runs)")
     train.add_argument("--no-tracking", action="store_true", help="leave MLflow alone")

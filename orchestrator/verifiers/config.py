@@ -41,8 +41,11 @@ class TrainConfig:
     lr: float = 3e-5
     """Peak learning rate of AdamW."""
     beta1: float = 0.9
+    """Decay of the mean gradient in AdamW."""
     beta2: float = 0.95
+    """Decay of the mean squared gradient in AdamW."""
     weight_decay: float = 0.0
+    """Share of a weight that AdamW takes off, times the learning rate, a step."""
     dropout: float = 0.05
     """Dropout before the head."""
     warmup: int = 50
@@ -52,7 +55,7 @@ class TrainConfig:
     extra_layers: int = 0
     """New layers on top of the backbone's."""
     freeze: int = 0
-    """The embedding and so many layers of the backbone stay as they are; -1: all of them."""
+    """Layers of the backbone that stay as they are, from the first, with the embedding; -1 is all of them."""
     held_out: float = 0.1
     """Share of the problems that is held out."""
     every: int = 50
@@ -60,6 +63,7 @@ class TrainConfig:
     patience: int = 5
     """Measurements in a row without a lower held-out loss that end the training."""
     seed: int = 0
+    """Number from which the division, the order, the dropout and the first weights are derived."""
 
     @property
     def schedule(self) -> Schedule:
