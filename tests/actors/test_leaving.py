@@ -14,7 +14,7 @@ from actors import leaving
 from actors.handle import Gone, Lost
 from actors.messages import ReplicaInfo
 from actors.pool import Pool
-from tests.actors.test_pool_events import Scripted, request, started, until
+from tests.support.links import Scripted, request, started, until
 
 
 async def relieved(**values: Any) -> tuple[Pool, list[Scripted], asyncio.Event, list[str]]:
