@@ -71,6 +71,7 @@ def connect(address: str | None, specs: Sequence[PoolSpec]) -> Head | None:
     auto_init_hook.enable_auto_connect = False  # else a call after the end would start another Ray
     rays.print_to_stdstream = _log_printed
     logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray").handlers = [_IntoLog()]
     try:
         head = None if address is None else Head(check_cluster(address), outlive_the_head())
     except ConnectionError as error:
@@ -131,6 +132,13 @@ def _init(options: dict[str, Any]) -> None:
             ray.shutdown()
             if not left:
                 raise RuntimeError(str(error)) from error
+
+
+class _IntoLog(logging.Handler):
+    """Takes the place of Ray's handler, which writes on standard error what Ray's own code logs here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.log(record.levelno, "%s: %s", record.name, record.getMessage())
 
 
 def _log_printed(data: dict[str, Any], ignore_prefix: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import socket
 import threading
@@ -110,6 +111,20 @@ def test_a_port_where_something_else_listens_is_one_line(monkeypatch, answer):
             deployment.connect(address, [])
         asked.set()
     assert "\n" not in str(failed.value)
+
+
+def test_what_rays_own_code_logs_is_in_the_log_and_not_on_the_terminal(monkeypatch, caplog, capfd):
+    ray = logging.getLogger("ray")
+    monkeypatch.setattr(ray, "handlers", ray.handlers)
+    monkeypatch.setattr(deployment, "check_cluster", MagicMock(side_effect=ConnectionError("nobody")))
+    with pytest.raises(PoolFailed):
+        deployment.connect("h:1", [])
+    with caplog.at_level("INFO", "actors.deployment"):
+        logging.getLogger("ray._private.services").error("Failed to start\nthe %s", "dashboard")
+        logging.getLogger("ray._private.services").warning("less than that is dropped")
+    (record,) = caplog.records
+    assert record.getMessage() == "ray._private.services: Failed to start\nthe dashboard"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_ray_and_replicas_print_is_in_the_log(caplog, capsys):
