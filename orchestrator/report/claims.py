@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from orchestrator.report import claims_of_search, claims_of_selection
 from orchestrator.report.evidence import Evidence
+from orchestrator.report.table import Table
 from orchestrator.report.verdicts import Part, Verdict, either, together
 
 
@@ -47,6 +48,16 @@ def findings(evidence: Evidence) -> list[Finding]:
     """Tests every claim and returns the findings in the order of ``CLAIMS``."""
     tested = [(claim, claim.test(evidence)) for claim in CLAIMS]
     return [Finding(c.number, c.statement, c.source, parts, c.verdict(parts)) for c, parts in tested]
+
+
+def claims_table(evidence: Evidence) -> Table:
+    """Returns every claim with its verdict, a row a measured part; a claim without one has a row too."""
+    rows: list[tuple[str, ...]] = []
+    for finding in findings(evidence):
+        measured = [part for part in finding.parts if part.estimate is not None]
+        of_claim = (f"{finding.number}. {finding.statement} ({finding.source})", finding.verdict)
+        rows += [(*of_claim, str(part), part.verdict) for part in measured] or [(*of_claim, "", "")]
+    return Table("The literature's claims", ("claim", "verdict", "part", "of the part"), rows, names=4)
 
 
 def _of_one_reviser(parts: Sequence[Part]) -> Verdict:

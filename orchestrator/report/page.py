@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from orchestrator.analysis.words import percent
 from orchestrator.errors import counted
-from orchestrator.report.claims import findings
+from orchestrator.report.claims import claims_table, findings
 from orchestrator.report.drawing import Numbers, as_csv
 from orchestrator.report.evidence import Evidence
 from orchestrator.report.explorer import Explorer, explorer_of
@@ -44,6 +44,7 @@ TABLES: Mapping[str, Callable[[Evidence], Table | None]] = {
     "matched": matched_table,
     "fits": fits_table,
     "policy": policy_table,
+    "claims": claims_table,
 }
 """The tables, by their name in ``ttc report --table``. One without data returns None."""
 FIRST = "gains"
@@ -147,7 +148,12 @@ def page(
         absent.append(f"The compute-optimal policy: {evidence.policy}")
     points = _points(evidence, report)
     known = {point.key: point for point in points}
-    tables = {key: thinned(table) for key, make in TABLES.items() if (table := make(evidence)) is not None}
+    placed = {key for keys in SECTIONS.values() for key in keys}
+    tables = {
+        key: thinned(table)
+        for key, make in TABLES.items()
+        if f"table {key}" in placed and (table := make(evidence)) is not None
+    }
     figures = {each.name: each for each in drawn}
     sections = {
         title: [

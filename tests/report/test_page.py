@@ -15,6 +15,7 @@ from orchestrator.analysis.store import Experiment, load_directory
 from orchestrator.analysis.words import MISSING
 from orchestrator.commands.cli import run_command
 from orchestrator.report.choice import recommended
+from orchestrator.report.claims import findings
 from orchestrator.report.evidence import gather
 from orchestrator.report.headline import headline
 from orchestrator.report.larger_model import against_larger, matched_table
@@ -292,6 +293,23 @@ def test_the_command_prints_the_table_alone(stored, tmp_path, capsys, monkeypatc
         "left out: run c: it has other problems than most\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_prints_what_each_claim_was_found_to_be(stored, capsys, monkeypatch):
+    monkeypatch.chdir(stored)
+    assert run_command(["report", "./study", "--table", "claims"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    told = [(row[0].removeprefix("| "), row[1].strip()) for row in rows]
+    found = findings(gather(load_directory(stored / "study")))
+    assert list(dict.fromkeys(statement.partition(".")[0] for statement, _ in told)) == [
+        str(each.number) for each in found
+    ]
+    for each in found:
+        verdicts = {verdict for statement, verdict in told if statement.startswith(f"{each.number}.")}
+        assert verdicts == {each.verdict}
+    measured = [str(part) for each in found for part in each.parts if part.estimate is not None]
+    assert measured
+    assert [row[2].strip() for row in rows if row[2].strip()] == measured
 
 
 def test_the_command_keeps_the_page_in_mlflow(stored, tmp_path, capsys):
