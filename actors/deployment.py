@@ -15,6 +15,7 @@ from ray._private import worker as rays
 from ray.exceptions import RayError
 
 from actors.cluster import check_cluster, place_of
+from actors.devices import number_devices
 from actors.head import Head, outlive_the_head
 from actors.leaving import replace_leaving
 from actors.local_ray import LocalFiles, give_token, loopback
@@ -94,6 +95,7 @@ def connect(address: str | None, specs: Sequence[PoolSpec]) -> Head | None:
 
 def _start(specs: Sequence[PoolSpec]) -> None:
     needed = sum(spec.replicas * spec.num_cpus for spec in specs)
+    number_devices(os.environ)
     give_token()
     files = LocalFiles()
     _local.append(files)

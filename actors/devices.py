@@ -1,7 +1,8 @@
 """What the GPUs that Ray holds for a replica mean for its process and its engine; vLLM is not imported.
 
-Ray leaves ``CUDA_VISIBLE_DEVICES`` alone in an actor that holds no GPU, and one over several GPUs holds them
-in its placement group: so a process finds out here what is its own.
+Ray sets ``CUDA_VISIBLE_DEVICES``, or for AMD's GPUs ``HIP_VISIBLE_DEVICES``. It leaves them alone in an actor
+that holds no GPU, and one over several GPUs holds them in its placement group: so a process finds out here
+what is its own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import ray
 from ray.util import get_current_placement_group
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+CUDA, HIP, ROCR = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Devices:
     def hide(self) -> None:
         """Hides every GPU from this process where none is its own."""
         if not self.gpus:
-            os.environ[VISIBLE] = ""
+            # AMD's HIP and vLLM take an empty text for a variable that is not set; -1 is no device's number.
+            os.environ[CUDA], os.environ[HIP] = "", "-1"
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -62,3 +64,16 @@ def own_devices() -> Devices | None:
     if (group := get_current_placement_group()) is not None:
         return Devices(sum(bundle.get("GPU", 0.0) for bundle in group.bundle_specs))
     return Devices(context.get_assigned_resources().get("GPU", 0.0), tuple(map(str, ray.get_gpu_ids())))
+
+
+def sees_no_gpu(environment: Mapping[str, str]) -> bool:
+    """Tells whether all GPUs of a machine, whoever made them, are hidden from a process."""
+    return (environment.get(HIP) or environment.get(CUDA)) in ("", "-1")  # as HIP and vLLM read them
+
+
+def number_devices(environment: MutableMapping[str, str]) -> None:
+    """Numbers AMD's GPUs that ``ROCR_VISIBLE_DEVICES`` leaves, for Ray, which refuses that variable, as Slurm
+    sets it, where ``HIP_VISIBLE_DEVICES`` does not choose among them."""
+    if ROCR in environment and HIP not in environment and CUDA not in environment:
+        left = [id for id in environment[ROCR].split(",") if id]
+        environment[HIP] = ",".join(map(str, range(len(left))))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from actors.devices import VISIBLE
+from actors.devices import sees_no_gpu
 from actors.engine_defaults import CPU_DEFAULTS, DEFAULTS
 from actors.vllm_version import VLLM_VERSION
 
@@ -110,7 +110,7 @@ def engine_options(model: str, *, dtype: str, seed: int, options: dict[str, Any]
 def check_sees_gpu(*, on_cpu: bool) -> None:
     """Raises ValueError where this process sees no GPU, since its replica asks for none, and the node's vLLM
     is not the one that computes ``on_cpu``."""
-    if not on_cpu and os.environ.get(VISIBLE) == "":
+    if not on_cpu and sees_no_gpu(os.environ):
         raise ValueError(
             "resources.num_gpus: 0, and the vLLM of this node computes on GPUs; allowed: a number above 0, "
             "or a node with the CPU build of vLLM"

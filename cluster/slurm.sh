@@ -33,6 +33,10 @@ fi
 for command in ray ttc; do
   type -P "$command" >/dev/null || { echo "no $command on PATH: activate its environment" >&2; exit 2; }
 done
+# Slurm runs a copy of this script. The one that decides whether a run is begun lies beside the original.
+script="$(scontrol show job "$SLURM_JOB_ID" | sed -n 's|^ *Command=\(.*/\)slurm\.sh.*|\1|p' || true)"
+begin="${script}run-or-resume"
+[[ -x "$begin" ]] || { echo "no run-or-resume beside slurm.sh: $begin" >&2; exit 2; }
 if [[ "${HF_HUB_OFFLINE:-0}" != 0 && -n "${HF_HOME:-}" && ! -d "$HF_HOME" ]]; then
   echo "HF_HOME=$HF_HOME: no such directory, and HF_HUB_OFFLINE forbids a download" >&2
   exit 2
@@ -67,6 +71,9 @@ export RAY_ADDRESS RAY_AUTH_TOKEN_PATH RAY_AUTH_MODE=token SRUN_CPUS_PER_TASK TT
 
 head_is_up() { (exec 3<>"/dev/tcp/${RAY_ADDRESS%:*}/${RAY_ADDRESS#*:}") 2>/dev/null; }
 
+# Another head would know nothing of the cluster that ttc has joined.
+head_was_up() { ((SLURM_NODEID == 0)) && [[ -e "$TTC_START/head-was-up" ]]; }
+
 gpus() { # that Slurm gave this job on this node
   local list="${SLURM_STEP_GPUS:-${SLURM_JOB_GPUS:-}}"
   if [[ -n "${SLURM_GPUS_ON_NODE:-}" ]]; then echo "$SLURM_GPUS_ON_NODE"; else wc -w <<<"${list//,/ }"; fi
@@ -75,7 +82,9 @@ gpus() { # that Slurm gave this job on this node
 # Not `ray symmetric-run`: that ends with status 0 where Ray does not start, stops every Ray that the user
 # has on a node, and refuses a node that has one. With --block, Ray ends with this process, and no other.
 node() {
-  local address="" ray="" stopping="" status=0 temporary="${RAY_TMPDIR:-/tmp}/ttc-$SLURM_JOB_ID-$SLURM_NODEID"
+  local address="" ray="" stopping="" status=143 began tries=0 port="${RAY_ADDRESS#*:}"
+  local temporary="${RAY_TMPDIR:-/tmp}/ttc-$SLURM_JOB_ID-$SLURM_NODEID"
+  local logs="$TTC_START/$SLURM_NODEID-$(hostname)"
   local options=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="$(gpus)" --temp-dir="$temporary"
     --disable-usage-stats --block)
   if [[ -n "${TTC_INTERFACE:-}" ]]; then
@@ -83,32 +92,45 @@ node() {
     export VLLM_HOST_IP="$address"
     options+=(--node-ip-address="$address")
   fi
-  rm -rf "$temporary" # of an earlier start that was killed
-  trap 'stopping=yes; kill "$ray" 2>/dev/null' TERM
+  if [[ -n "${ROCR_VISIBLE_DEVICES:-}" && -z "${HIP_VISIBLE_DEVICES:-}${CUDA_VISIBLE_DEVICES:-}" ]]; then
+    # Slurm sets the first for AMD's GPUs; Ray refuses it without the second, which numbers what it leaves.
+    local others="${ROCR_VISIBLE_DEVICES//[^,]/}"
+    HIP_VISIBLE_DEVICES="$(seq -s, 0 "${#others}")"
+    export HIP_VISIBLE_DEVICES
+  fi
   if ((SLURM_NODEID == 0)); then
-    local port="${RAY_ADDRESS#*:}"
-    ray start --head --port="$port" --ray-client-server-port=$((port + 1)) --include-dashboard=false \
-      "${options[@]}" &
+    options+=(--head --port="$port" --ray-client-server-port=$((port + 1)) --include-dashboard=false)
   else
-    until head_is_up; do
+    options+=(--address="$RAY_ADDRESS")
+  fi
+  trap 'stopping=yes; kill "$ray" 2>/dev/null' TERM
+  while [[ -z "$stopping" ]]; do
+    until ((SLURM_NODEID == 0)) || head_is_up; do
       [[ -z "$stopping" ]] || return 143
       sleep 1
     done
-    ray start --address="$RAY_ADDRESS" "${options[@]}" &
-  fi
-  ray=$!
-  [[ -z "$stopping" ]] || kill "$ray"
-  while kill -0 "$ray" 2>/dev/null; do wait "$ray" || status=$?; done
+    rm -rf "$temporary" # of an earlier start
+    ray start "${options[@]}" &
+    ray=$! began=$SECONDS status=0
+    [[ -z "$stopping" ]] || kill "$ray" # it was told a moment ago
+    while kill -0 "$ray" 2>/dev/null; do wait "$ray" || status=$?; done
+    # Each node keeps its logs, however its Ray ended; those of an earlier start as NAME.~1~.
+    mkdir -p "$logs"
+    cp -r --backup=numbered "$temporary"/session_2*/logs/. "$logs/" ||
+      echo "Ray's logs of $(hostname) are not all in $TTC_START" >&2
+    if [[ -n "$stopping" ]] || ((status == 0 || SECONDS - began > 60 || tries == 3)) || head_was_up; then
+      break
+    fi
+    tries=$((tries + 1))
+    echo "Ray on $(hostname) died at its start: it is started again, $tries of 3" >&2
+    sleep "$tries"
+  done
   trap '' TERM
   ((SLURM_NODEID)) || touch "$TTC_START/head-ended"
-  # Each node keeps its own, however its Ray ended.
-  mkdir -p "$TTC_START/$SLURM_NODEID-$(hostname)"
-  cp -r "$temporary"/session_2*/logs/. "$TTC_START/$SLURM_NODEID-$(hostname)/" ||
-    echo "Ray's logs of $(hostname) are not all in $TTC_START" >&2
   rm -rf "$temporary"
   return "$status"
 }
-export -f address_of gpus head_is_up node
+export -f address_of gpus head_is_up head_was_up node
 
 ended() { ! kill -0 "$1" 2>/dev/null; }
 head_has_ended() { [[ -e "$TTC_START/head-ended" ]] || ended "$nodes"; }
@@ -150,7 +172,7 @@ trap stop EXIT
 trap 'exit 143' TERM
 trap 'again=yes; exit 130' USR1
 
-rm -f "$TTC_START/head-ended"
+rm -f "$TTC_START/head-ended" "$TTC_START/head-was-up"
 srun --no-kill --kill-on-bad-exit=0 --wait=0 bash -c node &
 nodes=$!
 until head_is_up; do
@@ -161,16 +183,16 @@ until head_is_up; do
   sleep 1
 done
 
+touch "$TTC_START/head-was-up"
+
 # The first start of `ttc run` leaves the run's name and directory; a later one resumes that run. A resume
 # and a sweep go on by themselves.
 RUN="$JOB/run"
-if [[ "$1" == run && -f "$RUN" ]]; then
-  { read -r name && read -r runs; } <"$RUN"
-  if [[ -f "$runs/$name/config.yaml" ]]; then
-    options=()
-    if [[ " $* " == *" --json "* ]]; then options=(--json); fi
-    set -- resume "$name" --runs "$runs" "${options[@]}"
-  fi
+if [[ "$1" == run ]]; then
+  shift
+  set -- "$begin" --named "$RUN" "$@"
+else
+  set -- ttc "$@"
 fi
 hear() { # what ttc says, for the run that it names
   trap '' TERM USR1
@@ -186,7 +208,7 @@ hear() { # what ttc says, for the run that it names
 # Replicas start as their nodes join. "auto" is RAY_ADDRESS, so it is right also for a resume by another job.
 exec {words}> >(hear)
 hearer=$!
-ttc "$@" cluster.address=auto 2>&"$words" {words}>&- &
+"$@" cluster.address=auto 2>&"$words" {words}>&- &
 ttc=$!
 exec {words}>&-
 until ended "$ttc"; do

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import random
 import re
 import shlex
 import shutil
@@ -19,78 +18,30 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
+from orchestrator.benchmarks.gpu_steps import (
+    CHECK,
+    MAX_MODEL_LEN,
+    MODEL,
+    NAMES,
+    SAMPLES,
+    STEP_SECONDS,
+    THROUGHPUT,
+    Step,
+    planned,
+    write_base,
+)
 
-MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
-"""A small model that anyone may download."""
-STEP_SECONDS = 1800.0
-"""Seconds after which a step is ended."""
 SHOWN_LINES = 15
 """Last lines of a step that failed, on the page."""
 UP = re.compile(r" up (on .*)?after ")
 """In the line that says that a replica is up; on a cluster with its node."""
-PROMPT_TOKENS, NEW_TOKENS, PROMPTS = 96, 256, 512
-"""What ``vllm bench`` is asked for."""
-JUDGE = ("verifier.model={model}", "verifier.format=judge", "strategy.name=beam_search", "strategy.width=4")
-CHUNKS = ("enable_chunked_prefill=true", "max_num_seqs=16", "max_num_batched_tokens=128")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One path that is tried."""
-
-    name: str
-    about: str
-    overrides: tuple[str, ...] = ()
-    gpus: int = 1
-    """GPUs that it needs."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    kills: bool = False
-    """Whether the first replica is killed once it is up."""
-    twice: bool = False
-    """Whether the same run is done again, and its solutions compared."""
-
-
-STEPS = (
-    Step("one-gpu", "one engine on one GPU, majority of 8"),
-    Step(
-        "shared-device",
-        "a generator and a judge, each with half of one GPU: started in turn, and both fit",
-        (*JUDGE, "generator.resources.num_gpus=0.5", "verifier.resources.num_gpus=0.5"),
-    ),
-    Step(
-        "chunked-prefill",
-        "scores in chunks of 128 tokens, with the prefix cache and a score at every token",
-        (
-            *JUDGE,
-            *("generator.resources.num_gpus=0.5", "verifier.resources.num_gpus=0.5"),
-            *(f"verifier.engine.{option}" for option in CHUNKS),
-        ),
-    ),
-    Step("kill", "a replica is killed with SIGKILL as it works: another takes its place", kills=True),
-    Step("repeated", "the same run twice: are the solutions the same?", twice=True),
-    Step(
-        "batch-invariant",
-        "the same in vLLM's batch-invariant mode, where they have to be",
-        environment={"VLLM_BATCH_INVARIANT": "1"},
-        twice=True,
-    ),
-    Step(
-        "tensor-parallel",
-        "one engine over two GPUs, by vLLM's Ray workers",
-        ("generator.resources.num_gpus=2", "generator.engine.tensor_parallel_size=2"),
-        gpus=2,
-    ),
-)
-BENCH = Step("vllm-bench", "the same model under `vllm bench throughput`, to compare tokens/s with")
-CHECK = Step("check", "`ttc check`: the versions, and whether the model fits; nothing is started", gpus=0)
-ALL = (CHECK, *STEPS, BENCH)
-NAMES = tuple(step.name for step in ALL)
+WORKING_SECONDS = 2.0
+"""Seconds from then to a kill, so that it comes amid the search."""
 
 
 @dataclass(frozen=True)
@@ -106,54 +57,6 @@ class Outcome:
     """The last lines of a step that failed."""
 
 
-def write_base(out: Path, model: str, problems: int) -> Path:
-    """Writes the configuration that every step changes, and its problems; returns its path."""
-    rng = random.Random(0)
-    rows = []
-    for _ in range(problems):
-        a, b, c = rng.randint(11, 99), rng.randint(11, 99), rng.randint(2, 9)
-        rows.append({"problem": f"What is ({a} + {b}) × {c}?", "answer": str((a + b) * c)})
-    (out / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    base = {
-        "name": "gpu-check",
-        "problems": {
-            "source": "file",
-            "path": str(out / "problems.jsonl"),
-            "answers": "number",
-            "template": "{problem} Think step by step, and end with \\boxed{answer}.",
-        },
-        "generator": {
-            **{"model": model, "chat": True, "step_delimiter": "\n", "temperature": 0.8},
-            **{"max_step_tokens": 64, "max_tokens": NEW_TOKENS},
-            "resources": {"num_cpus": 1, "num_gpus": 1},
-            "engine": {"max_model_len": 2048},
-        },
-        "verifier": {"resources": {"num_cpus": 1}, "engine": {"max_model_len": 2048}},
-        "strategy": {"name": "best_of_n", "n": 8},
-        "budget": {"generations": 8},
-        "cluster": {"start_timeout_seconds": STEP_SECONDS},
-    }
-    path = out / "base.yaml"
-    path.write_text(yaml.safe_dump(base, sort_keys=False))
-    return path
-
-
-def planned(gpus: int, only: Sequence[str] = ()) -> list[tuple[Step, str | None]]:
-    """Returns the steps in their order, each with why it is skipped on a machine of so many GPUs, or None.
-
-    A step that ``only`` names is done wherever that is.
-    """
-    found: list[tuple[Step, str | None]] = []
-    for step in ALL:
-        if only:
-            found += [(step, None)] if step.name in only else []
-        elif gpus < step.gpus:
-            found.append((step, f"it needs {step.gpus} GPU, and this machine has {gpus or 'none'}"))
-        else:
-            found.append((step, None))
-    return found
-
-
 @dataclass(frozen=True)
 class Bench:
     """How steps are run."""
@@ -163,16 +66,19 @@ class Bench:
     base: Path
     out: Path
     model: str
+    vllm: Sequence[str] = ("vllm",)
+    """The command ``vllm``."""
     seconds: float = STEP_SECONDS
 
     def run(self, step: Step) -> Outcome:
         """Runs a step and says what became of it."""
         try:
-            if step is BENCH:
-                return self._bench(step)
             if step is CHECK:
                 return self._check(step)
-            done = [self._search(step, again) for again in range(2 if step.twice else 1)]
+            if step is THROUGHPUT:
+                return self._throughput(step)
+            undisturbed = [self._search(step, before=True)] if step.twice else []
+            done = [*undisturbed, self._search(step)]
         except StepFailed as error:
             return Outcome(step, "failed", str(error), error.lines)
         summary, seconds, lines = done[-1]
@@ -193,18 +99,18 @@ class Bench:
                 return Outcome(step, "failed", told, lines[-SHOWN_LINES:])
         return Outcome(step, "passed", told)
 
-    def command(self, step: Step, again: int = 0) -> list[str]:
+    def command(self, step: Step, before: bool = False) -> list[str]:
         """Returns the command of a step's run."""
         if step is CHECK:
             return [*self.ttc, "check", "--json", str(self.base), f"runs={self.out}/runs"]
         overrides = [override.format(model=self.model) for override in step.overrides]
-        runs = f"runs={self.out}/runs-{step.name}{'-again' * again}"
+        runs = f"runs={self.out}/runs-{step.name}{'-before' * before}"
         return [*self.ttc, "run", "--json", str(self.base), *overrides, runs]
 
-    def _search(self, step: Step, again: int) -> tuple[dict[str, Any], float, tuple[str, ...]]:
+    def _search(self, step: Step, before: bool = False) -> tuple[dict[str, Any], float, tuple[str, ...]]:
         began = time.monotonic()
         process = subprocess.Popen(
-            self.command(step, again),
+            self.command(step, before),
             env={**os.environ, **step.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -212,17 +118,20 @@ class Bench:
             text=True,
         )
         lines: list[str] = []
-        kill = kill_a_replica if step.kills else None
+        prey = () if before else step.kills
+
+        def kill(titles: Sequence[str]) -> None:
+            lines.append(f"killed: {kill_one(process.pid, titles) or 'no such process'}")
 
         def read() -> None:
-            nonlocal kill
+            nonlocal prey
             assert process.stderr is not None
             for line in process.stderr:
                 lines.append(line.rstrip())
                 print(f"  {line.rstrip()}", file=sys.stderr)
-                if kill is not None and UP.search(line):
-                    threading.Timer(2.0, kill, [process.pid]).start()
-                    kill = None
+                if prey and UP.search(line):
+                    threading.Timer(WORKING_SECONDS, kill, [prey]).start()
+                    prey = ()
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -254,21 +163,34 @@ class Bench:
             ]
         return Outcome(step, "passed", "; ".join(told))
 
-    def _bench(self, step: Step) -> Outcome:
+    def _throughput(self, step: Step) -> Outcome:
+        """Runs ours, then vLLM's own benchmark with as many prompts, samples and tokens of each."""
+        summary, _, lines = self._search(step)
+        if summary["failed"]:
+            raise StepFailed(
+                f"{summary['failed']} of {summary['problems']} problems broke", lines[-SHOWN_LINES:]
+            )
+        problems, ours = summary["problems"], summary["tokens_per_second"]
+        generated = ours * summary["seconds"]
+        prompt_tokens = round((summary["tokens"]["generator"] - generated) / problems)
+        new_tokens = round(generated / (problems * SAMPLES))
         found = self.out / "vllm-bench.json"
-        command = [str(Path(sys.executable).with_name("vllm")), "bench", "throughput", "--model", self.model]
-        command += ["--dataset-name", "random", "--random-input-len", str(PROMPT_TOKENS)]
-        command += ["--random-output-len", str(NEW_TOKENS), "--num-prompts", str(PROMPTS)]
-        command += ["--max-model-len", "2048", "--output-json", str(found)]
+        found.unlink(missing_ok=True)
+        command = [*self.vllm, "bench", "throughput", "--model", self.model, "--dataset-name", "random"]
+        command += ["--random-input-len", str(prompt_tokens), "--random-output-len", str(new_tokens)]
+        command += ["--num-prompts", str(problems), "--n", str(SAMPLES)]
+        command += ["--max-model-len", str(MAX_MODEL_LEN), "--output-json", str(found)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=self.seconds)
+            bench = subprocess.run(command, capture_output=True, text=True, timeout=self.seconds)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StepFailed(str(error), ()) from error
-        if done.returncode != 0 or not found.is_file():
-            raise StepFailed(f"exit status {done.returncode}", tuple(done.stderr.splitlines()[-SHOWN_LINES:]))
-        elapsed = json.loads(found.read_text())["elapsed_time"]
-        rate = PROMPTS * NEW_TOKENS / elapsed
-        return Outcome(step, "passed", f"{rate:,.0f} generated tokens/s ({PROMPTS} prompts)")
+        if bench.returncode != 0 or not found.is_file():
+            lines = tuple(bench.stderr.splitlines()[-SHOWN_LINES:])
+            raise StepFailed(f"vllm bench: exit status {bench.returncode}", lines)
+        theirs = problems * SAMPLES * new_tokens / json.loads(found.read_text())["elapsed_time"]
+        sizes = f"{problems} prompts of {prompt_tokens} tokens, {SAMPLES} samples of {new_tokens} tokens each"
+        told = f"{ours / theirs:.2f} of vllm bench: {ours:,.0f} and {theirs:,.0f} generated tokens/s; {sizes}"
+        return Outcome(step, "passed", told)
 
 
 class StepFailed(Exception):
@@ -292,20 +214,22 @@ def descendants(pid: int, parents: Mapping[int, int]) -> set[int]:
     return found - {pid}
 
 
-def kill_a_replica(run: int) -> None:
-    """Kills one replica of a run, a process below ``run``, at once."""
-    parents, names = {}, {}
+def kill_one(run: int, titles: Sequence[str]) -> str | None:
+    """Kills one process below ``run`` at once, whose title begins with one of ``titles``; returns its title
+    and its id, or None where there is no such process."""
+    parents, found = {}, {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             stat, command = (directory / "stat").read_text(), (directory / "cmdline").read_text()
         except OSError:  # it has ended
             continue
         parents[int(directory.name)] = int(stat.rpartition(")")[2].split()[1])
-        names[int(directory.name)] = command
+        found[int(directory.name)] = command.rstrip("\0 ")
     for pid in sorted(descendants(run, parents)):
-        if names[pid].startswith(("ray::GeneratorActor", "ray::generator", "ray::LabReplica")):
+        if found[pid].startswith(tuple(titles)):
             os.kill(pid, signal.SIGKILL)
-            return
+            return f"{found[pid]} ({pid})"
+    return None
 
 
 def page(machine: Sequence[str], outcomes: Sequence[Outcome]) -> str:
@@ -336,12 +260,14 @@ def about_this_machine() -> list[str]:
         except PackageNotFoundError:
             continue
     lines = [time.strftime("%Y-%m-%d %H:%M %Z"), platform.platform(), ", ".join(versions)]
-    if shutil.which("nvidia-smi"):
-        asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        lines += subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()
-    else:
-        lines.append("no nvidia-smi")
-    return lines
+    for asked in (
+        ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"],
+        ["rocm-smi", "--showproductname", "--showdriverversion", "--csv"],
+    ):
+        if shutil.which(asked[0]):
+            told = subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()
+            return [*lines, *filter(None, told)]
+    return [*lines, "neither nvidia-smi nor rocm-smi"]
 
 
 def gpus_here() -> int:
@@ -365,12 +291,13 @@ def main(arguments: Sequence[str] | None = None, gpus: Callable[[], int] = gpus_
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     base = options.base or write_base(out, options.model, options.problems)
-    bench = Bench(shlex.split(options.ttc), base, out, options.model)
+    vllm = str(Path(sys.executable).with_name("vllm"))
+    bench = Bench(shlex.split(options.ttc), base, out, options.model, [vllm])
     outcomes = []
     for step, skipped in planned(gpus(), options.only):
         if options.list:
             what = f"skipped: {skipped}" if skipped else shlex.join(bench.command(step))
-            print(f"{step.name}: {step.about}\n  {'vllm bench throughput' if step is BENCH else what}")
+            print(f"{step.name}: {step.about}\n  {what}")
             continue
         print(f"{step.name}: {step.about}", file=sys.stderr)
         outcomes.append(bench.run(step) if skipped is None else Outcome(step, "skipped", skipped))

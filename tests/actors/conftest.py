@@ -37,6 +37,19 @@ def verifier(engines: SharedEngines) -> Any:
 
 
 @pytest.fixture
+def in_chunks(engines: SharedEngines) -> Any:
+    """A verifier that reads a path in chunks, as vLLM does by itself on GPUs; with an empty memo."""
+    ray.get(engines["in_chunks"].remember.remote(1 << 20))
+    return engines["in_chunks"]
+
+
+@pytest.fixture
+def asynchronous(engines: SharedEngines) -> Any:
+    """A generator whose engine schedules a step while the one before runs, as vLLM does on GPUs."""
+    return engines["asynchronous"]
+
+
+@pytest.fixture
 def by_block(engines: SharedEngines) -> Any:
     """A generator as vLLM comes: what it reuses are whole blocks."""
     return engines["by_block"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from types import SimpleNamespace
 
 import pytest
+from ray._private.accelerators import amd_gpu
 
 from actors import devices
-from actors.devices import Devices, own_devices
+from actors.devices import CUDA, HIP, ROCR, Devices, number_devices, own_devices, sees_no_gpu
 from actors.engine_defaults import device_options
 from actors.engine_options import check_sees_gpu
 from actors.hub import HubAccess
@@ -29,21 +29,50 @@ def test_an_engine_is_given_its_share_of_a_device_and_ray_where_it_has_several(g
     assert device_options(gpus) == options
 
 
-def test_a_replica_without_a_gpu_sees_none_and_one_with_a_gpu_sees_its_own(monkeypatch):
-    monkeypatch.setenv(devices.VISIBLE, "3")
+@pytest.mark.parametrize("own", [{CUDA: "3"}, {HIP: "3"}, {HIP: "3", ROCR: "0,1,2,3"}])
+def test_a_replica_without_a_gpu_sees_none_and_one_with_a_gpu_sees_its_own(monkeypatch, own):
+    environment = {"PATH": "/bin", **own}
+    monkeypatch.setattr(devices.os, "environ", environment)
     Devices(0.5, ("3",)).hide()
     Devices(2).hide()
-    assert os.environ[devices.VISIBLE] == "3"
+    assert environment == {"PATH": "/bin", **own}
+    assert not sees_no_gpu(environment)
     Devices(0).hide()
-    assert os.environ[devices.VISIBLE] == ""
+    assert (environment[CUDA], environment[HIP]) == ("", "-1")
+    assert sees_no_gpu(environment)
+    environment[CUDA] = environment[HIP]  # vLLM, for AMD's GPUs
+    assert sees_no_gpu(environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "numbered"),
+    [
+        ({ROCR: "2,3"}, "0,1"),
+        ({ROCR: "GPU-deadbeefdeadbeef"}, "0"),
+        ({ROCR: ""}, ""),
+        ({ROCR: "2,3", HIP: "1"}, "1"),
+        ({ROCR: "2,3", CUDA: "2,3"}, None),
+        ({}, None),
+    ],
+)
+def test_ray_takes_the_gpus_that_rocr_leaves(monkeypatch, environment, numbered):
+    monkeypatch.setattr(amd_gpu.os, "environ", environment)
+    number_devices(environment)
+    assert environment.get(HIP) == numbered
+    if numbered:
+        found = amd_gpu.AMDGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
+        assert found == numbered.split(",")
 
 
 def test_an_engine_for_gpus_that_sees_none_is_refused_in_a_line_with_the_key(monkeypatch):
-    monkeypatch.setenv(devices.VISIBLE, "")
+    for name in (CUDA, HIP):
+        monkeypatch.delenv(name, raising=False)
+    check_sees_gpu(on_cpu=False)
+    monkeypatch.setenv(CUDA, "")
     check_sees_gpu(on_cpu=True)
     with pytest.raises(ValueError, match=r"^resources\.num_gpus: 0, and .*; allowed: a number above 0"):
         check_sees_gpu(on_cpu=False)
-    monkeypatch.delenv(devices.VISIBLE)
+    monkeypatch.setenv(HIP, "0")  # on AMD's GPUs the other one is not read then
     check_sees_gpu(on_cpu=False)
 
 

@@ -11,6 +11,7 @@ from transformers import Qwen2ForCausalLM
 
 from actors.messages import MAX_TEMPERATURE, Failure, Load, Request, SampleResult
 from tests.support.calls import answers, collect, sample, score
+from tests.support.shared_engines import BLOCK
 from tests.support.tiny_models import EOS, MAX_LEN, NEWLINE, SEMICOLON, SYMBOLS
 
 PROMPTS = [tuple(1 + (7 * i + j) % 12 for j in range(10 + i)) for i in range(24)]
@@ -28,6 +29,30 @@ def test_a_seed_gives_the_same_tokens_on_any_replica_and_in_any_batch(generator:
     assert together[:2] == [answers(generator, [request])[0].tokens for request in requests[:2]]
     reseeded = [msgspec.structs.replace(request, seed=request.seed + 100) for request in requests]
     assert together != tokens_of(answers(generator, reseeded))
+
+
+def test_a_seed_gives_the_same_tokens_where_steps_are_scheduled_ahead(
+    generator: Any, asynchronous: Any
+) -> None:
+    assert ray.get(asynchronous.steps_in_flight.remote()) == 2
+    dropped = sample(PROMPTS[0], 7, 100, until="end")
+    ray.get([asynchronous.submit.remote([dropped]), asynchronous.abort.remote([dropped.id])])
+    for until in ("step", "thought", "end"):
+        requests = [
+            sample(prompt, seed, 1 + 6 * seed, until=until, logprobs=True)
+            for seed, prompt in enumerate(PROMPTS)
+        ]
+        expected, found = (results_of_all(replica, requests) for replica in (generator, asynchronous))
+        assert [said[:3] for said in found] == [said[:3] for said in expected]
+        # A token that ends a sample is known only after the next step is scheduled, which is counted.
+        for (tokens, finish, _, computed), prompt in zip(found, PROMPTS, strict=True):
+            if len(prompt) < BLOCK:  # else blocks of it may be cached
+                assert computed - (len(prompt) + len(tokens) - 1) == (finish != "length")
+    assert {finish for _, finish, _, _ in found} == {"end", "length"}
+
+
+def results_of_all(replica: Any, requests: list[Any]) -> list[tuple[Any, ...]]:
+    return [(r.tokens, r.finish, r.logprobs, r.computed_tokens) for r in answers(replica, requests)]
 
 
 def test_the_seed_may_be_any_integer(generator: Any) -> None:

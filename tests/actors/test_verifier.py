@@ -24,6 +24,7 @@ from orchestrator.verifiers.label import LabelledSolution
 from orchestrator.verifiers.model import load_verifier, scores
 from orchestrator.verifiers.train import train
 from tests.support.calls import answers, end, results_of, sample, score
+from tests.support.shared_engines import CHUNK
 from tests.support.tiny_models import MAX_LEN, make_reward_model, save_family, save_llama
 
 ENDS = (20, 50, 70, 100, 131, 150)
@@ -101,6 +102,30 @@ def test_step_by_step_equals_cold_and_computes_only_what_is_new(verifier: Any) -
     (at_once,) = answers(verifier, [score(other, *ENDS)])  # re-run without the cache
     assert grown[-1].scores == at_once.scores  # bit for bit, or a search would depend on its cache
     assert [result.computed_tokens for result in grown] == [b - a for a, b in pairwise((0, *ENDS))]
+
+
+def test_a_path_read_in_chunks_has_the_scores_of_one_read_whole(verifier: Any, in_chunks: Any) -> None:
+    """Alone, among others that share a step's tokens with it, and step by step behind a cached prefix."""
+    for replica in (verifier, in_chunks):
+        ray.get(replica.forget.remote())
+    before = ray.get(in_chunks.steps.remote())
+    (alone,) = answers(in_chunks, [score(path(600), *ENDS)])
+    assert ray.get(in_chunks.steps.remote()) - before == math.ceil(len(path(600)) / CHUNK)
+    (whole,) = answers(verifier, [score(path(600), *ENDS)])
+    assert alone.scores == pytest.approx(whole.scores, abs=1e-6)
+    assert alone.computed_tokens == len(path(600))
+
+    several = [path(seed, 100 + 7 * (seed - 600)) for seed in range(601, 606)]
+    requests = [[score(tokens, 20, 50, 70, len(tokens)) for tokens in several] for _ in range(2)]
+    for one, other in zip(answers(verifier, requests[0]), answers(in_chunks, requests[1]), strict=True):
+        assert other.scores == pytest.approx(one.scores, abs=1e-6)
+
+    (whole,) = answers(verifier, [score(path(610), *ENDS)])
+    for n in range(1, len(ENDS) + 1):
+        (grown,) = answers(in_chunks, [score(path(610)[: ENDS[n - 1]], *ENDS[:n])])
+        assert grown.scores == pytest.approx(whole.scores[:n], abs=1e-6)
+    assert grown.computed_tokens < len(path(610))
+    assert len(set(whole.scores)) == len(ENDS)
 
 
 def test_a_path_scored_again_needs_no_engine(verifier: Any) -> None:

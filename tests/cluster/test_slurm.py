@@ -43,19 +43,30 @@ SCANCEL = """#!/bin/bash
 [[ "$1" == --signal=TERM && "$2" == "$SLURM_JOB_ID" ]] || exit 1
 kill $(<srun.tasks) 2>/dev/null
 """
-SCONTROL = """#!/bin/bash
-echo "$*" >>scontrol.called
+SCONTROL = f"""#!/bin/bash
+# scontrol tells where the script of a job is, and puts one back.
+if [[ "$*" == "show job $SLURM_JOB_ID" ]]; then
+  printf 'JobId=%s JobName=ttc\\n   Command={SLURM} run my.yaml\\n   WorkDir=%s\\n' "$SLURM_JOB_ID" "$PWD"
+else
+  echo "$*" >>scontrol.called
+fi
 """
 RAY = f"""#!{sys.executable}
 # ray start --block: a head listens; each keeps a log, and ends at SIGTERM, or when the file crash-N is there.
+# As often as the file fail-N says it dies as it starts, and then the file goes.
 import os, pathlib, signal, socket, sys, time
 options = dict(word.partition("=")[::2] for word in sys.argv[2:])
 logs = pathlib.Path(options["--temp-dir"], "session_2026-01-01", "logs")
 logs.mkdir(parents=True)
-told = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "VLLM_HOST_IP", "HF_HOME", "HF_HUB_OFFLINE")
+told = "GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME VLLM_HOST_IP HF_HOME HF_HUB_OFFLINE HIP_VISIBLE_DEVICES".split()
 environment = " ".join(f"{{name}}={{os.environ[name]}}" for name in told if name in os.environ)
 (logs / "raylet.out").write_text(" ".join(sys.argv[1:]) + "\\n" + environment)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if (fail := pathlib.Path("fail-" + os.environ["SLURM_NODEID"])).exists():
+    if left := int(fail.read_text()):
+        fail.write_text(str(left - 1))
+        sys.exit(1)
+    fail.unlink()
 if "--head" in options:
     server = socket.create_server(("", int(options["--port"])))
 while not os.path.exists("crash-" + os.environ["SLURM_NODEID"]):
@@ -95,7 +106,7 @@ def batch(cwd: Path, *arguments: str, tools: dict[str, str], **environment: str)
     outside = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("RAY_", "SLURM_", "HF_", "TTC_"))
+        if not name.startswith(("RAY_", "SLURM_", "HF_", "TTC_")) and not name.endswith("_VISIBLE_DEVICES")
     }
     slurm = {"SLURM_JOB_ID": JOB, "SLURM_NNODES": str(NODES), "SLURM_CPUS_PER_TASK": "1"}
     paths = os.pathsep.join([str(path), str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -151,6 +162,14 @@ def test_a_slurm_job_that_cannot_run_says_so_in_one_line(tmp_path, arguments, en
     assert not job(tmp_path).exists()
 
 
+def test_a_job_whose_script_lies_alone_says_what_it_misses(tmp_path):
+    alone = SCONTROL.replace(str(SLURM), str(tmp_path / "slurm.sh"))
+    process = batch(tmp_path, "run", CONFIG, tools={**STAND_INS, "scontrol": alone})
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert err == f"no run-or-resume beside slurm.sh: {tmp_path}/run-or-resume\n"
+
+
 def job(cwd: Path) -> Path:
     return cwd / f"slurm-{JOB}"
 
@@ -171,6 +190,7 @@ def test_a_slurm_job_whose_head_does_not_start_does_not_wait_for_it(tmp_path, ra
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "Ray did not start" in err
+    assert err.count("died at its start") == 3
     assert not left_behind(str(tmp_path)), "the other node has waited for the head"
 
 
@@ -218,7 +238,7 @@ def test_a_job_that_slurm_starts_again_goes_on_with_the_same_run(tmp_path, ray_d
     assert again.returncode == 0, err
     assert lines(tmp_path / "ttc.called") == [
         "run my.yaml budget.flops=1e9 --json cluster.address=auto",
-        "resume lab-1 --runs my runs --json cluster.address=auto",
+        "resume lab-1 --runs my runs --json",
     ]
     assert len(lines(tmp_path / "scontrol.called")) == 1, "a job that is done does not come back"
     for number in (0, 1):
@@ -273,7 +293,8 @@ def test_a_node_that_dies_does_not_end_the_job_and_its_logs_are_collected(tmp_pa
     process = start(tmp_path, ray_directory)
     eventually((job(tmp_path) / "run").exists)
     eventually(lambda: list(Path(ray_directory).glob("*-1/*/logs/raylet.out")))
-    (tmp_path / "crash-1").touch()
+    (tmp_path / "crash-1").touch()  # whenever it is started again, too
+    eventually(lambda: list(job(tmp_path).glob("start-0/1-*/raylet.out.~3~")))
     eventually(lambda: not list(Path(ray_directory).glob("*-1")))
     assert "--address=" in nodes_log(tmp_path, 1), "collected while the job goes on"
     time.sleep(1.5)  # the script looks every second
@@ -283,6 +304,7 @@ def test_a_node_that_dies_does_not_end_the_job_and_its_logs_are_collected(tmp_pa
     (tmp_path / "done").touch()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
+    assert err.count("died at its start: it is started again") == 3
     assert "--head" in nodes_log(tmp_path, 0)
     assert not list(Path(ray_directory).iterdir()), "nothing of Ray's is left on a node"
     (called,) = lines(tmp_path / "srun.called")
@@ -298,9 +320,40 @@ def test_a_head_that_dies_or_is_preempted_ends_ttc_in_good_order_and_the_job_com
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Ray's head has ended before ttc" in err
+    assert "started again" not in err, "another head would not know the cluster"
     assert "what was computed is kept" in err
     assert lines(tmp_path / "scontrol.called") == [f"requeue {JOB}"]
     assert not left_behind(str(tmp_path))
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_a_node_whose_ray_dies_at_its_start_is_started_again(tmp_path, ray_directory, node):
+    (tmp_path / f"fail-{node}").write_text("2")
+    process = start(tmp_path, ray_directory)
+    eventually((job(tmp_path) / "run").exists)
+    eventually(lambda: not (tmp_path / f"fail-{node}").exists())
+    (tmp_path / "done").touch()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    told = f"Ray on {socket.gethostname()} died at its start: it is started again"
+    assert [line for line in err.splitlines() if "died" in line] == [f"{told}, {n} of 3" for n in (1, 2)]
+    assert not (tmp_path / "scontrol.called").exists()
+    assert len(list(job(tmp_path).glob(f"start-0/{node}-*/raylet.out*"))) == 3, "each start has its log"
+
+
+@pytest.mark.parametrize(
+    ("told", "visible"),
+    [
+        ({"ROCR_VISIBLE_DEVICES": "2,3"}, "HIP_VISIBLE_DEVICES=0,1"),
+        ({"ROCR_VISIBLE_DEVICES": "2,3", "HIP_VISIBLE_DEVICES": "1"}, "HIP_VISIBLE_DEVICES=1"),
+        ({"ROCR_VISIBLE_DEVICES": "2,3", "CUDA_VISIBLE_DEVICES": "2,3"}, None),
+    ],
+)
+def test_amds_gpus_that_slurm_names_are_numbered_for_ray(tmp_path, ray_directory, told, visible):
+    (tmp_path / "done").touch()
+    _, err = start(tmp_path, ray_directory, **told).communicate(timeout=60)
+    found = [word for word in nodes_log(tmp_path, 1).split() if word.startswith("HIP_")]
+    assert found == ([visible] if visible else []), err
 
 
 @pytest.mark.parametrize(

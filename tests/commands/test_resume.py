@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -279,6 +280,41 @@ def test_a_program_is_told_how_an_interrupted_run_goes_on(cut, engines, capsys):
     command = " ".join(["ttc", *cut])
     assert json.loads(out) == {"error": "interrupted", "resume": command}
     assert err.endswith(f"interrupted; what was computed is kept. To go on: {command}\n")
+
+
+def test_a_run_goes_on_on_another_host_where_its_directory_is_mounted_elsewhere(
+    engines, tmp_path, capsys, monkeypatch
+):
+    """A file that is named by a relative path is looked for where the command is called; the
+    journal's lock names the first host."""
+    first, second = tmp_path / "first", tmp_path / "second" / "home"
+    for home in (first, second):
+        home.mkdir(parents=True)
+        (home / "own.py").write_text(OWN)
+    monkeypatch.chdir(first)
+    run = ["run", str(LAB_CONFIG), "problems.limit=3", "strategy={name: 'own.py:search'}", "max_searches=1"]
+    run += ["verifier.model=null", "--json"]
+    assert run_command([*run, "runs=whole"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    engines.left = 6
+    monkeypatch.setattr("platform.node", lambda: "first-host")
+    assert run_command([*run, "runs=runs"]) == 1
+    engines.left = 10**9
+    (directory,) = Path("runs").glob("*-*")
+    assert " on first-host" in (directory / "journal.lock").read_text()
+    capsys.readouterr()
+
+    shutil.move(first / "runs", tmp_path / "mounted")
+    for name in ("platform.node", "socket.gethostname"):
+        monkeypatch.setattr(name, lambda: "second-host")
+    monkeypatch.chdir(second)
+    status = run_command(["resume", directory.name, "--runs", "../../mounted", "--json"])
+    assert status == 0, capsys.readouterr().err
+    resumed = json.loads(capsys.readouterr().out)
+    assert resumed["replayed"] == 6
+    assert resumed["solutions_sha256"] == whole["solutions_sha256"]
+    assert resumed["flops"]["spent"] == whole["flops"]["spent"]
+    assert {path.name for path in second.iterdir()} <= {"own.py", "__pycache__"}, "it writes nothing there"
 
 
 def test_what_the_journal_gives_back_is_said_before_the_run_goes_on(cut, capsys):

@@ -34,7 +34,7 @@ from tests.support.echo import Echo
 from tests.support.hub import MODEL, Hub, hub
 from tests.support.leftovers import Footprint, socket_files
 from tests.support.paths import LAB_CONFIG
-from tests.support.replicas import ForgetfulVerifier, FragileGenerator
+from tests.support.replicas import AsynchronousGenerator, ForgetfulVerifier, FragileGenerator
 
 CPUS = 4
 """Of the shared Ray. The shared engines take none of them."""
@@ -43,6 +43,9 @@ BLOCK = 32
 BLOCK_BYTES = 4 * 2 * 64 * 4 * BLOCK  # layers, keys and values, width, float32
 TIGHT = 24
 """Blocks of the engine that is short of them; its longest request needs eight."""
+
+CHUNK = 40
+"""Tokens of a step at most, of the engine that reads in chunks; no multiple of a block."""
 
 PARAMETERS = 24e9
 """Of the models that the paced engines act."""
@@ -202,6 +205,15 @@ ENGINES: dict[str, Callable[[SharedEngines], Any]] = {
         "other", step_delimiter=";\n", end_of_thinking="12", engine={"max_num_seqs": 6}
     ),
     "verifier": lambda self: self.start(ForgetfulVerifier, "verifier", self.verifier_path),
+    "in_chunks": lambda self: self.start(
+        ForgetfulVerifier,
+        "in_chunks",
+        self.verifier_path,
+        engine={"enable_chunked_prefill": True, "max_num_batched_tokens": CHUNK, "max_num_seqs": 8},
+    ),
+    "asynchronous": lambda self: self.start(
+        AsynchronousGenerator, "asynchronous", self.generator_path, step_delimiter="\n", end_of_thinking=";"
+    ),
     "by_block": lambda self: _by_step(self, "by_block", {"kv_transfer_config": None}),
     "tight": lambda self: _by_step(
         self, "tight", {"kv_cache_memory_bytes": TIGHT * BLOCK_BYTES, "max_num_seqs": 16}
