@@ -77,7 +77,8 @@ class RunObserver(Protocol):
         """Is told that all searches have ended, and each problem is sampled so many times beside them."""
 
     def notice(self, line: str) -> None:
-        """Is told, in one line and maybe from another thread, of a strategy that gets no further."""
+        """Is told, in one line and maybe from another thread, of a strategy that gets no further, and of a
+        tracking store that is away."""
 
 
 def new_run_id(config: Config) -> str:
@@ -206,6 +207,7 @@ class Run:
     async def search(self, session: Session, observer: RunObserver, search: Search | None = None) -> Summary:
         """Searches all problems by the configured strategy, or by ``search`` in its place."""
         prepared = self.prepared
+        self._tracker.tell(observer.notice)
         check_context(prepared, session.deployment)
         judge = judge_of(prepared, session.deployment, self._journal)
         self._times = {problem.id: {} for problem in prepared.problems}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 from orchestrator.tracking.mlflow_store import Away, MlflowStore, Refused
@@ -21,6 +21,8 @@ LIMITS: dict[type, int] = {Metric: 1000, Param: 100}
 LARGEST = max(LIMITS.values())
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 30.0
 """Seconds to wait after the store was away once, and at most; the wait doubles in between."""
+TOLD_AFTER = 3
+"""Calls in a row that fail before somebody is told: some seconds, which a server takes to start."""
 
 
 class Sender:
@@ -35,6 +37,8 @@ class Sender:
         self._spool, self._store, self._temporary = spool, store, temporary
         self._most = LARGEST
         self._failures = 0
+        self._notice: Callable[[str], None] | None = None
+        self._told = False
         self._progress = 0.0
         self._logged, self._closed, self._left = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._send_all, name="tracking", daemon=True)
@@ -47,6 +51,12 @@ class Sender:
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
+
+    def tell(self, notice: Callable[[str], None]) -> None:
+        """Has ``notice`` called, from the thread, with one line when the store is away for a while before
+        ``close``, and with one when it is back. Where it is away now, it is called at once."""
+        self._notice = notice
+        self._tell_away()
 
     def wake(self) -> None:
         """Tells the thread that something was logged."""
@@ -118,6 +128,7 @@ class Sender:
                     continue
                 if done:
                     self._progress = time.monotonic()
+                    self._tell_back()
                 elif closed:
                     if self._temporary:
                         shutil.rmtree(self._spool.directory, ignore_errors=True)
@@ -130,7 +141,20 @@ class Sender:
     def _pause(self, closed: bool) -> None:
         """Waits before the next call. The end of the run cuts that short once, and begins with short
         waits."""
+        seconds = self.backoff()
         if closed:
-            self._left.wait(self.backoff())
-        elif self._closed.wait(self.backoff()):
+            self._left.wait(seconds)
+            return
+        self._tell_away()
+        if self._closed.wait(seconds):
             self._failures = 0
+
+    def _tell_away(self) -> None:
+        if self._notice is not None and not self._told and self._failures >= TOLD_AFTER:
+            self._told = True
+            self._notice(f"{self.away}; what is logged waits, and the run goes on")
+
+    def _tell_back(self) -> None:
+        if self._notice is not None and self._told:
+            self._told = False
+            self._notice("what is logged is written again")

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -125,6 +125,12 @@ class Tracker:
     def mlflow_run_id(self) -> str | None:
         """The id of the MLflow run; None until the store has it."""
         return self._store.run_id
+
+    def tell(self, notice: Callable[[str], None]) -> None:
+        """Has ``notice`` called, from another thread, with one line when the store is away for a while, and
+        when it is back; at once where it is away now."""
+        store = without_user(self._store.uri)
+        self._sender.tell(lambda line: notice(masked(f"tracking at {store}: {line}")))
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Logs parameters; nested mappings become dotted names."""

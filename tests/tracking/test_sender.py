@@ -16,6 +16,7 @@ from orchestrator.tracking.sender import (
     LARGEST,
     LIMITS,
     LONGEST_SECONDS,
+    TOLD_AFTER,
     Sender,
 )
 from orchestrator.tracking.spool import FILE, Artifact, End, Entry, Metric, Param, Spool
@@ -166,3 +167,16 @@ def test_waits_double_up_to_the_longest_and_begin_anew_after_a_success(tmp_path)
     assert sender.send_next() == 1
     assert sender.backoff() == FIRST_SECONDS
     spool.close()
+
+
+def test_a_store_that_is_away_is_told_of_once_it_has_been_so_for_a_while():
+    with directory() as path:
+        sender, told = Sender(Spool(path), ScriptedStore()), []
+        for _ in range(TOLD_AFTER - 1):
+            sender.backoff()
+            sender.tell(told.append)
+        assert told == []
+        sender.backoff()
+        sender.tell(told.append)
+        sender.tell(told.append)
+    assert told == ["too slow; what is logged waits, and the run goes on"]

@@ -6,12 +6,14 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from orchestrator.commands.cli import run_command
+from orchestrator.tracking import sender
 from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.mlflow_store import ID, TOKEN, Away, MlflowStore
 from orchestrator.tracking.spool import FILE, Begin, Dataset, Metric, Param, Spool, Tag
@@ -23,6 +25,13 @@ from orchestrator.tracking.tracker import (
     replay,
     temporary_run_id,
 )
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def only_run(runs: Path, experiment: str = "e"):
@@ -122,6 +131,26 @@ def away(monkeypatch) -> threading.Event:
     monkeypatch.setattr(MlflowStore, "write", fails)
     monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0.2)
     return event
+
+
+def test_a_store_that_stays_away_is_told_of_once_and_that_it_is_back(tmp_path: Path, away, monkeypatch):
+    monkeypatch.setattr(sender, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(sender, "LONGEST_SECONDS", 0.02)
+    away.set()
+    tracker = Tracker(tmp_path, "r", "e", {})
+    eventually(lambda: tracker._sender._failures >= sender.TOLD_AFTER)
+    told: list[str] = []
+    tracker.tell(told.append)  # it is away already
+    store = f"tracking at {local_uri(tmp_path)}"
+    lost = f"{store}: ConnectionError: nobody listens; what is logged waits, and the run goes on"
+    assert told == [lost]
+    failed = tracker._sender._failures
+    eventually(lambda: tracker._sender._failures > failed + 3)
+    away.clear()
+    eventually(lambda: len(told) == 2)
+    assert told == [lost, f"{store}: what is logged is written again"]
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    assert tracker.close() is None
 
 
 def test_what_waits_for_a_store_that_is_away_is_said_and_replayed_once(tmp_path: Path, away, monkeypatch):
