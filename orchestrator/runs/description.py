@@ -14,11 +14,11 @@ from typing import Any
 
 from orchestrator.allocation.policy import known_as
 from orchestrator.analysis.words import percent
+from orchestrator.budget.units import in_flops
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import Config
 from orchestrator.config.written import written
 from orchestrator.errors import counted
-from orchestrator.report.text import si
 from orchestrator.runs.markdown import code, shortened, table
 from orchestrator.runs.results import Summary
 from orchestrator.runs.results_file import MOST_SHOWN
@@ -54,8 +54,8 @@ def title(config: Config, summary: Summary | None = None, role: str = "cell") ->
     if summary is None:
         return f"{asked} · seed {config.seed}"
     accuracy = percent(summary.estimate(summary.rule), " %")
-    flops = si(summary.flops.spent / summary.problems)
-    return f"{asked} · {accuracy} · {flops}FLOPs a problem · seed {config.seed}"
+    flops = in_flops(summary.flops.spent / summary.problems)
+    return f"{asked} · {accuracy} · {flops} a problem · seed {config.seed}"
 
 
 def about(config: Config, problems: int) -> str:
