@@ -24,6 +24,7 @@ from actors.deployment import Deployment
 from actors.machine import Machine
 from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.failures import too_many
+from orchestrator.budget.units import in_flops
 from orchestrator.config.preparation import Prepared, fingerprints, parts
 from orchestrator.config.schema import Config
 from orchestrator.config.written import to_yaml, tracking_uri, written
@@ -173,7 +174,7 @@ class Run:
         if not operations:
             return None
         done = "it is not done again" if operations == 1 else "they are not done again"
-        return f"the journal has {counted(operations, 'operation')}, {flops:.4g} FLOPs already paid: {done}"
+        return f"the journal has {counted(operations, 'operation')}, {in_flops(flops)} already paid: {done}"
 
     def __enter__(self) -> Run:
         try:
@@ -305,7 +306,7 @@ class Run:
         finally:
             machines.cancel()
             for pool in pools:
-                pool.on_taken = lambda requests: None
+                pool.on_taken = lambda replica, requests: None
 
     async def _baseline(self, controller: Controller, observer: RunObserver, table: Path) -> Baseline | None:
         """Samples the baseline, where there is one, and adds to the table what it reaches on each problem."""
