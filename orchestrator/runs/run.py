@@ -35,7 +35,7 @@ from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.baseline import sample_baseline
 from orchestrator.runs.controller import Controller, Search, SearchResult
-from orchestrator.runs.description import dataset, description, title
+from orchestrator.runs.description import dataset, description, study, title
 from orchestrator.runs.description import tags as tags_of
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
@@ -162,6 +162,7 @@ class Run:
             title=title(config, role=role),
             tags={"ttc.run_id": run_id, "ttc.role": role, **tags_of(prepared), **(tags or {})},
             parent=parent,
+            study="" if parent is not None or role != "cell" else study(prepared, run_id),
         )
         self._tracker.describe(title(config, role=role), description(config, run_id))
         self._tracker.dataset(dataset(prepared))
