@@ -248,7 +248,9 @@ class Explored(msgspec.Struct, frozen=True, array_like=True):
     notes: tuple[str, ...]
     """What could not be shown, and why."""
     report: str | None = None
-    """The report of the run, as a link from the page has it; None where there is none."""
+    """The report of the run, as a link from the page has it; None where it has none."""
+    report_by: str = ""
+    """The command that makes it; empty where it was there as the page was written."""
     work: Work | None = None
     """What was under way over its time; None where that was not kept, or the run still goes on."""
 

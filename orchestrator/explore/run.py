@@ -93,14 +93,15 @@ class RunReader:
         problems: Sequence[Problem] = (),
         notes: Sequence[str] = (),
         report: str | None = None,
+        report_by: str = "",
     ) -> None:
-        """``report`` is as in ``Explored``. Raises JournalDamaged where there is no journal that can be read,
-        and BadInput where the table of results cannot be."""
+        """``report`` and ``report_by`` are as in ``Explored``. Raises JournalDamaged where no journal can be
+        read, and BadInput where the table of results cannot."""
         self._directory = directory
         self._config = config
         self._codec = codec
         self._notes = [*notes]
-        self._report = report
+        self._report, self._report_by = report, report_by
         self._table = {row["problem"]: row for row in read_results(directory)}
         self._asked = {problem.id: problem for problem in problems}
         self._times = read_times(directory)
@@ -169,6 +170,7 @@ class RunReader:
             tuple(log_of_replicas(self._directory / LOG)),
             tuple(self._notes),
             self._report,
+            self._report_by,
             work_of(self._times.values(), reviser=bool((config.get("reviser") or {}).get("model"))),
         )
 

@@ -93,11 +93,17 @@ function headOf(run, at) {
       solvedOf(run), spent,
       run.seconds !== null && ` · ${seconds(run.seconds)}`),
     live && stateOfRun(),
-    run.report && window === window.top && el("p", {}, el("a", { href: run.report, text: "its report: what the search bought" })),
+    run.report && reportOf(run),
     run.notes.map((note) => el("p", { class: "warning", text: note })),
     el("details", {}, el("summary", { text: "what was run" }),
       el("dl", {}, run.about.map(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))),
     workPart(run));
+}
+
+/** Says where the report of a run is, and what makes it where it was not there yet. */
+function reportOf(run) {
+  const said = "its report: what the search bought", inside = window !== window.top; // there a link leads nowhere
+  return (!inside || run.report_by) && el("p", {}, inside ? said : el("a", { href: run.report, text: said }), run.report_by && [", once ", el("kbd", { text: run.report_by }), " has made it"]);
 }
 
 function drawHead() {
