@@ -233,7 +233,7 @@ def test_the_page_of_a_sweep_follows_its_cells_and_shows_the_one_that_is_asked_f
         page.select_option(".title select >> nth=0", "s/cells/a")
         until(page, lambda: page.locator("#runs b").text_content() == "s/cells/a")
         until(page, lambda: page.locator(".rows a").last.get_attribute("data-problem") == "p0<b>")
-        assert page.locator(".rows .right, .rows .wrong").count() == 2
+        until(page, lambda: page.locator(".rows .right, .rows .wrong").count() == 2)
     assert watched.faults == []
 
 
