@@ -32,9 +32,11 @@ async def until_one_raises(*loops: Coroutine[Any, Any, NoReturn]) -> NoReturn:
             task.cancel()
 
 
-async def submit(member: Member, requests: Requests, told: Callable[[Sequence[Request]], None]) -> NoReturn:
-    """Sends the replica what it has room for, and the ids of what is cancelled. ``told`` is called with the
-    requests before they are sent. Raises Lost, Gone or Broken."""
+async def submit(
+    member: Member, requests: Requests, told: Callable[[str, Sequence[Request]], None]
+) -> NoReturn:
+    """Sends the replica what it has room for, and the ids of what is cancelled. ``told`` is called with its
+    name and the requests before they are sent. Raises Lost, Gone or Broken."""
     while True:
         await member.wake.wait()
         member.wake.clear()
@@ -43,7 +45,7 @@ async def submit(member: Member, requests: Requests, told: Callable[[Sequence[Re
             await member.handle.call("abort", member.aborts[:count])
             del member.aborts[:count]
         if batch := requests.take(member.name):
-            told(batch)
+            told(member.name, batch)
             await member.handle.call("submit", batch)
 
 

@@ -60,8 +60,8 @@ class Pool(Generic[Res]):
         """The replicas in the order in which they were up for the first time."""
         self.on_notice: Callable[[str], None] = lambda line: None
         """Is called with one line for the user when a replica is lost, awaited, back or given up."""
-        self.on_taken: Callable[[Sequence[Request]], None] = lambda requests: None
-        """Is called with requests that have waited, and are sent to a replica now."""
+        self.on_taken: Callable[[str, Sequence[Request]], None] = lambda replica, requests: None
+        """Is called with a replica's name and the requests that have waited, and are sent to it now."""
         self.place_of: Callable[[str], str] | None = None
         """Names the node of a replica that is up, given the node's id; may take a moment."""
         self._connect = connect
@@ -218,7 +218,7 @@ class Pool(Generic[Res]):
                 starts = 0
                 try:
                     await until_one_raises(
-                        submit(member, self._requests, lambda batch: self.on_taken(batch)),
+                        submit(member, self._requests, lambda name, batch: self.on_taken(name, batch)),
                         collect(member, self._requests, lambda line: self.on_notice(line)),
                         watch(member, self.spec),
                         self._succession(member),

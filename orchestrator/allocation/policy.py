@@ -36,6 +36,12 @@ class Choice:
     problems: int
     """Problems of the bin."""
 
+    @property
+    def words(self) -> str:
+        """The strategy's name and its parameters."""
+        params = (f"{key}={value}" for key, value in self.strategy.items() if key != "name")
+        return " ".join([str(self.strategy["name"]), *params])
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -15,7 +15,22 @@ from typing import Any
 from orchestrator.budget.flops import CostModel
 from orchestrator.errors import BadInput
 
+PREFIXES = {1e24: "Y", 1e21: "Z", 1e18: "E", 1e15: "P", 1e12: "T", 1e9: "G", 1e6: "M", 1e3: "k"}
 UNITS = {"flops": "FLOPs", "tokens": "generated tokens", "generations": "generations a problem"}
+
+
+def si(amount: float) -> str:
+    """Returns a number with three digits and an SI prefix: 1.2e+09 is ``1.2 G``."""
+    for size, prefix in PREFIXES.items():
+        if amount >= 0.9995 * size:
+            return f"{amount / size:.3g} {prefix}"
+    return f"{amount:.3g}"
+
+
+def in_flops(amount: float) -> str:
+    """Returns FLOPs as every page and line has them that people read: ``60.8 GFLOPs``."""
+    shown = si(amount)
+    return f"{shown}FLOPs" if shown[-1].isalpha() else f"{shown} FLOPs"
 
 
 @dataclass(frozen=True)
@@ -108,11 +123,9 @@ def convert(unit: str, amount: float, prices: Sequence[Price], solution_tokens: 
 
 def described(budget: dict[str, Any]) -> tuple[str, str]:
     """Returns two lines from ``Budget.to_dict``: the budget in FLOPs, and what it buys."""
-    asked = f"{budget['amount']:,.6g} {UNITS[budget['unit']]}"
-    flops = f"{budget['flops']:.4g} FLOPs"
+    asked = f"{budget['amount']:,.6g} {UNITS[budget['unit']]} = " if budget["unit"] != "flops" else ""
     return (
-        f"{asked if budget['unit'] == 'flops' else f'{asked} = {flops}'}, "
-        f"{budget['flops_per_problem']:.4g} a problem",
-        f"{budget['generations']:.4g} solutions of {budget['solution_tokens']} tokens a problem, "
+        f"{asked}{in_flops(budget['flops'])}, {in_flops(budget['flops_per_problem'])} a problem",
+        f"{budget['generations']:.4g} solutions of {budget['solution_tokens']:,} tokens a problem, "
         f"{budget['tokens']:,.0f} tokens in all",
     )

@@ -14,6 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.budget.units import in_flops
 from orchestrator.config.memory import GIB, FleetFit
 from orchestrator.config.models import ModelFacts
 from orchestrator.config.preview import Preview
@@ -124,21 +125,21 @@ def _model(model: ModelFacts) -> Iterator[tuple[str, str]]:
 
 def _sampling(facts: Preview) -> str:
     own = set(facts.taken)
-    named = [f"{key} {value:g}{' (its own)' if key in own else ''}" for key, value in facts.sampling.items()]
+    named = [f"{key} {value:,g}{' (its own)' if key in own else ''}" for key, value in facts.sampling.items()]
     return ", ".join(named)
 
 
 def _problems(facts: Preview) -> Iterator[tuple[str, str]]:
     found = facts.problems
-    skipped = f", {len(found.skipped)} skipped: too long" if found.skipped else ""
+    skipped = f", {len(found.skipped):,} skipped: too long" if found.skipped else ""
     yield "problems", f"{found.count:,} of {found.source}{skipped}"
     least, middle, most = found.prompt_tokens
-    lengths = f"{least} tokens" if least == most else f"{least} to {most} tokens, median {middle}"
+    lengths = f"{least:,} tokens" if least == most else f"{least:,} to {most:,} tokens, median {middle:,}"
     choices = ""
     if found.choices is not None:
         few, many = found.choices
         choices = f"; {few if few == many else f'{few} to {many}'} choices"
-    yield "", f"prompts of {lengths}; up to {found.longest_tokens} with a solution{choices}"
+    yield "", f"prompts of {lengths}; up to {found.longest_tokens:,} with a solution{choices}"
     if found.attributes:
         yield "", "by " + ", ".join(f"{name} ({count})" for name, count in found.attributes.items())
     right = found.count - len(found.wrong)
@@ -150,11 +151,11 @@ def _cost(facts: Preview) -> Iterator[tuple[str, str]]:
     asked, buys = cost.described
     yield "budget", asked
     yield "", f"buys {buys}"
-    verified = f" + verifier {cost.verifier_flops:.3g}" if cost.verifier_flops else ""
-    yield "", f"a solution of {tokens} tokens: generator {cost.generator_flops:.3g}{verified} FLOPs"
+    verified = f" + verifier {in_flops(cost.verifier_flops)}" if cost.verifier_flops else ""
+    yield "", f"a solution of {tokens:,} tokens: generator {in_flops(cost.generator_flops)}{verified}"
     if cost.worst is not None:
         share = cost.worst / cost.budget["flops_per_problem"]
-        yield "", f"a median problem takes {cost.worst:.3g} FLOPs at most: {100 * share:.0f} % of its share"
+        yield "", f"a median problem takes {in_flops(cost.worst)} at most: {100 * share:.0f} % of its share"
 
 
 def _pools(facts: Preview) -> Iterator[str]:

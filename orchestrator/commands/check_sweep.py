@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
+from orchestrator.budget.units import in_flops, si
 from orchestrator.commands.check_display import line
 from orchestrator.commands.terminal import fail, results, say, show_json
 from orchestrator.config.memory import Fleet
@@ -118,10 +119,10 @@ def _page(cells: Sequence[GridCell], seen: dict[str, Preview], count: int) -> Gr
     for (role, label, flops), members in list(kinds.items())[:MOST_ROWS]:
         name = label if role == "cell" else f"{role}: {label}"
         times = f"{len(members)} × " if len(members) > 1 else ""
-        table.add_row(escape(f"{times}{name}"), f"{flops:.3g}", f"{of(members[0]):.3g}")
+        table.add_row(escape(f"{times}{name}"), si(flops), f"{of(members[0]):.3g}")
     if len(kinds) > MOST_ROWS:
         table.add_row(f"… and {len(kinds) - MOST_ROWS} more", "", "")
     total = sum(flops * len(members) for (_, _, flops), members in kinds.items())
     name = cells[0].config.name if cells else ""
-    head = f"sweep {escape(name)}: {counted(count, 'cell')}, {total:.4g} FLOPs at most"
+    head = f"sweep {escape(name)}: {counted(count, 'cell')}, {in_flops(total)} at most"
     return Group(head, table)

@@ -21,6 +21,7 @@ from actors.pool import Pool
 from actors.printed import PRINTED
 from orchestrator.analysis.estimators import Estimate, wilson
 from orchestrator.analysis.words import percent
+from orchestrator.budget.units import in_flops
 from orchestrator.commands.terminal import say
 from orchestrator.errors import counted, visible
 from orchestrator.runs.controller import Controller, SearchResult
@@ -187,7 +188,7 @@ class Display:
         assert self._controller is not None
         budget = self._controller.budget
         work = "; ".join(f"{name} {', '.join(told)}" for name, told in self.work())
-        spent = f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
+        spent = f"{in_flops(budget.spent)} of {in_flops(budget.limit)}"
         return f"{self.accuracy(', ')}, {spent}, {self.time()}; {work}"
 
     def work(self, *, queues: bool = False) -> Iterator[tuple[str, list[str]]]:
@@ -288,7 +289,7 @@ class _View:
         grid.add_column(no_wrap=True, min_width=9)
         grid.add_column(overflow="fold")
         done, all_of = display._done, display._problems
-        spent = f"{budget.spent:.3g} of {budget.limit:.3g} FLOPs"
+        spent = f"{in_flops(budget.spent)} of {in_flops(budget.limit)}"
         grid.add_row("problems", self._bar(done, all_of, f"{done}/{all_of}"))
         grid.add_row("budget", self._bar(budget.spent, budget.limit, spent))
         grid.add_row("so far", display.accuracy(", "))

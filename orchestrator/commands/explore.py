@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,14 +85,21 @@ def _reader(directory: Path, config: Config, out: Path) -> RunReader:
 
     whole = (directory / SUMMARY).is_file()  # else some searches have no row of results, with their question
     codec, problems, notes = read_with(directory.name, config, questions=not whole)
-    return RunReader(directory, written(config), codec, problems, notes, _report(directory, out))
-
-
-def _report(directory: Path, out: Path) -> str | None:
-    """The way from a page to the report of a run, where that is in the run's directory."""
-    if not (directory / REPORT).is_file():
-        return None
-    return quote(Path(os.path.relpath((directory / REPORT).absolute(), out.absolute().parent)).as_posix())
+    report = directory / REPORT
+    made = report.is_file()
+    # A cell's is the sweep's; of a run that was cut short there is none.
+    alone = whole and directory.resolve().parent == Path(config.runs).resolve()
+    elsewhere = ["--runs", config.runs] if config.runs != "runs" else []
+    way = quote(Path(os.path.relpath(report.absolute(), out.absolute().parent)).as_posix())
+    return RunReader(
+        directory,
+        written(config),
+        codec,
+        problems,
+        notes,
+        way if made or alone else None,
+        "" if made else shlex.join(["ttc", "report", directory.name, *elsewhere]),
+    )
 
 
 def read_with(run: str, config: Config, *, questions: bool) -> tuple[Codec, list[Problem], list[str]]:

@@ -15,6 +15,7 @@ from orchestrator.analysis.policy_fit import Fit
 from orchestrator.analysis.savings import Level
 from orchestrator.analysis.scaling_laws import LogLinear, PowerLaw
 from orchestrator.analysis.words import percent
+from orchestrator.budget.units import in_flops
 from orchestrator.report.text import factor, si
 
 
@@ -27,7 +28,7 @@ def show_laws(curves: Mapping[str, LogLinear], coverage: PowerLaw | None, consol
         line = (f"{100 * each.value:.1f} ± {100 * each.error:.1f}" for each in (curve.alpha, curve.beta))
         level = (
             curve.plateau
-            and f"{100 * curve.plateau.accuracy.value:.1f} from {2**curve.plateau.log2_flops.value:.3g}"
+            and f"{100 * curve.plateau.accuracy.value:.1f} from {si(2**curve.plateau.log2_flops.value)}"
         )
         table.add_row(name, *line, level or "none")
     if curves:
@@ -74,7 +75,7 @@ def show(learned: Fit, console: Console) -> None:
     console.print(
         f"predicted against oracle bins: {100 * agreement.exact:.0f} % the same, "
         f"{100 * agreement.within_one:.0f} % within one, Spearman {agreement.spearman:.2f}; "
-        f"the estimate costs {agreement.flops:.3g} FLOPs a problem",
+        f"the estimate costs {in_flops(agreement.flops)} a problem",
         highlight=False,
     )
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.deployment import Deployment
+from orchestrator.budget.units import in_flops
 from orchestrator.commands.display import Display, duration
 from orchestrator.commands.live import LivePage
 from orchestrator.errors import counted
@@ -108,7 +109,7 @@ def _brief(summary: dict[str, Any]) -> str:
     rules = ", ".join(f"{rule} {100 * value:.1f} %" for rule, value in summary["accuracy"].items())
     flops = summary["flops"]["spent"] / summary["problems"]
     failed = f"{summary['failed']} of {summary['problems']} problems failed, " if summary["failed"] else ""
-    return f"{failed}{rules}, {flops:.3g} FLOPs a problem, {summary['seconds']:.0f} s"
+    return f"{failed}{rules}, {in_flops(flops)} a problem, {summary['seconds']:.0f} s"
 
 
 def table(name: str, found: Sequence[SweepRow]) -> Table:

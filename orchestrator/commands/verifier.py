@@ -134,6 +134,7 @@ def label(
     generations, which are a search's and not rollouts, makes way for one that pays the worst case of each.
     """
     from orchestrator.analysis.store import LABEL
+    from orchestrator.budget.units import in_flops
     from orchestrator.config.preparation import prepare, with_budget
     from orchestrator.grading.grader import Grader
     from orchestrator.runs.run import new_run_id
@@ -151,7 +152,7 @@ def label(
     if config.budget.units == ["generations"]:
         whole = BudgetConfig(flops=float(worst), solution_tokens=config.budget.solution_tokens)
         prepared = with_budget(prepared, whole)
-        say(errors, f"labels cost {worst:.3g} FLOPs at most, all at full length; budget.flops sets a limit")
+        say(errors, f"labels cost {in_flops(worst)} at most, all at full length; budget.flops sets a limit")
     if run_id is not None and directory_in(config.runs, run_id) is None:
         raise BadInput("--resume", run_id, f"allowed: a run in {config.runs}/")
     run_id = run_id or new_run_id(prepared.config)

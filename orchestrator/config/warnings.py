@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from orchestrator.budget.units import in_flops
 from orchestrator.config.affordable import affordable, may_move
 from orchestrator.config.letters import lost_letters
 from orchestrator.config.preparation import Prepared
@@ -33,7 +34,7 @@ def _shares(prepared: Prepared) -> Iterator[str]:
         help += ["allocation.name=adaptive"] if moves else []
         yield (
             f"budget.{budget.unit}: an equal share buys no longest solution of {len(poor):,} of "
-            f"{counted(len(whole), 'problem')}, with its prompt ({max(poor):.3g} FLOPs)"
+            f"{counted(len(whole), 'problem')}, with its prompt ({in_flops(max(poor))})"
             + (f"; whole ones are bought with {' or '.join(help)}" if help else "")
         )
 

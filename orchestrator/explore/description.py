@@ -74,7 +74,10 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     lasted: int | None = None
     """Milliseconds from then to its answer: it waited for a place at a replica, and was computed."""
     waited: int | None = None
-    """The milliseconds of those in which it waited; None where that was not kept."""
+    """The milliseconds of those in which it waited; None where that was not kept. Of one that was lost with a
+    replica, until it was taken to the one that answered."""
+    lost: tuple[str, ...] = ()
+    """The replicas that were lost with it before: it was done again."""
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):
@@ -177,6 +180,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     error: str | None
     ended: bool
     """False where the run was cut short before this search ended."""
+    strategy: str = ""
+    """What a policy has chosen to run on it, with its parameters; empty where none chooses."""
 
 
 class Replica(msgspec.Struct, frozen=True, array_like=True):
@@ -190,6 +195,33 @@ class Replica(msgspec.Struct, frozen=True, array_like=True):
     computed: int
     """Tokens that its engine ran."""
     flops: int
+
+
+class PoolWork(msgspec.Struct, frozen=True, array_like=True):
+    """The operations of one pool over a run's time."""
+
+    pool: str
+    operations: int
+    untold: int
+    """Those of them of which it is not known how long they waited: they count as computed."""
+    waited: float
+    """Seconds of all of them together in which they waited for a place at a replica."""
+    computed: float
+    """Seconds of all of them together from when a replica had taken them to their answers."""
+    waiting: tuple[float, ...]
+    """How many of them waited, on average in each of equal parts of the time."""
+    computing: tuple[float, ...]
+    """How many of them a replica had, in the same parts."""
+
+
+class Work(msgspec.Struct, frozen=True, array_like=True):
+    """What was under way over a run's time."""
+
+    seconds: float
+    """From the first operation to the last answer, without what is left out."""
+    left_out: float
+    """Seconds in which the run had stopped, before it went on."""
+    pools: tuple[PoolWork, ...]
 
 
 class Explored(msgspec.Struct, frozen=True, array_like=True):
@@ -216,10 +248,17 @@ class Explored(msgspec.Struct, frozen=True, array_like=True):
     notes: tuple[str, ...]
     """What could not be shown, and why."""
     report: str | None = None
-    """The report of the run, as a link from the page has it; None where there is none."""
+    """The report of the run, as a link from the page has it; None where it has none."""
+    report_by: str = ""
+    """The command that makes it; empty where it was there as the page was written."""
+    work: Work | None = None
+    """What was under way over its time; None where that was not kept, or the run still goes on."""
 
 
-SHAPES = (Explored, Row, Replica, Tree, TreeNode, Piece, Change, Event, Ending, RuleVotes, Vote, Cost)
+SHAPES = (
+    *(Explored, Row, Replica, Work, PoolWork, Tree, TreeNode, Piece, Change),
+    *(Event, Ending, RuleVotes, Vote, Cost),
+)
 
 
 def fields() -> dict[str, tuple[str, ...]]:

@@ -28,16 +28,15 @@ from orchestrator.explore.run import (
     LINES,
     LOG,
     RESULTS,
-    TIMES,
     Sums,
     about,
-    by_problem,
     log_of_replicas,
     read_results,
     read_tree,
     result_of,
     row_of,
 )
+from orchestrator.explore.times import TIMES, by_problem
 from orchestrator.explore.tree import costs_of, outline_of
 from orchestrator.explore.votes import rules_of
 from orchestrator.problems.codec import Codec

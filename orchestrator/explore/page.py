@@ -24,7 +24,7 @@ from orchestrator.explore.description import Explored, Tree, fields
 
 SCRIPTS = (
     *("dom", "live", "data", "text", "list", "layout", "tree", "play"),
-    *("reader", "why", "time", "money", "main"),
+    *("time", "reader", "why", "money", "work", "main"),
 )
 """The modules of the page, each after those that it imports."""
 KATEX = "katex-0.19.1.min.js"

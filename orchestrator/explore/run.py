@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -22,15 +22,15 @@ from orchestrator.durability.reading import Recorded, StoredJournal, stored
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.explore.description import Cost, Explored, Replica, Row, Tree, What
 from orchestrator.explore.growing import GrowingLines
+from orchestrator.explore.times import read_times, times_of
 from orchestrator.explore.tree import attributes_of, costs_of, tree_of
 from orchestrator.explore.votes import rules_of
+from orchestrator.explore.work import work_of
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem, beside, filled
 
-JOURNAL, RESULTS, LINES, SUMMARY, LOG, TIMES = (
-    *("journal.sqlite", "results.parquet", "results.jsonl"),
-    *("summary.json", "run.log", "times.jsonl"),
-)
+JOURNAL, RESULTS, LINES = "journal.sqlite", "results.parquet", "results.jsonl"
+SUMMARY, LOG = "summary.json", "run.log"
 APART = tuple(beside(what, "") for what in ("baseline", "judge"))
 """What the journal has beside the searches, and no budget pays: samples of the baseline, and verdicts."""
 CHOICES = beside("select", "")
@@ -39,8 +39,6 @@ HEAD = 160
 """Characters of a prompt in the list."""
 MOST_LINES = 200
 """The most lines of the log that are shown."""
-TIMES_OF_SEARCH = tuple[str, float, dict[str, Annotated[list[int], msgspec.Meta(min_length=2, max_length=3)]]]
-"""A line of times (``runs.times``)."""
 OF_REPLICAS = re.compile(r"^(\S+ \S+) (?:WARNING|ERROR) actors\.(?:pool|replica|member|deployment)\S*: (.*)$")
 
 
@@ -95,14 +93,15 @@ class RunReader:
         problems: Sequence[Problem] = (),
         notes: Sequence[str] = (),
         report: str | None = None,
+        report_by: str = "",
     ) -> None:
-        """``report`` is as in ``Explored``. Raises JournalDamaged where there is no journal that can be read,
-        and BadInput where the table of results cannot be."""
+        """``report`` and ``report_by`` are as in ``Explored``. Raises JournalDamaged where no journal can be
+        read, and BadInput where the table of results cannot."""
         self._directory = directory
         self._config = config
         self._codec = codec
         self._notes = [*notes]
-        self._report = report
+        self._report, self._report_by = report, report_by
         self._table = {row["problem"]: row for row in read_results(directory)}
         self._asked = {problem.id: problem for problem in problems}
         self._times = read_times(directory)
@@ -171,6 +170,8 @@ class RunReader:
             tuple(log_of_replicas(self._directory / LOG)),
             tuple(self._notes),
             self._report,
+            self._report_by,
+            work_of(self._times.values(), reviser=bool((config.get("reviser") or {}).get("model"))),
         )
 
     def _beside(self) -> Iterator[tuple[str, int]]:
@@ -233,42 +234,6 @@ def result_of(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row.get("problem"), str) else None
 
 
-def read_times(directory: Path) -> dict[str, list[bytes]]:
-    """Returns by problem the lines of times that a run has left of its search: one for each leg in which it
-    ended, or ran again. They are decoded as they are needed (``times_of``)."""
-    found: dict[str, list[bytes]] = defaultdict(list)
-    for problem, line in by_problem(GrowingLines(directory / TIMES).new() or ()):
-        found[problem].append(line)
-    return found
-
-
-def by_problem(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Yields lines of times with the problem that each is of, without those that are damaged."""
-    for line in lines:
-        try:
-            (problem, *_) = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError):  # torn, as a process was killed
-            continue
-        yield problem, line
-
-
-def times_of(lines: Sequence[bytes]) -> dict[str, tuple[int, int, int | None]]:
-    """Returns when a search's operations were, and how long they waited, as ``Event`` has it, by their keys
-    without the problem."""
-    told = []
-    for line in lines:
-        try:
-            told.append(msgspec.json.decode(line, type=TIMES_OF_SEARCH))
-        except (msgspec.DecodeError, UnicodeDecodeError):  # it is JSON, and no times: a search has none
-            continue
-    first = min((began for _, began, _ in told), default=0.0)
-    return {
-        key: (sent + round(1000 * (began - first)), lasted, min(waited[0], lasted) if waited else None)
-        for _, began, times in told
-        for key, (sent, lasted, *waited) in times.items()
-    }
-
-
 def log_of_replicas(path: Path) -> Iterator[str]:
     """Yields what a run's log says of its replicas, each with its time: a replica that is lost, its requests
     that are done again, one that is back. Of many lines the first ``MOST_LINES``."""
@@ -318,6 +283,7 @@ def row_of(
         bool(table.get("exhausted")),
         table.get("error"),
         row is not None,
+        table.get("strategy") or "",
     )
 
 

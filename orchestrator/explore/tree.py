@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from actors.messages import SampleResult, ScoreResult
 from orchestrator.durability.reading import Recorded
 from orchestrator.explore.description import Change, Cost, Ending, Event, Fate, Piece, Tree, TreeNode, What
+from orchestrator.explore.times import Timed
 from orchestrator.explore.votes import DIGITS, Answers, endings_of, rounded, rule_votes
 from orchestrator.grading.thinking import without_thinking
 from orchestrator.problems.codec import Codec
@@ -68,7 +69,7 @@ def tree_of(
     codec: Codec,
     row: Mapping[str, Any] | None,
     choices: Sequence[Recorded] = (),
-    times: Mapping[str, tuple[int, int, int | None]] | None = None,
+    times: Mapping[str, Timed] | None = None,
 ) -> Tree:
     """Returns the search of a problem.
 
@@ -324,7 +325,7 @@ def changes(before: str, after: str) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def _event(kind: Any, node: int, result: Any, flops: int, time: Sequence[int | None] | None = None) -> Event:
+def _event(kind: Any, node: int, result: Any, flops: int, time: Timed | None = None) -> Event:
     tokens = len(result.tokens) if isinstance(result, SampleResult) else len(result.scores)
     return Event(kind, node, flops, tokens, result.computed_tokens, result.replica, *(time or ()))
 

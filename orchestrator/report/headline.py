@@ -11,10 +11,11 @@ from orchestrator.analysis.estimators import Estimate, mean_difference, mean_kno
 from orchestrator.analysis.options import Option
 from orchestrator.analysis.savings import read_at
 from orchestrator.analysis.words import percent, with_interval
+from orchestrator.budget.units import in_flops
 from orchestrator.report.baselines import GREEDY, MAJORITY, Reference, references
 from orchestrator.report.choice import most_accurate, recommended
 from orchestrator.report.evidence import Evidence
-from orchestrator.report.text import name, si
+from orchestrator.report.text import name
 from orchestrator.report.verdicts import SLACK
 
 CHEAP = 4
@@ -65,7 +66,7 @@ def _over(reference: Reference, use: Option, rule: str) -> str:
     gain = reference.gain(use, rule)
     costs = f", for {use.flops / reference.flops:.1f} times the FLOPs" if reference.flops > 0 else ""
     loosely = "" if reference.right is not None else "; not paired by problem, so the interval is wide"
-    before = f"{percent(reference.overall, ' %')} for {si(reference.flops)} FLOPs"
+    before = f"{percent(reference.overall, ' %')} for {in_flops(reference.flops)}"
     return f"Over {_called(reference)} ({before}) it buys {_points(gain)}{costs}{_undecided(gain)}{loosely}."
 
 
@@ -104,7 +105,7 @@ def _undecided(gain: Estimate) -> str:
 
 
 def _told(option: Option, rule: str) -> str:
-    return f"{name(option)}: {percent(option.accuracy(rule), ' %')} for {si(option.flops)} FLOPs a problem"
+    return f"{name(option)}: {percent(option.accuracy(rule), ' %')} for {in_flops(option.flops)} a problem"
 
 
 def _points(gain: Estimate) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from orchestrator.analysis.words import percent
+from orchestrator.budget.units import in_flops
 from orchestrator.errors import counted
 from orchestrator.report.claims import claims_table, findings
 from orchestrator.report.drawing import Numbers, as_csv
@@ -31,7 +32,7 @@ from orchestrator.report.tables import (
     savings_table,
     search_table,
 )
-from orchestrator.report.text import name, si
+from orchestrator.report.text import name
 
 if TYPE_CHECKING:
     from orchestrator.report.figures import Picture  # matplotlib takes a second to import
@@ -235,7 +236,7 @@ def _points(evidence: Evidence, report: Path | None) -> list[Point]:
             if key is None or len(found) == MOST_POINTS:
                 continue
             runs = [(cell.seed, explorer_of(cell, report)) for cell in option.cells]
-            words = f"{percent(option.accuracy(rule), ' %')} for {si(option.flops)} FLOPs a problem"
+            words = f"{percent(option.accuracy(rule), ' %')} for {in_flops(option.flops)} a problem"
             found.append(Point(key, name(option), words, runs))
     return found
 

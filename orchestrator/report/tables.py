@@ -19,6 +19,7 @@ from orchestrator.analysis.savings import Saving, savings
 from orchestrator.analysis.scaling_laws import Coefficient
 from orchestrator.analysis.solutions import distinct_answers
 from orchestrator.analysis.words import MISSING, percent
+from orchestrator.budget.units import in_flops
 from orchestrator.report.baselines import GREEDY, references
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
@@ -312,7 +313,7 @@ def policy_table(evidence: Evidence) -> Table | None:
         rows,
         len(policy.thresholds) + 2,
         f"Bins by the verifier's mean score of {policy.samples} samples, which cost "
-        f"{si(policy.estimate_flops)} FLOPs a problem; {100 * agreement.exact:.0f} % of the problems are in "
+        f"{in_flops(policy.estimate_flops)} a problem; {100 * agreement.exact:.0f} % of the problems are in "
         f"their oracle bin, {100 * agreement.within_one:.0f} % at most one beside, Spearman "
         f"{agreement.spearman:.2f}. ttc fit writes it, with all "
         "parameters, as a file that a run can use.",

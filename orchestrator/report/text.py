@@ -9,16 +9,9 @@ from orchestrator.allocation.policy import known_as
 from orchestrator.analysis.options import Option, short, shown
 from orchestrator.analysis.savings import Saving
 from orchestrator.analysis.words import MISSING, with_interval
+from orchestrator.budget.units import si
 from orchestrator.errors import counted
 from orchestrator.report.evidence import UNIFORM, Group, allocation_of, apart
-
-
-def si(flops: float) -> str:
-    """Returns a number with three digits and an SI prefix: 1.2e+09 is ``1.2 G``."""
-    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if flops >= 0.9995 * size:
-            return f"{flops / size:.3g} {prefix}"
-    return f"{flops:.3g}"
 
 
 def factor(saving: Saving, unit: str = "") -> str:

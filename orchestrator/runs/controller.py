@@ -91,6 +91,8 @@ class SearchResult:
 
     dropped: int = 0
     """Finished solutions that the search had paid for and did not return, where it returned none."""
+    strategy: str | None = None
+    """The strategy that a policy has chosen for the problem; None where none chooses."""
 
     @property
     def covered(self) -> bool:
@@ -305,6 +307,7 @@ class Controller:
             found.exhausted,
             error,
             dropped=found.dropped,
+            strategy=ops.chosen,
         )
 
 

@@ -7,23 +7,24 @@ import inspect
 import json
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.allocation.policy import known_as
+from orchestrator.allocation.policy import COMPUTE_OPTIMAL, known_as
 from orchestrator.analysis.words import percent
+from orchestrator.budget.units import in_flops
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import Config
 from orchestrator.config.written import written
 from orchestrator.errors import counted
-from orchestrator.report.text import si
 from orchestrator.runs.markdown import code, shortened, table
 from orchestrator.runs.results import Summary
 from orchestrator.runs.results_file import MOST_SHOWN
 from orchestrator.runs.summary_text import summary_rows
 from orchestrator.strategies.registry import REGISTRY
+from orchestrator.tracking.about import AGAIN, LONGEST_STUDY
 from orchestrator.tracking.spool import Dataset
 
 LONGEST_VALUE, LONGEST_WORDS = 60, 150
@@ -54,16 +55,43 @@ def title(config: Config, summary: Summary | None = None, role: str = "cell") ->
     if summary is None:
         return f"{asked} · seed {config.seed}"
     accuracy = percent(summary.estimate(summary.rule), " %")
-    flops = si(summary.flops.spent / summary.problems)
-    return f"{asked} · {accuracy} · {flops}FLOPs a problem · seed {config.seed}"
+    flops = in_flops(summary.flops.spent / summary.problems)
+    return f"{asked} · {accuracy} · {flops} a problem · seed {config.seed}"
 
 
 def about(config: Config, problems: int) -> str:
     """Returns what a run does, in a line."""
-    scored = "" if config.verifier.model is None else f", scored by {_model(config.verifier.model)}"
     moved = "" if config.allocation.name == "uniform" else f", budget moved by {config.allocation.name}"
-    asked = f"{strategy_words(config.strategy)} on {counted(problems, 'problem')} of {config.problems.source}"
-    return f"{asked}: {_model(config.generator.model)}{scored}{moved}, seed {config.seed}"
+    return f"{strategy_words(config.strategy)} on {_setting(config, problems)}{moved}, seed {config.seed}"
+
+
+def _setting(config: Config, problems: int) -> str:
+    scored = "" if config.verifier.model is None else f", scored by {_model(config.verifier.model)}"
+    asked = f"{counted(problems, 'problem')} of {config.problems.source}"
+    return f"{asked}: {_model(config.generator.model)}{scored}"
+
+
+def study(prepared: Prepared, run_id: str) -> str:
+    """Returns what a run asks, for the description of its experiment, in a line of Markdown."""
+    config = prepared.config
+    asked = code(shortened(strategy_words(config.strategy), LONGEST_WORDS))
+    on = _setting(config, len(prepared.problems))
+    return _study(config, f"{asked} on {on}", f"ttc run {Path(config.runs) / run_id / 'config.yaml'}")
+
+
+def study_of_sweep(config: Config, cells: Sequence[tuple[str, Prepared]]) -> str:
+    """Returns what a sweep asks, as ``study`` does. ``cells`` are its labels with what each one runs."""
+    labels = dict.fromkeys(label for label, _ in cells)
+    asked = f"which of {code(shortened(', '.join(labels), LONGEST_WORDS))} is best"
+    on = _setting(config, max(len(prepared.problems) for _, prepared in cells))
+    runs = counted(len(cells), "run")
+    file = Path(config.runs) / config.name / "sweep.yaml"
+    return _study(config, f"{asked}, {runs} on {on}", f"ttc sweep {file}")
+
+
+def _study(config: Config, asked: str, command: str) -> str:
+    told = f"**{shortened(config.name, LONGEST_VALUE)}**: {asked}."
+    return f"{shortened(told, LONGEST_STUDY - len(command) - 20)}{AGAIN}{code(command)}"
 
 
 def tags(prepared: Prepared) -> dict[str, str]:
@@ -80,10 +108,21 @@ def tags(prepared: Prepared) -> dict[str, str]:
         "problems": f"{config.problems.source} {config.problems.split}",
         "host": socket.gethostname(),
         "cluster": config.cluster.address or "this machine",
+        "steered": "policy" if COMPUTE_OPTIMAL in (prepared.strategy.name, config.allocation.name) else "no",
     }
     if (commit := _commit()) is not None:
         found["mlflow.source.git.commit"] = commit
     return found
+
+
+def tags_of_sweep(cells: Sequence[Prepared]) -> dict[str, str]:
+    """Returns what sweeps are filtered by: each tag of its runs, with all the values that these have. The
+    strategies have a name of their own, so that a filter for runs finds runs alone."""
+    found: dict[str, dict[str, None]] = {}
+    for prepared in cells:
+        for key, value in tags(prepared).items():
+            found.setdefault("strategies" if key == "strategy" else key, {})[value] = None
+    return {key: shortened(", ".join(values), LONGEST_SOURCE) for key, values in found.items()}
 
 
 def description(config: Config, run_id: str, summary: Summary | None = None) -> str:

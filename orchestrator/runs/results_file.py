@@ -91,6 +91,7 @@ def write_parquet(results: Sequence[SearchResult], path: Path) -> None:
             ("covered", pa.bool_()),
             ("exhausted", pa.bool_()),
             ("error", pa.string()),
+            ("strategy", pa.string()),
             *((name, pa.float64() if name in large else pa.int64()) for name in COUNTED),
             ("seconds", pa.float64()),
             ("solutions", pa.list_(solution)),
@@ -152,6 +153,7 @@ def _row(result: SearchResult) -> dict[str, Any]:
         "covered": result.covered,
         "exhausted": result.exhausted,
         "error": result.error,
+        "strategy": _written(result.strategy),
         **{name: getattr(result.usage, name) for name in COUNTED},
         "seconds": result.seconds,
         "solutions": [

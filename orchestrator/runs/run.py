@@ -24,6 +24,7 @@ from actors.deployment import Deployment
 from actors.machine import Machine
 from orchestrator.analysis.baseline import Baseline
 from orchestrator.analysis.failures import too_many
+from orchestrator.budget.units import in_flops
 from orchestrator.config.preparation import Prepared, fingerprints, parts
 from orchestrator.config.schema import Config
 from orchestrator.config.written import to_yaml, tracking_uri, written
@@ -34,7 +35,7 @@ from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.baseline import sample_baseline
 from orchestrator.runs.controller import Controller, Search, SearchResult
-from orchestrator.runs.description import dataset, description, title
+from orchestrator.runs.description import dataset, description, study, title
 from orchestrator.runs.description import tags as tags_of
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
@@ -162,6 +163,7 @@ class Run:
             title=title(config, role=role),
             tags={"ttc.run_id": run_id, "ttc.role": role, **tags_of(prepared), **(tags or {})},
             parent=parent,
+            study="" if parent is not None or role != "cell" else study(prepared, run_id),
         )
         self._tracker.describe(title(config, role=role), description(config, run_id))
         self._tracker.dataset(dataset(prepared))
@@ -174,7 +176,7 @@ class Run:
         if not operations:
             return None
         done = "it is not done again" if operations == 1 else "they are not done again"
-        return f"the journal has {counted(operations, 'operation')}, {flops:.4g} FLOPs already paid: {done}"
+        return f"the journal has {counted(operations, 'operation')}, {in_flops(flops)} already paid: {done}"
 
     def __enter__(self) -> Run:
         try:
@@ -307,7 +309,7 @@ class Run:
         finally:
             machines.cancel()
             for pool in pools:
-                pool.on_taken = lambda requests: None
+                pool.on_taken = lambda replica, requests: None
 
     async def _baseline(self, controller: Controller, observer: RunObserver, table: Path) -> Baseline | None:
         """Samples the baseline, where there is one, and adds to the table what it reaches on each problem."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.analysis.failures import told
 from orchestrator.analysis.words import percent
-from orchestrator.budget.units import described
+from orchestrator.budget.units import described, in_flops
 from orchestrator.errors import counted
 from orchestrator.runs.results import Group, Summary
 
@@ -31,13 +31,13 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
         *([("correct → incorrect", f"{plain_percent(s.flips)} of revisions")] if s.flips is not None else []),
         ("budget", asked),
         ("  which buys", buys),
-        ("spent", f"{s.flops.spent:.4g} FLOPs ({plain_percent(s.flops.spent / s.flops.budget)})"),
+        ("spent", f"{in_flops(s.flops.spent)} ({plain_percent(s.flops.spent / s.flops.budget)})"),
         *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
-        ("  generator", f"{s.flops.generator:.4g} FLOPs, {s.tokens['generator']:,} tokens"),
-        ("  verifier", f"{s.flops.verifier:.4g} FLOPs, {s.tokens['verifier']:,} tokens"),
+        ("  generator", f"{in_flops(s.flops.generator)}, {s.tokens['generator']:,} tokens"),
+        ("  verifier", f"{in_flops(s.flops.verifier)}, {s.tokens['verifier']:,} tokens"),
         *([("  selection", _selection(s))] if s.choices else []),
-        *([("beside it, judge", f"{s.flops.judge:.4g} FLOPs")] if s.flops.judge else []),
-        *([("beside it, no search", f"{s.flops.baseline:.4g} FLOPs")] if s.flops.baseline else []),
+        *([("beside it, judge", f"{in_flops(s.flops.judge)}")] if s.flops.judge else []),
+        *([("beside it, no search", f"{in_flops(s.flops.baseline)}")] if s.flops.baseline else []),
         ("computed / charged", f"{s.flops.computed_over_logical:.3f}"),
         ("throughput", f"{s.tokens_per_second:,.0f} generated tokens/s"),
         ("utilisation", ", ".join(f"{name} {plain_percent(u)}" for name, u in s.utilisation.items())),
@@ -74,13 +74,13 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
 
 def _moved(allocation: dict[str, int]) -> str:
     if "passed_on" in allocation:
-        return f"{allocation['passed_on']:.4g} FLOPs that problems left of their shares, to those after them"
+        return f"{in_flops(allocation['passed_on'])} that problems left of their shares, to those after them"
     return f"between problems in {allocation['rounds']} rounds, {allocation['solved']} needed no more"
 
 
 def _selection(s: Summary) -> str:
     """What generative selection took of the generator's FLOPs, and what became of its choices."""
-    told = f"{s.flops.selection:.4g} FLOPs of the generator's, {s.choices['asked']:,} choices"
+    told = f"{in_flops(s.flops.selection)} of the generator's, {s.choices['asked']:,} choices"
     told += f", {s.choices['unread']:,} of them unreadable" if s.choices["unread"] else ""
     lacking = f", {s.choices['unmade']:,} not made for want of budget or context (run.log)"
     return told + (lacking if s.choices["unmade"] else "")
@@ -122,4 +122,4 @@ def _accuracy(s: Summary) -> list[tuple[str, str]]:
 
 
 def _a_problem(flops: float) -> str:
-    return f"for {flops:.3g} FLOPs a problem"
+    return f"for {in_flops(flops)} a problem"

@@ -23,6 +23,7 @@ from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import changed_since, fingerprint_in, hold
 from orchestrator.errors import BadInput, counted, in_one_line
 from orchestrator.runs import sweep_table
+from orchestrator.runs.description import study_of_sweep, tags_of_sweep
 from orchestrator.runs.found import FATAL
 from orchestrator.runs.grid import Grid, GridCell
 from orchestrator.runs.log import logged
@@ -106,13 +107,19 @@ class Sweep:
         held = hold(directory / "sweep.lock")
         write_atomically(directory / "sweep.yaml", self.grid.source)
         observer.planned(self.kept, self.todo)
+        cells = [cell for cell in self.grid.cells if cell.role == "cell"]
         parent = Tracker(
             config.runs,
             config.name,
             config.tracking.experiment,
             {"cells": len(self.grid.cells)},
             uri=tracking_uri(config),
-            tags={"ttc.run_id": config.name, "ttc.role": "sweep"},
+            tags={
+                "ttc.run_id": config.name,
+                "ttc.role": "sweep",
+                **tags_of_sweep([c.prepared for c in cells]),
+            },
+            study=study_of_sweep(config, [(cell.label, cell.prepared) for cell in cells]),
         )
         parent.artifact(directory / "sweep.yaml")
         ended: BaseException | None = None

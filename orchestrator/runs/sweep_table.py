@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.analysis.estimators import Estimate
 from orchestrator.analysis.words import percent
+from orchestrator.budget.units import in_flops, si
 from orchestrator.runs.grid import GridCell
 from orchestrator.runs.markdown import shortened, table
 from orchestrator.runs.results import MAIN
@@ -131,7 +132,7 @@ def columns(found: Sequence[SweepRow]) -> list[tuple[str, list[str]]]:
     budget = "N" if units == ["generations"] else "budget"
     made = [
         ("strategy", [row.label for row in found]),
-        (budget, [f"{row.budget:,.6g}" + ("" if budget == "N" else f" {row.unit}") for row in found]),
+        (budget, [_budget(row) for row in found]),
         ("seeds", [str(len(row.seeds)) for row in found]),
     ]
     for name in COUNTS:
@@ -142,8 +143,14 @@ def columns(found: Sequence[SweepRow]) -> list[tuple[str, list[str]]]:
     for rule in rules:
         made.append((rule, [str(row.accuracy[rule]) if rule in row.accuracy else "" for row in found]))
     made.append(("coverage", [str(row.coverage) for row in found]))
-    made.append(("FLOPs", [f"{row.flops:.3g}" for row in found]))
+    made.append(("FLOPs", [si(row.flops) for row in found]))
     return made
+
+
+def _budget(row: SweepRow) -> str:
+    if row.unit == "flops":
+        return in_flops(row.budget)
+    return f"{row.budget:,.6g}" + ("" if row.unit == "generations" else f" {row.unit}")
 
 
 def meaning(found: Sequence[SweepRow]) -> str:

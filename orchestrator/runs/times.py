@@ -20,26 +20,35 @@ from actors.messages import Request
 log = logging.getLogger(__name__)
 
 FILE = "times.jsonl"
-"""The file's name. A line is ``[problem, began, {operation: [ms, ms, ms]}]``: ``began`` in seconds since
-1970, then milliseconds from there to when the operation was sent, from that to its answer, and how many of
-these it waited for a place at a replica. The last is missing where it is not known."""
+"""The file's name. A line is ``[problem, began, {operation: [ms, ms, ms, [replica, …]]}]``: ``began`` in
+seconds since 1970, then milliseconds from there to when the operation was sent, from that to its answer, and
+how many of these passed before it was taken to the replica that answered. Then the replicas that were lost
+with it, before that one. What is missing is not known, or there is none."""
 
 
 class Taken:
-    """When requests were taken to a replica, after they had waited for a place at one."""
+    """When requests were taken to a replica, after they had waited for a place at one, and to which."""
 
     def __init__(self) -> None:
-        self._at: dict[str, float] = {}
+        self._at: dict[str, tuple[float, str]] = {}
+        self._lost: dict[str, list[str]] = {}
+        """The replicas that were lost with a request."""
 
-    def note(self, requests: Iterable[Request]) -> None:
-        """Notes requests that are taken now. One that was lost with its replica is taken again."""
+    def note(self, replica: str, requests: Iterable[Request]) -> None:
+        """Notes requests that are taken to a replica now. One that was lost with its replica is taken
+        again."""
         now = time.time()
-        self._at.update((request.id, now) for request in requests)
+        for request in requests:
+            if (before := self._at.get(request.id)) is not None:
+                self._lost.setdefault(request.id, []).append(before[1])
+            self._at[request.id] = now, replica
 
-    def pop(self, operation: str) -> float | None:
-        """Returns when an operation was taken, in seconds since 1970, and forgets it; None where that is not
-        known."""
-        return self._at.pop(operation, None)
+    def pop(self, operation: str) -> tuple[float, list[str]] | None:
+        """Returns when an operation was taken to the replica that answered, in seconds since 1970, and the
+        names of those that were lost with it, and forgets it; None where that is not known."""
+        if (taken := self._at.pop(operation, None)) is None:
+            return None
+        return taken[0], self._lost.pop(operation, [])
 
 
 class TimesFile:
@@ -64,7 +73,7 @@ class TimesFile:
                     key.removeprefix(f"{problem}/"): (
                         _ms(sent - began),
                         _ms(answered - sent),
-                        *(() if (taken := self._taken.pop(key)) is None else (_ms(taken - sent),)),
+                        *self._waited(key, sent),
                     )
                     for key, (sent, answered) in times.items()
                 },
@@ -77,6 +86,12 @@ class TimesFile:
             if not self._failed:
                 log.warning("%s: %s", self._path, error)
             self._failed = True
+
+    def _waited(self, key: str, sent: float) -> tuple[int | list[str], ...]:
+        if (found := self._taken.pop(key)) is None:
+            return ()
+        taken, lost = found
+        return (_ms(taken - sent), lost) if lost else (_ms(taken - sent),)
 
     def _whole(self) -> bool:
         """Whether the last line has an end: one that was torn must not take the next one with it."""

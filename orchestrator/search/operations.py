@@ -54,6 +54,8 @@ class Operations:
         self._planner = Planner(problem, charges, prompts, priority)
         self._performer = Performer(charges, self._planner, self._execution)
         self.root = self._planner.root
+        self.chosen: str | None = None
+        """What a strategy that runs others has chosen for this problem, in words; the results show it."""
         self._score_lock = asyncio.Lock()
         self._scored: dict[str, Node] = {}
 

@@ -67,6 +67,7 @@ def compute_optimal_among(find: Callable[[object], Strategy]) -> Strategy:
         estimate = await ops.sample(ops.root, learned.samples, until="end")
         paid = ops.usage.flops
         choice = learned.choice(fmean(map(ops.value, estimate)), await ops.funds(), paid)
+        ops.chosen = choice.words
         chosen = find(choice.strategy["name"])
         params = {key: value for key, value in choice.strategy.items() if key != "name"}
         if chosen.name == SAMPLES:

@@ -1,10 +1,11 @@
-"""The tags of an experiment in MLflow: what its page opens on, and its description."""
+"""The tags of an experiment in MLflow: what its page opens on, and its description: the studies that it has,
+and how to read it."""
 
 from __future__ import annotations
 
-DESCRIPTION = """Searches for answers by test-time compute, within a budget in FLOPs, made with `ttc`.
-
-- **A run** searches every problem with one strategy and budget. Its name says what it found; its
+HEAD = "Searches for answers by test-time compute, within a budget in FLOPs, made with `ttc`."
+"""How a description begins that is ours, and no user's."""
+READING = """- **A run** searches every problem with one strategy and budget. Its name says what it found; its
   description has the table. The runs of a sweep are below one run, which compares them.
 - **accuracy** is that of the rule that chooses the answer, over all problems (while the run goes on, over
   those decided so far), with its 95 % interval in `accuracy_low` and `accuracy_high`; `accuracy/RULE` is that
@@ -13,12 +14,30 @@ DESCRIPTION = """Searches for answers by test-time compute, within a budget in F
 - **progress/** is drawn against FLOPs: a step is 10⁶ FLOPs. `RULE_of_decided` counts the problems whose
   search had ended by then; `RULE_of_all` counts every problem, and one that is not decided yet as wrong.
 - **Filter** by tags: `tags.strategy = 'beam_search'`; also `generator`, `verifier`, `allocation`, `budget`,
-  `seed`.
+  `seed`, `steered`; a sweep by `tags.strategies LIKE '%beam_search%'`.
 - **Compare** two runs problem by problem: select both, then *Evaluation*, table `problems.json`.
 - **Traces** are the first problems' searches: a span an operation.
 """
+ASKED, READ = "What is asked here, the newest first:", "How to read it:"
+AGAIN = " Again: "
+"""Before the command that repeats a study."""
+MOST_STUDIES, LONGEST_STUDY = 8, 450
+"""Studies that are listed, and characters of each: MLflow takes 5,000 of the whole."""
 
-EXPERIMENT = {
-    "mlflow.experimentKind": "custom_model_development",  # opens on the runs, and not on the usage of traces
-    "mlflow.note.content": DESCRIPTION,
-}
+NOTE = "mlflow.note.content"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""It opens on the runs, and not on the usage of traces."""
+
+
+def described(note: str | None, study: str) -> str | None:
+    """Returns the description of an experiment whose description is ``note``, with a study in it, which is a
+    line of Markdown that ends with ``AGAIN`` and a command; None where it stays as it is. A study that only
+    another command repeats takes the place of the earlier one. A text of a user's stays."""
+    if not study or (note is not None and not note.startswith(HEAD)):
+        return None
+    new = f"- {study}"
+    earlier = [line for line in (note or "").partition(READ)[0].splitlines() if AGAIN in line]
+    kept = [line for line in earlier if line.partition(AGAIN)[0] != new.partition(AGAIN)[0]]
+    studies = [new, *kept][:MOST_STUDIES]
+    whole = "\n".join([HEAD, "", ASKED, "", *studies, "", READ, "", READING])
+    return None if whole == note else whole

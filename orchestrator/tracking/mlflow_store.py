@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,12 +158,17 @@ class MlflowStore:
     def _created(self, client: MlflowClient, begin: Begin) -> str:
         experiment = client.get_experiment_by_name(begin.experiment)
         if experiment is None:
-            where = client.create_experiment(begin.experiment, self._artifacts, about.EXPERIMENT)
+            asked = about.described(None, begin.study)
+            tags = about.KIND if asked is None else {**about.KIND, about.NOTE: asked}
+            where = client.create_experiment(begin.experiment, self._artifacts, tags)
         else:
             where = experiment.experiment_id
             found = client.search_runs([where], f"tags.`{TOKEN}` = '{begin.token}'", max_results=1)
             if found:
                 return found[0].info.run_id
+            with suppress(Exception):  # a description is worth no run
+                if (asked := about.described(experiment.tags.get(about.NOTE), begin.study)) is not None:
+                    client.set_experiment_tag(where, about.NOTE, asked)
         tags = {**begin.tags, TOKEN: begin.token}
         if begin.parent is not None:
             parent = _remembered(self._directory / begin.parent)

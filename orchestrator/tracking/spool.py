@@ -35,6 +35,8 @@ class Begin:
     """The directory of the run that this one is nested in, relative to its own."""
     ms: int
     """Milliseconds since 1970."""
+    study: str = ""
+    """What the run asks, for the experiment's description (``about.described``); empty adds nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Tracker:
         title: str | None = None,
         tags: Mapping[str, str] | None = None,
         parent: Tracker | None = None,
+        study: str = "",
     ) -> None:
         """Begins the run, or goes on with the one that the directory ``runs / run_id`` remembers, after what
         its spool still holds.
@@ -90,7 +91,7 @@ class Tracker:
         ``uri`` None is the store beside the runs; it may hold an ``${oc.env:…}``, and is kept without its
         password. ``title`` is the MLflow run's name (the run id unless
         given). ``parent`` is the run that this one is nested in, which then waits for the store on behalf of
-        both.
+        both. ``study`` is what it asks, for the description of the experiment.
         """
         self.directory = (Path(runs) / run_id).absolute()
         self._run_id, self._runs = run_id, Path(runs)
@@ -111,6 +112,7 @@ class Tracker:
             None if uri is None else without_user(uri),
             os.path.relpath(parent.directory, self.directory) if parent is not None else None,
             _now(),
+            study,
         )
         remember(KEY, resolved(uri))
         self._store = MlflowStore(*local_store(resolved(uri), runs), self.directory)

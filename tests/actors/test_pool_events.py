@@ -18,17 +18,17 @@ from tests.support.links import Scripted, request, started, until
 
 async def test_a_request_is_told_of_as_it_is_taken_to_a_replica_and_not_while_it_waits():
     pool, (link,) = await started()
-    taken: list[str] = []
-    pool.on_taken = lambda requests: taken.extend(each.id for each in requests)
+    taken: list[tuple[str, str]] = []
+    pool.on_taken = lambda replica, requests: taken.extend((replica, each.id) for each in requests)
     running = [asyncio.create_task(pool.run(request(f"r{i}", -1))) for i in range(50)]
     try:
         await until(lambda: link.running)
         room = len(link.running)
         assert room < 50
-        assert taken == [f"r{i}" for i in range(room)]
+        assert taken == [(pool.infos[0].name, f"r{i}") for i in range(room)]
         assert pool.waiting == 50 - room
         running[0].cancel()
-        await until(lambda: taken[room:] == [f"r{room}"])
+        await until(lambda: taken[room:] == [(pool.infos[0].name, f"r{room}")])
     finally:
         for each in running:
             each.cancel()

@@ -110,7 +110,7 @@ def test_the_live_view_says_what_runs_how_it_stands_and_what_waits(monkeypatch, 
     assert "30 s, about 2 min left, 2,000 tokens/s" in text
     assert "64 running, 1,200 waiting, 75 % busy, 3 done again, 1 of 2 up" in text
     assert shown.standing().endswith(
-        "4e+09 of 1e+10 FLOPs, 30 s, about 2 min left, 2,000 tokens/s; generator 75 % busy, 3 done again, "
+        "4 GFLOPs of 10 GFLOPs, 30 s, about 2 min left, 2,000 tokens/s; generator 75 % busy, 3 done again, "
         "1 of 2 up"
     )
 

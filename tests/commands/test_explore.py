@@ -60,18 +60,26 @@ def test_a_run_that_was_cut_short_has_a_page_with_the_questions(
 
 
 def test_the_page_leads_to_the_report_of_its_run(runs: Path):
-    def led_to(page: Path) -> str | None:
+    def led_to(page: Path) -> tuple[str | None, str]:
         (packed,) = re.findall(r'id="runs">([^<]*)<', page.read_text())
         (run,) = json.loads(zlib.decompress(base64.b64decode(packed)))
-        return run[Explored.__struct_fields__.index("report")]
+        known = dict(zip(Explored.__struct_fields__, run, strict=True))
+        return known["report"], known["report_by"]
 
-    assert run_command(["explore", "lab", "--runs", str(runs)]) == 0
-    assert led_to(runs / "lab" / "explore.html") is None
+    def explored(*more: str) -> int:
+        return run_command(["explore", "lab", "--runs", str(runs), *more])
+
+    assert explored() == 0
+    assert led_to(runs / "lab" / "explore.html")[0] is None, "it was cut short"
+    (runs / "lab" / "summary.json").write_text("{}")
+    assert explored() == 0
+    command = f"ttc report lab --runs {runs}"
+    assert led_to(runs / "lab" / "explore.html") == ("report.html", command), "where it will be"
     (runs / "lab" / "report.html").touch()
-    assert run_command(["explore", "lab", "--runs", str(runs)]) == 0
-    assert led_to(runs / "lab" / "explore.html") == "report.html"
-    assert run_command(["explore", "lab", "--runs", str(runs), "--out", str(runs / "a.html")]) == 0
-    assert led_to(runs / "a.html") == "lab/report.html"
+    assert explored() == 0
+    assert led_to(runs / "lab" / "explore.html") == ("report.html", "")
+    assert explored("--out", str(runs / "a.html")) == 0
+    assert led_to(runs / "a.html") == ("lab/report.html", "")
 
 
 def test_the_page_is_an_artifact_of_the_run_which_stays_as_it_was(runs: Path):

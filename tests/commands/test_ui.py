@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.commands import ui
-from tests.tracking.test_server import free_port
+from tests.support.mlflow_server import free_port
 
 SERVER = """
 import sys, time

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from actors.messages import SampleRequest
+from orchestrator.budget.units import in_flops
 from orchestrator.explore.description import Explored, Tree
 from orchestrator.explore.page import write
 from orchestrator.problems.codec import Codec
@@ -17,7 +20,7 @@ from orchestrator.runs.times import Taken, TimesFile
 from orchestrator.search.context import Sampling
 from tests.support.browser import CHROMIUM, Watched, browsed
 from tests.support.explored import reader, searched
-from tests.support.scripted import EOS, Characters, ScriptedEngine
+from tests.support.scripted import EOS, POLICY, Characters, ScriptedEngine, letters
 
 pytest.importorskip("playwright")
 pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"there is no {CHROMIUM}")
@@ -34,6 +37,7 @@ ODD = {
 }
 STEPS = {name: text.replace("\n", "\v") for name, text in ODD.items()}
 PROBLEMS = [Problem(name, f"{name}: {text[:300]}?", f"2{text}\nb") for name, text in STEPS.items()]
+AGAIN = "done again: generator-0 was lost with it"
 LONG = {"sampling": Sampling(max_step_tokens=60_000, max_tokens=200_000)}
 
 
@@ -66,7 +70,7 @@ def judge(text: str) -> float:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Has the runs ``beam`` and ``best``, of the odd problems, and ``chains``, of two others."""
+    """Has the runs ``beam``, ``best`` and ``policy``, of the odd problems, and ``chains``, of two others."""
     root = tmp_path_factory.mktemp("explored")
 
     async def search() -> None:
@@ -75,6 +79,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await searched(root / "beam", "beam_search", engine, n=8, width=2, **options)
         await searched(root / "best<b>", "best_of_n", engine, n=1, **options)
         await searched(root / "chains", "revisions", n=8, length=4)
+        engine = ScriptedEngine(letters(2), lambda text: 0.9 if text.startswith("code") else 0.25)
+        await searched(root / "policy", "compute_optimal", engine, policy=POLICY, **options)
 
     asyncio.run(search())
     return root
@@ -210,7 +216,7 @@ def test_it_tells_why_and_what_it_cost(page, written: Written):
     page.click("[data-tab=time]")
     assert page.locator(".lanes .op").count() == len(tree.events)
     assert page.locator(".clock").count() == 0, "no times were kept"
-    assert "Not recorded" in page.locator(".time").text_content()
+    assert "of an operation without a time it is not known" in page.locator(".time").text_content()
 
 
 @pytest.mark.parametrize("name", sorted(ODD))
@@ -243,7 +249,9 @@ def test_operations_stand_where_they_were_in_time(watched: Watched, directory: P
     times = {f"{key}": (float(at), float(at + 2)) for at, key in enumerate(recorded)}
     taken = Taken()
     monkeypatch.setattr("time.time", lambda: 0.5)
-    taken.note([SampleRequest(recorded[0], (1,), 1, 7)])
+    taken.note("generator-0", [SampleRequest(recorded[0], (1,), 1, 7)])
+    for replica in ("generator-0", "generator-1"):  # the second one was lost with its replica
+        taken.note(replica, [SampleRequest(recorded[1], (1,), 1, 7)])
     monkeypatch.undo()
     TimesFile(directory / "chains", taken).add("p", times)
     written = Written(directory, "chains")
@@ -254,14 +262,17 @@ def test_operations_stand_where_they_were_in_time(watched: Watched, directory: P
     watched.faults.clear()
     watched.open(written.path, "#problem=p&tab=time")
     waited = watched.page.locator(".clock .op.waited")
-    assert waited.count() == 1, "it is known of the first alone"
+    assert waited.count() == 1, "it is known of the first, and the second did not wait"
     first = watched.page.locator(".clock .op:not(.waited)").first
     begin, width = (float(waited.get_attribute(name)) for name in ("x", "width"))
     assert float(first.get_attribute("x")) == pytest.approx(begin + width)
     assert float(first.get_attribute("width")) == pytest.approx(3 * width), "half a second of two"
     assert (
-        "Of 2 s of all operations together 0.5 s were waiting" in watched.page.locator(".pane").inner_text()
+        "Of 4 s of all operations together 0.5 s were waiting" in watched.page.locator(".pane").inner_text()
     )
+    for chart in (".clock", ".lanes:not(.clock)"):
+        assert watched.page.locator(f"{chart} path.again title").all_text_contents() == [AGAIN]
+    assert "1 operation of this search was done again" in watched.page.locator(".redone").inner_text()
     waited.evaluate("bar => bar.remove()")
     bars = watched.page.locator(".clock .op")
     assert bars.count() == len(tree.events)
@@ -272,6 +283,30 @@ def test_operations_stand_where_they_were_in_time(watched: Watched, directory: P
     watched.page.goto("about:blank")  # the next one opens the page anew
 
 
+def test_what_a_run_waited_for_is_a_chart_that_is_read_on_a_phone(watched: Watched, directory: Path):
+    """After the test above, which has kept times."""
+    written = Written(directory, "chains")
+    work = written.explored[0].work
+    assert work is not None
+    watched.page.set_viewport_size({"width": 400, "height": 900})
+    watched.open(written.path, "#problem=p&tab=time")
+    watched.page.click(".over-time summary")
+    said = watched.page.locator(".over-time summary").inner_text()
+    whole = sum(pool.computed + pool.waited for pool in work.pools)
+    for pool in work.pools:
+        assert f"{100 * pool.computed / whole:.1f} % {pool.pool} computing" in said
+    assert watched.page.locator(".over-time tbody tr").count() == 2 * len(work.pools) == 4
+    for chart in ("svg.work", "svg.clock", "svg.lanes:not(.clock)"):
+        box = watched.page.locator(chart).bounding_box()
+        drawn = float(watched.page.locator(chart).get_attribute("viewBox").split()[2])
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 400
+        assert box["width"] == pytest.approx(drawn, rel=0.02), "letters are as large as they are meant to be"
+    watched.page.set_viewport_size({"width": 1280, "height": 900})
+    assert watched.faults == []
+    watched.page.goto("about:blank")
+
+
 def test_revisions_stand_side_by_side_with_what_changed(watched: Watched, directory: Path):
     written = Written(directory, "chains")
     watched.open(written.path, "#problem=p&node=0")
@@ -279,6 +314,77 @@ def test_revisions_stand_side_by_side_with_what_changed(watched: Watched, direct
     assert watched.page.locator(".chain ins").count() > 0
     assert watched.page.locator(".chain del").count() > 0
     assert watched.faults == []
+
+
+def test_the_list_is_filtered_by_strategy(page, watched: Watched, written: Written, directory: Path):
+    """Of several runs each has one; of a policy each problem has what was chosen for it."""
+    strategy = page.locator("#list select >> nth=2")
+    assert strategy.locator("option").all_text_contents() == [
+        "strategy: any",
+        "strategy: beam_search",
+        "strategy: best_of_n",
+    ]
+    strategy.select_option("best_of_n")
+    page.wait_for_selector("#problem[data-ready^='1 ']")  # what is shown is that run's
+    best = written.explored[1]
+    assert f"{sum(row.correct[0] for row in best.rows)} right by" in page.locator("#list").inner_text()
+    path = directory / "policy.html"
+    with reader(directory / "policy", "compute_optimal", CODEC) as run:
+        (explored,) = write([run], path)
+    chosen = {row.problem: row.strategy for row in explored.rows}
+    assert len(set(chosen.values())) > 1, "the policy tells them apart"
+    watched.open(path)
+    for name in sorted(set(chosen.values())):
+        page.locator("#list select >> nth=2").select_option(name)
+        shown = [link.get_attribute("data-problem") for link in page.locator(".rows a").all()]
+        assert sorted(shown) == sorted(problem for problem, ran in chosen.items() if ran == name)
+        go(page, shown[0])
+        assert f"the policy chose {name}" in page.locator(".question").inner_text()
+    watched.open(written.path)
+
+
+def test_print_has_the_list_the_tree_and_the_text_and_no_control(page, written: Written):
+    go(page, "code")
+    page.emulate_media(media="print")
+    try:
+        for part in ("#list .rows li >> nth=0", ".tree svg", ".reader .own", ".question"):
+            assert page.locator(part).is_visible(), part
+        controls = page.locator("button:not(.link), input, select, dialog, details:not([open])").all()
+        assert controls
+        assert not [one.inner_text() for one in controls if one.is_visible()]
+        tree = page.locator(".tree").bounding_box()
+        assert page.locator("#list").bounding_box()["y"] >= tree["y"] + tree["height"], (
+            "what is read is first"
+        )
+        for width in (400, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.locator("#problem").is_visible()
+            assert page.locator("#list").is_visible()
+    finally:
+        page.emulate_media(media="screen")
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_the_strip_of_the_budget_says_what_it_shows(page, written: Written):
+    go(page, "code")
+    legend = page.locator(".player .legend li").all_text_contents()
+    assert legend[0] == "FLOPs spent after each operation"
+    assert legend[1].startswith("an equal share of the budget, ")
+    assert legend[2] == "where it stands"
+
+
+def test_numbers_are_written_as_on_the_other_pages(page):
+    source = (files("orchestrator.explore") / "page" / "dom.js").read_text().replace("export ", "")
+    numbers = random.Random(0)
+    shares = [0.0, 0.8125, 0.8175, 0.8126, 1.0, *(numbers.randrange(1601) / 1600 for _ in range(500))]
+    assert page.evaluate(f"(shares) => {{ {source}; return shares.map(percent) }}", shares) == [
+        f"{100 * share:.1f} %" for share in shares
+    ]
+    amounts = [0, 1, 999, 1000, 8125e7, 81.25e9, 1.125e6, 999_500, 9.995e9, 6.083e10, 1e24]
+    amounts += [int(10 ** numbers.uniform(0, 26)) for _ in range(500)]
+    assert page.evaluate(f"(amounts) => {{ {source}; return amounts.map(flops) }}", amounts) == [
+        in_flops(amount) for amount in amounts
+    ]
 
 
 @pytest.mark.parametrize("width", [400, 2560])

@@ -20,8 +20,8 @@ from actors.messages import SampleResult
 from orchestrator.durability.journal import Journal, JournalDamaged
 from orchestrator.explore import server
 from orchestrator.explore.live import LiveRun, News
-from orchestrator.explore.run import by_problem
 from orchestrator.explore.server import Begun, Feed, LiveServer
+from orchestrator.explore.times import by_problem
 from orchestrator.runs.results_file import ResultsFile
 from orchestrator.runs.times import TimesFile
 from tests.support.explored import PROBLEMS, reader, searched

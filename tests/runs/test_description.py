@@ -10,10 +10,11 @@ import pytest
 from orchestrator.analysis.estimators import wilson
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
-from orchestrator.runs.description import dataset, description, strategy_words, tags, title
+from orchestrator.runs.description import dataset, description, strategy_words, study, tags, title
 from orchestrator.runs.metrics import plain_names
 from orchestrator.runs.results import Group, Summary
 from orchestrator.runs.results_file import write_table
+from orchestrator.tracking.about import AGAIN
 from tests.runs.test_results import result, solution, summary
 from tests.support.paths import LAB_CONFIG
 
@@ -67,9 +68,15 @@ def test_runs_are_filtered_by_tags_and_the_same_problems_have_the_same_digest():
         "seed": "0",
         "problems": "lab test",
         "cluster": "this machine",
+        "steered": "no",
         "host": "",
         "mlflow.source.git.commit": "",
     }
+    told = study(prepared, "lab-1")
+    assert told == (
+        "**lab**: `beam_search n=32` on 3 problems of lab: generator-s, scored by prm."
+        f"{AGAIN}`ttc run runs/lab-1/config.yaml`"
+    )
     again = prepare(load(LAB_CONFIG, ["problems.limit=3", "seed=1", "strategy.n=8"]))
     other = prepare(load(LAB_CONFIG, ["problems.limit=3", "problems.split=bins"]))
     assert dataset(prepared) == dataset(again)

@@ -134,7 +134,7 @@ def test_a_run_of_which_too_many_searches_broke_has_failed_and_names_the_commone
     [
         ({}, ""),
         ({"passed_on": 0}, ""),
-        ({"passed_on": 12_000}, "1.2e+04 FLOPs that problems left of their shares, to those after them"),
+        ({"passed_on": 12_000}, "12 kFLOPs that problems left of their shares, to those after them"),
         ({"rounds": 3, "solved": 2}, "between problems in 3 rounds, 2 needed no more"),
     ],
 )

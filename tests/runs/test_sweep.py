@@ -22,6 +22,7 @@ from orchestrator.runs.session import Session
 from orchestrator.runs.sweep import Sweep, finished, grouped
 from orchestrator.runs.sweep_table import rows
 from orchestrator.tracking import tracker as tracking
+from orchestrator.tracking.about import AGAIN
 from tests.support.lab_engine import sampled, scored
 from tests.support.paths import LAB_CONFIG as LAB
 from tests.support.shared_engines import LAB as OF_SHARED_ENGINES
@@ -276,6 +277,9 @@ async def test_cells_are_nested_in_the_sweeps_mlflow_run_and_go_on_in_their_own(
         "tracking.uri=null",
         section="{strategies: [{name: best_of_n, n: 8}], grid: {seed: [0, 1]}, difficulty: {samples: 2}}",
     )
+    asked = (
+        "**s**: which of `best_of_n n=8` is best, 2 runs on 3 problems of lab: generator-s, scored by prm."
+    )
     with pytest.raises(asyncio.CancelledError):
         await run(cells, Engines(fail=[asyncio.CancelledError()]))
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
@@ -301,6 +305,14 @@ async def test_cells_are_nested_in_the_sweeps_mlflow_run_and_go_on_in_their_own(
         assert each.data.metrics["flops/spent"] == outcome.summary["flops"]["spent"]
     assert "sweep s: 3 runs, best best_of_n n=8 " in parent.info.run_name
     assert "| best_of_n n=8 | " in parent.data.tags["mlflow.note.content"]
+    tags = parent.data.tags
+    assert (tags["strategies"], tags["seed"], tags["steered"]) == ("best_of_n", "0, 1", "no")
+    assert "strategy" not in tags, "a filter for runs finds runs alone"
+    commits = {each.data.tags.get("mlflow.source.git.commit") for each in after["cell"]}
+    assert commits == {tags.get("mlflow.source.git.commit")}
+    note = client.get_experiment(parent.info.experiment_id).tags["mlflow.note.content"]
+    assert note.count(AGAIN) == 1, "the cells are one study"
+    assert f"- {asked}{AGAIN}`ttc sweep {tmp_path}/runs/s/sweep.yaml`\n" in note
     assert "accuracy/best_of_n n_8" in parent.data.metrics
     named = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
     assert {"comparison.svg", "cells.json", "sweep.yaml"} <= named

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.messages import SampleRequest
-from orchestrator.explore.run import read_times, times_of
+from orchestrator.explore.times import Timed, read_times, times_of
 from orchestrator.runs.times import FILE, Taken, TimesFile
 
 
@@ -20,24 +20,24 @@ def test_the_times_of_all_legs_are_read_from_the_first_operation_on(tmp_path: Pa
     found = read_times(tmp_path)
     assert found.keys() == {"a/b", "c"}
     assert times_of(found["a/b"]) == {
-        "sample/0": (0, 250, None),
-        "score/0": (500, 0, None),
-        "sample/1": (60_000, 1000, None),
+        "sample/0": Timed(0, 250),
+        "score/0": Timed(500, 0),
+        "sample/1": Timed(60_000, 1000),
     }
-    assert times_of(found["c"]) == {"sample/0": (0, 0, None)}
+    assert times_of(found["c"]) == {"sample/0": Timed(0, 0)}
 
 
 def test_what_an_operation_waited_for_a_place_at_a_replica_is_told_apart(tmp_path: Path, monkeypatch):
     taken = Taken()
-    for now, names in ((100.1, "ab"), (100.2, "a")):  # a was lost with its replica, and taken again
+    for now, replica, names in ((100.1, "g-0", "ab"), (100.2, "g-1", "a")):
         monkeypatch.setattr("time.time", lambda now=now: now)
-        taken.note(SampleRequest(f"p/sample/{name}", (1,), 1, 7) for name in names)
+        taken.note(replica, [SampleRequest(f"p/sample/{name}", (1,), 1, 7) for name in names])
     TimesFile(tmp_path, taken).add("p", {f"p/sample/{name}": (100.0, 100.25) for name in "abc"})
     (line,) = (tmp_path / FILE).read_bytes().splitlines()
     assert times_of([line]) == {
-        "sample/a": (0, 250, 200),
-        "sample/b": (0, 250, 100),
-        "sample/c": (0, 250, None),
+        "sample/a": Timed(0, 250, 200, ("g-0",)),  # it was lost with its replica, and taken again
+        "sample/b": Timed(0, 250, 100),
+        "sample/c": Timed(0, 250),
     }
     assert taken.pop("p/sample/a") is None, "it is forgotten"
 
@@ -66,7 +66,7 @@ def test_a_line_that_is_torn_costs_only_itself(tmp_path: Path):
 def test_a_line_that_holds_no_times_costs_only_itself(tmp_path: Path, line: bytes):
     (tmp_path / FILE).write_bytes(line + b"\n")
     TimesFile(tmp_path).add("a", {"a/sample/0": (1.0, 2.0)})
-    assert times_of(read_times(tmp_path)["a"]) == {"sample/0": (0, 1000, None)}
+    assert times_of(read_times(tmp_path)["a"]) == {"sample/0": Timed(0, 1000)}
 
 
 def test_a_disk_that_takes_no_times_costs_the_run_nothing_else(tmp_path: Path, caplog):

@@ -27,15 +27,16 @@ async def searched(score: float, budget: int = RICH):
 
 
 @pytest.mark.parametrize(
-    ("score", "samples", "revisions", "steps"),
+    ("score", "runs", "samples", "revisions", "steps"),
     [
-        (EASY, 6, 0, 0),  # best of 6: four that told the bin and two more
-        (MEDIUM, 4, 0, 16),  # beam search of 8, two rounds
-        (HARD, 4, 4, 0),  # two chains of two revisions
+        (EASY, "best_of_n", 6, 0, 0),  # best of 6: four that told the bin and two more
+        (MEDIUM, "beam_search", 4, 0, 16),  # beam search of 8, two rounds
+        (HARD, "revisions", 4, 4, 0),  # two chains of two revisions
     ],
 )
-async def test_the_bin_of_the_mean_score_says_what_runs(score, samples, revisions, steps):
-    engine, _, nodes = await searched(score)
+async def test_the_bin_of_the_mean_score_says_what_runs(score, runs, samples, revisions, steps):
+    engine, ops, nodes = await searched(score)
+    assert ops.chosen.split()[0] == runs, "the results show it"
     untils = [request.until for request in engine.samples]
     assert (untils.count("end"), untils.count("step"), len(engine.revisions)) == (samples, steps, revisions)
     assert untils[:4] == ["end"] * 4, "the estimate comes first"

@@ -3,7 +3,8 @@ import { live } from "./live.js";
 
 /** Of values that hold others: by field, what those are. */
 const PARTS = {
-  Explored: { rows: "Row", replicas: "Replica", costs: "Cost" },
+  Explored: { rows: "Row", replicas: "Replica", costs: "Cost", work: "Work" },
+  Work: { pools: "PoolWork" },
   Tree: { nodes: "TreeNode", events: "Event", endings: "Ending", rules: "RuleVotes", costs: "Cost" },
   TreeNode: { pieces: "Piece", changes: "Change" },
   RuleVotes: { votes: "Vote" },
@@ -17,7 +18,8 @@ export function named(shape, values) {
   const object = {};
   FIELDS[shape].forEach((field, at) => {
     const value = values[at];
-    object[field] = parts[field] ? value.map((one) => named(parts[field], one)) : value;
+    const nested = parts[field] && value !== null && value !== undefined;
+    object[field] = !nested ? value : parts[field] === "Work" ? named("Work", value) : value.map((one) => named(parts[field], one));
   });
   return object;
 }

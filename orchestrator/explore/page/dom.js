@@ -30,21 +30,35 @@ export function select(label, options, value, onchange) {
       options.map(([key, text]) => el("option", { value: key, selected: key === value, text }))));
 }
 
-/** Returns a number with an SI prefix: 3.3 M, 60.8 G. */
+/** Returns a number to so many digits after the point, as the other pages write it: of two that are as near, the even one. */
+export function rounded(value, digits) {
+  const halves = value * 2 ** (digits + 1), below = Math.floor(value * 10 ** digits); // `toFixed` alone takes the larger one
+  const tie = Number.isInteger(halves) && halves % 2 !== 0;
+  return tie && below % 2 === 0 ? below / 10 ** digits : Number(value.toFixed(digits));
+}
+
+/** Returns a number with three digits and an SI prefix: 3.3 M, 60.8 G. */
 export function si(value, unit = "") {
   if (value === null || value === undefined) return "–";
   const prefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
   let size = Math.abs(value), at = 0;
   while (size >= 999.5 && at < prefixes.length - 1) { size /= 1000; at += 1; }
-  const digits = at === 0 || size >= 100 ? Math.round(size) : Number(size.toPrecision(3));
+  const digits = rounded(size, size >= 100 ? 0 : size >= 10 ? 1 : 2);
   return `${value < 0 ? "−" : ""}${digits.toLocaleString("en")} ${prefixes[at]}${unit}`.trim();
 }
 
-export const flops = (value) => si(value, "FLOP");
+export const flops = (value) => si(value, "FLOPs");
 export const count = (value, noun) => `${value.toLocaleString("en")} ${noun}${value === 1 ? "" : "s"}`;
 export const seconds = (value) => (value === null ? "–" : `${Number(value.toPrecision(3)).toLocaleString("en")} s`);
-export const percent = (value) => `${(100 * value).toFixed(1)} %`;
+export const percent = (value) => `${rounded(100 * value, 1).toFixed(1)} %`;
 export const score = (value) => (value === null || value === undefined ? "no score" : value.toFixed(3));
+
+/** Returns the pixels that a drawing has across, at most `most`: letters in it are then as large as others. */
+export function room(most) {
+  const place = document.getElementById("problem"), style = getComputedStyle(place);
+  const inside = place.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  return Math.max(240, Math.min(most, inside > 0 ? inside : innerWidth - 20));
+}
 
 /** Returns the first characters of a text, on one line. */
 export function head(text, most = 90) {

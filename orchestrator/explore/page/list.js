@@ -22,6 +22,18 @@ export function right(run, row, rule) {
   return Boolean(row && row.correct[at < 0 ? 0 : at]);
 }
 
+/** Returns what a row was searched by: what a policy has chosen for it, or else its run's strategy, with its parameters where runs differ in these alone. */
+export function strategyOf(runs, row) {
+  if (row.strategy) return row.strategy;
+  const run = runs[row.run];
+  const alike = runs.filter((one) => one.strategy === run.strategy).length > 1;
+  return (alike && run.about.find(([name]) => name === "strategy")?.[1]) || run.strategy;
+}
+
+function strategies(runs, items) {
+  return [...new Set(items.flatMap((item) => item.rows.filter(Boolean).map((row) => strategyOf(runs, row))))].sort();
+}
+
 function filters(runs) {
   const one = [
     ["all", "all"], ["right", "right"], ["wrong", "wrong"],
@@ -37,7 +49,8 @@ function filters(runs) {
 export const letter = (at) => String.fromCharCode(65 + (at % 26));
 
 function keeps(item, runs, state) {
-  const { filter, rule, run } = state;
+  const { filter, rule, run, strategy } = state;
+  if (strategy && !item.rows.some((one) => one && strategyOf(runs, one) === strategy)) return false;
   const solved = item.rows.map((row, at) => right(runs[at], row, rule));
   const row = item.rows[run];
   if (filter === "all") return true;
@@ -83,6 +96,7 @@ function partsOf(item, runs, state) {
   return [el("span", { class: "marks" }, marks),
     el("span", { class: "name" }, el("b", { text: item.problem }), " ", el("span", { class: "quiet", dir: "auto", text: head(row.prompt, 70) })),
     el("span", { class: "numbers" }, flags(row), missed && el("span", { class: "tag", text: "a solution was right" }),
+      row.strategy && el("span", { class: "tag", text: row.strategy }),
       row.difficulty !== null && `difficulty ${row.difficulty} · `, `${flops(row.flops)}${row.seconds === null ? "" : ` · ${seconds(row.seconds)}`}`)];
 }
 
@@ -93,14 +107,36 @@ function rowOf(item, onpick) {
   }));
 }
 
-/** Draws the list into `place`; `all()` is how many problems a run has that goes on. Returns what marks the picked problem, and steps to the next one. */
-export function drawList(place, runs, items, state, onpick, all) {
+/** Draws the list into `place`; `onpick` is called with a problem, `onrun` as another run is shown; `all()` is how many problems a run has that goes on. Returns what marks the picked problem, and steps to the next one. */
+export function drawList(place, runs, items, state, onpick, onrun, all) {
   const rows = el("ol", { class: "rows" });
   const said = el("p", { class: "quiet", role: "status" });
+  const byStrategy = el("div", { class: "field" });
+  let offered = ""; // the strategies that one can pick
   const kept = new Map(); // the row of each problem, and what it shows
   let shown = [];
 
+  /** Offers the strategies of the problems, where there are several. */
+  function offer() {
+    const found = strategies(runs, items);
+    if (found.join("\n") === offered) return;
+    offered = found.join("\n");
+    byStrategy.hidden = found.length < 2;
+    byStrategy.replaceChildren(select("", [["", "strategy: any"], ...found.map((name) => [name, `strategy: ${name}`])], state.strategy, pickStrategy));
+  }
+
+  /** Lists the problems that a strategy has searched, and shows them as the run of that strategy has them. */
+  function pickStrategy(strategy) {
+    state.strategy = strategy;
+    const run = runs.findIndex((one) => one.rows.some((row) => row && strategyOf(runs, { ...row, run: runs.indexOf(one) }) === strategy));
+    const other = run >= 0 && run !== state.run;
+    if (other) state.run = run;
+    fill();
+    if (other) onrun();
+  }
+
   function fill() {
+    offer();
     const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
     const by = SORTS[state.sort][1];
     const rank = (item) => (item.rows[state.run] ? by(item.rows[state.run], item) : Infinity);
@@ -142,7 +178,7 @@ export function drawList(place, runs, items, state, onpick, all) {
       el("input", { type: "search", id: "filter", placeholder: "filter by words  ( / )", value: state.words, "aria-label": "filter problems by words",
         oninput: (event) => set("words")(event.target.value) }),
       select("", filters(runs).map(([key, label]) => [key, `show: ${label}`]), state.filter, set("filter")),
-      select("", Object.entries(SORTS).map(([key, [label]]) => [key, `sort: ${label}`]), state.sort, set("sort"))),
+      select("", Object.entries(SORTS).map(([key, [label]]) => [key, `sort: ${label}`]), state.sort, set("sort")), byStrategy),
     said, rows);
   fill();
   return {

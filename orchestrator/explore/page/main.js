@@ -10,6 +10,7 @@ import { nodePane } from "./reader.js";
 import { whyPane } from "./why.js";
 import { timePane } from "./time.js";
 import { moneyPane } from "./money.js";
+import { workPart } from "./work.js";
 
 const TABS = { search: "search", why: "why this answer", time: "order and replicas", money: "where FLOPs went" };
 const THEMES = { auto: "as the system", light: "light", dark: "dark" };
@@ -18,7 +19,7 @@ const KEYS = [["/", "filter the problems"], ["j k", "next, previous problem"], [
 const runs = live ? [] : await readRuns();
 const items = joined(runs);
 const now = { names: [], problems: 0, start: [], fault: null, over: null, follows: false }; // of a run that goes on
-const state = { run: 0, problem: null, node: null, tab: "search", rule: runs[0]?.rules[0] ?? "weighted", which: "distinct", words: "", filter: "all", sort: live ? "newest" : "order", raw: false };
+const state = { run: 0, problem: null, node: null, tab: "search", rule: runs[0]?.rules[0] ?? "weighted", which: "distinct", words: "", strategy: "", filter: "all", sort: live ? "newest" : "order", raw: false };
 const place = document.getElementById("problem");
 const narrow = matchMedia("(max-width: 46rem)"); // no room for list and problem, as the style has it
 let leadsBack = false; // whether Back leads to the list
@@ -92,10 +93,17 @@ function headOf(run, at) {
       solvedOf(run), spent,
       run.seconds !== null && ` · ${seconds(run.seconds)}`),
     live && stateOfRun(),
-    run.report && window === window.top && el("p", {}, el("a", { href: run.report, text: "its report: what the search bought" })),
+    run.report && reportOf(run),
     run.notes.map((note) => el("p", { class: "warning", text: note })),
     el("details", {}, el("summary", { text: "what was run" }),
-      el("dl", {}, run.about.map(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))));
+      el("dl", {}, run.about.map(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))),
+    workPart(run));
+}
+
+/** Says where the report of a run is, and what makes it where it was not there yet. */
+function reportOf(run) {
+  const said = "its report: what the search bought", inside = window !== window.top; // there a link leads nowhere
+  return (!inside || run.report_by) && el("p", {}, inside ? said : el("a", { href: run.report, text: said }), run.report_by && [", once ", el("kbd", { text: run.report_by }), " has made it"]);
 }
 
 function drawHead() {
@@ -148,7 +156,7 @@ const keys = el("dialog", {}, el("h2", { text: "Keys" }), el("dl", {}, KEYS.map(
 
 function pickRule(rule) {
   state.rule = rule;
-  drawHead();
+  redrawRuns(true);
   list.refresh();
   show();
 }
@@ -185,7 +193,7 @@ function question(item, row, tree, run) {
     el("div", { class: "answers" },
       el("div", {}, el("span", { class: "quiet", text: "right answer" }), prose(tree.expected || "–"), tree.also.map((other) => el("p", {}, el("span", { class: "quiet", text: "or " }), prose(other)))),
       votes && el("div", {}, el("span", { class: "quiet", text: `selected by ${votes.rule}` }), votes.answer === null ? "none " : prose(votes.answer), " ", mark(votes.correct)))),
-    el("p", { class: "quiet" }, [row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(tree.nodes.length, "sample"), row.ended && `${count(row.endings, "solution")} returned`, `${flops(row.ended ? row.flops : tree.spent)} spent`, row.seconds !== null && seconds(row.seconds)].filter(Boolean).join(" · ")));
+    el("p", { class: "quiet" }, [row.strategy && `the policy chose ${row.strategy}`, row.difficulty !== null && `difficulty ${row.difficulty}`, row.attributes, count(tree.nodes.length, "sample"), row.ended && `${count(row.endings, "solution")} returned`, `${flops(row.ended ? row.flops : tree.spent)} spent`, row.seconds !== null && seconds(row.seconds)].filter(Boolean).join(" · ")));
 }
 
 function searchPane(tree, run, again) {
@@ -304,6 +312,14 @@ function take({ run, runs: names, fault, start, whole, news }) {
   items.splice(0, items.length, ...joined(runs));
 }
 
+/** Draws what the page says of its runs anew, or the whole head; what was unfolded stays so. */
+function redrawRuns(whole = false) {
+  const opened = [...document.querySelectorAll("#runs details")].map((one) => one.open);
+  if (whole) drawHead();
+  else document.getElementById("runs").replaceChildren(...runs.map(headOf));
+  document.querySelectorAll("#runs details").forEach((one, at) => { one.open = opened[at] ?? false; });
+}
+
 let waits = false;
 
 /** Draws what has changed, once that is not under somebody's hand. */
@@ -314,10 +330,7 @@ function redraw() {
     return;
   }
   const rules = [...new Set(runs.flatMap((one) => one.rules))].join();
-  const opened = [...document.querySelectorAll("#runs details")].map((one) => one.open);
-  if (rules !== rulesShown || now.changedNames) drawHead();
-  else document.getElementById("runs").replaceChildren(...runs.map(headOf));
-  document.querySelectorAll("#runs details").forEach((one, at) => { one.open = opened[at] ?? false; });
+  redrawRuns(rules !== rulesShown || now.changedNames);
   now.changedNames = false;
   list.refresh();
   if (goWhereWorkIs()) return;
@@ -360,7 +373,7 @@ addEventListener("popstate", ({ state: noted }) => {
   nowFollows(noted.follows);
 });
 let resized = null;
-addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { rooms = {}; if (state.tab === "search" && current) show(); }, 150); });
+addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => { rooms = {}; redrawRuns(); if (["search", "time"].includes(state.tab) && current) show(); }, 150); });
 
 theme(kept());
 if (live) await new Promise((begun) => { follow({ news: (data) => { take(data); if (list) redraw(); else if (runs.length) begun(); else if (now.start.length) place.replaceChildren(...startOf().filter(Boolean)); }, over }); });
@@ -369,7 +382,7 @@ const asked = state.problem !== null;
 now.follows = live && (history.state?.follows ?? !(asked || narrow.matches));
 now.changedNames = false;
 drawHead();
-list = drawList(document.getElementById("list"), runs, items, state, pickProblem, () => now.problems);
+list = drawList(document.getElementById("list"), runs, items, state, pickProblem, () => show(), () => now.problems);
 if (asked && (history.state?.reading ?? true)) document.body.classList.add("reading");
 if (!asked) state.problem = (items.find((item) => !item.rows[0]?.ended && live) ?? items[0])?.problem ?? null;
 list.mark(state.problem);

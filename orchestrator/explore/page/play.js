@@ -73,7 +73,9 @@ export function player(tree, share, show, start = null) {
   slider.value = at;
   words.textContent = said();
   hand.setAttribute("d", `M${x(at)} 0V${HEIGHT}`);
-  const element = el("div", { class: "player" }, el("div", { class: "row" }, button, slider), drawing,
+  const key = el("ul", { class: "legend" }, el("li", {}, el("span", { class: "sign square strip" }), "FLOPs spent after each operation"),
+    share && el("li", {}, el("span", { class: "sign dashes" }), `an equal share of the budget, ${flops(share)}`), el("li", {}, el("span", { class: "sign upright" }), "where it stands"));
+  const element = el("div", { class: "player" }, el("div", { class: "row" }, button, slider), drawing, key,
     el("div", { class: "row quiet" }, words));
   /** Returns where it stands: null at the end, which moves as the search goes on. */
   const stands = () => (at < total ? at : null);

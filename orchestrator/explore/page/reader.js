@@ -2,6 +2,7 @@
 import { el, flops, count, mark } from "./dom.js";
 import { fate, line, text, value } from "./data.js";
 import { chip, pieceBlock, prose } from "./text.js";
+import { again } from "./time.js";
 
 const FINISH = { step: "at the end of a step", thought: "at the end of thinking", end: "by the model itself", length: "by its greatest length" };
 
@@ -9,7 +10,8 @@ function facts(tree, node) {
   const verified = node.verifier_flops ? `, its score ${flops(node.verifier_flops)}` : "";
   return el("p", { class: "facts quiet" },
     `${node.revision ? "revision" : "sample"} ${node.path} · ${fate(tree, node)} · ${count(node.tokens, "token")}, `,
-    `ended ${FINISH[node.finish] ?? node.finish} · the sample cost ${flops(node.flops)}${verified}`);
+    `ended ${FINISH[node.finish] ?? node.finish} · the sample cost ${flops(node.flops)}${verified}`,
+    tree.events.filter((event) => event.node === node.index && again(event)).map((event) => el("span", { class: "warning" }, ` · ${event.kind} ${again(event)}`)));
 }
 
 /** Returns the attempts of a chain of revisions beside each other, with what each changed in the one before. */

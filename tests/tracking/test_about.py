@@ -1,0 +1,39 @@
+"""The description of an experiment: what its studies ask."""
+
+from __future__ import annotations
+
+from orchestrator.tracking.about import AGAIN, HEAD, LONGEST_STUDY, MOST_STUDIES, READING, described
+
+
+def study(name: str, command: str = "ttc run a.yaml") -> str:
+    return f"**{name}**: `best_of_n`{AGAIN}`{command}`"
+
+
+def listed(note: str) -> list[str]:
+    return [line.removeprefix("- ") for line in note.splitlines() if AGAIN in line]
+
+
+def test_it_lists_each_study_once_with_the_newest_command_that_repeats_it():
+    note = described(None, study("a"))
+    assert note is not None
+    assert note.startswith(HEAD)
+    assert note.endswith(READING)
+    assert listed(note) == [study("a")]
+    assert described(note, study("a")) is None, "nothing is new"
+    note = described(note, study("b"))
+    assert listed(note) == [study("b"), study("a")]
+    note = described(note, study("a", "ttc run b.yaml"))
+    assert listed(note) == [study("a", "ttc run b.yaml"), study("b")]
+
+
+def test_what_a_user_has_written_stays_and_what_asks_nothing_adds_nothing():
+    assert described("Our own words.", study("a")) is None
+    assert described(None, "") is None
+
+
+def test_it_is_no_longer_than_mlflow_takes():
+    note = None
+    for number in range(20):
+        note = described(note, study("x" * (LONGEST_STUDY - 40) + f"{number:02}"))
+    assert len(listed(note)) == MOST_STUDIES
+    assert len(note.encode()) < 5000
