@@ -242,25 +242,30 @@ def test_formulas_are_rendered_and_money_is_not_one(page, written: Written):
     assert page.locator(".own a").count() == 0
 
 
-def test_operations_stand_where_they_were_in_time(watched: Watched, directory: Path, monkeypatch):
-    keys = [event.node for event in Written(directory, "chains").trees[0].events]
+@pytest.fixture(scope="module")
+def timed(directory: Path) -> Written:
+    """The page of the run ``chains``, whose times are kept: each operation is sent a second after the one
+    before it and is back after two; the first has waited for half a second, and the second is done again."""
     with reader(directory / "chains", codec=CODEC) as run:
         recorded = [key for key, *_ in run._journal.results("p")]
-    times = {f"{key}": (float(at), float(at + 2)) for at, key in enumerate(recorded)}
     taken = Taken()
-    monkeypatch.setattr("time.time", lambda: 0.5)
-    taken.note("generator-0", [SampleRequest(recorded[0], (1,), 1, 7)])
-    for replica in ("generator-0", "generator-1"):  # the second one was lost with its replica
-        taken.note(replica, [SampleRequest(recorded[1], (1,), 1, 7)])
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", lambda: 0.5)
+        taken.note("generator-0", [SampleRequest(recorded[0], (1,), 1, 7)])
+        for replica in ("generator-0", "generator-1"):  # the second one was lost with its replica
+            taken.note(replica, [SampleRequest(recorded[1], (1,), 1, 7)])
+    times = {key: (float(at), float(at + 2)) for at, key in enumerate(recorded)}
     TimesFile(directory / "chains", taken).add("p", times)
-    written = Written(directory, "chains")
-    tree = written.tree("p")
+    return Written(directory, "chains")
+
+
+def test_operations_stand_where_they_were_in_time(watched: Watched, timed: Written):
+    tree = timed.tree("p")
     assert [(event.sent, event.lasted) for event in tree.events] == [
-        (1000 * at, 2000) for at in range(len(keys))
+        (1000 * at, 2000) for at in range(len(tree.events))
     ]
     watched.faults.clear()
-    watched.open(written.path, "#problem=p&tab=time")
+    watched.open(timed.path, "#problem=p&tab=time")
     waited = watched.page.locator(".clock .op.waited")
     assert waited.count() == 1, "it is known of the first, and the second did not wait"
     first = watched.page.locator(".clock .op:not(.waited)").first
@@ -283,13 +288,11 @@ def test_operations_stand_where_they_were_in_time(watched: Watched, directory: P
     watched.page.goto("about:blank")  # the next one opens the page anew
 
 
-def test_what_a_run_waited_for_is_a_chart_that_is_read_on_a_phone(watched: Watched, directory: Path):
-    """After the test above, which has kept times."""
-    written = Written(directory, "chains")
-    work = written.explored[0].work
+def test_what_a_run_waited_for_is_a_chart_that_is_read_on_a_phone(watched: Watched, timed: Written):
+    work = timed.explored[0].work
     assert work is not None
     watched.page.set_viewport_size({"width": 400, "height": 900})
-    watched.open(written.path, "#problem=p&tab=time")
+    watched.open(timed.path, "#problem=p&tab=time")
     watched.page.click(".over-time summary")
     said = watched.page.locator(".over-time summary").inner_text()
     whole = sum(pool.computed + pool.waited for pool in work.pools)

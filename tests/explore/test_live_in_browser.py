@@ -51,7 +51,7 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
         watched.go(f"http://127.0.0.1:{port}/")
         assert page.locator(".rows li").count() == 2
         assert page.locator(".tree .node").count() > 0
-        assert "no search of 6 problems has ended" in page.locator("#runs").text_content()
+        assert "no search of 6 problems has ended" in page.locator("#overview").text_content()
         first = operations(page)
         grow(run, page, first)
 
@@ -73,7 +73,7 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
         assert page.locator(".own .prose").text_content().endswith("<i>\n")
 
         run.let(float("inf"))
-        until(page, lambda: "of 6 problems right" in page.locator("#runs").text_content())
+        until(page, lambda: "of 6 problems right" in page.locator("#overview").text_content())
         assert page.locator(".rows .right, .rows .wrong").count() == 6
         with reader(tmp_path / "run") as whole:
             write([whole], tmp_path / "run" / "explore.html")
@@ -136,12 +136,12 @@ def test_engines_that_start_are_shown_and_counts_agree(watched: Watched, tmp_pat
         page.wait_for_selector("#problem .start")
         made.feed.begin(Begun("run", BUDGET, 1.0))
         page.wait_for_selector("html[data-opened]", state="attached")
-        assert "Engines start: 1 of 3 replicas up" in page.locator("#runs").text_content()
-        assert "no search of 6 problems has ended" in page.locator("#runs").text_content()
+        assert "Engines start: 1 of 3 replicas up" in page.locator("#overview").text_content()
+        assert "no search of 6 problems has ended" in page.locator("#overview").text_content()
         assert page.locator("#list [role=status]").text_content() == "0 of 6 problems have begun"
         made.feed.starting([])
-        until(page, lambda: page.locator("#runs .start").count() == 0)
-        until(page, lambda: run.let(1) or "1 of 6 have ended" in page.locator("#runs").text_content())
+        until(page, lambda: page.locator("#overview .start").count() == 0)
+        until(page, lambda: run.let(1) or "1 of 6 have ended" in page.locator("#overview").text_content())
         begun, told = page.locator("#list").evaluate(
             "one => [one.querySelectorAll('.rows a').length, one.querySelector('[role=status]').textContent]"
         )
@@ -225,13 +225,13 @@ def test_the_page_of_a_sweep_follows_its_cells_and_shows_the_one_that_is_asked_f
         first.let(float("inf"))
         second.let(6)
         made.feed.begin(Begun("s/cells/b", BUDGET, 2.0))
-        until(page, lambda: page.locator("#runs b").text_content() == "s/cells/b")
+        until(page, lambda: page.locator("#overview b").text_content() == "s/cells/b")
         assert page.locator(".title select >> nth=0").locator("option").all_text_contents() == [
             *("the one at work", "s/cells/a", "s/cells/b")
         ]
         until(page, lambda: page.locator(".rows a").last.get_attribute("data-problem") == "p2<b>")
         page.select_option(".title select >> nth=0", "s/cells/a")
-        until(page, lambda: page.locator("#runs b").text_content() == "s/cells/a")
+        until(page, lambda: page.locator("#overview b").text_content() == "s/cells/a")
         until(page, lambda: page.locator(".rows a").last.get_attribute("data-problem") == "p0<b>")
         until(page, lambda: page.locator(".rows .right, .rows .wrong").count() == 2)
     assert watched.faults == []
@@ -245,8 +245,8 @@ def test_a_run_that_is_gone_leaves_what_it_had_found(watched: Watched, tmp_path:
             run.let(3)
             made.feed.begin(Begun("run", BUDGET, 1.0))
             watched.go(f"http://127.0.0.1:{port}/")
-            assert watched.page.locator("#runs .pulse").count() == 1
-        watched.page.wait_for_selector("#runs .warning")
-    assert "The run has ended, or was cut short" in watched.page.locator("#runs").text_content()
+            assert watched.page.locator("#overview .pulse").count() == 1
+        watched.page.wait_for_selector("#overview .warning")
+    assert "The run has ended, or was cut short" in watched.page.locator("#overview").text_content()
     assert watched.page.locator(".tree .node").count() > 0
     assert watched.faults == []

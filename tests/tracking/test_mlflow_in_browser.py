@@ -97,7 +97,7 @@ def test_the_experiment_opens_on_its_runs_and_a_run_tells_what_it_found(
         explorer = page.frame_locator("iframe")
         explorer.locator(".rows li").first.wait_for(state="attached")
         assert explorer.locator(".rows li").count() == 3
-        assert "beam_search" in explorer.locator("#head #runs").inner_text()
+        assert "beam_search" in explorer.locator("#head #overview").inner_text()
     assert not [fault for fault in watched.faults if OURS in fault]
     assert {request.split("/")[2] for request in watched.requests if "://" in request} == {
         f"127.0.0.1:{server.port}"

@@ -118,7 +118,7 @@ function drawHead() {
         canRender() && select("formulas ", [["shown", "rendered"], ["raw", "as written"]], state.raw ? "raw" : "shown", (value) => { state.raw = value === "raw"; showRaw(state.raw); show(); }),
         select("theme ", Object.entries(THEMES), document.documentElement.dataset.theme, theme),
         el("button", { type: "button", onclick: () => keys.showModal(), text: "keys ?" }))),
-    el("div", { id: "runs" }, runs.map(headOf)), keys);
+    el("div", { id: "overview" }, runs.map(headOf)), keys);
 }
 
 function nowFollows(wished) {
@@ -314,10 +314,10 @@ function take({ run, runs: names, fault, start, whole, news }) {
 
 /** Draws what the page says of its runs anew, or the whole head; what was unfolded stays so. */
 function redrawRuns(whole = false) {
-  const opened = [...document.querySelectorAll("#runs details")].map((one) => one.open);
+  const opened = [...document.querySelectorAll("#overview details")].map((one) => one.open);
   if (whole) drawHead();
-  else document.getElementById("runs").replaceChildren(...runs.map(headOf));
-  document.querySelectorAll("#runs details").forEach((one, at) => { one.open = opened[at] ?? false; });
+  else document.getElementById("overview").replaceChildren(...runs.map(headOf));
+  document.querySelectorAll("#overview details").forEach((one, at) => { one.open = opened[at] ?? false; });
 }
 
 let waits = false;
