@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.budget.ledger import Lease
+from orchestrator.budget.units import in_flops
 from orchestrator.commands.display import summary_table
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.grader import grader
@@ -108,5 +109,5 @@ async def test_a_summary_shows_what_the_search_buys():
         "its majority",
     ):
         assert line in text
-    assert f"for {summary.flops.spent / 40:.3g} FLOPs a problem" in text
-    assert f"for {baseline.one_flops:.3g} FLOPs a problem" in text
+    assert f"for {in_flops(summary.flops.spent / 40)} a problem" in text
+    assert f"for {in_flops(baseline.one_flops)} a problem" in text
