@@ -18,14 +18,15 @@ def percent(estimate: Estimate, unit: str = "", digits: int = 1) -> str:
     """
     if math.isnan(estimate.value):
         return MISSING
-    value = f"{100 * estimate.value:.{digits}f}{unit}"
+    value = f"{100 * estimate.value:z.{digits}f}{unit}"
     if math.isnan(estimate.low) or math.isnan(estimate.high):
         return value
-    return f"{value} [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
+    return f"{value} [{100 * estimate.low:z.0f}, {100 * estimate.high:z.0f}]"
 
 
 def with_interval(estimate: Estimate, form: str = ".2f", *, scale: float = 1, unit: str = "") -> str:
     """Returns a value, ``unit``, and the ends of its interval: ``1.52 [1.20, 1.90]``. ``scale`` multiplies
     all three; ``form`` is their format."""
+    form = f"+z{form[1:]}" if form.startswith("+") else f"z{form}"  # "z": no zero has a minus
     value, low, high = (f"{scale * x:{form}}" for x in (estimate.value, estimate.low, estimate.high))
     return f"{value}{unit} [{low}, {high}]"

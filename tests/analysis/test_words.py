@@ -7,7 +7,7 @@ import math
 import pytest
 
 from orchestrator.analysis.estimators import Estimate
-from orchestrator.analysis.words import MISSING, percent
+from orchestrator.analysis.words import MISSING, percent, with_interval
 from orchestrator.runs.sweep_table import Share
 
 
@@ -28,3 +28,10 @@ def test_a_share_with_its_interval(estimate, how, words):
 
 def test_a_sweeps_table_writes_it_in_the_same_way():
     assert str(Share.of([0.78], [(0.7184, 0.8311)])) == percent(Estimate(0.78, 0.7184, 0.8311))
+
+
+def test_a_zero_has_no_minus():
+    nearly = Estimate(-0.0004, -0.05, -0.0001)
+    assert with_interval(nearly, ".0f", scale=100) == "0 [-5, 0]"
+    assert with_interval(nearly, "+.1f", scale=100) == "+0.0 [-5.0, +0.0]"
+    assert percent(nearly) == "0.0 [-5, 0]"
