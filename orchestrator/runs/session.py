@@ -293,6 +293,7 @@ async def _ray(
                 _hear_signals()
         head = up.result()
     except TimeoutError:
+        over.set()  # what joins later leaves at once
         late = f"no head of a Ray cluster has answered there in {within:g} s"
         raise PoolFailed(f"cluster.address={cluster.address}: {late}") from None
     except asyncio.CancelledError:

@@ -323,9 +323,10 @@ def test_what_the_journal_gives_back_is_said_before_the_run_goes_on(cut, capsys)
     summary = json.loads(out)
     said = next(line for line in err.splitlines() if line.startswith("the journal has "))
     assert said.startswith(f"the journal has {summary['replayed']} operations, ")
-    assert said.endswith(" FLOPs already paid: they are not done again")
-    paid = float(said.split(", ")[1].split()[0])
-    assert 0 < paid < summary["flops"]["spent"]
+    assert said.endswith("FLOPs already paid: they are not done again")
+    paid, unit = said.split(", ")[1].split()[:2]
+    assert unit == "MFLOPs"
+    assert 0 < float(paid) * 1e6 < summary["flops"]["spent"]
 
 
 def test_a_run_goes_on_with_a_new_secret(tmp_path):

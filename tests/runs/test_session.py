@@ -25,6 +25,17 @@ def calls(monkeypatch) -> list[tuple[str, int]]:
     return made
 
 
+def ended(thread: threading.Thread) -> None:
+    """Waits for the thread that has started Ray: after the test it would stop the one that all share."""
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def ray_thread() -> threading.Thread:
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "ray")
+    return thread
+
+
 def connecting(monkeypatch, calls, work=lambda: None) -> None:
     def connect(address, specs) -> Head | None:
         work()
@@ -37,7 +48,7 @@ def connecting(monkeypatch, calls, work=lambda: None) -> None:
 async def test_ray_is_started_and_stopped_by_one_thread_that_lives_meanwhile(monkeypatch, calls):
     connecting(monkeypatch, calls)
     async with session._ray(ClusterConfig(), [], print):
-        (thread,) = (thread for thread in threading.enumerate() if thread.name == "ray")
+        thread = ray_thread()
     assert [name for name, _ in calls] == ["connect", "disconnect"]
     assert {ident for _, ident in calls} == {thread.ident}
 
@@ -60,12 +71,15 @@ async def test_the_event_loop_goes_on_while_ray_starts(monkeypatch, calls):
 
 async def test_what_answers_and_is_no_head_of_a_cluster_is_given_up(monkeypatch, calls):
     hanging = threading.Event()
-    connecting(monkeypatch, calls, lambda: hanging.wait(5))
+    connecting(monkeypatch, calls, lambda: hanging.wait(30))
     monkeypatch.setattr(session, "JOIN_SECONDS", 0.05)
     with pytest.raises(PoolFailed, match=r"cluster.address=h:1: no head of a Ray cluster has answered there"):
         async with session._ray(ClusterConfig(address="h:1"), [], print):
             pytest.fail("it is not up")
+    thread = ray_thread()
     hanging.set()
+    ended(thread)
+    assert [name for name, _ in calls] == ["connect", "disconnect"], "what joins later leaves at once"
 
 
 async def test_an_interrupt_while_ray_starts_stops_what_was_started(monkeypatch, calls):
@@ -120,7 +134,7 @@ async def test_a_cluster_whose_head_is_lost_is_left_and_the_run_ends(monkeypatch
 
 async def test_a_start_of_ray_that_does_not_end_is_abandoned_by_an_interrupt(monkeypatch, calls):
     hanging = threading.Event()
-    connecting(monkeypatch, calls, lambda: hanging.wait(5))
+    connecting(monkeypatch, calls, lambda: hanging.wait(30))
     monkeypatch.setattr(session, "STOP_SECONDS", 0.02)
     monkeypatch.setattr(session, "abandon", lambda: calls.append(("abandon", 0)))
     task = asyncio.create_task(session._ray(ClusterConfig(), [], print).__aenter__())
@@ -129,4 +143,7 @@ async def test_a_start_of_ray_that_does_not_end_is_abandoned_by_an_interrupt(mon
     with pytest.raises(asyncio.CancelledError):
         await task
     assert calls == [("abandon", 0)]
+    thread = ray_thread()
     hanging.set()
+    ended(thread)
+    assert [name for name, _ in calls] == ["abandon", "connect", "disconnect"]

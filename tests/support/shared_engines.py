@@ -47,6 +47,9 @@ TIGHT = 24
 CHUNK = 40
 """Tokens of a step at most, of the engine that reads in chunks; no multiple of a block."""
 
+CACHE_BYTES = 128 << 20
+"""Of the keys and values of each engine: all of them are up at once, and have touched it."""
+
 PARAMETERS = 24e9
 """Of the models that the paced engines act."""
 
@@ -55,6 +58,8 @@ LAB = (
     r'generator.end_of_thinking="\n"',
     "generator.engine.max_model_len=384",
     "verifier.engine.max_model_len=384",
+    f"generator.engine.kv_cache_memory_bytes={CACHE_BYTES}",
+    f"verifier.engine.kv_cache_memory_bytes={CACHE_BYTES}",
 )
 """Overrides of the lab's configuration with which the shared lab engines can serve a run."""
 
@@ -109,7 +114,7 @@ class SharedEngines:
         return self._actors[name]
 
     def start(self, replica: type[Replica], name: str, model: Path | str, **options: Any) -> Any:
-        return ray.remote(replica).options(num_cpus=0).remote(name, str(model), **options)
+        return ray.remote(replica).options(num_cpus=0).remote(name, str(model), **_small(options))
 
     def start_from_hub(self, name: str, **options: Any) -> Any:
         """A generator that restarts when it dies, and loads its model from a hub."""
@@ -123,7 +128,7 @@ class SharedEngines:
         make = ray.remote(FragileGenerator).options(
             num_cpus=0, max_restarts=-1, max_task_retries=0, runtime_env={"env_vars": environment}
         )
-        return make.remote(name, MODEL, **options)
+        return make.remote(name, MODEL, **_small(options))
 
     @asynccontextmanager
     async def session(
@@ -187,6 +192,10 @@ def paced_engine(pool: str) -> dict[str, Any]:
     """The engine's options of the pool in a benchmark's configuration."""
     engine = getattr(load(LAB_CONFIG, paced(PARAMETERS, PARAMETERS)), pool).engine
     return {name: engine[name] for name in ("worker_cls", "additional_config")}
+
+
+def _small(options: dict[str, Any]) -> dict[str, Any]:
+    return options | {"engine": {"kv_cache_memory_bytes": CACHE_BYTES} | options.get("engine", {})}
 
 
 def _by_step(self: SharedEngines, name: str, engine: dict[str, Any]) -> Any:

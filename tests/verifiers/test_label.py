@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.budget.ledger import Lease
+from orchestrator.budget.units import in_flops
 from orchestrator.commands import launch
 from orchestrator.commands.cli import run_command
 from orchestrator.config.loading import load
@@ -200,7 +201,7 @@ def test_labels_are_paid_whole_unless_a_limit_is_given(label, tmp_path):
     assert config.allocation.name == "uniform"
     assert config.budget.units == ["flops"]
     assert config.budget.flops > 5e11
-    assert f"labels cost {config.budget.flops:.3g} FLOPs at most" in said
+    assert f"labels cost {in_flops(config.budget.flops)} at most" in said
     assert "3 labelled solutions" in said
     assert len(read_labels([tmp_path / "new" / "labels.parquet"])) == 3
     assert label("budget.tokens=5e3", rows=1)[1].budget.tokens == 5e3
