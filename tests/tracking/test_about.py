@@ -29,6 +29,12 @@ def test_it_lists_each_study_once_with_the_newest_command_that_repeats_it():
 def test_what_a_user_has_written_stays_and_what_asks_nothing_adds_nothing():
     assert described("Our own words.", study("a")) is None
     assert described(None, "") is None
+    note = described(None, study("a"))
+    added = f"{note.rstrip()}\n\nOur own words."
+    note = described(added, study("b"))
+    assert note.endswith(f"{READING}\nOur own words.")
+    assert listed(note) == [study("b"), study("a")]
+    assert described(note, study("b")) is None
 
 
 def test_it_is_no_longer_than_mlflow_takes():
