@@ -163,7 +163,7 @@ class Sender:
             self._say(self._notice, "what is logged is written again")
 
     def _say(self, notice: Callable[[str], None], line: str) -> None:
-        """Tells a line. Where that fails, as on a terminal that is gone, the store is written all the same."""
+        """Tells a line. Where that fails, as on a terminal that is gone, the store is written on."""
         try:
             notice(line)
         except Exception:
