@@ -37,8 +37,8 @@ def described(note: str | None, study: str) -> str | None:
     if not study or (note is not None and not note.startswith(HEAD)):
         return None
     new = f"- {study}"
-    earlier = [line for line in (note or "").partition(READ)[0].splitlines() if AGAIN in line]
-    kept = [line for line in earlier if line.partition(AGAIN)[0] != new.partition(AGAIN)[0]]
+    earlier = [line for line in (note or "").partition(f"\n{READ}\n")[0].splitlines() if AGAIN in line]
+    kept = [line for line in earlier if line.rpartition(AGAIN)[0] != new.rpartition(AGAIN)[0]]
     studies = [new, *kept][:MOST_STUDIES]
     added = (note or "").partition(READING.rstrip())[2].strip()
     whole = "\n".join([HEAD, "", ASKED, "", *studies, "", READ, "", READING, *filter(None, [added])])
