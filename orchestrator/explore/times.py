@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -25,18 +25,23 @@ class Timed(NamedTuple):
     lost: tuple[str, ...] = ()
 
 
+# What no clock says is no time, and would make sums overflow: beyond the year 5000, or negative.
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+_Ms = Annotated[int, msgspec.Meta(ge=0, le=10**14)]
+
+
 class _Line(msgspec.Struct, array_like=True):
     """A line of times."""
 
     problem: str
-    began: float
+    began: _Seconds
     operations: dict[str, _Operation]
 
 
 class _Operation(msgspec.Struct, array_like=True):
-    sent: int
-    lasted: int
-    waited: int | None = None
+    sent: _Ms
+    lasted: _Ms
+    waited: _Ms | None = None
     lost: tuple[str, ...] = ()
 
 

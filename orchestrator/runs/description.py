@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import shlex
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ def study(prepared: Prepared, run_id: str) -> str:
     config = prepared.config
     asked = code(shortened(strategy_words(config.strategy), LONGEST_WORDS))
     on = _setting(config, len(prepared.problems))
-    return _study(config, f"{asked} on {on}", f"ttc run {Path(config.runs) / run_id / 'config.yaml'}")
+    return _study(config, f"{asked} on {on}", ["ttc", "run", str(Path(config.runs) / run_id / "config.yaml")])
 
 
 def study_of_sweep(config: Config, cells: Sequence[tuple[str, Prepared]]) -> str:
@@ -86,12 +87,13 @@ def study_of_sweep(config: Config, cells: Sequence[tuple[str, Prepared]]) -> str
     on = _setting(config, max(len(prepared.problems) for _, prepared in cells))
     runs = counted(len(cells), "run")
     file = Path(config.runs) / config.name / "sweep.yaml"
-    return _study(config, f"{asked}, {runs} on {on}", f"ttc sweep {file}")
+    return _study(config, f"{asked}, {runs} on {on}", ["ttc", "sweep", str(file)])
 
 
-def _study(config: Config, asked: str, command: str) -> str:
-    told = f"**{shortened(config.name, LONGEST_VALUE)}**: {asked}."
-    return f"{shortened(told, LONGEST_STUDY - len(command) - 20)}{AGAIN}{code(command)}"
+def _study(config: Config, asked: str, words: Sequence[str]) -> str:
+    told, command = f"**{shortened(config.name, LONGEST_VALUE)}**: {asked}.", shlex.join(words)
+    left = max(LONGEST_STUDY - len(command) - 20, LONGEST_WORDS)
+    return f"{shortened(told, left)}{AGAIN}{code(command)}"
 
 
 def tags(prepared: Prepared) -> dict[str, str]:

@@ -32,12 +32,14 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 def described(note: str | None, study: str) -> str | None:
     """Returns the description of an experiment whose description is ``note``, with a study in it, which is a
     line of Markdown that ends with ``AGAIN`` and a command; None where it stays as it is. A study that only
-    another command repeats takes the place of the earlier one. A text of a user's stays."""
+    another command repeats takes the place of the earlier one. A text of a user's stays, also one that was
+    added after ours."""
     if not study or (note is not None and not note.startswith(HEAD)):
         return None
     new = f"- {study}"
-    earlier = [line for line in (note or "").partition(READ)[0].splitlines() if AGAIN in line]
-    kept = [line for line in earlier if line.partition(AGAIN)[0] != new.partition(AGAIN)[0]]
+    earlier = [line for line in (note or "").partition(f"\n{READ}\n")[0].splitlines() if AGAIN in line]
+    kept = [line for line in earlier if line.rpartition(AGAIN)[0] != new.rpartition(AGAIN)[0]]
     studies = [new, *kept][:MOST_STUDIES]
-    whole = "\n".join([HEAD, "", ASKED, "", *studies, "", READ, "", READING])
+    added = (note or "").partition(READING.rstrip())[2].strip()
+    whole = "\n".join([HEAD, "", ASKED, "", *studies, "", READ, "", READING, *filter(None, [added])])
     return None if whole == note else whole

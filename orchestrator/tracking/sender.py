@@ -7,6 +7,7 @@ store must bear that; ``mlflow_store`` says how MLflow does.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import time
@@ -15,6 +16,8 @@ from itertools import takewhile
 
 from orchestrator.tracking.mlflow_store import Away, MlflowStore, Refused
 from orchestrator.tracking.spool import Entry, Held, Metric, Param, Spool
+
+log = logging.getLogger(__name__)
 
 LIMITS: dict[type, int] = {Metric: 1000, Param: 100}
 """The most entries in one call, by their kind: what MLflow's log_batch takes. One of any other kind."""
@@ -152,9 +155,16 @@ class Sender:
     def _tell_away(self) -> None:
         if self._notice is not None and not self._told and self._failures >= TOLD_AFTER:
             self._told = True
-            self._notice(f"{self.away}; what is logged waits, and the run goes on")
+            self._say(self._notice, f"{self.away}; what is logged waits, and the run goes on")
 
     def _tell_back(self) -> None:
         if self._notice is not None and self._told:
             self._told = False
-            self._notice("what is logged is written again")
+            self._say(self._notice, "what is logged is written again")
+
+    def _say(self, notice: Callable[[str], None], line: str) -> None:
+        """Tells a line. Where that fails, as on a terminal that is gone, the store is written on."""
+        try:
+            notice(line)
+        except Exception:
+            log.warning("not told: %s", line, exc_info=True)

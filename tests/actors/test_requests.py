@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from actors import requests as requests_module
 from actors.messages import Failure, RequestFailed, SampleResult
@@ -112,6 +114,70 @@ async def test_all_callers_are_told_where_no_replica_is_left():
     requests.fail(RuntimeError("none left"))
     found = await asyncio.gather(*callers, return_exceptions=True)
     assert [str(error) for error in found] == ["none left", "none left"]
+    assert (requests.running, requests.waiting) == (0, 0), "what nobody awaits is done by no replica"
+
+
+IDS, REPLICAS = "123456", "abc"
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["ask", "cancel"]), st.sampled_from(IDS)),
+    st.tuples(st.sampled_from(["join", "leave", "take", "settle"]), st.sampled_from(REPLICAS)),
+    st.tuples(st.sampled_from(["fail", "yield"]), st.just("")),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(STEPS, max_size=60))
+def test_every_caller_has_one_end_and_an_idle_replica_is_never_busy(steps: list[tuple[str, str]]):
+    """Whatever comes in whatever order, the end of the pool included."""
+    asyncio.run(_lived(steps))
+
+
+async def _lived(steps: list[tuple[str, str]]) -> None:
+    now = 0.0
+    requests = Told()
+    callers: dict[str, asyncio.Task[Any]] = {}
+    cancelled: set[asyncio.Task[Any]] = set()
+    every: list[asyncio.Task[Any]] = []
+    running: dict[str, set[str]] = {replica: set() for replica in REPLICAS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests_module, "time", SimpleNamespace(monotonic=lambda: now))
+        for what, which in [*steps, ("yield", ""), ("fail", "")]:
+            if what == "ask" and (which not in callers or callers[which].done()):
+                callers[which] = asyncio.create_task(requests.answer(request(which, 1)))
+                every.append(callers[which])
+            elif what == "cancel" and which in callers and callers[which].cancel():
+                cancelled.add(callers[which])
+            elif what == "join" and not requests.has(which):
+                requests.join(which, 2)
+            elif what == "leave" and requests.has(which):
+                assert set(requests.leave(which, "it died")) <= running[which]
+                running[which] = set()
+            elif what == "take":
+                running[which] |= {each.id for each in requests.take(which)}
+            elif what == "settle":
+                requests.settle(which, [result(id) for id in IDS[::2]] + [Failure("2", "bad", which)])
+                running[which] -= {*IDS[::2], "2"}
+            elif what == "fail":
+                requests.fail(RuntimeError("the pool's end"))
+            if what in ("fail", "yield"):
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            before, now = requests.busy_seconds, now + 1.0
+            busy = requests.busy_seconds - before
+            while requests.aborted:
+                replica, id = requests.aborted.pop()
+                running[replica].remove(id)
+            assert requests.running == sum(map(len, running.values()))
+            assert busy == sum(map(bool, running.values()))
+    assert all(caller.done() for caller in every)
+    assert (requests.running, requests.waiting) == (0, 0)
+    for caller in every:
+        if caller.cancelled():
+            assert caller in cancelled
+        elif (error := caller.exception()) is not None:
+            assert isinstance(error, RequestFailed) or str(error) == "the pool's end"
+        else:
+            assert isinstance(caller.result(), SampleResult)
 
 
 async def test_a_replica_is_busy_while_a_request_runs_there(monkeypatch: pytest.MonkeyPatch):

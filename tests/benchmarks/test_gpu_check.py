@@ -153,6 +153,7 @@ PYTHON = r"""#!/bin/bash
 # An environment's python, or the one that makes environments; the file packages is what an environment has.
 here="$(dirname "$0")"
 case "$*" in
+  "-c ") ;;
   "-c from importlib.metadata"*) name="${2#*\'}"; grep -qx "${name%\'*}" "$here/packages" ;;
   "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$here/pip" "$3/bin/pip" ;;
   *) echo "${here#"$PWD/"} $*" ;;
@@ -164,7 +165,7 @@ echo vllm >>"$(dirname "$0")/packages"
 """
 
 
-def check_script(root: Path, packages: str | None) -> subprocess.CompletedProcess[str]:
+def check_script(root: Path, packages: str | None, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Starts the script in a repository whose ``.venv`` has these packages (None: there is none)."""
     (root / "cluster").mkdir()
     shutil.copy(ROOT / "cluster" / "gpu-check.sh", root / "cluster")
@@ -173,14 +174,15 @@ def check_script(root: Path, packages: str | None) -> subprocess.CompletedProces
         for name, program in (("python", PYTHON), ("pip", PIP), ("packages", packages or "")):
             (place / name).write_text(program)
             (place / name).chmod(0o755)
-    return subprocess.run(
+    done = subprocess.run(
         ["bash", "cluster/gpu-check.sh", "--list"],
         cwd=root,
         env={**os.environ, "PYTHON": str(root / "python")},
         capture_output=True,
         text=True,
-        check=True,
     )
+    assert done.returncode == status, done.stderr
+    return done
 
 
 @pytest.mark.parametrize(
@@ -207,6 +209,16 @@ def test_the_script_installs_what_a_gpu_node_has_and_leaves_an_environment_for_c
     assert installed.exists() == installs
     if installs:
         assert "-c cluster/constraints-gpu.txt -e .[gpu]" in installed.read_text()
+
+
+@pytest.mark.parametrize("broken", [".venv", ".venv-gpu"])
+def test_the_script_leaves_an_environment_alone_whose_python_is_gone(tmp_path, broken):
+    (tmp_path / broken / "bin").mkdir(parents=True)
+    (tmp_path / broken / "bin" / "python").symlink_to("/nowhere/python3")
+    done = check_script(tmp_path, None, status=2)
+    said = f"{broken}/bin/python does not run: mend {broken}, or remove it\n"
+    assert (done.stdout, done.stderr) == ("", said)
+    assert not (tmp_path / broken / "bin" / "installed").exists()
 
 
 def test_a_step_really_runs_and_the_page_says_so(tmp_path: Path):

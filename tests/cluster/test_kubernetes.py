@@ -319,6 +319,25 @@ def test_a_directory_of_several_runs_and_too_few_words_are_refused(tmp_path):
     assert called(tmp_path, str(tmp_path))[0] == 2
 
 
+def test_a_file_that_names_a_run_is_followed_and_one_that_names_none_is_refused(tmp_path):
+    runs, file = tmp_path / " it's $(my) runs", tmp_path / "the run"
+    words = ("--named", str(file), "my.yaml", "a=1", "--json")
+    (tmp_path / "my.yaml").touch()
+    assert called(tmp_path, *words)[:2] == (3, ["run", "my.yaml", "a=1", "--json"]), "none is begun"
+    (runs / "r-1").mkdir(parents=True)
+    (runs / "r-1" / "config.yaml").touch()
+    for end in ("\n", ""):
+        file.write_text(f"r-1\n{runs}{end}")
+        assert called(tmp_path, *words)[:2] == (3, ["resume", "r-1", "--runs", str(runs), "--json"])
+    (tmp_path / "asked").unlink()
+    for text in ("", "r-1\n", "r-1", "\n\n"):
+        file.write_text(text)
+        status, asked, said = called(tmp_path, *words)
+        assert (status, asked, said.count("\n"), "two lines" in said) == (2, [], 1, True), (text, said)
+    status, _, said = called(tmp_path, "--named", str(tmp_path), "my.yaml")
+    assert (status, said.count("\n"), "two lines" in said) == (2, 1, True)
+
+
 def test_the_job_is_a_run_that_ttc_accepts_and_whose_results_outlive_the_pod(tmp_path):
     manifest = run()["RayJob"]
     # Two shells read it, one of them in another pod: nothing in it may mean something to a shell.

@@ -14,7 +14,7 @@ from orchestrator.runs.description import dataset, description, strategy_words, 
 from orchestrator.runs.metrics import plain_names
 from orchestrator.runs.results import Group, Summary
 from orchestrator.runs.results_file import write_table
-from orchestrator.tracking.about import AGAIN
+from orchestrator.tracking.about import AGAIN, LONGEST_STUDY
 from tests.runs.test_results import result, solution, summary
 from tests.support.paths import LAB_CONFIG
 
@@ -77,6 +77,10 @@ def test_runs_are_filtered_by_tags_and_the_same_problems_have_the_same_digest():
         "**lab**: `beam_search n=32` on 3 problems of lab: generator-s, scored by prm."
         f"{AGAIN}`ttc run runs/lab-1/config.yaml`"
     )
+    prepared.config.runs = f"my runs/{'x' * LONGEST_STUDY}"
+    told, _, command = study(prepared, "lab-1").rpartition(AGAIN)
+    assert told.startswith("**lab**: `beam_search n=32` on 3 problems of lab"), "a long command leaves words"
+    assert command == f"`ttc run 'my runs/{'x' * LONGEST_STUDY}/lab-1/config.yaml'`"
     again = prepare(load(LAB_CONFIG, ["problems.limit=3", "seed=1", "strategy.n=8"]))
     other = prepare(load(LAB_CONFIG, ["problems.limit=3", "problems.split=bins"]))
     assert dataset(prepared) == dataset(again)

@@ -8,6 +8,7 @@ import pytest
 
 from actors.messages import SampleRequest
 from orchestrator.explore.times import Timed, read_times, times_of
+from orchestrator.explore.work import work_of
 from orchestrator.runs.times import FILE, Taken, TimesFile
 
 
@@ -61,12 +62,22 @@ def test_a_line_that_is_torn_costs_only_itself(tmp_path: Path):
         b'["a",null,[]]',
         b'["a",1.0,{"\xff":[1,2]}]',
         b"\0",
+        b'["a",1e308,{"s":[0,1]}]',
+        b'["a",-1.0,{"s":[0,1]}]',
+        b'["a",1.0,{"s":[0,1180591620717411303424]}]',
+        b'["a",1.0,{"s":[0,-1]}]',
+        b'["a",1.0,{"s":[0,9,-1]}]',
+        b'["a",1.0,{"s":[0,9,1,"g-0"]}]',
     ],
 )
 def test_a_line_that_holds_no_times_costs_only_itself(tmp_path: Path, line: bytes):
     (tmp_path / FILE).write_bytes(line + b"\n")
     TimesFile(tmp_path).add("a", {"a/sample/0": (1.0, 2.0)})
-    assert times_of(read_times(tmp_path)["a"]) == {"sample/0": Timed(0, 1000)}
+    found = read_times(tmp_path)
+    assert times_of(found["a"]) == {"sample/0": Timed(0, 1000)}
+    work = work_of(found.values())
+    assert work is not None
+    assert (work.seconds, work.left_out) == (1.0, 0.0)
 
 
 def test_a_disk_that_takes_no_times_costs_the_run_nothing_else(tmp_path: Path, caplog):

@@ -180,3 +180,37 @@ def test_a_store_that_is_away_is_told_of_once_it_has_been_so_for_a_while():
         sender.tell(told.append)
         sender.tell(told.append)
     assert told == ["too slow; what is logged waits, and the run goes on"]
+
+
+def test_somebody_who_cannot_be_told_costs_nothing(monkeypatch):
+    """A terminal that is gone, as the store goes away and comes back: all is written."""
+    monkeypatch.setattr("orchestrator.tracking.sender.FIRST_SECONDS", 0.0)
+    asked = []
+
+    def gone(line: str) -> None:
+        asked.append(line)
+        raise ValueError("I/O operation on closed file")
+
+    class Flapping(ScriptedStore):
+        calls = 0
+
+        def write(self, entries) -> None:
+            self.calls += 1
+            if self.calls % (TOLD_AFTER + 1):
+                raise Away("connection refused")
+            super().write(entries)
+
+    with directory() as path:
+        sender = Sender(Spool(path), store := Flapping())
+        sender.tell(gone)
+        for number in range(2):
+            Spool(path).append([entry("artifact", number)])
+        sender.start()
+        while len(store.kept) < 2:
+            assert sender._thread.is_alive(), "the thread has ended with entries that wait"
+            sender._thread.join(0.01)
+        sender.close()
+        assert sender.finished(60.0)
+        assert sender.waiting == 0
+    away = "connection refused; what is logged waits, and the run goes on"
+    assert asked == [away, "what is logged is written again"] * 2
