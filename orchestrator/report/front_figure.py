@@ -170,10 +170,9 @@ def main() -> None:
         for point in points(rows, curve):
             accuracy = percent(point.accuracy, " %")
             print(f"{curve:<22} {point.name:<12} {point.flops:9.3g} FLOPs  {accuracy}")
-    level, share = saving(rows, "adaptive allocation")
-    print(
-        f"adaptive allocation reaches best-of-N's {100 * level:.1f} % with {100 * share:.0f} % of its FLOPs"
-    )
+    for curve in ("adaptive allocation", "beam search"):
+        level, share = saving(rows, curve)
+        print(f"{curve} reaches best-of-N's {100 * level:.1f} % with {100 * share:.0f} % of its FLOPs")
 
 
 if __name__ == "__main__":
