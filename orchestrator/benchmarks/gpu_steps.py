@@ -15,16 +15,16 @@ MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 STEP_SECONDS = 1800.0
 """Seconds after which a step is ended."""
 NEW_TOKENS = 256
-"""Of a solution at most."""
+"""The most tokens of a solution."""
 MAX_MODEL_LEN = 2048
 JUDGE = ("verifier.model={model}", "verifier.format=judge", "strategy.name=beam_search", "strategy.width=4")
 TWO_GPUS = ("generator.resources.num_gpus=2", "generator.engine.tensor_parallel_size=2")
 INVARIANT = {"VLLM_BATCH_INVARIANT": "1"}
 REPLICA = ("ray::GeneratorActor", "ray::generator", "ray::LabReplica")
 WORKER = ("VLLM::Worker", "ray::RayWorkerProc", "ray::RayWorkerWrapper")
-"""Of vLLM's executors, whichever it takes."""
+"""How the titles of a replica's processes and of its workers begin, by whichever executor vLLM takes."""
 SAMPLES = 32
-"""Of each problem, where the throughput is measured."""
+"""Samples of each problem where the throughput is measured."""
 CHUNKS = ("enable_chunked_prefill=true", "max_num_seqs=16", "max_num_batched_tokens=128")
 
 

@@ -48,7 +48,7 @@ CHUNK = 40
 """Tokens of a step at most, of the engine that reads in chunks; no multiple of a block."""
 
 CACHE_BYTES = 128 << 20
-"""Of the keys and values of each engine: all of them are up at once, and have touched it."""
+"""The memory for keys and values of each engine: all of them are up at once, and have touched it."""
 
 PARAMETERS = 24e9
 """Of the models that the paced engines act."""
