@@ -9,7 +9,7 @@ from orchestrator.config.affordable import affordable, may_move
 from orchestrator.config.letters import lost_letters
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.selection import kept_of
-from orchestrator.durability.journal import shared_file_system
+from orchestrator.durability.file_systems import shared_file_system
 from orchestrator.errors import as_given, counted
 from orchestrator.grading.exact import Exact
 from orchestrator.tracking.uri import sqlite_file

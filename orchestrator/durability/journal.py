@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sqlite3
 import threading
 import time
@@ -37,6 +36,7 @@ from typing import IO, Any
 import msgspec
 
 from actors.messages import Result, SampleResult, ScoreResult
+from orchestrator.durability.file_systems import is_local
 from orchestrator.durability.files import lock
 from orchestrator.durability.parts import changed
 
@@ -90,10 +90,6 @@ DAMAGE = {None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOT
 
 UNREADABLE = (sqlite3.Error, TypeError, UnicodeDecodeError)
 """Errors that Python raises for such a file; UnicodeDecodeError if SQLite's message quotes damaged text."""
-
-MOUNTS = Path("/proc/self/mountinfo")
-LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "overlay", "tmpfs", "ramfs"}
-"""File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with other machines."""
 
 _Item = tuple[str, bytes] | threading.Event | None
 """A problem and one of its operations, a flush to acknowledge, or the end."""
@@ -156,30 +152,10 @@ def _first(path: Path, query: str) -> Any:
     return None
 
 
-def file_system(path: Path, mounts: str) -> str:
-    """Returns the type of the file system that holds ``path``, such as ext4. ``mounts`` is the text of
-    ``MOUNTS``."""
-    found, longest = "", -1
-    for mount in mounts.splitlines():
-        about, _, source = mount.partition(" - ")
-        # The kernel writes a space as \040.
-        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), about.split()[4])
-        if path.is_relative_to(point) and len(point) >= longest:  # a later mount covers an earlier one
-            found, longest = source.split()[0], len(point)
-    return found
-
-
-def shared_file_system(path: Path) -> str | None:
-    """Returns the type of the file system of ``path`` where other machines may share it; None where it is
-    this machine's, or Linux does not tell."""
-    kind = file_system(path.resolve(), MOUNTS.read_text()) if MOUNTS.is_file() else ""
-    return None if kind in LOCAL | {""} else kind
-
-
 def journal_mode(path: Path) -> str:
     """Returns SQLite's journal mode for ``path``: WAL, or TRUNCATE on a file system that may be a
     network's."""
-    return "WAL" if MOUNTS.is_file() and shared_file_system(path) is None else "TRUNCATE"
+    return "WAL" if is_local(path) else "TRUNCATE"
 
 
 def hold(path: Path) -> IO[bytes]:

@@ -23,7 +23,7 @@ def shared(tmp_path, monkeypatch):
     mounts = tmp_path / "mountinfo"
     root = "22 1 259:1 / / rw - ext4 /dev/root rw\n"
     mounts.write_text(f"{root}50 22 0:40 / {tmp_path}/shared rw - nfs4 server:/runs rw\n")
-    monkeypatch.setattr("orchestrator.durability.journal.MOUNTS", mounts)
+    monkeypatch.setattr("orchestrator.durability.file_systems.MOUNTS", mounts)
     return tmp_path / "shared"
 
 
