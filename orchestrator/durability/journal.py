@@ -110,6 +110,10 @@ class JournalInUse(Exception):
 class JournalDamaged(Exception):
     """The journal is not what was written: a run that resumed from it could end differently."""
 
+    def __init__(self, message: str) -> None:
+        """Keeps the message in one line: SQLite's own may quote a statement of several."""
+        super().__init__(" ".join(message.split()))
+
 
 def fingerprint_in(path: Path) -> str | None:
     """Returns the fingerprint that a journal was created with, or None if there is no readable journal."""

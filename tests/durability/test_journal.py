@@ -23,6 +23,7 @@ from orchestrator.durability.journal import (
     changed_since,
     fingerprint_in,
 )
+from orchestrator.durability.reading import stored
 from tests.support.journals import result
 
 tokens = st.lists(st.integers(0, 200_000), max_size=20).map(tuple)
@@ -250,6 +251,14 @@ def test_a_file_in_which_anything_was_overwritten_gives_back_what_was_recorded_o
 def test_a_header_of_a_format_that_no_sqlite_writes_is_damage(tmp_path: Path, written):
     closed, *_ = written
     assert reopened(tmp_path, closed[:18] + b"\x03" + closed[19:]) is None
+
+
+def test_a_damaged_statement_is_quoted_in_one_line(tmp_path: Path, written):
+    closed, *_ = written
+    assert closed.count(b"'$[0]') AS key,\n") == 1
+    assert reopened(tmp_path, closed.replace(b"'$[0]') AS key", b"'$[0]'` AS key")) is None
+    with pytest.raises(JournalDamaged, match=r"^.*cannot be read: .*unrecognized.*$"), stored(tmp_path / "j"):
+        pass
 
 
 def test_a_digit_that_another_took_the_place_of_is_noticed(tmp_path: Path, written):
