@@ -1,136 +1,21 @@
-"""The Slurm script: it runs as Slurm starts it, with stand-ins for Slurm's commands; for most tests also for
-Ray and ttc, and once with two Ray nodes on this machine."""
+"""The Slurm script: it runs as Slurm starts it, with stand-ins for Slurm's commands, Ray and ttc."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.paths import LAB_CONFIG, ROOT
-from tests.support.processes import MARK, left_behind
-
-CONFIG = str(LAB_CONFIG)
-SLURM = ROOT / "cluster" / "slurm.sh"
-NODES = 2
-START_SECONDS = 400
-
-SRUN = """#!/bin/bash
-# srun on one machine: as many tasks as nodes, each told its number. The step lasts as long as its tasks;
-# SIGTERM makes it kill them, as the real one does.
-printf '%s\\n' "$*" >>srun.called
-while [[ "$1" == --* ]]; do shift; done
-for ((node = 0; node < SLURM_NNODES; node++)); do
-  SLURM_NODEID=$node "$@" &
-  echo $! >>srun.tasks
-done
-trap 'kill -KILL $(jobs -p) 2>/dev/null' TERM
-while [[ -n "$(jobs -pr)" ]]; do wait; done
-"""
-SCANCEL = """#!/bin/bash
-# scancel --signal=TERM JOB: the tasks of its steps, and not the batch script.
-[[ "$1" == --signal=TERM && "$2" == "$SLURM_JOB_ID" ]] || exit 1
-kill $(<srun.tasks) 2>/dev/null
-"""
-SCONTROL = f"""#!/bin/bash
-# scontrol tells where the script of a job is, and puts one back.
-if [[ "$*" == "show job $SLURM_JOB_ID" ]]; then
-  printf 'JobId=%s JobName=ttc\\n   Command={SLURM} run my.yaml\\n   WorkDir=%s\\n' "$SLURM_JOB_ID" "$PWD"
-else
-  echo "$*" >>scontrol.called
-fi
-"""
-RAY = f"""#!{sys.executable}
-# ray start --block: a head listens; each keeps a log, and ends at SIGTERM, or when the file crash-N is there.
-# As often as the file fail-N says it dies as it starts, and then the file goes.
-import os, pathlib, signal, socket, sys, time
-options = dict(word.partition("=")[::2] for word in sys.argv[2:])
-logs = pathlib.Path(options["--temp-dir"], "session_2026-01-01", "logs")
-logs.mkdir(parents=True)
-told = "GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME VLLM_HOST_IP HF_HOME HF_HUB_OFFLINE HIP_VISIBLE_DEVICES".split()
-environment = " ".join(f"{{name}}={{os.environ[name]}}" for name in told if name in os.environ)
-(logs / "raylet.out").write_text(" ".join(sys.argv[1:]) + "\\n" + environment)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-if (fail := pathlib.Path("fail-" + os.environ["SLURM_NODEID"])).exists():
-    if left := int(fail.read_text()):
-        fail.write_text(str(left - 1))
-        sys.exit(1)
-    fail.unlink()
-if "--head" in options:
-    server = socket.create_server(("", int(options["--port"])))
-while not os.path.exists("crash-" + os.environ["SLURM_NODEID"]):
-    time.sleep(0.05)
-sys.exit(1)
-"""
-TTC = """#!/bin/bash
-# ttc: names its run, works until the file done is there, and ends in good order at SIGTERM.
-echo "$*" >>ttc.called
-case "$1" in
-  run)
-    name="lab-$(wc -l <ttc.called)" where=" in $RUNS"
-    mkdir -p "$RUNS/$name"
-    touch "$RUNS/$name/config.yaml"
-    ;;
-  resume) name="$2"; [[ "$3 $4" == "--runs $RUNS" ]] || exit 2; where="" ;;
-esac
-echo "run $name$where" >&2
-trap 'echo "interrupted; what was computed is kept" >&2; exit 130' TERM
-while [[ ! -e done ]]; do sleep 0.05; done
-"""
-REAL_TTC = f'#!/bin/bash\nexec {sys.executable} -m tests.support.without_engines "$@"\n'
-SLURMS = {"srun": SRUN, "scancel": SCANCEL, "scontrol": SCONTROL}
-STAND_INS = {**SLURMS, "ray": RAY, "ttc": TTC}
-
-
-def batch(cwd: Path, *arguments: str, tools: dict[str, str], **environment: str) -> subprocess.Popen[str]:
-    """The script as Slurm starts it: a copy, in the submission's directory, with the job's environment."""
-    path = cwd / "bin"
-    path.mkdir(exist_ok=True)
-    for name, program in tools.items():
-        (path / name).write_text(program)
-        (path / name).chmod(0o755)
-    script = cwd / "slurm_script"
-    shutil.copy(SLURM, script)
-    (cwd / "srun.tasks").unlink(missing_ok=True)
-    outside = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("RAY_", "SLURM_", "HF_", "TTC_")) and not name.endswith("_VISIBLE_DEVICES")
-    }
-    slurm = {"SLURM_JOB_ID": JOB, "SLURM_NNODES": str(NODES), "SLURM_CPUS_PER_TASK": "1"}
-    paths = os.pathsep.join([str(path), str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.Popen(
-        ["bash", str(script), *arguments],
-        cwd=cwd,
-        env={**outside, **slurm, "PATH": paths, "PYTHONPATH": str(ROOT), MARK: str(cwd), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-JOB = str(os.getpid())
-PORT = 20000 + 2 * (os.getpid() % 5000)
-
-
-@pytest.fixture
-def ray_directory() -> Iterator[str]:
-    """Short, since the paths of Ray's sockets are in it."""
-    with tempfile.TemporaryDirectory(prefix="ttc-", dir="/tmp") as directory:
-        yield directory
+from tests.support.processes import left_behind
+from tests.support.slurm import CONFIG, JOB, RAY, SLURM, SLURMS, STAND_INS, batch, job
 
 
 def test_the_slurm_script_is_bash_and_asks_slurm_for_what_it_uses():
@@ -153,7 +38,7 @@ def test_the_slurm_script_is_bash_and_asks_slurm_for_what_it_uses():
     ],
 )
 def test_a_slurm_job_that_cannot_run_says_so_in_one_line(tmp_path, arguments, environment, said):
-    process = batch(tmp_path, *arguments, tools={**SLURMS, "ttc": TTC}, **environment)
+    process = batch(tmp_path, *arguments, tools={**SLURMS, "ttc": STAND_INS["ttc"]}, **environment)
     out, err = process.communicate(timeout=30)
     assert process.returncode in (1, 2)
     assert out == ""
@@ -163,15 +48,11 @@ def test_a_slurm_job_that_cannot_run_says_so_in_one_line(tmp_path, arguments, en
 
 
 def test_a_job_whose_script_lies_alone_says_what_it_misses(tmp_path):
-    alone = SCONTROL.replace(str(SLURM), str(tmp_path / "slurm.sh"))
+    alone = SLURMS["scontrol"].replace(str(SLURM), str(tmp_path / "slurm.sh"))
     process = batch(tmp_path, "run", CONFIG, tools={**STAND_INS, "scontrol": alone})
     _, err = process.communicate(timeout=30)
     assert process.returncode == 2
     assert err == f"no run-or-resume beside slurm.sh: {tmp_path}/run-or-resume\n"
-
-
-def job(cwd: Path) -> Path:
-    return cwd / f"slurm-{JOB}"
 
 
 def test_a_slurm_job_whose_nodes_do_not_start_fails_and_is_not_started_again(tmp_path):
@@ -400,84 +281,3 @@ def test_nodes_without_internet_read_models_from_the_shared_disk(tmp_path, ray_d
     (tmp_path / "hub").mkdir()
     _, err = start(tmp_path, ray_directory, **offline).communicate(timeout=60)
     assert {f"HF_HOME={tmp_path}/hub", "HF_HUB_OFFLINE=1"} <= set(nodes_log(tmp_path, 0).split()), err
-
-
-# -- Two Ray nodes -------------------------------------------------------------------------------------
-
-
-def token_of(cwd: Path, process: subprocess.Popen[str]) -> Path:
-    token = job(cwd) / "token"
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if token.exists() and token.stat().st_size:
-            return token
-        time.sleep(0.05)
-    pytest.fail(f"no token; status {process.poll()}: {process.stderr.read()}")
-
-
-def accepts(port: int, within: float) -> bool:
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return True
-        except OSError:
-            time.sleep(0.2)
-    return False
-
-
-JOIN = """
-import ray, sys
-try:
-    ray.init(address=sys.argv[1], logging_level="ERROR")
-except Exception as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-print(len(ray.nodes()))
-"""
-
-
-def refused(address: str, log: Path, **environment: str) -> bool:
-    """Whether a client that would use the head at ``address`` is told that it may not. (Ray's client tries
-    again for minutes then.)"""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    with log.open("w") as file:
-        client = subprocess.Popen(
-            [sys.executable, "-c", JOIN, address], env={**outside, **environment}, stdout=file, stderr=file
-        )
-    deadline = time.monotonic() + 120
-    try:
-        while client.poll() is None and time.monotonic() < deadline and "auth" not in log.read_text().lower():
-            time.sleep(0.2)
-    finally:
-        client.kill()
-        client.wait()
-    return client.returncode != 0 and "auth" in log.read_text().lower()
-
-
-@pytest.mark.cluster
-def test_a_run_on_two_nodes_under_slurm(tmp_path, ray_directory):
-    """One replica a node, without an engine: it ends only if both nodes are in. Strangers are refused
-    meanwhile; afterwards no process is left, and no token."""
-    small = ("strategy.name=best_of_n", "strategy.n=2", "problems.limit=2", "generator.replicas=1")
-    tools = {**SLURMS, "ttc": REAL_TTC}
-    process = batch(tmp_path, "run", CONFIG, *small, "--json", tools=tools, RAY_TMPDIR=ray_directory)
-    token = token_of(tmp_path, process)
-    assert token.stat().st_mode & 0o777 == 0o600
-
-    assert accepts(PORT, START_SECONDS)
-    (tmp_path / "wrong").write_text("0" * 64)
-    nowhere = str(tmp_path / "home")
-    for stranger in (
-        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")},
-        {"RAY_AUTH_MODE": "disabled", "HOME": nowhere},
-    ):
-        log = tmp_path / "client.log"
-        assert refused(f"127.0.0.1:{PORT}", log, RAY_TMPDIR=ray_directory, **stranger), log.read_text()
-
-    out, err = process.communicate(timeout=START_SECONDS)
-    assert process.returncode == 0, err
-    summary = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
-    assert (summary["problems"], summary["failed"]) == (2, 0)
-    assert len(re.findall(r" up on \S+ .*after ", err)) == 2
-    assert not left_behind(str(tmp_path))
-    assert not token.exists()
