@@ -17,6 +17,12 @@ from orchestrator.search.selection import AGGREGATIONS, ALL, Candidate, rules
 
 COSTS = ("flops", "generator_flops", "verifier_flops", "generator_tokens", "verifier_tokens")
 """Names of a cell's costs: FLOPs in all, and FLOPs and tokens of each model."""
+SELECTION = {
+    "flops": "selection_flops",
+    "generator_flops": "selection_flops",
+    "generator_tokens": "selection_tokens",
+}
+"""What generative selection took of a cost, by its name."""
 SETTING = tuple(
     f"{section}.{key}"
     for section, keys in {
@@ -67,7 +73,7 @@ class Cell:
     exhausted: Bools
     """True where the problem's budget ended before its strategy did."""
     costs: Mapping[str, Ints]
-    """FLOPs and tokens charged, by the names in ``COSTS``."""
+    """FLOPs and tokens charged, by the names in ``COSTS`` and, until they are taken off, ``SELECTION``."""
     latency: Floats
     """Seconds from the start of a problem's search to its answer; NaN where unknown."""
     results: Path | None = None
@@ -139,6 +145,13 @@ class Cell:
         if not self.errors:
             return np.zeros(len(self.problems), dtype=bool)
         return np.array([error is not None for error in self.errors])
+
+    def without_selection(self) -> Cell:
+        """Returns the cell without the costs of generative selection, as it is where a free rule counts."""
+        if not any(name in self.costs for name in SELECTION.values()):
+            return self
+        costs = {name: self.costs[name] - self.costs.get(SELECTION.get(name, ""), 0) for name in COSTS}
+        return replace(self, costs=costs)
 
     def only(self, kept: Bools) -> Cell:
         """Returns the cell with these of its problems (``bool[problems]``)."""

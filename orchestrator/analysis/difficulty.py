@@ -85,9 +85,10 @@ def estimate_flops(cell: Cell, samples: int, cost: str = "flops") -> Floats:
     problems, index = len(cell.problems), cell.solutions.problem
     sampled = np.bincount(index, tokens, problems)
     used = np.bincount(index[first], tokens[first], problems)
-    whole = np.asarray(cell.costs["generator_tokens"], dtype=float)
+    costs = cell.without_selection().costs
+    whole = np.asarray(costs["generator_tokens"], dtype=float)
     share = np.divide(whole - sampled + used, whole, out=np.zeros_like(whole), where=whole > 0)
-    return cell.costs[cost] * share
+    return costs[cost] * share
 
 
 @dataclass(frozen=True)

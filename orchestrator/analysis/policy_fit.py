@@ -67,15 +67,15 @@ class Study:
 
 def study(
     experiment: Experiment,
-    rule: str = "weighted",
+    rule: str | None = None,
     generator: str | None = None,
     verifier: str | None = None,
 ) -> Study:
     """Selects the cells that a policy may choose among: those with the problems and the setting (models,
     temperature, …) of the difficulty run.
 
-    ``generator`` and ``verifier`` name the difficulty run's models where there are several such runs. Raises
-    BadInput where a run that is needed is missing.
+    ``rule`` None is the weighted vote; ``generator`` and ``verifier`` name the difficulty run's models where
+    there are several such runs. Raises BadInput where a run that is needed is missing.
     """
     runs = experiment.difficulty
     if not runs:
@@ -110,8 +110,10 @@ def study(
         raise BadInput("experiment", experiment.name, needed)
     # Not the generator's own choice, which cannot be made again among the samples of an estimate.
     rules = sorted(set(ALL).intersection(*(cell.correct for cell in cells)))
+    rule = rule or "weighted"
     if rule not in rules:
         raise BadInput("--rule", rule, one_of(rules))
+    cells = [cell.without_selection() for cell in cells]
     left_out = list(experiment.left_out)
     if broken:
         left_out.append(f"{broken} problems whose difficulty search broke")

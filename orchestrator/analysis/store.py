@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from orchestrator.analysis.baseline import COLUMNS, Baseline, BaselineByProblem
-from orchestrator.analysis.cells import COSTS, Cell
+from orchestrator.analysis.cells import COSTS, SELECTION, Cell
 from orchestrator.analysis.failures import commonest, failure, too_many
 from orchestrator.errors import BadInput, in_one_line, meant, one_of
 from orchestrator.tracking.tracker import local_store
@@ -292,7 +292,8 @@ def read_cell(
         name for name in ("seconds", "error") if name in file.schema_arrow.names
     ]  # older tables lack them
     beside = [name for name in COLUMNS if name in file.schema_arrow.names]
-    table = file.read(columns=["problem", "covered", "exhausted", *COSTS, *later, *beside, *names])
+    costs = [*COSTS, *(name for name in {*SELECTION.values()} if name in file.schema_arrow.names)]
+    table = file.read(columns=["problem", "covered", "exhausted", *costs, *later, *beside, *names])
     columns = {
         name: table[name].to_numpy() for name in table.column_names if name not in ("problem", "error")
     }
@@ -305,7 +306,7 @@ def read_cell(
         {name.removeprefix("correct_"): columns[name] for name in names},
         columns["covered"],
         columns["exhausted"],
-        {name: columns[name] for name in COSTS},
+        {name: columns[name] for name in costs},
         columns["seconds"] if "seconds" in later else np.full(len(table), np.nan),
         results,
         seconds,

@@ -81,7 +81,7 @@ def run_fit(
     out: Path,
     errors: Console,
     *,
-    rule: str = "weighted",
+    rule: str | None = None,
     samples: int = 4,
     margin: float = 1.0,
     generator: str | None = None,
@@ -126,7 +126,7 @@ def run_fit(
         show_laws(curves, coverage, console(results()))
         say(errors, f"policy in {out}; to use it: strategy.name=compute_optimal strategy.policy={out}")
     if (kept_in := found.kept_in) is not None:
-        asked = {"rule": rule, "samples": samples, "margin": margin}
+        asked = {"rule": examined.rule, "samples": samples, "margin": margin}
         say_untracked(
             errors,
             moved_from(kept_in, uri, runs),

@@ -72,7 +72,7 @@ def run_report(
     out: Path | None,
     errors: Console,
     *,
-    rule: str = "weighted",
+    rule: str | None = None,
     samples: int = 4,
     price: float | None = None,
     generator: str | None = None,
@@ -131,7 +131,7 @@ def run_report(
             kept.write_text(page(evidence, drawn, absent), encoding="utf-8")
             keep_with_run(kept, source.run, begun, errors)
     elif (kept_in := source.kept_in) is not None:
-        asked = {"rule": rule, "samples": samples, "price": price}
+        asked = {"rule": evidence.rule, "samples": samples, "price": price}
         say_untracked(
             errors,
             moved_from(kept_in, uri, runs),

@@ -20,6 +20,7 @@ from orchestrator.analysis.options import Option, options
 from orchestrator.analysis.policy_fit import Fit, Study, fit, study
 from orchestrator.analysis.store import Experiment
 from orchestrator.errors import BadInput, one_of
+from orchestrator.search.selection import ALL
 
 UNIFORM = "uniform"
 """Name of the allocation that gives every problem an equal share."""
@@ -144,12 +145,14 @@ class Evidence:
 
 
 def gather(
-    experiment: Experiment, rule: str = "weighted", *, generator: str | None = None, samples: int = 4
+    experiment: Experiment, rule: str | None = None, *, generator: str | None = None, samples: int = 4
 ) -> Evidence:
     """Gathers the evidence of an experiment.
 
     The report is about ``generator``, or about the group with the most options. ``samples`` is as for
-    ``fit``. Raises BadInput where no run is left to report, or where its cells lack the rule.
+    ``fit``; ``rule`` None is the weighted vote, or the majority where nothing is scored. What generative
+    selection took counts by its own rule alone. Raises BadInput where no run is left to report, or where
+    its cells lack the rule.
     """
     left_out = list(experiment.left_out)
     found = _groups(experiment, left_out)
@@ -160,8 +163,13 @@ def gather(
             raise BadInput("--generator", generator, one_of(known))
     if not found:
         raise BadInput("experiment", experiment.name, "it has no finished run but those for difficulty")
-    if rule not in found[0].rules:
-        raise BadInput("--rule", rule, one_of(found[0].rules))
+    rules = found[0].rules
+    if rule is None:
+        rule = "weighted" if "weighted" in rules else "majority"
+    if rule not in rules:
+        raise BadInput("--rule", rule, one_of(rules))
+    if rule in ALL:
+        found = [_searched(group) for group in found]
     difficulty = _difficulty(experiment.difficulty, found[0])
     if difficulty is not None:
         if set(difficulty.problems) == set(found[0].problems):
@@ -208,6 +216,12 @@ def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
     alike = [run for run in runs if run.models == group.models]
     name = group.models["generator.model"]
     return next(iter([*alike, *(r for r in runs if same_model(r.setting["generator.model"], name))]), None)
+
+
+def _searched(group: Group) -> Group:
+    """Returns the group without what generative selection was charged."""
+    options = [replace(o, cells=tuple(cell.without_selection() for cell in o.cells)) for o in group.options]
+    return replace(group, options=options)
 
 
 def _only(group: Group, problems: Set[str]) -> Group:

@@ -197,6 +197,7 @@ class Chooser:
         usage.selection_flops += flops
         usage.generator_flops += flops
         usage.generator_tokens += asked + new
+        usage.selection_tokens += asked + new
         usage.computed_generator_tokens += result.computed_tokens
         usage.computed_flops += computed(costs.body, result.computed_tokens, asked + new - 1)
         usage.computed_flops += costs.head(new)

@@ -17,7 +17,7 @@ from orchestrator.runs.controller import SearchResult
 
 COUNTED = (
     *("flops", "generator_flops", "verifier_flops", "selection_flops"),
-    *("generator_tokens", "verifier_tokens"),
+    *("generator_tokens", "verifier_tokens", "selection_tokens"),
 )
 """Counters of a search that the table has."""
 

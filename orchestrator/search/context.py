@@ -132,6 +132,8 @@ class Usage:
     replayed: int = 0
     selection_flops: int = 0
     """Those of the generator's FLOPs that generative selection took."""
+    selection_tokens: int = 0
+    """Its tokens that generative selection read and wrote."""
     choices: int = 0
     """Choices that the generator was asked for."""
     unread_choices: int = 0

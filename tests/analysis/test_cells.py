@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.analysis.cells import SETTING, correct_by_aggregation
+from orchestrator.analysis.difficulty import estimate_flops
 from orchestrator.analysis.options import options, short
 from orchestrator.analysis.store import Experiment, load, load_directory, read_cell
 from orchestrator.config.fingerprint import fingerprint
@@ -19,6 +20,7 @@ from orchestrator.report.evidence import Group, gather
 from orchestrator.report.series import series
 from orchestrator.report.tables import accuracy_table, runs_table
 from orchestrator.runs.results_file import write_parquet
+from orchestrator.search.context import Usage
 from orchestrator.search.selection import AGGREGATIONS, RULES, Candidate
 from orchestrator.tracking.tracker import local_uri
 from tests.support.stored import cell, lab_config, result, sampled, solution, store
@@ -43,6 +45,36 @@ def test_a_cell_has_each_problems_outcome_and_cost(tmp_path):
     assert read.flops.tolist() == [r.usage.flops for r in results]
     assert read.costs["verifier_tokens"].tolist() == [r.usage.verifier_tokens for r in results]
     assert (read.setting["generator.model"], read.setting["verifier.model"]) == ("g", None)
+
+
+def test_what_generative_selection_took_is_no_cost_of_the_free_rules_nor_of_a_sample(tmp_path):
+    chosen = Usage(
+        generator_flops=600, verifier_flops=50, generator_tokens=40, selection_flops=500, selection_tokens=30
+    )
+    read = stored(tmp_path, [result("a", [solution(0, True), solution(1, False)], chosen)])
+    assert read.flops.tolist() == [650]
+    free = read.without_selection()
+    assert {name: cost.tolist() for name, cost in free.costs.items()} == {
+        "flops": [150],
+        "generator_flops": [100],
+        "verifier_flops": [50],
+        "generator_tokens": [10],
+        "verifier_tokens": [0],
+    }
+    assert free.without_selection() is free
+    # Of the ten tokens of prompt and samples, the second sample has three.
+    assert estimate_flops(read, 1, "generator_flops").tolist() == [pytest.approx(70)]
+
+
+def test_a_report_counts_what_selection_took_by_its_own_rule_alone():
+    found = cell([1, 0] * 10, 700.0)
+    costs = found.costs | dict.fromkeys(("selection_flops", "selection_tokens"), np.full(20, 300.0))
+    right = found.correct["weighted"]
+    found = replace(found, costs=costs, correct=dict.fromkeys(("majority", "generative"), right))
+    by_majority = gather(Experiment("x", [found], []))
+    assert (by_majority.rule, by_majority.main.options[0].flops) == ("majority", 400.0)
+    by_itself = gather(Experiment("x", [found], []), "generative")
+    assert by_itself.main.options[0].flops == 700.0
 
 
 def test_solutions_come_back_in_order_even_where_a_problem_has_none(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,23 @@ def test_what_is_no_run_that_has_ended_is_told_with_a_hint(runs, named, words):
     with pytest.raises(BadInput, match="experiment") as refused:
         find(named, None, str(runs))
     assert words in str(refused.value)
+
+
+def test_a_run_without_a_verifier_is_reported_by_its_majority(tmp_path, capsys):
+    config = lab_config("strategy.name=best_of_n", "strategy.n=4", "verifier.model=null", f"runs={tmp_path}")
+    majority = {"selected": ("majority",), "correct": ("majority",)}
+    results = [
+        replace(
+            found,
+            **{
+                name: {rule: getattr(found, name)[rule] for rule in rules} for name, rules in majority.items()
+            },
+        )
+        for found in search([0.5] * 6, 4, 0)
+    ]
+    store(tmp_path / RUN, local_uri(tmp_path), config, results, runs=tmp_path)
+    assert run_command(["report", RUN, "--runs", str(tmp_path), "--table", "accuracy"]) == 0
+    assert "**Accuracy (majority)" in capsys.readouterr().out
 
 
 def test_the_page_of_a_run_is_kept_among_its_own_artifacts(runs, tmp_path, capsys):
