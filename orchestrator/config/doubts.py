@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.budget.flops import optional_file
+from orchestrator.budget.units import in_flops
 from orchestrator.config.generator import generation_config
 from orchestrator.config.lengths import context
 from orchestrator.config.model_config import config_of
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.rendering import decoded, keeps
+from orchestrator.config.selection import kept
 from orchestrator.config.warnings import warnings_of
 from orchestrator.grading.exact import Exact
 from orchestrator.grading.math import Math
@@ -201,6 +203,20 @@ def _budget(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
         )
 
 
+def _selection(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
+    selection = prepared.selection
+    if selection is None:
+        return
+    held = kept(selection.share, min(prepared.budget.shares))
+    asked = len(selection.tokens(prepared.problems[0], ("",) * selection.group))
+    if held < (least := selection.cost(asked, selection.writes)):
+        yield (
+            f"selection.share keeps {in_flops(held)} of a problem's budget, and a question about "
+            f"{selection.group} solutions may take {in_flops(least)} before any of their text: it is "
+            "asked only where the search leaves enough"
+        )
+
+
 def _dtype(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     config = prepared.config
     pools: list[tuple[str, Any]] = [("generator", config.generator), ("verifier", config.verifier)]
@@ -227,6 +243,7 @@ DOUBTS: tuple[Doubt, ...] = (
         _answers,
         _choices,
         _budget,
+        _selection,
         _dtype,
         _skipped,
     ),

@@ -68,6 +68,10 @@ def test_a_run_as_it_should_be_raises_none(models, overrides):
         (["generator.temperature=0"], "generator.temperature is 0: the 4 samples"),
         (["budget.generations=2"], "the budget pays for 2 solutions a problem"),
         (["selection.generative=true", "selection.max_tokens=9"], "the budget pays for 3 solutions"),
+        (
+            ["selection.generative=true", "budget.generations=8", "selection.share=0.01"],
+            "selection.share keeps 37.1 MFLOPs of",
+        ),
         (["generator.resources.num_gpus=1", "generator.dtype=float32"], "generator.dtype is float32"),
         ([r'generator.stop=["\n\n"]'], "generator.stop: '\\n\\n' is in what ends a step"),
         ([r'generator.stop=["\n"]'], "generator.stop: '\\n' is in what ends a step"),
