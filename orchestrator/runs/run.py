@@ -178,6 +178,11 @@ class Run:
         done = "it is not done again" if operations == 1 else "they are not done again"
         return f"the journal has {counted(operations, 'operation')}, {in_flops(flops)} already paid: {done}"
 
+    @property
+    def page(self) -> str:
+        """Where the run is seen in MLflow (``Tracker.page``)."""
+        return self._tracker.page
+
     def __enter__(self) -> Run:
         try:
             self._open.enter_context(logged(self.directory, self.prepared.config.log_level))
