@@ -1,5 +1,6 @@
 // Shows what was under way over a run's time: what waited for a place at a replica, and what had one.
 import { el, svg, count, percent, room, seconds } from "./dom.js";
+import { live } from "./live.js";
 
 const HIGH = 90, EDGE = 18; // of the chart, and the room for words above and below it
 const POOL_COLOURS = { generator: "a", reviser: "c", verifier: "b" };
@@ -55,6 +56,7 @@ export function workPart(run) {
       el("tbody", {}, parts.map((one) => el("tr", {},
         el("th", { scope: "row" }, el("span", { class: `sign square ${POOL_COLOURS[one.pool.pool]}${one.waits ? " waited" : ""}` }), ` ${one.words}`),
         cell(seconds(one.seconds)), cell(percent(one.seconds / all))))))),
+    live && el("p", { class: "note quiet", text: "Of the searches that have ended: those that go on are not in it yet, so the right of the chart still grows." }),
     el("p", { class: "note quiet" }, "The time of all operations together, from when they were sent to their answers. ",
       "At a replica an operation is on its way, in its engine's batch or queue, or on its way back.",
       untold > 0 && ` Of ${count(untold, "operation")} it is not known how long they waited: they count as being at a replica.`,
