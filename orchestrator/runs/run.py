@@ -27,7 +27,7 @@ from orchestrator.analysis.failures import too_many
 from orchestrator.budget.units import in_flops
 from orchestrator.config.preparation import Prepared, fingerprints, parts
 from orchestrator.config.schema import Config
-from orchestrator.config.written import to_yaml, tracking_uri, written
+from orchestrator.config.written import to_yaml, tracking_uri
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint_in, holds_results, in_use
 from orchestrator.errors import counted, in_one_line
@@ -36,7 +36,7 @@ from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.baseline import sample_baseline
 from orchestrator.runs.controller import Controller, Search, SearchResult
-from orchestrator.runs.description import dataset, description, study, title
+from orchestrator.runs.description import dataset, description, parameters, study, title
 from orchestrator.runs.description import tags as tags_of
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
@@ -158,7 +158,7 @@ class Run:
             config.runs,
             run_id,
             config.tracking.experiment,
-            written(config),
+            parameters(config),
             uri=tracking_uri(config),
             title=title(config, role=role),
             tags={"ttc.run_id": run_id, "ttc.role": role, **tags_of(prepared), **(tags or {})},
