@@ -105,10 +105,11 @@ def trace_of(
 def _what(
     solutions: Sequence[Solution], places: Mapping[str, tuple[str, str]], firsts: Mapping[str, str]
 ) -> dict[str, str]:
-    """Returns what became of each sampled node, in the words that its span's name begins with."""
+    """Returns what became of each sampled node, in the words that its span's name begins with: the
+    explorer's."""
     ends = {solution.path: "right answer" if solution.correct else "wrong answer" for solution in solutions}
     sampled = {path for kind, path in places.values() if kind != "score"}
-    continued = {path.rpartition(".")[0] for path in sampled}
+    kept = {".".join(parts[:at]) for parts in (path.split(".") for path in ends) for at in range(len(parts))}
     found = {}
     for path in sampled:
         if path in ends:
@@ -116,7 +117,7 @@ def _what(
         elif path in firsts:
             found[path] = f"copy of {firsts[path].rpartition('.')[2]}:"
         else:
-            found[path] = "kept" if path in continued else "left"
+            found[path] = "kept" if path in kept else "pruned"
     return found
 
 

@@ -46,7 +46,7 @@ def test_spans_are_the_tree_parents_first_and_each_has_its_own_time():
     root, *spans = searched()["spans"]
     by_id = {span["id"]: span for span in [root, *spans]}
     order = ("0", "0.0", "0.0.0", "0.2", "0.10", "1")
-    became = dict.fromkeys(order, "left")
+    became = dict.fromkeys(order, "pruned")
     became |= {"0": "kept", "0.0": "kept", "0.0.0": "right answer"}
     assert [span["name"] for span in spans] == [
         name for path in order for name in (f"{became[path]} {path}", "score 0.500")
@@ -153,13 +153,13 @@ def test_the_score_that_equal_paths_share_hangs_on_the_first_of_them():
     root, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), [], BEGAN)["spans"]
     names = {span["id"]: span["name"] for span in [root, *spans]}
     assert [(span["name"], names[span["parent"]]) for span in spans] == [
-        ("kept 1", "p/0"),
-        ("score 0.500", "kept 1"),
-        ("left 1.3", "kept 1"),
-        ("score 0.500", "left 1.3"),
-        ("copy of 3: 1.4", "kept 1"),
-        ("left 2", "p/0"),
-        ("score 0.500", "left 2"),
+        ("pruned 1", "p/0"),
+        ("score 0.500", "pruned 1"),
+        ("pruned 1.3", "pruned 1"),
+        ("score 0.500", "pruned 1.3"),
+        ("copy of 3: 1.4", "pruned 1"),
+        ("pruned 2", "p/0"),
+        ("score 0.500", "pruned 2"),
         ("copy of 2: 10", "p/0"),
     ]
 
@@ -172,4 +172,4 @@ def test_a_score_of_several_inputs_is_that_of_its_path():
     }
     result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
     _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), [], BEGAN)["spans"]
-    assert [span["name"] for span in spans] == ["left 1", "score 0.500", "score 0.600"]
+    assert [span["name"] for span in spans] == ["pruned 1", "score 0.500", "score 0.600"]
