@@ -36,10 +36,11 @@ function areas(work) {
   svg("text", { x: width, y: HIGH + EDGE + 14, "text-anchor": "end", text: `${seconds(work.seconds)} of search` }));
 }
 
-/** Says what operations spent their time with. */
+/** Says what operations spent their time with, the most first. */
 function said(work) {
   const parts = states(work), all = parts.reduce((sum, one) => sum + one.seconds, 0) || 1;
-  return parts.map((one) => `${percent(one.seconds / all)} ${one.pool.pool} ${one.waits ? "waiting" : "computing"}`).join(", ");
+  return parts.sort((one, other) => other.seconds - one.seconds)
+    .map((one) => `${percent(one.seconds / all)} ${one.waits ? "waiting for" : "at"} a ${one.pool.pool}`).join(", ");
 }
 
 /** Returns the part of a run's overview that tells what it waited for; null where no times were kept. */
