@@ -130,6 +130,8 @@ class MlflowStore:
             # be done twice (a run may not be created twice) and can be told to stop.
             os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+            # Two lines a run, with addresses that open on traces.
+            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
             try:
                 from mlflow import MlflowClient
 

@@ -26,7 +26,7 @@ def server(tmp_path, monkeypatch):
 
 
 @pytest.mark.server
-def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: Path, server: Server):
+def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: Path, server: Server, capsys):
     parent = Tracker(tmp_path / "runs", "s", "e", {"cells": 1}, uri=server.uri)
     child = Tracker(tmp_path / "runs", "s/cells/a", "e", {"a": 1}, uri=server.uri, parent=parent)
     spools = [Spool(each.directory) for each in (parent, child)]
@@ -75,3 +75,4 @@ def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: 
         )
     assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["file"]
     assert len(client.search_runs([run.info.experiment_id])) == 2
+    assert capsys.readouterr().out == "", "MLflow tells no address of its own"
