@@ -116,5 +116,6 @@ def _page(uri: str) -> str:
     if not newest:
         return "#/experiments"
     experiment = experiments[newest[0].info.experiment_id]
-    view.ensure(client, experiment.experiment_id, experiment.tags, round(1000 * time.time()))
+    with suppress(Exception):  # a store that is only read has its page without it
+        view.ensure(client, experiment.experiment_id, experiment.tags, round(1000 * time.time()))
     return view.page(experiment.experiment_id)
