@@ -134,30 +134,6 @@ async def test_times_are_read_once_however_often_a_search_is_looked_at(tmp_path:
     assert lines == [1, 0, 0, 1]
 
 
-async def test_what_it_waited_for_is_known_of_the_searches_that_have_ended_and_then_of_all(tmp_path: Path):
-    await searched(tmp_path / "run", "beam_search", n=4, width=2)
-    followed = live(tmp_path / "run")
-    followed.refresh()
-    assert followed.since(0).head.work is None
-    times = TimesFile(tmp_path / "run")
-    times.add("p", {"p/sample/0": (5.0, 5.25), "p/score/0": (5.25, 5.5)})
-    assert followed.refresh()
-    version = followed.since(0).version
-    assert [(pool.pool, pool.operations) for pool in followed.since(0).head.work.pools] == [
-        ("generator", 1),
-        ("verifier", 1),
-    ]
-    assert not followed.refresh(), "nothing has happened"
-    times.add("q/1", {"q/1/sample/0": (4.0, 7.0)})  # it began before the one that ended first
-    assert followed.refresh()
-    told = followed.since(version)
-    assert told.version > version
-    with reader(tmp_path / "run", problems=PROBLEMS) as whole:
-        assert [*whole.trees()]
-        assert told.head.work == whole.explored().work
-    assert told.head.work.seconds == 3
-
-
 def test_a_search_is_shown_as_it_was_when_its_row_was(tmp_path: Path):
     with GoingOn(tmp_path / "run", PROBLEMS).running() as run:
         run.let(6)

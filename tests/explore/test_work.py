@@ -13,6 +13,8 @@ from orchestrator.explore import work
 from orchestrator.explore.times import read_times
 from orchestrator.explore.work import POINTS, work_of
 from orchestrator.runs.times import Taken, TimesFile
+from tests.explore.test_live import live
+from tests.support.explored import PROBLEMS, reader, searched
 
 SAMPLED = {"a/sample/0": (100.0, 110.0), "a/sample/1": (100.0, 105.0), "a/score/0": (105.0, 110.0)}
 
@@ -104,3 +106,29 @@ def test_however_many_operations_there_are_the_means_are_those_of_each_of_them(m
 def test_without_times_there_is_nothing_to_show(tmp_path: Path):
     assert work_of(read_times(tmp_path).values()) is None
     assert work_of([[b'["a",1.0,{}]'], [b'["a","x",{}]']]) is None
+
+
+async def test_a_run_that_goes_on_tells_it_of_the_searches_that_have_ended(
+    tmp_path: Path,
+):
+    await searched(tmp_path / "run", "beam_search", n=4, width=2)
+    followed = live(tmp_path / "run")
+    followed.refresh()
+    assert followed.since(0).head.work is None
+    times = TimesFile(tmp_path / "run")
+    times.add("p", {"p/sample/0": (5.0, 5.25), "p/score/0": (5.25, 5.5)})
+    assert followed.refresh()
+    version = followed.since(0).version
+    assert [(pool.pool, pool.operations) for pool in followed.since(0).head.work.pools] == [
+        ("generator", 1),
+        ("verifier", 1),
+    ]
+    assert not followed.refresh(), "nothing has happened"
+    times.add("q/1", {"q/1/sample/0": (4.0, 7.0)})  # it began before the one that ended first
+    assert followed.refresh()
+    told = followed.since(version)
+    assert told.version > version
+    with reader(tmp_path / "run", problems=PROBLEMS) as whole:
+        assert [*whole.trees()]
+        assert told.head.work == whole.explored().work
+    assert told.head.work.seconds == 3
