@@ -312,6 +312,20 @@ def optional_file(model: str, name: str, revision: str | None = None) -> Path | 
         return None
 
 
+def hub_commit(model: str, revision: str | None = None) -> str | None:
+    """Returns the hub's commit of which this machine's copy of a model's configuration is; None where it has
+    none, as of a directory."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(model).expanduser().is_dir():
+        return None
+    try:
+        cached = try_to_load_from_cache(model, "config.json", None, revision)
+    except ValueError:  # no hub id either
+        return None
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
 def _from_hub(model: str, key: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 

@@ -12,12 +12,11 @@ from rich.table import Table
 
 from orchestrator.budget.units import in_flops, si
 from orchestrator.commands.check_display import line
-from orchestrator.commands.terminal import fail, results, say, show_json
+from orchestrator.commands.terminal import results, say
 from orchestrator.config.memory import Fleet
 from orchestrator.config.preview import Preview, preview_of
 from orchestrator.config.schema import to_dict
 from orchestrator.errors import BadInput, counted, visible
-from orchestrator.grading.pool import AnswersFailed
 from orchestrator.masking import masked
 from orchestrator.runs.grid import Grid, GridCell, examined
 
@@ -38,25 +37,21 @@ class Said:
 
 
 def check_sweep(
-    path: str, overrides: Sequence[str], as_json: bool, errors: Console, fleet: Fleet | None = None
+    path: str, overrides: Sequence[str], keep: Callable[[object], None] | None, fleet: Fleet | None = None
 ) -> int:
-    """Shows what can be known of a sweep's cells, on the GPUs of a ``fleet``. Returns 0, or 2 where any of
-    them would fail."""
+    """Shows what can be known of a sweep's cells, on the GPUs of a ``fleet``, or has it kept. Returns 0, or 2
+    where any of them would fail. Raises BadInput and AnswersFailed."""
     grid, faults = examined(path, overrides)
-    try:
-        seen = _previews(grid.cells, fleet)
-    except AnswersFailed as error:
-        fail(errors, str(error))
-        return 1
+    seen = _previews(grid.cells, fleet)
     failures = _gathered([(key, str(error)) for key, error in faults])
     failures += _gathered([(cell.key, one) for cell in grid.cells for one in seen[cell.key].failures])
     failures += [] if faults or not grid.cells else _directory(grid)
     doubts = _gathered([(cell.key, one) for cell in grid.cells for one in seen[cell.key].doubts])
     count = len(grid.cells) + len(faults)
-    if as_json:
+    if keep is not None:
         cells = [{"key": cell.key, "role": cell.role, **_about(seen[cell.key])} for cell in grid.cells]
         gathered = {"failures": failures, "doubts": doubts}
-        show_json({"cells": cells, **{name: [str(one) for one in lines] for name, lines in gathered.items()}})
+        keep({"cells": cells, **{name: [str(one) for one in lines] for name, lines in gathered.items()}})
     else:
         out = Console(file=results(), emoji=False)
         out.print(_page(grid.cells, seen, count))

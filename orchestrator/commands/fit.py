@@ -171,10 +171,10 @@ def _track(
     runs: str,
 ) -> str | None:
     """Keep the fit in MLflow; what could not be written, or None."""
-    from orchestrator.tracking.tracker import Tracker, below_the_sweep, local_store, temporary_run_id
+    from orchestrator.tracking.tracker import Tracker, local_store, tags_about, temporary_run_id
 
     name = f"fit-{datetime.now():%Y%m%d-%H%M%S}"
-    tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
+    tags = {"ttc.run_id": name, "ttc.role": ROLE, **tags_about(runs, experiment, uri)}
     title = f"policy of {experiment}, {datetime.now():%Y-%m-%d %H:%M}"
     tracker = Tracker(runs, temporary_run_id("fit"), experiment, asked, uri=uri, title=title, tags=tags)
     tracker.describe(title, f"`ttc fit {experiment}`: the policy is `policy.yaml` among the artifacts.")

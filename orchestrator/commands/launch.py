@@ -21,7 +21,6 @@ from rich.console import Console
 from orchestrator.commands.interrupts import INTERRUPTED, heard
 from orchestrator.commands.terminal import fail, goes_on_with, note_failure, say, show, show_json
 from orchestrator.errors import counted, in_one_line
-from orchestrator.masking import without_user
 
 HINT_SECONDS = 3.0
 """Seconds after which a run that waits for MLflow says so."""
@@ -111,7 +110,7 @@ def run(
         scored = "a whole solution" if prepared.verifier.format.whole else "each step"
         say(errors, f"verifier: format {config.verifier.format}, a score for {scored}")
 
-    async def searched(display: Display) -> Summary:
+    async def searched(display: Display) -> tuple[Summary, str]:
         record: Run | None = None
         waiting = threading.Timer(HINT_SECONDS, lambda: say(errors, WAITING))
         try:
@@ -128,18 +127,19 @@ def run(
             waiting.cancel()
             if record is not None and record.untracked is not None:
                 say(errors, f"warning: {record.untracked}", "yellow")
-        return summary
+        return summary, record.page
 
     with Display(errors, what) as display:
-        status, summary = until_interrupted(searched(display), errors, kept, directory)
-    if summary is None:
+        status, found = until_interrupted(searched(display), errors, kept, directory)
+    if found is None:
         return status
+    summary, mlflow = found
     if shown and as_json:
         show_json(summary.to_dict())
     elif shown:
         show(summary_table(summary, what))
         explore, report = (shlex.join(["ttc", verb, name, *elsewhere]) for verb in ("explore", "report"))
-        say(errors, f"results in {directory}/; MLflow: {store(config)}")
+        say(errors, f"results in {directory}/; MLflow: {store(config, mlflow)}")
         say(errors, f"its searches: {explore}; what they bought: {report}")
     if shown and page is not None:
         page.finish([name])
@@ -148,10 +148,11 @@ def run(
     return 0 if summary.broken is None else 1
 
 
-def store(config: Config) -> str:
-    """Returns where the runs of a configuration are seen in MLflow."""
+def store(config: Config, page: str) -> str:
+    """Returns where the runs of a configuration are seen in MLflow: on a ``page`` of the server that it
+    names, or by a command."""
     if config.tracking.uri is not None:
-        return without_user(config.tracking.uri)
+        return page
     return shlex.join(["ttc", "ui", *(["--runs", config.runs] if config.runs != "runs" else [])])
 
 

@@ -150,10 +150,10 @@ def _track(
     runs: str,
 ) -> str | None:
     """Keep the page and its figures in MLflow; what could not be written, or None."""
-    from orchestrator.tracking.tracker import Tracker, below_the_sweep, temporary_run_id
+    from orchestrator.tracking.tracker import Tracker, tags_about, temporary_run_id
 
     name = f"report-{datetime.now():%Y%m%d-%H%M%S}"
-    tags = {"ttc.run_id": name, "ttc.role": ROLE, **below_the_sweep(runs, experiment, uri)}
+    tags = {"ttc.run_id": name, "ttc.role": ROLE, **tags_about(runs, experiment, uri)}
     title = f"report of {experiment}, {datetime.now():%Y-%m-%d %H:%M}"
     tracker = Tracker(runs, temporary_run_id("report"), experiment, asked, uri=uri, title=title, tags=tags)
     tracker.describe(title, f"`ttc report {experiment}`: the page is `{out}` among the artifacts.")

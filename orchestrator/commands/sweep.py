@@ -88,7 +88,7 @@ def sweep(read: Grid, command: str, as_json: bool, errors: Console, page: LivePa
         show_json({"sweep": name, "table": [row.to_dict() for row in found], "cells": cells})
     else:
         show(sweep_display.table(name, found))
-        say(errors, f"results in {whole.grid.directory}/; MLflow: {store(whole.grid.config)}")
+        say(errors, f"results in {whole.grid.directory}/; MLflow: {store(whole.grid.config, whole.page)}")
         if found:
             say(errors, f"its report: {report_command(whole.grid.config)}")
     page.finish([run_id(outcome.cell) for outcome in outcomes if outcome.state == "done"])

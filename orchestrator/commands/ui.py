@@ -17,6 +17,7 @@ from rich.console import Console
 
 from orchestrator.commands.terminal import fail, say
 from orchestrator.errors import BadInput
+from orchestrator.tracking import view
 
 HOST = "127.0.0.1"
 MOST_PORT = 65_535
@@ -70,7 +71,7 @@ def command(options: argparse.Namespace, errors: Console) -> int:
             start_new_session=True,  # it has workers, which end with it
         )
     try:
-        page = f"http://{HOST}:{options.port}/#/{_page(local_uri(runs))}"
+        page = f"http://{HOST}:{options.port}/{_page(local_uri(runs))}"
         if _answers(server, options.port, errors):
             say(errors, f"open {page} (Ctrl-C ends it)")
         status = server.wait()
@@ -106,11 +107,15 @@ def _answers(server: subprocess.Popen[bytes], port: int, errors: Console) -> boo
 
 
 def _page(uri: str) -> str:
-    """Returns the page to open: the runs beside the newest one. MLflow opens on traces unless it is told."""
+    """Returns the page to open: the runs beside the newest one, in the view that every experiment gets."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    places = [each.experiment_id for each in client.search_experiments()]
-    newest = client.search_runs(places, order_by=["attributes.start_time DESC"], max_results=1)
-    page = f"experiments/{newest[0].info.experiment_id}/runs" if newest else "experiments"
-    return f"{page}?workflowType=machine_learning"
+    experiments = {each.experiment_id: each for each in client.search_experiments()}
+    newest = client.search_runs([*experiments], order_by=["attributes.start_time DESC"], max_results=1)
+    if not newest:
+        return "#/experiments"
+    experiment = experiments[newest[0].info.experiment_id]
+    with suppress(Exception):  # a store that is only read has its page without it
+        view.ensure(client, experiment.experiment_id, experiment.tags, round(1000 * time.time()))
+    return view.page(experiment.experiment_id)

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from orchestrator.budget.flops import hub_commit
 from orchestrator.config.generator import OFF
 from orchestrator.config.schema import Config, to_dict
 from orchestrator.config.written import leaves
@@ -241,24 +242,13 @@ def _model(model: str | None) -> Any:
         return None
     directory = Path(model).expanduser()
     if not directory.is_dir():
-        return [model, _commit(model)]
+        return [model, hub_commit(model)]
     files = sorted(file for file in directory.iterdir() if file.suffix in WEIGHTS or file.name in BESIDE)
     described = []
     for file in files:
         about = file.stat()
         described.append([file.name, about.st_size, _pieces(file, about.st_size, about.st_mtime_ns)])
     return described
-
-
-def _commit(model: str) -> str | None:
-    """The hub's commit of which this machine's copy of a model's configuration is; None where it has none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        cached = try_to_load_from_cache(model, "config.json")
-    except ValueError:  # no hub id either
-        return None
-    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 @lru_cache(maxsize=256)

@@ -252,7 +252,8 @@ class Explored(msgspec.Struct, frozen=True, array_like=True):
     report_by: str = ""
     """The command that makes it; empty where it was there as the page was written."""
     work: Work | None = None
-    """What was under way over its time; None where that was not kept, or the run still goes on."""
+    """What was under way over its time; None where that was not kept. Of a run that has not ended it is that
+    of the searches that have."""
 
 
 SHAPES = (

@@ -39,6 +39,7 @@ from orchestrator.explore.run import (
 from orchestrator.explore.times import TIMES, by_problem
 from orchestrator.explore.tree import costs_of, outline_of
 from orchestrator.explore.votes import rules_of
+from orchestrator.explore.work import WorkSums
 from orchestrator.problems.codec import Codec
 from orchestrator.problems.problem import Problem, filled
 from orchestrator.search.distinct import SHARED
@@ -127,6 +128,7 @@ class LiveRun:
         self._searches: dict[str, _Search] = {}
         self._lines_of_times = GrowingLines(directory / TIMES)
         self._times: dict[str, list[bytes]] = defaultdict(list)
+        self._work = WorkSums(reviser=bool((config.get("reviser") or {}).get("model")))
         self._sums = Sums()
         self._beside: Counter[str] = Counter()
 
@@ -139,6 +141,7 @@ class LiveRun:
         """Reads what is new. Returns True where anything is. Raises JournalDamaged."""
         with self._lock:
             version, changed, unread = self.version + 1, set[str](), self._unread
+            timed = self._read_times()
             ended = [*self._ended()]  # first: what has ended is in the journal by then
             for number, name, recorded in self._journal.since(self._last):
                 self._last = number
@@ -154,7 +157,7 @@ class LiveRun:
                 changed.add(table["problem"])
             for problem in changed:
                 self._describe(problem, version)
-            if changed or self._log_has_grown() or self._unread > unread or not self.version:
+            if changed or timed or self._log_has_grown() or self._unread > unread or not self.version:
                 self.version = version
             return self.version == version
 
@@ -182,6 +185,7 @@ class LiveRun:
                 tuple(self._beside.items()),
                 self._log,
                 (*self._notes, *self._damage),
+                work=self._work.work(),
             )
             return News(self.version, head, rows, len(self._asked))
 
@@ -191,10 +195,17 @@ class LiveRun:
         with self._lock:
             if (search := self._searches.get(problem)) is None:
                 return None
-            for name, line in by_problem(self._lines_of_times.new() or ()):
-                self._times[name].append(line)
+            self._read_times()
             asked, times = self._asked.get(problem), self._times.get(problem, ())
             return read_tree(problem, self._journal, self._codec, search.table, asked, times, self._last)[0]
+
+    def _read_times(self) -> bool:
+        """Reads the times of the searches that have ended since. Returns True where there are any."""
+        new = [*by_problem(self._lines_of_times.new() or ())]
+        for name, line in new:
+            self._times[name].append(line)
+        self._work.add(line for _, line in new)
+        return bool(new)
 
     @property
     def _damage(self) -> list[str]:

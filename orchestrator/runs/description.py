@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.allocation.policy import COMPUTE_OPTIMAL, known_as
 from orchestrator.analysis.words import percent
+from orchestrator.budget.flops import hub_commit
 from orchestrator.budget.units import in_flops
 from orchestrator.config.preparation import Prepared
 from orchestrator.config.schema import Config
@@ -32,6 +33,8 @@ LONGEST_VALUE, LONGEST_WORDS = 60, 150
 """Characters of a parameter's value that are shown, and of a strategy with all of them."""
 LONGEST_SOURCE = 2000
 """Characters of a key of the problems, as a template with examples: MLflow takes 65,535 of them all."""
+ROLES = ("generator", "verifier", "reviser", "judge")
+"""The sections that name a model."""
 COMMIT_SECONDS = 5.0
 """Seconds that are waited for git."""
 
@@ -94,6 +97,16 @@ def _study(config: Config, asked: str, words: Sequence[str]) -> str:
     told, command = f"**{shortened(config.name, LONGEST_VALUE)}**: {asked}.", shlex.join(words)
     left = max(LONGEST_STUDY - len(command) - 20, LONGEST_WORDS)
     return f"{shortened(told, left)}{AGAIN}{code(command)}"
+
+
+def parameters(config: Config) -> dict[str, Any]:
+    """Returns the configuration as a run logs it: of a model of the hub, the revision is the commit that was
+    read, also where a branch was asked for, or nothing."""
+    told = written(config)
+    for section in (told[role] for role in ROLES):
+        if section["model"] is not None and not section.get("endpoint"):  # a server has a copy of its own
+            section["revision"] = hub_commit(section["model"], section["revision"]) or section["revision"]
+    return told
 
 
 def tags(prepared: Prepared) -> dict[str, str]:

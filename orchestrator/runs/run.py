@@ -27,15 +27,16 @@ from orchestrator.analysis.failures import too_many
 from orchestrator.budget.units import in_flops
 from orchestrator.config.preparation import Prepared, fingerprints, parts
 from orchestrator.config.schema import Config
-from orchestrator.config.written import to_yaml, tracking_uri, written
+from orchestrator.config.written import to_yaml, tracking_uri
 from orchestrator.durability.files import write_atomically
 from orchestrator.durability.journal import Journal, JournalDamaged, fingerprint_in, holds_results, in_use
 from orchestrator.errors import counted, in_one_line
+from orchestrator.explore.times import lines_of
 from orchestrator.runs.assembly import controller_of, judge_of
 from orchestrator.runs.at_work import AtWork
 from orchestrator.runs.baseline import sample_baseline
 from orchestrator.runs.controller import Controller, Search, SearchResult
-from orchestrator.runs.description import dataset, description, study, title
+from orchestrator.runs.description import dataset, description, parameters, study, title
 from orchestrator.runs.description import tags as tags_of
 from orchestrator.runs.legs import Legs
 from orchestrator.runs.log import FILE as LOG
@@ -142,7 +143,6 @@ class Run:
         self.untracked: str | None = None
         self._broken = False
         self._role = role
-        self._times: dict[str, dict[str, tuple[float, float]]] = {}
         self._taken = Taken()
         self._open = ExitStack()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class Run:
             config.runs,
             run_id,
             config.tracking.experiment,
-            written(config),
+            parameters(config),
             uri=tracking_uri(config),
             title=title(config, role=role),
             tags={"ttc.run_id": run_id, "ttc.role": role, **tags_of(prepared), **(tags or {})},
@@ -177,6 +177,11 @@ class Run:
             return None
         done = "it is not done again" if operations == 1 else "they are not done again"
         return f"the journal has {counted(operations, 'operation')}, {in_flops(flops)} already paid: {done}"
+
+    @property
+    def page(self) -> str:
+        """Where the run is seen in MLflow (``Tracker.page``)."""
+        return self._tracker.page
 
     def __enter__(self) -> Run:
         try:
@@ -212,14 +217,11 @@ class Run:
         self._tracker.tell(observer.notice)
         check_context(prepared, session.deployment)
         judge = judge_of(prepared, session.deployment, self._journal)
-        self._times = {problem.id: {} for problem in prepared.problems}
-        traced, times = (
-            {p.id for p in prepared.problems[: prepared.config.tracking.traces]},
-            TimesFile(self.directory, self._taken),
-        )
+        noted: dict[str, dict[str, tuple[float, float]]] = {problem.id: {} for problem in prepared.problems}
+        times = TimesFile(self.directory, self._taken)
         chooses = self._role == "cell"  # what tells the difficulty, or labels, has no use for an answer
         controller = controller_of(
-            prepared, session.deployment, self._journal, judge, chooses=chooses, times=self._times
+            prepared, session.deployment, self._journal, judge, chooses=chooses, times=noted
         )
         legs = Legs(self.directory)
         curve = AnytimeCurve(len(prepared.problems), controller.budget, self._tracker.metrics)
@@ -229,9 +231,8 @@ class Run:
             legs.problem_ends(result.problem.id, result.seconds, whole=result.error is None)
             result = replace(result, seconds=legs.seconds_of(result.problem.id))
             results_file.add(result)
-            times.add(result.problem.id, self._times[result.problem.id])
-            if result.problem.id not in traced:
-                self._times[result.problem.id].clear()
+            times.add(result.problem.id, noted[result.problem.id])
+            noted[result.problem.id].clear()
             try:
                 curve.add(result)
                 observer.result(result)
@@ -345,10 +346,12 @@ class Run:
             self.untracked = f"tracking: {in_one_line(error, frame=True)}"
 
     def _trace(self, results: Sequence[SearchResult]) -> None:
+        lines = lines_of(self.directory, [result.problem.id for result in results])
         for result in results:
-            recorded = self._journal.results(result.problem.id)
-            times = self._times[result.problem.id]
-            self._tracker.trace(trace_of(result, recorded, self.prepared.codec.decode, times, time.time()))
+            name, decode = result.problem.id, self.prepared.codec.decode
+            self._tracker.trace(
+                trace_of(result, self._journal.results(name), decode, lines[name], time.time())
+            )
 
     def _finish(self, summary: Summary) -> None:
         path = self.directory / SUMMARY

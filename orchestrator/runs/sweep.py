@@ -81,12 +81,14 @@ Engines = Callable[[Pools, ClusterConfig, SessionObserver], AbstractAsyncContext
 
 
 class Sweep:
-    """A checked grid and its directory. ``untracked`` says what tracking could not write (None: nothing)."""
+    """A checked grid and its directory. ``untracked`` says what tracking could not write (None: nothing);
+    ``page`` is where its runs are seen in MLflow, once it has run (``Tracker.page``)."""
 
     def __init__(self, grid: Grid, *, engines: Engines = session) -> None:
         """Raises BadInput where the directory has a cell of the same key and another configuration."""
         self.grid = grid
         self.untracked: str | None = None
+        self.page = ""
         self._engines = engines
         self.kept: list[CellOutcome] = []
         self.todo: list[GridCell] = []
@@ -135,6 +137,7 @@ class Sweep:
             self._compare(parent, self._in_order(outcomes))
         finally:
             self._note(parent.close(status_of(ended), patience_of(ended)))
+            self.page = parent.page
             held.close()
         return self._in_order(outcomes)
 

@@ -1,7 +1,8 @@
 """Makes the tree of spans of a problem's search, from the journal, when the search is over.
 
-A span is an operation, from when it was sent to when it was answered. The journal keeps no times: an
-operation that it gave back to a resumed run has none, and stands at the beginning of the search.
+A span is an operation, from when it was sent to when it was answered. The journal keeps no times: those are
+read, with the replicas that were lost, from what a run leaves beside it (``runs.times``). An operation of a
+search that a run was stopped in has none there, and stands at the beginning of the search.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actors.messages import Result, SampleResult
+from orchestrator.explore.times import Timed, legs_of, times_of
 from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.search.distinct import SHARED, firsts_of
 
@@ -19,24 +21,21 @@ MOST_SPANS = 1000
 MOST_CHARACTERS = 2000
 """The most characters of a text in a trace; of a longer one it has the two ends."""
 
-Times = Mapping[str, tuple[float, float]]
-"""When each operation was sent and answered, in seconds since 1970, by its key."""
-
 
 def trace_of(
     result: SearchResult,
     recorded: Mapping[str, tuple[Result, int]],
     decode: Callable[[Sequence[int]], str],
-    times: Times,
+    lines: Sequence[bytes],
     ended: float,
 ) -> dict[str, Any]:
     """Returns the trace of a search: its id and spans, the root first, parents before their children.
 
-    ``recorded`` is the problem's journal. ``ended`` is when the search ended, in seconds since 1970, where
-    no operation has a time.
+    ``recorded`` is the problem's journal, ``lines`` those of its times. ``ended`` is when the search ended,
+    in seconds since 1970, where no operation has a time.
     """
-    begun = min((sent for sent, _ in times.values()), default=ended)
-    last = max((answered for _, answered in times.values()), default=begun)
+    begun = min((began for began, _ in legs_of(lines)), default=ended)
+    times = times_of(lines)
     root = _id()
     spans_of = {"": root}  # the span of each node of the tree that was sampled
     texts = {"": _ends(result.problem.prompt)}
@@ -48,14 +47,14 @@ def trace_of(
         found, flops = recorded[key]
         kind, path = places[key]
         sampled = isinstance(found, SampleResult)
-        sent, answered = times.get(key, (begun, begun))
+        timed = times.get(key.removeprefix(f"{result.problem.id}/"))
         above = _above(path, spans_of) if sampled or path not in spans_of else path
         span: dict[str, Any] = {
             "id": _id(),
             "parent": spans_of[above],
             "type": "LLM" if sampled else "EVALUATOR",
-            "start": _ms(sent - begun),
-            "end": _ms(answered - begun),
+            "start": timed.sent if timed else 0,
+            "end": timed.sent + timed.lasted if timed else 0,
             "inputs": {"continued" if sampled else "scored": texts[above]},
             "details": {
                 "operation": kind,
@@ -63,7 +62,7 @@ def trace_of(
                 "flops": flops,
                 "computed_tokens": found.computed_tokens,
                 "replica": found.replica,
-                **({} if key in times else {"time": "not known: given back by the journal"}),
+                **_told(timed),
             },
         }
         if isinstance(found, SampleResult):
@@ -77,7 +76,7 @@ def trace_of(
         spans.append(span)
     return {
         "id": f"tr-{uuid.uuid4().hex}",
-        "ms": _ms(begun),
+        "ms": round(1000 * begun),
         "error": result.error,
         "spans": [
             {
@@ -86,7 +85,7 @@ def trace_of(
                 "type": "CHAIN",
                 "name": result.problem.id,
                 "start": 0,
-                "end": _ms(last - begun),
+                "end": max((timed.sent + timed.lasted for timed in times.values()), default=0),
                 "inputs": {"prompt": _ends(result.problem.prompt)},
                 "outputs": {"selected": dict(result.selected), "correct": dict(result.correct)},
                 "details": {
@@ -94,6 +93,7 @@ def trace_of(
                     "flops": result.usage.flops,
                     "operations": len(recorded),
                     "operations_left_out": len(order[MOST_SPANS:]),
+                    "retries": sum(len(timed.lost) for timed in times.values()),
                     "exhausted": result.exhausted,
                 },
             },
@@ -105,10 +105,11 @@ def trace_of(
 def _what(
     solutions: Sequence[Solution], places: Mapping[str, tuple[str, str]], firsts: Mapping[str, str]
 ) -> dict[str, str]:
-    """Returns what became of each sampled node, in the words that its span's name begins with."""
+    """Returns what became of each sampled node, in the words that its span's name begins with: the
+    explorer's."""
     ends = {solution.path: "right answer" if solution.correct else "wrong answer" for solution in solutions}
     sampled = {path for kind, path in places.values() if kind != "score"}
-    continued = {path.rpartition(".")[0] for path in sampled}
+    kept = {".".join(parts[:at]) for parts in (path.split(".") for path in ends) for at in range(len(parts))}
     found = {}
     for path in sampled:
         if path in ends:
@@ -116,12 +117,17 @@ def _what(
         elif path in firsts:
             found[path] = f"copy of {firsts[path].rpartition('.')[2]}:"
         else:
-            found[path] = "kept" if path in continued else "left"
+            found[path] = "kept" if path in kept else "pruned"
     return found
 
 
-def _ms(seconds: float) -> int:
-    return round(1000 * seconds)
+def _told(timed: Timed | None) -> dict[str, Any]:
+    """Returns what a span's attributes say of its operation's time, and of how often it was done again."""
+    if timed is None:
+        return {"time": "not known: given back by the journal"}
+    waited = {} if timed.waited is None else {"waited_ms": timed.waited}
+    lost = {"lost_with": list(timed.lost)} if timed.lost else {}
+    return {**waited, "retries": len(timed.lost), **lost}
 
 
 def _ends(text: str) -> str:

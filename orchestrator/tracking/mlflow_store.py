@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.durability.files import write_atomically
 from orchestrator.errors import in_one_line
-from orchestrator.tracking import about, traces
+from orchestrator.tracking import about, traces, view
 from orchestrator.tracking.spool import (
     Artifact,
     Begin,
@@ -64,6 +64,8 @@ class MlflowStore:
         self._directory = directory
         self._connected: MlflowClient | None = None
         self.run_id = _remembered(directory)
+        self.experiment_id: str | None = None
+        """The id of the run's experiment, once the store has answered."""
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Makes one call, with entries of one kind. Raises Away or Refused."""
@@ -128,6 +130,8 @@ class MlflowStore:
             # be done twice (a run may not be created twice) and can be told to stop.
             os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+            # Two lines a run, with addresses that open on traces.
+            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
             try:
                 from mlflow import MlflowClient
 
@@ -153,20 +157,22 @@ class MlflowStore:
         if run.info.lifecycle_stage != "active":
             return None
         client.update_run(run.info.run_id, status="RUNNING")
+        self.experiment_id = run.info.experiment_id
         return run.info.run_id
 
     def _created(self, client: MlflowClient, begin: Begin) -> str:
         experiment = client.get_experiment_by_name(begin.experiment)
         if experiment is None:
             asked = about.described(None, begin.study)
-            tags = about.KIND if asked is None else {**about.KIND, about.NOTE: asked}
-            where = client.create_experiment(begin.experiment, self._artifacts, tags)
+            tags = {**about.KIND, **view.tags(begin.ms)} | ({} if asked is None else {about.NOTE: asked})
+            self.experiment_id = where = client.create_experiment(begin.experiment, self._artifacts, tags)
         else:
-            where = experiment.experiment_id
+            self.experiment_id = where = experiment.experiment_id
             found = client.search_runs([where], f"tags.`{TOKEN}` = '{begin.token}'", max_results=1)
             if found:
                 return found[0].info.run_id
-            with suppress(Exception):  # a description is worth no run
+            with suppress(Exception):  # how the experiment looks is worth no run
+                view.ensure(client, where, experiment.tags, begin.ms)
                 if (asked := about.described(experiment.tags.get(about.NOTE), begin.study)) is not None:
                     client.set_experiment_tag(where, about.NOTE, asked)
         tags = {**begin.tags, TOKEN: begin.token}

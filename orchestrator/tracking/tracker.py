@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator.errors import BadInput, in_one_line
 from orchestrator.masking import masked, remember, without_user
-from orchestrator.tracking import spool
+from orchestrator.tracking import spool, view
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.sender import Sender
 from orchestrator.tracking.spool import (
@@ -127,6 +127,12 @@ class Tracker:
     def mlflow_run_id(self) -> str | None:
         """The id of the MLflow run; None until the store has it."""
         return self._store.run_id
+
+    @property
+    def page(self) -> str:
+        """Where the runs of this one's experiment are seen: a page, where the store is a server that has
+        answered; else the store, without its password."""
+        return view.address(without_user(self._store.uri), self._store.experiment_id)
 
     def tell(self, notice: Callable[[str], None]) -> None:
         """Has ``notice`` called, from another thread, with one line when the store is away for a while, and
@@ -264,19 +270,20 @@ def replay(runs: Path, run_id: str = "", uri: str | None = None) -> Iterator[Rep
         yield Replayed(path.parent, waiting, sender.waiting, masked(sender.away), refused)
 
 
-def below_the_sweep(runs: str | Path, experiment: str, uri: str | None) -> dict[str, str]:
-    """Returns the tag that puts a run below the newest sweep of its experiment, which it is about; nothing
-    where there is no sweep, or the store does not answer."""
+def tags_about(runs: str | Path, experiment: str, uri: str | None) -> dict[str, str]:
+    """Returns the tags of a run that is made of an experiment's others: they put it below the newest sweep,
+    where there is one and the store answers, and leave it out of the table of searches."""
     from mlflow import MlflowClient
 
+    tags = {view.ABOUT: experiment}
     try:
         client = MlflowClient(local_store(resolved(uri), runs)[0])
         found = client.get_experiment_by_name(experiment)
         places = [] if found is None else [found.experiment_id]
         newest = client.search_runs(places, "tags.`ttc.role` = 'sweep'", max_results=1) if places else []
     except Exception:  # whatever a store that is away raises: the run is then written later, on its own
-        return {}
-    return {"mlflow.parentRunId": newest[0].info.run_id} if newest else {}
+        return tags
+    return {**tags, "mlflow.parentRunId": newest[0].info.run_id} if newest else tags
 
 
 def status_of(error: BaseException | None) -> str:

@@ -210,6 +210,30 @@ def test_a_text_is_cut_in_its_middle_and_nothing_else_is_lost(text, width, first
         assert said == len("".join(whole[first:-last]))
 
 
+def test_several_files_have_a_page_each_and_one_that_fails_fails_them_all(mine, capsys, tmp_path):
+    bad = tmp_path / "bad.yml"
+    bad.write_text(f"base: {LAB_CONFIG}\nstrategy: {{widht: 4}}\n")
+    fine = [str(LAB_CONFIG), f"runs={tmp_path}"]
+    assert run_command(["check", *fine, str(LAB_CONFIG)]) == 0
+    assert capsys.readouterr().out.count("nothing would fail") == 1, "the same file is checked once"
+    assert run_command(["check", str(bad), *fine, str(mine)]) == 2
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.endswith((".yaml", ".yml"))] == [
+        *map(str, (bad, LAB_CONFIG, mine))
+    ]
+    assert (out.count("nothing would fail"), out.count("1 thing would fail")) == (1, 1)
+    assert err.startswith(f"ttc: {bad}: strategy.widht: 4 is not usable")
+    assert run_command(["check", str(bad), *fine, str(mine), "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == [*map(str, (bad, LAB_CONFIG, mine))]
+    assert told[str(bad)]["error"].startswith("strategy.widht: ")
+    assert (told[str(LAB_CONFIG)]["failures"], len(told[str(mine)]["failures"])) == ([], 1)
+    assert run_command(["check", str(LAB_CONFIG), "no.yaml", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("ttc: no.yaml: config: 'no.yaml' is not usable")
+    assert json.loads(out)["no.yaml"]["error"].startswith("config: 'no.yaml'")
+
+
 @pytest.fixture
 def grid(tmp_path):
     """A sweep in which two of three strategies cannot be run, under two seeds."""

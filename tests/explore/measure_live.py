@@ -36,8 +36,9 @@ from orchestrator.config.written import to_yaml
 from orchestrator.durability.journal import Journal
 from orchestrator.grading.grader import grader
 from orchestrator.problems.lab import problems as lab_problems
-from orchestrator.runs.controller import Controller
+from orchestrator.runs.controller import Controller, SearchResult
 from orchestrator.runs.results_file import ResultsFile
+from orchestrator.runs.times import TimesFile
 from orchestrator.search.context import Sampling, SearchContext
 from orchestrator.search.selection import rules
 from orchestrator.strategies.registry import find
@@ -95,9 +96,17 @@ def searched(runs: Path, name: str, problems: int, *, shown: bool) -> Cost:
     codec, asked = codec_of(config.generator), lab_problems("test")[:problems]
     journal, file = Journal(directory / "journal.sqlite"), ResultsFile(directory)
     sampling = Sampling(max_step_tokens=8, max_tokens=48)
-    context = SearchContext(Engine(), codec, GENERATOR, VERIFIER, sampling=sampling, journal=journal)
+    times, noted = TimesFile(directory), {problem.id: {} for problem in asked}
+    context = SearchContext(
+        Engine(), codec, GENERATOR, VERIFIER, sampling=sampling, journal=journal, times=noted
+    )
+
+    def on_result(result: SearchResult) -> None:  # as ``runs.run`` does
+        file.add(result)
+        times.add(result.problem.id, noted.pop(result.problem.id))
+
     controller = Controller(
-        context, grader("exact"), Lease(BUDGET), rules(scored=True, chains=False), 64, on_result=file.add
+        context, grader("exact"), Lease(BUDGET), rules(scored=True, chains=False), 64, on_result=on_result
     )
     strategy, said = find("beam_search"), StringIO()
     options = argparse.Namespace(explore=shown, explore_port=None)

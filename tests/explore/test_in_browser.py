@@ -297,7 +297,7 @@ def test_what_a_run_waited_for_is_a_chart_that_is_read_on_a_phone(watched: Watch
     said = watched.page.locator(".over-time summary").inner_text()
     whole = sum(pool.computed + pool.waited for pool in work.pools)
     for pool in work.pools:
-        assert f"{100 * pool.computed / whole:.1f} % {pool.pool} computing" in said
+        assert f"{100 * pool.computed / whole:.1f} % at a {pool.pool}" in said
     assert watched.page.locator(".over-time tbody tr").count() == 2 * len(work.pools) == 4
     for chart in ("svg.work", "svg.clock", "svg.lanes:not(.clock)"):
         box = watched.page.locator(chart).bounding_box()

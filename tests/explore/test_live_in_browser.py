@@ -12,6 +12,7 @@ from orchestrator.explore import server
 from orchestrator.explore.page import write
 from orchestrator.explore.server import Begun
 from orchestrator.problems.problem import Problem
+from orchestrator.runs.times import TimesFile
 from tests.explore.test_live import serving
 from tests.support.browser import CHROMIUM, Watched, browsed
 from tests.support.explored import reader
@@ -72,6 +73,18 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
         assert page.evaluate("document.activeElement.id") == "filter"
         assert page.locator(".own .prose").text_content().endswith("<i>\n")
 
+        # What it waited for, of what has ended; it stays unfolded.
+        assert page.locator(".over-time").count() == 0
+        times = TimesFile(tmp_path / "run")
+        times.add("p0<b>", {"p0<b>/sample/0": (5.0, 6.0)})
+        until(page, lambda: page.locator(".over-time").count() == 1)
+        page.click(".over-time summary")
+        assert page.locator("svg.work path.op").count() == 1
+        assert "searches that have ended" in page.locator(".over-time").text_content()
+        times.add("p1<b>", {"p1<b>/sample/0": (5.0, 6.0), "p1<b>/score/0": (6.0, 7.0)})
+        until(page, lambda: page.locator("svg.work path.op").count() == 2)
+        assert page.locator("svg.work").is_visible()
+
         run.let(float("inf"))
         until(page, lambda: "of 6 problems right" in page.locator("#overview").text_content())
         assert page.locator(".rows .right, .rows .wrong").count() == 6
@@ -83,6 +96,8 @@ def test_it_grows_while_it_is_read_and_becomes_the_finished_page(
         assert page.evaluate("location.hash") == at
         assert page.locator(".tree .picked").get_attribute("data-path") == picked
         second.close()
+    assert page.locator(".over-time tbody tr").count() == 4
+    assert "searches that have ended" not in page.locator(".over-time").text_content()
     page.click("[data-tab=why]")  # the server is gone, the page is whole
     page.wait_for_selector(".ballots")
     page.click(".rows li:first-child a")

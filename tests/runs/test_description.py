@@ -10,7 +10,16 @@ import pytest
 from orchestrator.analysis.estimators import wilson
 from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
-from orchestrator.runs.description import dataset, description, strategy_words, study, tags, title
+from orchestrator.config.schema import EndpointConfig, to_dict
+from orchestrator.runs.description import (
+    dataset,
+    description,
+    parameters,
+    strategy_words,
+    study,
+    tags,
+    title,
+)
 from orchestrator.runs.metrics import plain_names
 from orchestrator.runs.results import Group, Summary
 from orchestrator.runs.results_file import write_table
@@ -45,6 +54,29 @@ def test_the_name_of_a_run_says_what_it_searched_with_and_what_it_found():
     assert title(config, found()).startswith("beam_search n=32 adaptive · 50.0 % [")
     assert title(config, found()).endswith("FLOPs a problem · seed 3")
     assert title(config, role="difficulty") == "difficulty adaptive · seed 3"
+
+
+def test_a_model_of_the_hub_is_logged_with_the_commit_that_was_read(tmp_path, monkeypatch):
+    for revision, commit in (("main", "a" * 40), ("v1", "b" * 40)):
+        snapshot = tmp_path / "models--lab--one" / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        ref = tmp_path / "models--lab--one" / "refs" / revision
+        ref.parent.mkdir(exist_ok=True)
+        ref.write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked = ["generator.model=lab/one", "reviser.model=lab/one", "reviser.revision=v1"]
+    config = load(LAB_CONFIG, [*asked, "verifier.model=lab/absent", "verifier.revision=v2"])
+    told = parameters(config)
+    assert (told["generator"]["model"], told["generator"]["revision"]) == ("lab/one", "a" * 40)
+    assert told["reviser"]["revision"] == "b" * 40
+    assert told["verifier"]["revision"] == "v2", "it is as it was asked for: there is no copy here"
+    assert to_dict(config)["generator"]["revision"] is None, "what is kept with the run is what was asked"
+    of_directories = parameters(load(LAB_CONFIG))
+    assert of_directories["generator"]["revision"] is None
+    assert of_directories["judge"]["revision"] is None
+    served = replace(config.generator, endpoint=EndpointConfig(url="http://127.0.0.1:1"))
+    assert parameters(replace(config, generator=served))["generator"]["revision"] is None
 
 
 def test_the_description_has_the_table_and_the_way_to_repeat_it():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.messages import SampleRequest
-from orchestrator.explore.times import Timed, read_times, times_of
+from orchestrator.explore.times import Timed, lines_of, read_times, times_of
 from orchestrator.explore.work import work_of
 from orchestrator.runs.times import FILE, Taken, TimesFile
 
@@ -26,6 +26,8 @@ def test_the_times_of_all_legs_are_read_from_the_first_operation_on(tmp_path: Pa
         "sample/1": Timed(60_000, 1000),
     }
     assert times_of(found["c"]) == {"sample/0": Timed(0, 0)}
+    assert lines_of(tmp_path, ["a/b", "a"]) == {"a/b": [line + b"\n" for line in found["a/b"]], "a": []}
+    assert lines_of(tmp_path / "none", ["c"]) == {"c": []}
 
 
 def test_what_an_operation_waited_for_a_place_at_a_replica_is_told_apart(tmp_path: Path, monkeypatch):

@@ -86,6 +86,19 @@ def test_a_report_names_the_run_whose_files_are_not_what_a_run_writes(finished, 
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("size", [0, 20, 300])
+def test_a_run_that_cannot_go_on_names_the_file_that_is_not_whole(finished, tmp_path, capsys, size):
+    run = tmp_path / "lab"
+    run.mkdir()
+    whole = (finished / "config.yaml").read_bytes()
+    assert b"strategy:" in whole[300:], "what is left has no strategy"
+    (run / "config.yaml").write_bytes(whole[:size])
+    assert run_command(["resume", "lab", "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert str(run / "config.yaml") in said
+    assert said.count("\n") == 1
+
+
 def test_a_store_that_is_no_database_is_told_in_one_line(tmp_path, capsys):
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
     assert run_command(["report", "lab", "--runs", str(tmp_path)]) == 1

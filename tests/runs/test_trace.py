@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -23,28 +24,29 @@ BEGAN = 1_700_000_000.0
 def searched(
     paths: tuple[str, ...] = PATHS, error: str | None = None, tokens: int = 3, timed: bool = True
 ) -> dict:
-    """Each step takes a second of sampling and half a second of scoring after its parent's."""
+    """Each step takes a second of sampling and half a second of scoring after its parent's. The first was
+    lost with two replicas."""
     recorded: dict[str, tuple[Result, int]] = {}
-    times: dict[str, tuple[float, float]] = {}
+    times: dict[str, list[object]] = {}
     for path in paths:
         sampled = SampleResult("", (1,) * tokens, "step", tokens, "generator-0")
         recorded[f"p/0/sample/{path}"] = sampled, 30
         recorded[f"p/0/score/{path}"] = ScoreResult("", (0.5,), 3, "verifier-0"), 40
-        sent = BEGAN + 1.5 * path.count(".")
-        if timed:
-            times[f"p/0/sample/{path}"] = sent, sent + 1
-            times[f"p/0/score/{path}"] = sent + 1, sent + 1.5
+        sent = 1500 * path.count(".")
+        times[f"sample/{path}"] = [sent, 1000, 10, *([["generator-1", "generator-2"]] if path == "0" else [])]
+        times[f"score/{path}"] = [sent + 1000, 500]
     problem, usage = Problem("p/0", "1+1=", "2"), Usage(generator_flops=10, verifier_flops=5)
     solution = Solution("0.0.0", "xxx", 3, "2", True, 0.5, (0.5,), "end")
     result = SearchResult(problem, (solution,), {"majority": "2"}, {"majority": True}, usage, error=error)
-    return trace_of(result, recorded, lambda tokens: "x" * len(tokens), times, BEGAN)
+    lines = [json.dumps(["p/0", BEGAN, times]).encode()] if timed else []
+    return trace_of(result, recorded, lambda tokens: "x" * len(tokens), lines, BEGAN)
 
 
 def test_spans_are_the_tree_parents_first_and_each_has_its_own_time():
     root, *spans = searched()["spans"]
     by_id = {span["id"]: span for span in [root, *spans]}
     order = ("0", "0.0", "0.0.0", "0.2", "0.10", "1")
-    became = dict.fromkeys(order, "left")
+    became = dict.fromkeys(order, "pruned")
     became |= {"0": "kept", "0.0": "kept", "0.0.0": "right answer"}
     assert [span["name"] for span in spans] == [
         name for path in order for name in (f"{became[path]} {path}", "score 0.500")
@@ -62,6 +64,17 @@ def test_spans_are_the_tree_parents_first_and_each_has_its_own_time():
         assert span["type"] == ("LLM" if kind == "sample" else "EVALUATOR")
     assert (root["start"], root["end"]) == (0, 4500)
     assert root["details"]["operations"] == 12
+
+
+def test_an_operation_tells_how_often_it_was_done_again_and_what_was_lost_with_it():
+    root, first, *others = searched()["spans"]
+    told = first["details"]
+    assert (told["retries"], told["lost_with"]) == (2, ["generator-1", "generator-2"])
+    assert (told["replica"], told["waited_ms"]) == ("generator-0", 10)
+    assert root["details"]["retries"] == 2
+    assert all(span["details"]["retries"] == 0 and "lost_with" not in span["details"] for span in others)
+    untimed = searched(timed=False)["spans"]
+    assert not any("retries" in span["details"] for span in untimed[1:]), "it is not known"
 
 
 def test_operations_that_the_journal_gave_back_say_that_their_time_is_not_known():
@@ -113,6 +126,7 @@ def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     assert spans["kept 0.0"].outputs == "xxx"
     assert spans["kept 0.0"].parent_id == spans["kept 0"].span_id
     assert spans["score 0.500"].get_attribute("flops") == 40
+    assert spans["kept 0"].get_attribute("lost_with") == ["generator-1", "generator-2"]
     assert spans["p/0"].start_time_ns == traces[0]["ms"] * 1_000_000
 
 
@@ -136,16 +150,16 @@ def test_the_score_that_equal_paths_share_hangs_on_the_first_of_them():
         ]
     )
     result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
-    root, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), {}, BEGAN)["spans"]
+    root, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), [], BEGAN)["spans"]
     names = {span["id"]: span["name"] for span in [root, *spans]}
     assert [(span["name"], names[span["parent"]]) for span in spans] == [
-        ("kept 1", "p/0"),
-        ("score 0.500", "kept 1"),
-        ("left 1.3", "kept 1"),
-        ("score 0.500", "left 1.3"),
-        ("copy of 3: 1.4", "kept 1"),
-        ("left 2", "p/0"),
-        ("score 0.500", "left 2"),
+        ("pruned 1", "p/0"),
+        ("score 0.500", "pruned 1"),
+        ("pruned 1.3", "pruned 1"),
+        ("score 0.500", "pruned 1.3"),
+        ("copy of 3: 1.4", "pruned 1"),
+        ("pruned 2", "p/0"),
+        ("score 0.500", "pruned 2"),
         ("copy of 2: 10", "p/0"),
     ]
 
@@ -157,5 +171,5 @@ def test_a_score_of_several_inputs_is_that_of_its_path():
         "p/0/score/1/1": (ScoreResult("", (0.6,), 3, "verifier-0"), 40),
     }
     result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
-    _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), {}, BEGAN)["spans"]
-    assert [span["name"] for span in spans] == ["left 1", "score 0.500", "score 0.600"]
+    _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), [], BEGAN)["spans"]
+    assert [span["name"] for span in spans] == ["pruned 1", "score 0.500", "score 0.600"]

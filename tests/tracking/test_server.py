@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.tracking import sender
+from orchestrator.tracking import sender, view
 from orchestrator.tracking.mlflow_store import ID
 from orchestrator.tracking.spool import Spool
 from orchestrator.tracking.tracker import Tracker
@@ -26,7 +26,7 @@ def server(tmp_path, monkeypatch):
 
 
 @pytest.mark.server
-def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: Path, server: Server):
+def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: Path, server: Server, capsys):
     parent = Tracker(tmp_path / "runs", "s", "e", {"cells": 1}, uri=server.uri)
     child = Tracker(tmp_path / "runs", "s/cells/a", "e", {"a": 1}, uri=server.uri, parent=parent)
     spools = [Spool(each.directory) for each in (parent, child)]
@@ -62,6 +62,8 @@ def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: 
     assert logging < 3, "seconds for 6000 points: the run waits for no server"
 
     client = MlflowClient(server.uri)
+    where = client.get_experiment_by_name("e").experiment_id
+    assert child.page == parent.page == f"{server.uri}/{view.page(where)}"
     run = client.get_run((child.directory / ID).read_text())
     assert run.info.status == "FINISHED"
     assert run.data.tags["mlflow.parentRunId"] == parent.mlflow_run_id
@@ -73,3 +75,4 @@ def test_a_server_that_comes_late_is_killed_and_comes_back_has_it_all(tmp_path: 
         )
     assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["file"]
     assert len(client.search_runs([run.info.experiment_id])) == 2
+    assert capsys.readouterr().out == "", "MLflow tells no address of its own"

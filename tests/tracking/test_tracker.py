@@ -19,12 +19,13 @@ from orchestrator.tracking.mlflow_store import ID, TOKEN, Away, MlflowStore
 from orchestrator.tracking.spool import FILE, Begin, Dataset, Metric, Param, Spool, Tag
 from orchestrator.tracking.tracker import (
     Tracker,
-    below_the_sweep,
     flatten,
     local_uri,
     replay,
+    tags_about,
     temporary_run_id,
 )
+from orchestrator.tracking.view import SEARCHES, TAG
 
 
 def eventually(holds: Callable[[], object]) -> None:
@@ -93,19 +94,42 @@ def test_a_run_is_named_and_described_and_its_problems_and_tables_are_known(tmp_
     assert [artifact.path for artifact in client.list_artifacts(run.info.run_id)] == ["problems.json"]
 
 
-def test_what_is_made_of_a_sweep_goes_below_the_newest_one(tmp_path: Path):
-    assert below_the_sweep(tmp_path, "e", None) == {}, "there is no store"
+def test_what_is_made_of_a_sweep_goes_below_the_newest_one_and_is_no_search(tmp_path: Path):
+    about = {"ttc.about": "e"}
+    assert tags_about(tmp_path, "e", None) == about, "there is no store"
     for name in ("old", "new"):
         sweep = Tracker(tmp_path, name, "e", {}, tags={"ttc.role": "sweep"})
         assert sweep.close() is None
         time.sleep(0.002)  # MLflow's times are milliseconds
-    tags = below_the_sweep(tmp_path, "e", None)
-    assert tags == {"mlflow.parentRunId": sweep.mlflow_run_id}
-    assert below_the_sweep(tmp_path, "another", None) == {}
+    tags = tags_about(tmp_path, "e", None)
+    assert tags == {**about, "mlflow.parentRunId": sweep.mlflow_run_id}
+    assert tags_about(tmp_path, "another", None) == {"ttc.about": "another"}
     fit = Tracker(tmp_path, "fit", "e", {}, tags=tags)
     assert fit.close() is None
-    run = MlflowClient(local_uri(tmp_path)).get_run(fit.mlflow_run_id)
+    client = MlflowClient(local_uri(tmp_path))
+    run = client.get_run(fit.mlflow_run_id)
     assert run.data.tags["mlflow.parentRunId"] == sweep.mlflow_run_id
+    shown = client.search_runs([run.info.experiment_id], SEARCHES)
+    assert [each.info.run_name for each in shown] == ["new", "old"]
+
+
+def test_every_experiment_has_the_view_and_one_that_somebody_has_changed_stays(tmp_path: Path):
+    first = Tracker(tmp_path, "a", "e", {})
+    assert first.close() is None
+    client = MlflowClient(local_uri(tmp_path))
+    where = client.get_experiment_by_name("e").experiment_id
+    made = json.loads(client.get_experiment(where).tags[TAG])
+    assert set(made) == {"name", "createdAt", "updatedAt", "state"}, "as MLflow writes it"
+    assert json.loads(made["state"])["searchFilter"] == SEARCHES
+    assert first.page == local_uri(tmp_path), "there is no server"
+
+    for mine, kept in (("mine", "mine"), (None, made["name"])):
+        if mine is None:  # as in an experiment of an earlier version
+            client._tracking_client.store.delete_experiment_tag(where, TAG)
+        else:
+            client.set_experiment_tag(where, TAG, json.dumps({**made, "name": mine}))
+        assert Tracker(tmp_path, f"b-{mine}", "e", {}).close() is None
+        assert json.loads(client.get_experiment(where).tags[TAG])["name"] == kept
 
 
 def test_a_child_is_nested_in_its_parent_which_waits_for_both(tmp_path: Path):

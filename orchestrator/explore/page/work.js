@@ -1,5 +1,6 @@
 // Shows what was under way over a run's time: what waited for a place at a replica, and what had one.
 import { el, svg, count, percent, room, seconds } from "./dom.js";
+import { live } from "./live.js";
 
 const HIGH = 90, EDGE = 18; // of the chart, and the room for words above and below it
 const POOL_COLOURS = { generator: "a", reviser: "c", verifier: "b" };
@@ -35,10 +36,11 @@ function areas(work) {
   svg("text", { x: width, y: HIGH + EDGE + 14, "text-anchor": "end", text: `${seconds(work.seconds)} of search` }));
 }
 
-/** Says what operations spent their time with. */
+/** Says what operations spent their time with, the most first. */
 function said(work) {
   const parts = states(work), all = parts.reduce((sum, one) => sum + one.seconds, 0) || 1;
-  return parts.map((one) => `${percent(one.seconds / all)} ${one.pool.pool} ${one.waits ? "waiting" : "computing"}`).join(", ");
+  return parts.sort((one, other) => other.seconds - one.seconds)
+    .map((one) => `${percent(one.seconds / all)} ${one.waits ? "waiting for" : "at"} a ${one.pool.pool}`).join(", ");
 }
 
 /** Returns the part of a run's overview that tells what it waited for; null where no times were kept. */
@@ -55,6 +57,7 @@ export function workPart(run) {
       el("tbody", {}, parts.map((one) => el("tr", {},
         el("th", { scope: "row" }, el("span", { class: `sign square ${POOL_COLOURS[one.pool.pool]}${one.waits ? " waited" : ""}` }), ` ${one.words}`),
         cell(seconds(one.seconds)), cell(percent(one.seconds / all))))))),
+    live && el("p", { class: "note quiet", text: "Of the searches that have ended: those that go on are not in it yet, so the right of the chart still grows." }),
     el("p", { class: "note quiet" }, "The time of all operations together, from when they were sent to their answers. ",
       "At a replica an operation is on its way, in its engine's batch or queue, or on its way back.",
       untold > 0 && ` Of ${count(untold, "operation")} it is not known how long they waited: they count as being at a replica.`,
