@@ -132,6 +132,8 @@ def _init(options: dict[str, Any]) -> None:
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
+            for files in _local:
+                files.end_processes()
             if not left:
                 raise RuntimeError(str(error)) from error
 
