@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,7 +251,7 @@ def room_for(spec: PoolSpec, living: Sequence[Node]) -> str:
 def check_room(specs: Sequence[PoolSpec], has: Mapping[str, float]) -> None:
     """Raises ValueError where the replicas that must be up need more of a resource than all nodes have, and
     no node can join."""
-    needed: Counter[str] = Counter()
+    needed: dict[str, float] = defaultdict(float)
     for spec in specs:
         for name, amount in wanted(spec).items():
             needed[name] += amount * (spec.replicas if spec.least is None else spec.least)
