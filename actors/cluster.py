@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -246,6 +246,22 @@ def room_for(spec: PoolSpec, living: Sequence[Node]) -> str:
         fits = fits or (first and sum(node.has.get("GPU", 0.0) for node in living) >= spec.num_gpus)
     never = "" if fits else "; no node is large enough, so one that is must join"
     return f"{told}; free: {free}{more}{never}"
+
+
+def check_room(specs: Sequence[PoolSpec], has: Mapping[str, float]) -> None:
+    """Raises ValueError where the replicas that must be up need more of a resource than all nodes have, and
+    no node can join."""
+    needed: dict[str, float] = defaultdict(float)
+    for spec in specs:
+        for name, amount in wanted(spec).items():
+            needed[name] += amount * (spec.replicas if spec.least is None else spec.least)
+    for name, amount in needed.items():
+        if amount > has.get(name, 0.0) + 1e-6:  # Ray counts in parts of 1e-4
+            needs = f"the replicas that must be up need {amount:g} {name}"
+            here = f"this machine has {has.get(name, 0):g}"
+            raise ValueError(
+                f"{needs}, and {here}; allowed: fewer, or a cluster that has them (cluster.address)"
+            )
 
 
 def room(spec: PoolSpec) -> str:

@@ -14,7 +14,7 @@ from ray._private import auto_init_hook
 from ray._private import worker as rays
 from ray.exceptions import RayError
 
-from actors.cluster import check_cluster, place_of
+from actors.cluster import check_cluster, check_room, place_of
 from actors.devices import number_devices
 from actors.head import Head, outlive_the_head
 from actors.leaving import replace_leaving
@@ -90,6 +90,12 @@ def connect(address: str | None, specs: Sequence[PoolSpec]) -> Head | None:
             disconnect()
             raise PoolFailed(f"Ray does not start on this machine: {problem}") from error
         raise PoolFailed(f"cluster.address={address}: {problem}") from error
+    if head is None:
+        try:
+            check_room(specs, ray.cluster_resources())
+        except ValueError as error:
+            disconnect()
+            raise PoolFailed(str(error)) from error
     return head
 
 
@@ -132,6 +138,8 @@ def _init(options: dict[str, Any]) -> None:
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
+            for files in _local:
+                files.end_processes()
             if not left:
                 raise RuntimeError(str(error)) from error
 

@@ -14,12 +14,16 @@ from contextlib import contextmanager, suppress
 from getpass import getuser
 from pathlib import Path
 
+import psutil
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 PREFIX = "ttc-"
 LOCK = "ttc.lock"
 ABOUT_TO_SECONDS = 60.0
+KILL_SECONDS = 5.0
+"""Seconds in which what is killed must have ended."""
+SHARED_MEMORY = Path("/dev/shm")
 CACHES = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -48,11 +52,46 @@ class LocalFiles:
         kept = os.environ.get(CACHES) or f"{tempfile.gettempdir()}/torchinductor_{_user()}"
         return {"TMPDIR": str(self.directory), CACHES: kept}
 
+    def end_processes(self) -> None:
+        """Kills what this process has started in the directory: a Ray whose start fails leaves its processes
+        running, and ``ray.shutdown`` knows of none."""
+        own = [child for child in psutil.Process().children() if _names(child, f"{self.directory}/")]
+        family = [*own, *(each for child in own for each in _descendants(child))]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=KILL_SECONDS)
+
     def remove(self) -> None:
-        """Removes the directory."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Removes the directory, once nobody writes into it any more."""
+        self.end_processes()
+        _remove(self.directory)
         with suppress(OSError):
             os.close(self._held)
+
+
+def _remove(directory: Path) -> None:
+    """Removes a directory, and the shared memory of tensor-parallel engines that were killed in it."""
+    # vLLM 0.32: on CPUs an engine's workers meet at a file of their temporary directory, and name their
+    # shared memory after it. Workers that end by themselves remove both.
+    for meeting in directory.glob("vllm_dist_*"):
+        for segment in SHARED_MEMORY.glob(f"{meeting.name}-*-cpushm_*"):
+            with suppress(OSError):
+                segment.unlink()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _names(process: psutil.Process, path: str) -> bool:
+    """Tells whether a process has a path in its command line."""
+    with suppress(psutil.Error):
+        return any(path in word for word in process.cmdline())
+    return False
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return process.children(recursive=True)
+    return []
 
 
 def _remove_left(parent: Path) -> None:
@@ -67,7 +106,7 @@ def _remove_left(parent: Path) -> None:
             descriptor = os.open(lock, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
+                _remove(lock.parent)
             finally:
                 os.close(descriptor)
 

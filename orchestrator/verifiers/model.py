@@ -88,7 +88,7 @@ def _headed(
         _deepen(config, extra_layers)
     else:
         weights = body.state_dict()
-    model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
+    model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32, **_attention(config))
     if not hasattr(model, "score"):
         raise BadInput(
             "--backbone", backbone, "needed: a family whose verifiers vLLM serves (head in `score`)"
@@ -128,8 +128,16 @@ def load_verifier(directory: Path, **changes: Any) -> Any:
         or config.num_labels != 1
     ):
         raise BadInput("verifier.model", str(directory), "allowed: a verifier that ttc verifier train wrote")
-    model = AutoModelForTokenClassification.from_pretrained(directory, config=config, dtype=torch.float32)
+    model = AutoModelForTokenClassification.from_pretrained(
+        directory, config=config, dtype=torch.float32, **_attention(config)
+    )
     return model.eval()
+
+
+def _attention(config: Any) -> dict[str, str]:
+    """Returns what makes Transformers compute attention as vLLM serves it: by itself it leaves the cap on the
+    logits of Gemma 2's out."""
+    return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
 
 
 def _layers(model: Any) -> Any:

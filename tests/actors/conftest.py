@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import ray
 
 from tests.support.calls import info_once_up
+from tests.support.in_one_process import OneAfterTheOther
 from tests.support.shared_engines import SharedEngines
 
 
@@ -65,6 +67,14 @@ def tight(engines: SharedEngines) -> Any:
 def cramped(engines: SharedEngines) -> Any:
     """A generator that must preempt, and reuses nothing."""
     return engines["cramped"]
+
+
+@pytest.fixture(scope="session")
+def one_by_one(shared_ray: None) -> Iterator[Any]:
+    """A process that starts a replica of any model, asks it, and ends it."""
+    actor = OneAfterTheOther.remote()  # type: ignore[attr-defined]
+    yield actor
+    ray.kill(actor)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from actors.messages import SampleRequest
 from orchestrator.budget.flops import CostModel
 from orchestrator.config.adapter import rank, with_adapter
 from orchestrator.errors import BadInput
-from tests.support.in_one_process import OneAfterTheOther
 from tests.support.tiny_models import save_llama
 
 RANK, ALPHA = 4, 32
@@ -86,16 +84,9 @@ def test_what_is_no_adapter_is_named(adapted: tuple[Path, Path, Any], tmp_path: 
         with_adapter(costs, str(base), "generator.adapter")
 
 
-@pytest.fixture(scope="module")
-def server(shared_ray: None) -> Iterator[Any]:
-    actor = OneAfterTheOther.remote()  # type: ignore[attr-defined]
-    yield actor
-    ray.kill(actor)
-
-
 @pytest.mark.engine
 def test_an_engine_samples_with_an_adapter_what_the_merged_model_does(
-    server: Any, adapted: tuple[Path, Path, Any]
+    one_by_one: Any, adapted: tuple[Path, Path, Any]
 ) -> None:
     base, adapter, merged = adapted
     prompts = [(1, 2, 3), (4, 5, 6, 7), (10, 9, 8)]
@@ -105,7 +96,7 @@ def test_an_engine_samples_with_an_adapter_what_the_merged_model_does(
         "adapter": str(adapter),
         "engine": {"enable_lora": True, "max_loras": 1, "max_lora_rank": 8, "max_num_batched_tokens": 256},
     }
-    (found,) = ray.get(server.answers.remote(GeneratorActor, str(base), options, [requests]))
+    (found,) = ray.get(one_by_one.answers.remote(GeneratorActor, str(base), options, [requests]))
     for prompt, result in zip(prompts, found, strict=True):
         whole = merged.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False)[0].tolist()
         assert list(result.tokens) == whole[len(prompt) :][: len(result.tokens)]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from actors import cluster, waiting
-from actors.cluster import Demand, Node, check_cluster, room_for
+from actors.cluster import Demand, Node, check_cluster, check_room, room_for
 from actors.spec import PoolSpec
 from tests.support.echo import Echo
 
@@ -53,6 +53,23 @@ def test_the_first_of_several_gpus_is_where_the_rest_is_that_a_replica_needs():
     assert room_for(wanted, apart).endswith(NEVER)
     beside = [*GPUS, node("c", {"judges": 2, "GPU": 1}, judges=2, GPU=1)]
     assert not room_for(wanted, beside).endswith(NEVER)
+
+
+def test_what_this_machine_alone_can_never_hold_is_told_before_it_is_awaited():
+    has = {"CPU": 4.0, "GPU": 2.0, "memory": 1e9}
+    fitting = [
+        spec(num_gpus=0.5, replicas=4),
+        spec(num_gpus=1, replicas=8, least=0),
+        spec(num_cpus=4, least=0),
+    ]
+    check_room(fitting, has)
+    check_room([spec(num_gpus=0.1, num_cpus=0, replicas=20)], has)
+    with pytest.raises(
+        ValueError, match=r"must be up need 2\.5 GPU, and this machine has 2; allowed: fewer, or"
+    ):
+        check_room([*fitting, spec(num_gpus=0.5, num_cpus=0)], has)
+    with pytest.raises(ValueError, match="need 1 judges, and this machine has 0"):
+        check_room([spec(custom={"judges": 1})], has)
 
 
 def asking(ids: set[str]) -> Demand:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,7 +11,6 @@ import ray
 
 from actors.generator import PIECE, GeneratorActor
 from actors.messages import SampleRequest
-from tests.support.in_one_process import OneAfterTheOther
 from tests.support.tiny_models import SYMBOLS, save_generator
 
 PROMPT = (1, 2, 3)
@@ -24,13 +22,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_generator(tmp_path_factory.mktemp("generator")))
 
 
-@pytest.fixture(scope="module")
-def server(shared_ray: None) -> Iterator[Any]:
-    actor = OneAfterTheOther.remote()  # type: ignore[attr-defined]
-    yield actor
-    ray.kill(actor)
-
-
 def ask(until: Any, count: int = 24, **values: Any) -> list[SampleRequest]:
     return [SampleRequest(f"{until}-{i}", PROMPT, i, 40, until, **values) for i in range(count)]
 
@@ -40,10 +31,12 @@ def text(tokens: tuple[int, ...]) -> str:
 
 
 @pytest.mark.engine
-def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(server: Any, model: str) -> None:
+def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(
+    one_by_one: Any, model: str
+) -> None:
     options = {"step_delimiter": (";", "4"), "stop": ("7",)}
     steps, ends, bogus = ray.get(
-        server.answers.remote(GeneratorActor, model, options, [ask("step"), ask("end"), ask("bogus", 1)])
+        one_by_one.answers.remote(GeneratorActor, model, options, [ask("step"), ask("end"), ask("bogus", 1)])
     )
     kinds = set()
     for result in steps:
@@ -62,11 +55,13 @@ def test_a_solution_ends_at_a_stop_and_a_step_at_any_of_several_delimiters(serve
 
 
 @pytest.mark.engine
-def test_a_step_ends_with_the_token_with_which_an_expression_first_matches(server: Any, model: str) -> None:
+def test_a_step_ends_with_the_token_with_which_an_expression_first_matches(
+    one_by_one: Any, model: str
+) -> None:
     options = {"step_delimiter": (), "step_pattern": r"[0-4]\+|;;", "stop": ("=",)}
     requests = [SampleRequest(f"{i}", PROMPT, i, 100, "step") for i in range(16)]
     surely = [msgspec.structs.replace(request, logprobs=True) for request in requests]
-    first, again = ray.get(server.answers.remote(GeneratorActor, model, options, [requests, surely]))
+    first, again = ray.get(one_by_one.answers.remote(GeneratorActor, model, options, [requests, surely]))
     assert all(len(result.logprobs) == len(result.tokens) for result in again), "of all its pieces"
     assert [result.tokens for result in first] == [result.tokens for result in again], "by the seed alone"
     finishes = {result.finish for result in first}
@@ -82,11 +77,11 @@ def test_a_step_ends_with_the_token_with_which_an_expression_first_matches(serve
 
 @pytest.mark.engine
 def test_sampling_values_that_a_replica_is_started_with_change_what_is_sampled(
-    server: Any, model: str
+    one_by_one: Any, model: str
 ) -> None:
     options: dict[str, Any] = {"step_delimiter": (), "sampling": {"top_k": 1}}
     only, greedy = ray.get(
-        server.answers.remote(
+        one_by_one.answers.remote(
             GeneratorActor, model, options, [ask("step", 6), ask("end", 1, temperature=0.0)]
         )
     )

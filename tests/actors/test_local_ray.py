@@ -6,6 +6,8 @@ import fcntl
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,9 +16,31 @@ from unittest.mock import MagicMock, call
 import pytest
 from ray._private import ray_constants
 
-from actors import cluster, deployment
+from actors import cluster, deployment, local_ray
 from actors.local_ray import LOCK, PREFIX, LocalFiles, give_token, loopback
 from actors.messages import PoolFailed
+from tests.support.leftovers import Footprint
+from tests.support.paths import ROOT
+
+FAILING = """
+import psutil
+from ray._private import services
+from actors import deployment
+from actors.messages import PoolFailed
+
+def absent(*_):
+    print(sorted(child.name() for child in psutil.Process().children() if child.is_running()))
+    raise Exception("The current node timed out during startup.")
+
+services.get_node = absent
+deployment.START_ATTEMPTS = 2
+try:
+    deployment.connect(None, [])
+except PoolFailed as error:
+    print(error)
+print([child.name() for child in psutil.Process().children()])
+"""
+"""A process whose Ray has started all of its processes, and is not up in time."""
 
 
 @pytest.fixture
@@ -33,6 +57,26 @@ def test_its_files_are_its_users_alone_and_go_with_it(parent: Path):
     (files.directory / "vllm_dist_1").touch()
     files.remove()
     assert not list(parent.iterdir())
+
+
+def test_the_shared_memory_of_its_killed_engines_goes_with_it_and_that_of_others_stays(
+    parent: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    shared = tmp_path_factory.mktemp("shm")
+    monkeypatch.setattr(local_ray, "SHARED_MEMORY", shared)
+    for name in ("vllm_dist_1-tp:0-[0-1]-cpushm_0", "vllm_dist_3-tp:0-[0-1]-cpushm_1"):
+        (shared / name).touch()
+    others = {"vllm_dist_2-tp:0-[0-1]-cpushm_0", "vllm_dist_10-tp:0-[0-1]-cpushm_0", "psm_1"}
+    for name in others:
+        (shared / name).touch()
+    files, left = LocalFiles(), parent / f"{PREFIX}left"
+    left.mkdir()
+    for place, name in ((files.directory, "vllm_dist_1"), (left, LOCK), (left, "vllm_dist_3")):
+        (place / name).touch()
+    files.remove()
+    assert {path.name for path in shared.iterdir()} == {*others, "vllm_dist_3-tp:0-[0-1]-cpushm_1"}
+    LocalFiles().remove()
+    assert {path.name for path in shared.iterdir()} == others
 
 
 def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has_stays(parent: Path):
@@ -54,6 +98,25 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
     }
     os.close(held)
     files.remove()
+
+
+@pytest.mark.cluster
+def test_a_start_that_fails_leaves_no_process_and_no_file():
+    footprint = Footprint()
+    try:
+        command = [sys.executable, "-c", FAILING]
+        around = {**os.environ, **footprint.environment, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=around, capture_output=True, text=True, timeout=300)
+        first, second, said, left = done.stdout.splitlines()
+        assert "'gcs_server'" in first
+        assert "'raylet'" in first
+        assert second == first, "those of the first attempt have ended"
+        assert said.startswith("Ray does not start on this machine: The current node timed out")
+        assert left == "[]"
+        assert not list(footprint.directory.iterdir())
+        assert not footprint.left(time.monotonic() + 15)
+    finally:
+        footprint.remove()
 
 
 def test_it_listens_on_loopback_alone_and_a_cluster_does_not():

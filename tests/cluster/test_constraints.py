@@ -63,7 +63,8 @@ def test_nothing_is_pinned_twice():
 
 
 @pytest.mark.skipif(
-    "TTC_RESOLVE" not in os.environ, reason="asks pip's resolver: minutes, and GBs of network"
+    "TTC_RESOLVE" not in os.environ,
+    reason="asks pip's resolver: minutes, and GBs where the index has no metadata apart from its wheels",
 )
 @pytest.mark.parametrize(("kind", "more"), [("cpu", ["torch==2.13.0+cpu"]), ("gpu", [])])
 def test_pip_finds_the_versions_of_each_kind_to_fit(kind, more, tmp_path):

@@ -65,7 +65,14 @@ def test_every_node_that_the_launcher_starts_asks_for_the_token(launcher):
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync")
 def test_the_launcher_copies_the_whole_package_and_no_results(launcher, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
-    for directory in ("orchestrator/runs", "runs/lab-1", ".venv/bin", ".git"):
+    for directory in (
+        "orchestrator/runs",
+        "runs/lab-1",
+        "build/models",
+        ".venv/bin",
+        ".venv-gpu/bin",
+        ".git",
+    ):
         (here / directory).mkdir(parents=True)
         (here / directory / "file").touch()
     excluded = [word for pattern in launcher["rsync_exclude"] for word in ("--exclude", pattern)]

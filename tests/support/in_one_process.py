@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 
-from actors.messages import Load, Request
+from actors.messages import Load, ReplicaInfo, Request
+
+Group = Sequence[Request] | Callable[[list[list[Any]]], Sequence[Request]]
+"""Requests; or, given the results of all groups before, which they are."""
 
 
 @ray.remote(num_cpus=0)
@@ -16,12 +19,14 @@ class OneAfterTheOther:
     """Starts a replica, asks it, and ends it, in each call."""
 
     async def answers(
-        self, replica: type, model: str, options: dict[str, Any], groups: Sequence[Sequence[Request]]
+        self, replica: type, model: str, options: dict[str, Any], groups: Sequence[Group]
     ) -> list[list[Any]]:
         """Returns the results of each group of requests; a group is asked when the one before is answered."""
         started = await asyncio.to_thread(replica, "replica", model, **options)
-        found = []
-        for requests in groups:
+        self._info = await started.info()
+        found: list[list[Any]] = []
+        for group in groups:
+            requests = group(found) if callable(group) else group
             await started.submit(list(requests))
             results: dict[str, Any] = {}
             while len(results) < len(requests):
@@ -30,3 +35,7 @@ class OneAfterTheOther:
             found.append([results[request.id] for request in requests])
         await started.shutdown()
         return found
+
+    async def said(self) -> ReplicaInfo:
+        """Returns what the last replica said of itself."""
+        return self._info
