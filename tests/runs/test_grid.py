@@ -148,6 +148,7 @@ def test_a_file_for_a_sweep_is_not_one_run_and_the_other_way_round(tmp_path):
     ("name", "problems", "cells", "difficulty"),
     [
         ("lab-methods", "test", 16 * 3 + 2 + 2 + 2 + 5, 1),
+        ("lab-copies", "test", 7 * 3, 1),
         ("lab-sweep", "bins", 3 * 3 + 2 * 3 + 1, 1),
         ("lab-allocation", "test", 22 * 3, 1),
         ("lab-claims", "test", 6 * 3, 0),
