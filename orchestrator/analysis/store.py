@@ -84,7 +84,9 @@ def find(experiment: str, uri: str | None, runs: str) -> Experiment:
         tracking = _yaml(begun).get("tracking") or {}
         kept = there and (uri is not None or tracking.get("uri") is None)
         return replace(found, kept_in=tracking.get("experiment") if kept else None)
-    raise BadInput("--runs", runs, "there is no run store yet; start a sweep first: ttc sweep CONFIG")
+    raise BadInput(
+        "--runs", runs, "there is no run store; allowed: the directory of your runs (their key runs)"
+    )
 
 
 def _experiments(uri: str) -> list[str]:
@@ -297,6 +299,10 @@ def read_cell(
     columns = {
         name: table[name].to_numpy() for name in table.column_names if name not in ("problem", "error")
     }
+    if "selection_flops" in costs and "selection_tokens" not in costs:  # of a version that did not count them
+        of_flops = columns["selection_flops"] / np.maximum(columns["generator_flops"], 1)
+        columns["selection_tokens"] = np.round(of_flops * columns["generator_tokens"]).astype(int)
+        costs.append("selection_tokens")
     return Cell(
         run_id,
         role,

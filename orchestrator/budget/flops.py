@@ -27,6 +27,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os.path import expanduser, isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,9 +266,9 @@ def read_config(
     """Returns the content of a model's `config.json`, changed by vLLM's `hf_overrides`. Raises BadInput that
     names `key`."""
 
-    path = Path(model).expanduser()
+    path = Path(expanduser(model))
     file = path / "config.json"
-    if not path.is_dir():
+    if not isdir(path):  # of a name that is too long, Path.is_dir raises
         if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
             raise BadInput(key, model, "needed: an existing model directory, or a Hugging Face id owner/name")
         file = _from_hub(model, key, revision)
@@ -300,8 +301,8 @@ def optional_file(model: str, name: str, revision: str | None = None) -> Path | 
     """Returns a file of a model's directory or hub repository; None where it has none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = Path(expanduser(model))
+    if isdir(path):
         return file if (file := path / name).is_file() else None
     try:
         cached = try_to_load_from_cache(model, name, revision=revision)
@@ -317,7 +318,7 @@ def hub_commit(model: str, revision: str | None = None) -> str | None:
     none, as of a directory."""
     from huggingface_hub import try_to_load_from_cache
 
-    if Path(model).expanduser().is_dir():
+    if isdir(expanduser(model)):
         return None
     try:
         cached = try_to_load_from_cache(model, "config.json", None, revision)

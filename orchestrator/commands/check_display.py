@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from os.path import expanduser
 from pathlib import Path
 
 from rich.cells import cell_len, chop_cells
@@ -109,7 +110,7 @@ def _rows(facts: Preview) -> Iterator[tuple[str, str]]:
 
 def _model(model: ModelFacts) -> Iterator[tuple[str, str]]:
     # By its name alone where it is a directory: the whole path is the user's own.
-    name = Path(model.model).name if Path(model.model).expanduser().is_dir() else model.model
+    name = Path(model.model).name if Path(expanduser(model.model)).is_dir() else model.model
     revision = f" at {model.revision}" if model.revision else ""
     yield model.role, f"{name}{revision}: {model.architecture}, {_count(model.parameters)} parameters"
     size = "quantised" if model.weight_bytes is None else f"{_bytes(model.weight_bytes)} of weights"

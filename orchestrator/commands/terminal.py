@@ -191,7 +191,8 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
         help="an MLflow experiment, a sweep, a run, or a directory of runs (a path with a slash)",
     )
     parser.add_argument(
-        "--rule", help="the selection rule that counts (default: weighted, without a verifier majority)"
+        "--rule",
+        help="the selection rule that counts (default: weighted, or majority where nothing is scored)",
     )
     parser.add_argument("--uri", help="the MLflow store (default: the one in --runs)")
     parser.add_argument("--runs", default="runs", help="the directory of the runs (default: runs)")

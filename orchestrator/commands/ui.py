@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +28,8 @@ END_SECONDS = 5.0
 """Seconds that the server has to end, before it is killed."""
 LOG = "ui.log"
 """The file, in the directory of the runs, of what the server prints."""
+MOST_PAGES = 5
+"""The most experiments whose address is printed."""
 LATE_SECONDS = 60.0
 """Seconds after which it is said that the server has not answered."""
 
@@ -71,9 +74,11 @@ def command(options: argparse.Namespace, errors: Console) -> int:
             start_new_session=True,  # it has workers, which end with it
         )
     try:
-        page = f"http://{HOST}:{options.port}/{_page(local_uri(runs))}"
+        pages = _pages(local_uri(runs))
         if _answers(server, options.port, errors):
-            say(errors, f"open {page} (Ctrl-C ends it)")
+            for name, page in pages.items():
+                say(errors, f"open http://{HOST}:{options.port}/{page} ({name})")
+            say(errors, "Ctrl-C ends it")
         status = server.wait()
         if status:
             last = (runs / LOG).read_text(errors="replace").strip().rpartition("\n")[2]
@@ -106,16 +111,19 @@ def _answers(server: subprocess.Popen[bytes], port: int, errors: Console) -> boo
     return False
 
 
-def _page(uri: str) -> str:
-    """Returns the page to open: the runs beside the newest one, in the view that every experiment gets."""
+def _pages(uri: str) -> dict[str, str]:
+    """Returns the pages to open, by experiment, that of the newest runs first: each experiment's runs, in the
+    view that it gets here where it has none."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    experiments = {each.experiment_id: each for each in client.search_experiments()}
-    newest = client.search_runs([*experiments], order_by=["attributes.start_time DESC"], max_results=1)
-    if not newest:
-        return "#/experiments"
-    experiment = experiments[newest[0].info.experiment_id]
-    with suppress(Exception):  # a store that is only read has its page without it
-        view.ensure(client, experiment.experiment_id, experiment.tags, round(1000 * time.time()))
-    return view.page(experiment.experiment_id)
+    found = []
+    for each in client.search_experiments():
+        runs = client.search_runs(
+            [each.experiment_id], order_by=["attributes.start_time DESC"], max_results=1
+        )
+        found += [(run.info.start_time, each) for run in runs]
+        with suppress(Exception):  # a store that is only read has its page without it
+            view.ensure(client, each.experiment_id, each.tags, round(1000 * time.time()))
+    newest = [each for _, each in sorted(found, key=itemgetter(0), reverse=True)[:MOST_PAGES]]
+    return {each.name: view.page(each.experiment_id) for each in newest} or {"no run yet": "#/experiments"}

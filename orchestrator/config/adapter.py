@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from math import prod
+from os.path import expanduser
 from pathlib import Path
 
 from orchestrator.budget.flops import CostModel
@@ -27,7 +28,7 @@ def with_adapter(costs: CostModel, adapter: str | None, key: str) -> CostModel:
     rank(adapter, key)
     from safetensors import safe_open
 
-    file = Path(adapter).expanduser() / WEIGHTS
+    file = Path(expanduser(adapter)) / WEIGHTS
     try:
         with safe_open(file, "pt") as weights:
             names = list(weights.keys())
@@ -47,7 +48,7 @@ def with_adapter(costs: CostModel, adapter: str | None, key: str) -> CostModel:
 
 def rank(adapter: str, key: str) -> int:
     """Returns the rank of an adapter. Raises BadInput that names ``key`` where there is none."""
-    file = Path(adapter).expanduser() / SETTINGS
+    file = Path(expanduser(adapter)) / SETTINGS
     needed = f"needed: the directory of a LoRA adapter, with {SETTINGS} and {WEIGHTS}"
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def engine_bytes(model: str, options: Mapping[str, Any]) -> int:
     """Returns about how much memory an engine with these ``options`` takes on a CPU: its weights where they
     are here, its cache, and itself."""
     cache = options.get("kv_cache_memory_bytes", CPU_DEFAULTS["kv_cache_memory_bytes"])
-    directory = Path(model).expanduser()
+    directory = Path(expanduser(model))
     files = [file for file in directory.iterdir() if file.suffix in WEIGHTS] if directory.is_dir() else []
     return (
         ENGINE_BYTES + sum(file.stat().st_size for file in files) + (cache if isinstance(cache, int) else 0)

@@ -208,11 +208,13 @@ def _selection(prepared: Prepared, steps: tuple[str, str]) -> Iterator[str]:
     if selection is None:
         return
     held = kept(selection.share, min(prepared.budget.shares))
-    asked = len(selection.tokens(prepared.problems[0], ("",) * selection.group))
+    most = prepared.strategy.params.get("n", selection.candidates)
+    group = max(2, min(selection.group, selection.candidates, most))
+    asked = len(selection.tokens(prepared.problems[0], ("",) * group))
     if held < (least := selection.cost(asked, selection.writes)):
         yield (
             f"selection.share keeps {in_flops(held)} of a problem's budget, and a question about "
-            f"{selection.group} solutions may take {in_flops(least)} before any of their text: it is "
+            f"{group} solutions may take {in_flops(least)} before any of their text: it is "
             "asked only where the search leaves enough"
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,7 @@ def _model(model: str | None) -> Any:
     sizes and contents (``_pieces``) of its weights, its configuration and its tokenizer."""
     if model is None:
         return None
-    directory = Path(model).expanduser()
+    directory = Path(expanduser(model))
     if not directory.is_dir():
         return [model, hub_commit(model)]
     files = sorted(file for file in directory.iterdir() if file.suffix in WEIGHTS or file.name in BESIDE)

@@ -59,12 +59,12 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
 def load_begun(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Reads the configuration that a run was begun with, as ``load`` does, also where an earlier version has
     begun it. Raises BadInput, which names the file where the fault is in it and in no override."""
-    held = layers(path)[-1]
-    then = [f"{key}={value}" for key, value in SINCE.items() if OmegaConf.select(held, key) is None]
     try:
+        held = layers(path)[-1]
+        then = [f"{key}={value}" for key, value in SINCE.items() if OmegaConf.select(held, key) is None]
         return load(path, [*then, *overrides])
     except BadInput as error:
-        if any(override.startswith(error.key) for override in [*overrides, "override"]):
+        if error.key in {"override", *(override.partition("=")[0] for override in overrides)}:
             raise
         raise error.within(str(path)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def missing_weights(prepared: Prepared) -> list[str]:
     """Returns a line for each model whose directory lacks weights."""
     found = []
     for role, section in sections(prepared):
-        directory = Path(str(section.model)).expanduser()
+        directory = Path(expanduser(str(section.model)))
         here = getattr(section, "endpoint", None) is None  # else a server has them
         if here and directory.is_dir() and (lost := _lost(directory)):
             found.append(f"{role}.model: {section.model} has no weights: {lost}")

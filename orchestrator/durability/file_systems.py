@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,23 +11,26 @@ LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "ove
 """File systems of one machine. Any other (nfs4, lustre, fuse.sshfs, 9p) may be shared with other machines."""
 
 
-def file_system(path: Path, mounts: str) -> str:
-    """Returns the type of the file system that holds ``path``, such as ext4. ``mounts`` is the text of
-    ``MOUNTS``."""
+def file_system(path: Path, mounts: bytes) -> str:
+    """Returns the type of the file system that holds ``path``, such as ext4; nothing where ``mounts``, the
+    content of ``MOUNTS``, does not tell."""
     found, longest = "", -1
-    for mount in mounts.splitlines():
-        about, _, source = mount.partition(" - ")
-        # The kernel writes a space as \040.
-        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), about.split()[4])
+    for mount in mounts.split(b"\n"):
+        about, _, source = mount.partition(b" - ")
+        fields, kind = about.split(b" "), source.partition(b" ")[0]
+        if len(fields) < 5 or not kind:
+            continue
+        # The kernel writes a space as \\040, and other bytes of a name as they are.
+        point = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8) & 255]), fields[4]))
         if path.is_relative_to(point) and len(point) >= longest:  # a later mount covers an earlier one
-            found, longest = source.split()[0], len(point)
+            found, longest = os.fsdecode(kind), len(point)
     return found
 
 
 def shared_file_system(path: Path) -> str | None:
     """Returns the type of the file system of ``path`` where other machines may share it; None where it is
     this machine's, or Linux does not tell."""
-    kind = file_system(path.resolve(), MOUNTS.read_text()) if MOUNTS.is_file() else ""
+    kind = file_system(path.resolve(), MOUNTS.read_bytes()) if MOUNTS.is_file() else ""
     return None if kind in LOCAL | {""} else kind
 
 

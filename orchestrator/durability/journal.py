@@ -112,7 +112,7 @@ class JournalDamaged(Exception):
 
     def __init__(self, message: str) -> None:
         """Keeps the message in one line: SQLite's own may quote a statement of several."""
-        super().__init__(" ".join(message.split()))
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 def fingerprint_in(path: Path) -> str | None:

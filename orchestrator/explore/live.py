@@ -128,6 +128,8 @@ class LiveRun:
         self._searches: dict[str, _Search] = {}
         self._lines_of_times = GrowingLines(directory / TIMES)
         self._times: dict[str, list[bytes]] = defaultdict(list)
+        self._timed = False
+        """Whether times were read of which no version tells."""
         self._work = WorkSums(reviser=bool((config.get("reviser") or {}).get("model")))
         self._sums = Sums()
         self._beside: Counter[str] = Counter()
@@ -141,7 +143,7 @@ class LiveRun:
         """Reads what is new. Returns True where anything is. Raises JournalDamaged."""
         with self._lock:
             version, changed, unread = self.version + 1, set[str](), self._unread
-            timed = self._read_times()
+            self._read_times()
             ended = [*self._ended()]  # first: what has ended is in the journal by then
             for number, name, recorded in self._journal.since(self._last):
                 self._last = number
@@ -157,8 +159,8 @@ class LiveRun:
                 changed.add(table["problem"])
             for problem in changed:
                 self._describe(problem, version)
-            if changed or timed or self._log_has_grown() or self._unread > unread or not self.version:
-                self.version = version
+            if changed or self._timed or self._log_has_grown() or self._unread > unread or not self.version:
+                self.version, self._timed = version, False
             return self.version == version
 
     def since(self, version: int) -> News:
@@ -199,13 +201,13 @@ class LiveRun:
             asked, times = self._asked.get(problem), self._times.get(problem, ())
             return read_tree(problem, self._journal, self._codec, search.table, asked, times, self._last)[0]
 
-    def _read_times(self) -> bool:
-        """Reads the times of the searches that have ended since. Returns True where there are any."""
+    def _read_times(self) -> None:
+        """Reads the times of the searches that have ended since."""
         new = [*by_problem(self._lines_of_times.new() or ())]
         for name, line in new:
             self._times[name].append(line)
         self._work.add(line for _, line in new)
-        return bool(new)
+        self._timed = self._timed or bool(new)
 
     @property
     def _damage(self) -> list[str]:

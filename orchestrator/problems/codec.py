@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def load_tokenizer(
     """Loads a Hugging Face tokenizer. Raises BadInput that names ``key`` where there is none to load."""
     from transformers import AutoTokenizer
 
-    directory = Path(model).expanduser()
+    directory = Path(expanduser(model))
     if directory.is_dir() and not any(
         (directory / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")
     ):

@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,7 +46,7 @@ def read_lines(wanted: Wanted) -> list[Problem]:
 
 def existing(path: str | None) -> Path:
     """Returns the file of that name. Raises BadInput where there is none."""
-    file = Path(path or "").expanduser()
+    file = Path(expanduser(path or ""))
     if not file.is_file():
         allowed = f"allowed: an existing file ({', '.join(READERS)}, or these .gz)"
         if file.is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", path or ""):

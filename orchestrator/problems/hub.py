@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ INSTALL = "needed: the package datasets (pip install datasets), or a directory o
 
 def read(wanted: Wanted) -> list[Problem]:
     """Returns the problems of a set. Raises BadInput that names what is there."""
-    path = Path(wanted.path or "").expanduser()
+    path = Path(expanduser(wanted.path or ""))
     if path.is_file():
         return read_problems(file.rows(path), wanted, file.stem(path))
     if not path.is_dir():

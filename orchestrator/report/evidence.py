@@ -150,9 +150,9 @@ def gather(
     """Gathers the evidence of an experiment.
 
     The report is about ``generator``, or about the group with the most options. ``samples`` is as for
-    ``fit``; ``rule`` None is the weighted vote, or the majority where nothing is scored. What generative
-    selection took counts by its own rule alone. Raises BadInput where no run is left to report, or where
-    its cells lack the rule.
+    ``fit``; ``rule`` None is the weighted vote, and the report is of a group with scores, or the majority
+    where no group has any. What generative selection took counts by its own rule alone. Raises BadInput
+    where no run is left to report, or where its cells lack the rule.
     """
     left_out = list(experiment.left_out)
     found = _groups(experiment, left_out)
@@ -163,9 +163,10 @@ def gather(
             raise BadInput("--generator", generator, one_of(known))
     if not found:
         raise BadInput("experiment", experiment.name, "it has no finished run but those for difficulty")
-    rules = found[0].rules
     if rule is None:
-        rule = "weighted" if "weighted" in rules else "majority"
+        found.sort(key=lambda group: "weighted" not in group.rules)
+        rule = "weighted" if "weighted" in found[0].rules else "majority"
+    rules = found[0].rules
     if rule not in rules:
         raise BadInput("--rule", rule, one_of(rules))
     if rule in ALL:
@@ -221,7 +222,7 @@ def _difficulty(runs: Sequence[Cell], group: Group) -> Cell | None:
 def _searched(group: Group) -> Group:
     """Returns the group without what generative selection was charged."""
     options = [replace(o, cells=tuple(cell.without_selection() for cell in o.cells)) for o in group.options]
-    return replace(group, options=options)
+    return replace(group, options=sorted(options, key=lambda option: option.flops))
 
 
 def _only(group: Group, problems: Set[str]) -> Group:
@@ -243,23 +244,23 @@ def _binned(group: Group, number: Mapping[str, int]) -> Group:
 def _groups(experiment: Experiment, left_out: list[str]) -> list[Group]:
     """Groups the cells by models, the group with the most options first.
 
-    Of a group's cells, those count that have the most common problems; of two runs of one configuration, the
-    later one. The others are added to ``left_out``.
+    Of a group's cells, those count that share their problems and searched the most of them, all together; of
+    two runs of one configuration, the later one. The others are added to ``left_out``.
     """
     by_models: dict[str, list[Cell]] = {}
     for cell in experiment.cells:
         by_models.setdefault(repr(cell.models), []).append(cell)
     groups = []
     for cells in by_models.values():
-        counts: dict[tuple[str, ...], int] = {}
+        searched: dict[tuple[str, ...], int] = {}
         for cell in cells:
-            counts[cell.problems] = counts.get(cell.problems, 0) + 1
-        most = max(counts, key=lambda problems: counts[problems])
+            searched[cell.problems] = searched.get(cell.problems, 0) + len(cell.problems)
+        most = max(searched, key=lambda problems: searched[problems])
         once: dict[str, Cell] = {}
         for cell in cells:
             key = repr((cell.setting, sorted(cell.strategy.items()), round(cell.budget), cell.seed))
             if cell.problems != most:
-                left_out.append(f"run {cell.run_id}: it has other problems than most")
+                left_out.append(f"run {cell.run_id}: it has other problems than those that are compared")
             elif key in once:
                 left_out.append(f"run {once[key].run_id}: run {cell.run_id} has the same configuration")
                 once[key] = cell

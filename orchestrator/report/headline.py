@@ -92,6 +92,8 @@ def _over_best_of_n(use: Option, baseline: list[Option], rule: str) -> str:
 def _selection(use: Option, rule: str) -> str:
     """What a perfect selection among an option's solutions would add."""
     lost = float(mean_known(use.covered) - mean_known(use.correct(rule)))
+    if not mean_known(use.covered):
+        return "No solution was right: read some first, and how they are judged (problems.answers)."
     if lost <= 0:
         return "Wherever a solution was right, selection took a right one: only other search would help."
     return (

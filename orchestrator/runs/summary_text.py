@@ -26,7 +26,11 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
         *([("failed", told(s.failed, s.problems, s.errors))] if s.failed else []),
         *_accuracy(s),
         ("coverage", percent(s.estimate("coverage"), " %")),
-        *([("pass@1", f"{plain_percent(s.pass_at_k[1].value)} (one sample)")] if 1 in s.pass_at_k else []),
+        *(
+            [("pass@1", f"{plain_percent(s.pass_at_k[1].value)} (one of its solutions)")]
+            if 1 in s.pass_at_k
+            else []
+        ),
         *([] if s.by is None else _grouped(s.by, s.groups[s.by])),
         *([("correct → incorrect", f"{plain_percent(s.flips)} of revisions")] if s.flips is not None else []),
         ("budget", asked),
@@ -61,6 +65,9 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
         low, high = s.scores or (0.0, 0.0)
         same = f"from {low:.6f} to {high:.6f}: the verifier tells nothing apart; is verifier.format its own?"
         rows.append(("warning: scores", same))
+    if s.answered and not s.coverage:
+        none = f"no solution of {counted(s.problems, 'problem')} is right"
+        rows.append(("warning: answers", f"{none}; does problems.answers read them? ttc explore shows them"))
     if s.returned_nothing:
         none = f"of {counted(s.returned_nothing, 'problem')} the strategy returned none"
         rows.append(("warning: solutions", f"{none}, though it had paid for finished ones (run.log)"))

@@ -164,8 +164,10 @@ class MlflowStore:
         experiment = client.get_experiment_by_name(begin.experiment)
         if experiment is None:
             asked = about.described(None, begin.study)
-            tags = {**about.KIND, **view.tags(begin.ms)} | ({} if asked is None else {about.NOTE: asked})
+            tags = about.KIND if asked is None else {**about.KIND, about.NOTE: asked}
             self.experiment_id = where = client.create_experiment(begin.experiment, self._artifacts, tags)
+            with suppress(Exception):  # how the experiment looks is worth no run
+                view.ensure(client, where, {}, begin.ms)
         else:
             self.experiment_id = where = experiment.experiment_id
             found = client.search_runs([where], f"tags.`{TOKEN}` = '{begin.token}'", max_results=1)

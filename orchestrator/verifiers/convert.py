@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def convert(model: str, out: Path) -> None:
 
 
 def _directory(model: str) -> Path:
-    directory = Path(model).expanduser()
+    directory = Path(expanduser(model))
     if directory.is_dir():
         return directory
     from huggingface_hub import snapshot_download

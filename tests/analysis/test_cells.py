@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.analysis.cells import SETTING, correct_by_aggregation
@@ -66,6 +67,28 @@ def test_what_generative_selection_took_is_no_cost_of_the_free_rules_nor_of_a_sa
     assert estimate_flops(read, 1, "generator_flops").tolist() == [pytest.approx(70)]
 
 
+def test_an_older_table_tells_the_tokens_of_selection_by_its_flops(tmp_path):
+    chosen = Usage(generator_flops=600, generator_tokens=60, selection_flops=500, selection_tokens=50)
+    stored(tmp_path, [result("a", [solution(0, True)], chosen)])
+    table = pq.read_table(tmp_path / "r.parquet").drop_columns("selection_tokens")
+    pq.write_table(table, tmp_path / "r.parquet")
+    config = {"seed": 0, "strategy": {"name": "best_of_n", "n": 4}, "generator": {"model": "g"}}
+    read = read_cell("r", "cell", config, 4000.0, 1.0, tmp_path / "r.parquet")
+    assert read.without_selection().costs["generator_tokens"].tolist() == [10]
+
+
+def test_a_report_without_a_rule_is_of_a_group_with_scores_where_there_is_one():
+    scored = cell([1, 0] * 5, 100.0)
+    plain = cell([1, 0] * 5, 50.0, rule="majority")
+    plain = replace(plain, config={**plain.config, "verifier": {"model": None}})
+    others = [
+        replace(plain, config={**plain.config, "strategy": {"name": "best_of_n", "n": n}}) for n in (4, 8)
+    ]
+    evidence = gather(Experiment("x", [*others, scored], []))
+    assert (evidence.rule, evidence.main.models["verifier.model"]) == ("weighted", "v")
+    assert [evidence.rule_of(group) for group in evidence.groups] == ["weighted", "majority"]
+
+
 def test_a_report_counts_what_selection_took_by_its_own_rule_alone():
     found = cell([1, 0] * 10, 700.0)
     costs = found.costs | dict.fromkeys(("selection_flops", "selection_tokens"), np.full(20, 300.0))
@@ -75,6 +98,17 @@ def test_a_report_counts_what_selection_took_by_its_own_rule_alone():
     assert (by_majority.rule, by_majority.main.options[0].flops) == ("majority", 400.0)
     by_itself = gather(Experiment("x", [found], []), "generative")
     assert by_itself.main.options[0].flops == 700.0
+    dear = replace(cell([1, 0] * 10, 500.0, strategy={"name": "best_of_n", "n": 8}), correct=found.correct)
+    sizes = [option.strategy["n"] for option in gather(Experiment("x", [dear, found], [])).main.options]
+    assert sizes == [4, 8], "by what they cost then"
+
+
+def test_a_run_of_many_problems_is_compared_and_not_two_of_few():
+    few = [cell([1, 0], 100.0, strategy={"name": "best_of_n", "n": n}) for n in (1, 2)]
+    many = cell([1, 0] * 8, 100.0, strategy={"name": "beam_search", "n": 4})
+    evidence = gather(Experiment("x", [*few, many], []), "weighted")
+    assert [option.strategy["name"] for option in evidence.main.options] == ["beam_search"]
+    assert len(evidence.left_out) == 2
 
 
 def test_solutions_come_back_in_order_even_where_a_problem_has_none(tmp_path):

@@ -215,6 +215,7 @@ def test_a_run_of_which_too_many_searches_broke_is_a_failure_to_the_shell(
     class Record:
         untracked = None
         given_back = None
+        page = ""
 
         def __init__(self, *given, **named): ...
 

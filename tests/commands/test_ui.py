@@ -14,6 +14,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.commands import ui
+from orchestrator.tracking import view
+from orchestrator.tracking.tracker import local_uri
 from tests.support.mlflow_server import free_port
 
 SERVER = """
@@ -57,10 +59,24 @@ def test_a_server_that_ends_is_told_of_with_what_it_printed_last(
     fails = [sys.executable, "-c", "print('one'); print('no such thing'); raise SystemExit(3)"]
     popen = subprocess.Popen
     monkeypatch.setattr(ui.subprocess, "Popen", lambda command, **options: popen(fails, **options))
-    monkeypatch.setattr(ui, "_page", lambda uri: "experiments")
+    monkeypatch.setattr(ui, "_pages", lambda uri: {"lab": "experiments"})
     said = StringIO()
     asked = Namespace(runs=str(tmp_path), port=free_port())
     assert ui.command(asked, Console(file=said, width=200)) == 3
     first, last = said.getvalue().splitlines()
     assert first == f"the MLflow server starts; what it prints is in {tmp_path}/ui.log"
     assert last == "ttc: the MLflow server has ended: exit status 3, no such thing"
+
+
+def test_each_experiments_table_has_its_address_the_newest_first(tmp_path: Path):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(local_uri(tmp_path))
+    assert ui._pages(local_uri(tmp_path)) == {"no run yet": "#/experiments"}
+    places = {name: client.create_experiment(name) for name in ("old", "new", "empty")}
+    for began, name in enumerate(("old", "new"), 1):
+        client.create_run(places[name], start_time=began)
+    pages = ui._pages(local_uri(tmp_path))
+    assert list(pages) == ["new", "old"]
+    assert pages["old"] == view.page(places["old"])
+    assert view.TAG in client.get_experiment(places["old"]).tags

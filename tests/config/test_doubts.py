@@ -70,7 +70,7 @@ def test_a_run_as_it_should_be_raises_none(models, overrides):
         (["selection.generative=true", "selection.max_tokens=9"], "the budget pays for 3 solutions"),
         (
             ["selection.generative=true", "budget.generations=8", "selection.share=0.01"],
-            "selection.share keeps 37.1 MFLOPs of",
+            "selection.share keeps 37.1 MFLOPs of a problem's budget, and a question about 4 solutions",
         ),
         (["generator.resources.num_gpus=1", "generator.dtype=float32"], "generator.dtype is float32"),
         ([r'generator.stop=["\n\n"]'], "generator.stop: '\\n\\n' is in what ends a step"),
@@ -88,6 +88,13 @@ def test_a_likely_mistake_is_told_with_its_key(models, overrides, words):
     found = doubts(models, *(each.format(models=models) for each in overrides))
     assert [words in doubt for doubt in found].count(True) == 1, found
     assert len(found) == 1, found
+
+
+def test_of_a_group_no_more_solutions_are_doubted_than_there_can_be(models):
+    asked = ["selection.generative=true", "budget.generations=8", "selection.share=0.01"]
+    for more in (["selection.group=1000"], ["selection.candidates=4", "selection.group=9"]):
+        (found,) = doubts(models, *asked, *more)
+        assert "a question about 4 solutions" in found
 
 
 def test_a_text_of_stop_ends_what_a_base_model_does_not(models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ NETWORK_MOUNTS = """\
 43 42 0:38 / /scratch rw - ext4 /dev/sdc rw
 44 22 0:39 / /cloud rw - fuse.sshfs host:/ rw
 45 22 0:40 / /données rw - nfs server:/données rw
+46 22 0:41 / /mnt/My\u00a0Drive\u2028 rw - nfs4 server:/odd rw
+
+47 22 0:42 /
+48 22 0:43 / /nothing rw -
 """
 
 
@@ -31,16 +36,23 @@ NETWORK_MOUNTS = """\
         ("/scratch/j", "ext4"),  # what was mounted there later
         ("/cloud/runs/j", "fuse.sshfs"),
         ("/données/j", "nfs"),
+        ("/mnt/My\u00a0Drive\u2028/j", "nfs4"),
     ],
 )
 def test_the_file_system_of_a_path_is_that_of_the_innermost_mount(path: str, kind: str):
-    assert file_system(Path(path), NETWORK_MOUNTS) == kind
+    assert file_system(Path(path), NETWORK_MOUNTS.encode()) == kind
+
+
+def test_a_mount_whose_name_is_no_utf_8_is_one_of_the_mounts():
+    mounts = NETWORK_MOUNTS.encode() + b"50 22 0:40 / /mnt/\xe9t\xe9 rw - nfs4 server:/x rw\n"
+    assert file_system(Path("/home/me"), mounts) == "nfs4"
+    assert file_system(Path(os.fsdecode(b"/mnt/\xe9t\xe9/j")), mounts) == "nfs4"
 
 
 def test_a_journal_on_a_network_file_system_has_no_shared_memory_and_goes_on_from_one_that_had(
     tmp_path: Path, monkeypatch
 ):
-    assert file_system(tmp_path, MOUNTS.read_text()) in LOCAL, "else the next line says nothing"
+    assert file_system(tmp_path, MOUNTS.read_bytes()) in LOCAL, "else the next line says nothing"
     journal = Journal(tmp_path / "j")
     journal.record("p", "1", result(), 1)
     journal.flush()

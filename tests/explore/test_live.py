@@ -132,6 +132,8 @@ async def test_times_are_read_once_however_often_a_search_is_looked_at(tmp_path:
     times.add("q/1", {"q/1/sample/0": (6.0, 7.0)})
     assert [event.lasted for event in followed.tree("q/1").events if event.lasted is not None] == [1000]
     assert lines == [1, 0, 0, 1]
+    assert followed.refresh(), "what a look has read is news to the chart all the same"
+    assert not followed.refresh()
 
 
 def test_a_search_is_shown_as_it_was_when_its_row_was(tmp_path: Path):

@@ -202,7 +202,7 @@ def test_of_many_cells_the_page_has_a_bounded_size_and_names_how_many_it_leaves_
         for name in ["best_of_n", *(f"own{i}" for i in range(34))]
         for n in (1, 2)
     ]
-    others = [f"run {i}: it has other problems than most" for i in range(500)]
+    others = [f"run {i}: it has other problems than those that are compared" for i in range(500)]
     evidence = replace(gather(Experiment("many", cells, [])), left_out=others)
     curves, words = shown_in_figure(evidence.main, "weighted")
     assert len(curves) == MOST_CURVES
@@ -239,6 +239,13 @@ def test_a_cheaper_configuration_is_recommended_only_where_it_is_hardly_worse_be
     assert said.use.startswith("Use rebase n=16: 50.0 %")
     assert said.reasons[-1].startswith("The most accurate is beam_search n=16: 50.2 % [")
     assert ": 4.0 times as many FLOPs, and beyond doubt within 2 points." in said.reasons[-1]
+
+
+def test_where_no_solution_is_right_the_answers_are_to_be_read_and_no_other_search_is_advised():
+    none = np.zeros(20, dtype=bool)
+    reasons = headline(gather(Experiment("x", [measured(none, 400.0, "beam_search")], []))).reasons
+    assert "No solution was right: read some first, and how they are judged (problems.answers)." in reasons
+    assert not any("only other search" in reason for reason in reasons)
 
 
 def test_what_is_reached_for_a_fraction_of_the_flops_is_told():
@@ -279,7 +286,7 @@ def test_runs_that_cannot_be_compared_are_left_out_by_name(stored):
     assert [option.cells[0].run_id for option in evidence.main.options] == ["b"]
     assert list(evidence.left_out) == [
         "run a: run b has the same configuration",
-        "run c: it has other problems than most",
+        "run c: it has other problems than those that are compared",
     ]
 
 
@@ -290,7 +297,7 @@ def test_the_command_prints_the_table_alone(stored, tmp_path, capsys, monkeypatc
     assert "| best_of_n n=4" in printed.out
     assert printed.err == (
         "left out: run a: run b has the same configuration\n"
-        "left out: run c: it has other problems than most\n"
+        "left out: run c: it has other problems than those that are compared\n"
     )
     assert not list(tmp_path.iterdir())
 

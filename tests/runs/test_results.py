@@ -107,6 +107,21 @@ def test_a_summary_tells_apart_what_broke_after_an_answer_and_what_returned_noth
     assert "of 1 problem the strategy returned none, though it had paid for finished ones (run.log)" in text
 
 
+def test_a_run_without_a_right_solution_doubts_how_its_answers_are_judged():
+    wrong = replace(result(solution("0", False)), selected={"majority": "b"})
+    right = replace(result(solution("0", True)), selected={"majority": "a"})
+
+    def doubted(*found: SearchResult) -> bool:
+        summary = summarise(
+            "r", found, Usage(), budget=flops_budget(1), seconds=1.0, startup_seconds=1.0, utilisation={}
+        )
+        return "warning: answers" in dict(summary_rows(summary))
+
+    assert doubted(wrong, wrong)
+    assert not doubted(wrong, right)
+    assert not doubted(result()), "nothing was answered"
+
+
 def test_a_summary_is_json_whose_keys_are_words():
     import json
 

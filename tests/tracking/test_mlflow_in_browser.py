@@ -102,7 +102,8 @@ def test_the_experiment_opens_on_its_runs_and_a_run_tells_what_it_found(
     assert f"`ttc run {store}/r/config.yaml`" in asked
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": TALL})
-        page.goto(f"{server.uri}/{ui._page(local_uri(store))}")  # as ``ttc ui`` says
+        (address,) = ui._pages(local_uri(store)).values()
+        page.goto(f"{server.uri}/{address}")  # as ``ttc ui`` says
         page.get_by_text("1 matching run").wait_for()  # the report is none of them
         if width == WIDTHS[0]:
             page.get_by_text(run.info.run_name[:14]).first.wait_for()
