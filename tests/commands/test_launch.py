@@ -47,6 +47,7 @@ async def work():
         print("closed", flush=True)
 
 signal.signal(signal.SIGINT, {"default": signal.default_int_handler, "ignored": signal.SIG_IGN}[sys.argv[1]])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 status, _ = until_interrupted(work(), Console(stderr=True), lambda: "all of it is kept")
 sys.exit(status)
 """
