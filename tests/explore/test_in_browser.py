@@ -409,6 +409,14 @@ def test_it_fits_a_phone_and_a_wall_in_light_and_dark(page, watched: Watched, wi
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
+def test_an_address_is_followed_though_what_was_shown_writes_its_own_over_it(page):
+    page.evaluate("""() => {
+        location.hash = "problem=code&tab=money";
+        history.replaceState({}, "", "#problem=code&tab=time");
+    }""")
+    page.wait_for_selector("#problem[data-ready='0 code money']", state="attached")
+
+
 def test_it_works_inside_another_page_that_lets_it_do_nothing_but_run(watched: Watched, written: Written):
     """As the MLflow UI shows an artifact."""
     outer = written.path.with_name("outer.html")

@@ -27,8 +27,8 @@ let rooms = {}, rulesShown = "", list = null, playing = null, drawn = null, curr
 
 // -- where one is, in the address --------------------------------------------------------------------
 
-function readAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
+function readAddress(hash = location.hash) {
+  const given = new URLSearchParams(hash.slice(1));
   if (given.get("problem")) state.problem = given.get("problem");
   state.run = Math.min(runs.length - 1, Number(given.get("run")) || 0);
   if (given.get("tab") in TABS) state.tab = given.get("tab");
@@ -365,7 +365,8 @@ addEventListener("keydown", (event) => {
   if (event.key !== " " || !event.target.closest?.("button, a, summary")) event.preventDefault();
   act();
 });
-addEventListener("hashchange", () => { readAddress(); list.mark(state.problem); show(); });
+// By the event: what is shown meanwhile may have written its own address over the new one.
+addEventListener("hashchange", ({ newURL }) => { readAddress(new URL(newURL).hash); list.mark(state.problem); show(); });
 addEventListener("popstate", ({ state: noted }) => {
   if (!noted) return; // an address that was typed
   document.body.classList.toggle("reading", noted.reading);
