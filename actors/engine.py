@@ -251,7 +251,7 @@ class EngineThread:
         if self._adapter is not None:
             from vllm.lora.request import LoRARequest
 
-            self._lora = LoRARequest("adapter", 1, str(Path(self._adapter).expanduser()))
+            self._lora = LoRARequest("adapter", 1, os.path.expanduser(self._adapter))
         return engine
 
     def _take_orders(self, engine: LLMEngine) -> bool:

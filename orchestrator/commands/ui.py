@@ -123,7 +123,8 @@ def _pages(uri: str) -> dict[str, str]:
             [each.experiment_id], order_by=["attributes.start_time DESC"], max_results=1
         )
         found += [(run.info.start_time, each) for run in runs]
+    newest = [each for _, each in sorted(found, key=itemgetter(0), reverse=True)[:MOST_PAGES]]
+    for each in newest:
         with suppress(Exception):  # a store that is only read has its page without it
             view.ensure(client, each.experiment_id, each.tags, round(1000 * time.time()))
-    newest = [each for _, each in sorted(found, key=itemgetter(0), reverse=True)[:MOST_PAGES]]
     return {each.name: view.page(each.experiment_id) for each in newest} or {"no run yet": "#/experiments"}

@@ -20,8 +20,8 @@ def file_system(path: Path, mounts: bytes) -> str:
         fields, kind = about.split(b" "), source.partition(b" ")[0]
         if len(fields) < 5 or not kind:
             continue
-        # The kernel writes a space as \\040, and other bytes of a name as they are.
-        point = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8) & 255]), fields[4]))
+        # The kernel writes a space as \040, and other bytes of a name as they are.
+        point = os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda code: bytes([int(code[1], 8)]), fields[4]))
         if path.is_relative_to(point) and len(point) >= longest:  # a later mount covers an earlier one
             found, longest = os.fsdecode(kind), len(point)
     return found
@@ -35,5 +35,5 @@ def shared_file_system(path: Path) -> str | None:
 
 
 def is_local(path: Path) -> bool:
-    """Tells whether ``path`` is surely on a file system of this machine alone."""
+    """Tells whether ``path`` is on a file system of this machine alone, as far as Linux tells."""
     return MOUNTS.is_file() and shared_file_system(path) is None

@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from os.path import expanduser
+from os.path import expanduser, isdir, isfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,9 +47,9 @@ def read_lines(wanted: Wanted) -> list[Problem]:
 def existing(path: str | None) -> Path:
     """Returns the file of that name. Raises BadInput where there is none."""
     file = Path(expanduser(path or ""))
-    if not file.is_file():
+    if not isfile(file):  # of a name that is too long, Path.is_file raises
         allowed = f"allowed: an existing file ({', '.join(READERS)}, or these .gz)"
-        if file.is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", path or ""):
+        if isdir(file) or re.fullmatch(r"[\w.-]+/[\w.-]+", path or ""):
             allowed += "; a data set of the hub, or a directory, is of problems.source=datasets"
         raise BadInput("problems.path", path, allowed)
     return file

@@ -113,6 +113,7 @@ def nothing_starts(monkeypatch):
         (f"generator.model=/{'x' * 300}", "generator.model", "/xxx", "directory"),
         (f"generator.model={'x' * 300}", "generator.model", "xxx", "Hugging Face"),
         ("problems={source: file, path: ~nouser/x.jsonl}", "problems.path", "~nouser/x.jsonl", "file"),
+        (f"problems={{source: file, path: {'x' * 300}}}", "problems.path", "xxx", "an existing file"),
         ("verifier.model=null", "verifier.model", "null", "beam_search needs a verifier"),
         ("verifier.kind=orm", "verifier.kind", "orm", "allowed: prm (beam_search goes by steps)"),
         ("verifier.aggregation=mean", "verifier.aggregation", "mean", "last, min or prod"),

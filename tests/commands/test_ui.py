@@ -80,3 +80,4 @@ def test_each_experiments_table_has_its_address_the_newest_first(tmp_path: Path)
     assert list(pages) == ["new", "old"]
     assert pages["old"] == view.page(places["old"])
     assert view.TAG in client.get_experiment(places["old"]).tags
+    assert view.TAG not in client.get_experiment(places["empty"]).tags, "what is not shown stays as it is"

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from orchestrator.analysis.store import load_directory
 from orchestrator.commands.cli import run_command
+from orchestrator.config.loading import load_begun
 from orchestrator.errors import BadInput
 from orchestrator.runs.legs import FILE, Legs, read
 from orchestrator.runs.run import SUMMARY, stored_summary
+from tests.support.paths import LAB_CONFIG
 from tests.support.stored import lab_config, sampled, store
 
 JSON = st.recursive(
@@ -97,6 +99,21 @@ def test_a_run_that_cannot_go_on_names_the_file_that_is_not_whole(finished, tmp_
     said = capsys.readouterr().err
     assert str(run / "config.yaml") in said
     assert said.count("\n") == 1
+
+
+def test_a_fault_is_told_with_the_file_of_a_begun_run_unless_it_is_in_what_was_given(tmp_path):
+    file = tmp_path / "config.yaml"
+    for text, overrides, named in (
+        ("base: gone.yaml", [], True),
+        (f"base: {LAB_CONFIG}\nseed: x", [], True),
+        (f"base: {LAB_CONFIG}\ngenerator: 3", ["generator.replicas=2"], True),
+        (f"base: {LAB_CONFIG}", ["seed=x"], False),
+        (f"base: {LAB_CONFIG}", ["nonsense"], False),
+    ):
+        file.write_text(text)
+        with pytest.raises(BadInput) as refused:
+            load_begun(file, overrides)
+        assert (str(file) in str(refused.value)) == named, refused.value
 
 
 def test_a_store_that_is_no_database_is_told_in_one_line(tmp_path, capsys):

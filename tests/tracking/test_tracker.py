@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from orchestrator.commands.cli import run_command
 from orchestrator.tracking import sender
@@ -130,6 +131,16 @@ def test_every_experiment_has_the_view_and_one_that_somebody_has_changed_stays(t
             client.set_experiment_tag(where, TAG, json.dumps({**made, "name": mine}))
         assert Tracker(tmp_path, f"b-{mine}", "e", {}).close() is None
         assert json.loads(client.get_experiment(where).tags[TAG])["name"] == kept
+
+
+def test_a_store_that_takes_no_view_has_the_run_all_the_same(tmp_path: Path, monkeypatch):
+    def refused(*given: object) -> None:
+        raise MlflowException("tag not permitted")
+
+    monkeypatch.setattr("orchestrator.tracking.view.ensure", refused)
+    tracker = Tracker(tmp_path, "a", "e", {})
+    assert tracker.close() is None
+    assert tracker.mlflow_run_id is not None
 
 
 def test_a_child_is_nested_in_its_parent_which_waits_for_both(tmp_path: Path):
