@@ -24,17 +24,18 @@ BUDGET = 10**9
 
 
 class Held(ScriptedEngine):
-    """Answers as many requests as it is let."""
+    """Answers as many requests as it is let, in the order in which they came."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.allowed: float = 0
-        self.answered = 0
+        self.asked = 0
 
     async def _delay(self) -> None:
-        while self.answered >= self.allowed:  # noqa: ASYNC110 - the test that lets it is another thread
+        before = self.asked
+        self.asked += 1
+        while before >= self.allowed:  # noqa: ASYNC110 - the test that lets it is another thread
             await asyncio.sleep(0.005)
-        self.answered += 1
 
 
 class GoingOn:
@@ -46,6 +47,7 @@ class GoingOn:
         self.engine = Held(*given)
         self._journal = Journal(directory / "journal.sqlite")
         self._problems = problems
+        self._at_once = at_once
         self._controller = Controller(
             setting(self.engine, journal=self._journal),
             grader("exact"),
@@ -67,18 +69,21 @@ class GoingOn:
         """Lets the engine answer so many requests more, and returns once their results are committed."""
         self.engine.allowed += more
         if more < float("inf"):
-            while self.engine.answered < self.engine.allowed and self._thread.is_alive():
+            while self._thread.is_alive() and len(self._journal) < self.engine.allowed:
                 time.sleep(0.005)
-            time.sleep(0.02)  # until the answers are recorded
-            self._journal.flush()
+                self._journal.flush()
         else:
             self._thread.join()
 
     @contextmanager
     def running(self) -> Iterator[GoingOn]:
-        """Runs, and runs to the end."""
+        """Runs, and runs to the end. The searches that go on at once have all begun: else the first could
+        use up the requests that a test lets them have."""
+        begun = min(self._at_once, len(self._problems))
         self._thread.start()
         try:
+            while self._thread.is_alive() and len({one.prompt for one in self.engine.samples}) < begun:
+                time.sleep(0.005)
             yield self
         finally:
             self.engine.allowed = float("inf")
