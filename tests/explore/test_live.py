@@ -274,7 +274,7 @@ def test_only_pages_of_this_server_may_read(tmp_path: Path):
 
 def test_a_reader_that_reads_nothing_keeps_nobody_waiting(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(server, "PERIOD_SECONDS", 0.01)
-    monkeypatch.setattr(server._Handler, "timeout", 0.3)
+    monkeypatch.setattr(server, "SLOW_SECONDS", 1.0)
     with GoingOn(tmp_path / "run", PROBLEMS).running() as run, serving(tmp_path) as (made, port):
         run.let(4)
         made.feed.begin(Begun("run", BUDGET, 1.0))
