@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from actors.downloads import hub_folder, told_of
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
 from actors.faults import described, one_line
 from actors.load_meter import LoadMeter
@@ -218,9 +219,10 @@ class EngineThread:
         usage = UsageContext.LLM_CLASS
         config = EngineArgs(**self._options).create_engine_config(usage)
         self.phases["configure"], began = _lap(began)
-        if not Path(config.model_config.model).is_dir():
-            say_phase("download")
-            get_model_loader(config.load_config).download_model(config.model_config)
+        model, load = config.model_config.model, config.load_config
+        if not Path(model).is_dir():
+            with told_of(hub_folder(model, load.download_dir)):
+                get_model_loader(load).download_model(config.model_config)
             self.phases["download"], began = _lap(began)
         say_phase("load")
         engine = LLMEngine.from_vllm_config(config, usage, disable_log_stats=True)

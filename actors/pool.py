@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
@@ -21,6 +22,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from actors.cluster import room
 from actors.concurrency import ConcurrencyLimit
+from actors.downloads import patiently
 from actors.exchange import collect, submit, until_one_raises, watch
 from actors.faults import may_pass, one_line
 from actors.handle import Broken, Gone, Lost, RayReplicaHandle, ReplicaError, ReplicaHandle
@@ -76,7 +78,8 @@ class Pool(Generic[Res]):
     async def start(self, within: float, *, on_ready: Callable[[ReplicaInfo], None] | None = None) -> None:
         """Creates the replicas and waits until enough of them can serve.
 
-        Raises PoolFailed after ``within`` seconds, or with the error of a replica that does not start.
+        Raises PoolFailed after ``within`` seconds, downloads not counted, or with the error of a replica that
+        does not start.
         """
         spec = self.spec
         if on_ready is not None:
@@ -87,9 +90,11 @@ class Pool(Generic[Res]):
             self._members[name] = Member(name, self._connect(spec, name))
         self._tasks = [asyncio.create_task(self._life(member)) for member in self._members.values()]
         try:
-            await asyncio.wait_for(self._started, within)
+            await patiently(self._started, within)
         except TimeoutError:
-            late = ", ".join(member.name for member in self._members.values() if member.info is None)
+            late = ", ".join(
+                PRINTED.with_phase(member.name) for member in self._members.values() if member.info is None
+            )
             missing = await asyncio.to_thread(room, spec)
             raise PoolFailed(f"{late}: not up after {within:g} s ({missing})") from None
 
@@ -186,8 +191,8 @@ class Pool(Generic[Res]):
             while True:
                 try:
                     # A first start takes as long as its caller waits, or until there is a node for it.
-                    async with asyncio.timeout(self.spec.start_timeout if member.info else None):
-                        info = await self._up(member)
+                    limit = self.spec.start_timeout if member.info else math.inf
+                    info = await patiently(self._up(member), limit)
                 except TimeoutError:
                     member.handle.kill()
                     self.on_notice(f"{member.name} is not up after {self.spec.start_timeout:g} s; made anew")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 KEPT_LINES = 50
 """Lines of one replica that are kept."""
@@ -23,12 +24,23 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PREFIX = re.compile(r"^(?:\([^)]* pid=\d+[^)]*\) )?(?:[A-Z]+ [\d-]+ [\d:]+ )?(?:\[[\w./]+:\d+\] )?")
 
 
+class Phase(NamedTuple):
+    """A phase of a replica's start."""
+
+    name: str
+    detail: str
+    """How far it is, where it tells."""
+    began: float
+    said: float
+    """When the replica last said that it is in it; both by ``time.monotonic``."""
+
+
 class Printed:
     """The last lines of each replica, by its name."""
 
     def __init__(self) -> None:
         self._lines: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=KEPT_LINES))
-        self._phases: dict[str, tuple[str, float]] = {}
+        self._phases: dict[str, Phase] = {}
 
     def add(self, name: str, lines: Iterable[str]) -> list[str]:
         """Keeps lines that a replica has printed, and in which phase of its start it says that it is. Returns
@@ -36,19 +48,29 @@ class Printed:
         rest = []
         for line in lines:
             if line.startswith(_PHASE):
-                self._phases[name] = line.removeprefix(_PHASE).strip(), time.monotonic()
+                self._enter(name, *line.removeprefix(_PHASE).strip().partition(": ")[::2])
             else:
                 rest.append(line)
         self._lines[name].extend(rest)
         return rest
 
-    def phase(self, name: str) -> tuple[str, float] | None:
-        """Returns the phase of its start in which a replica was last, and the seconds since it began; None
-        where it has said nothing yet."""
+    def _enter(self, name: str, phase: str, detail: str) -> None:
+        now, before = time.monotonic(), self._phases.get(name)
+        began = before.began if before is not None and before.name == phase else now
+        self._phases[name] = Phase(phase, detail, began, now)
+
+    def with_phase(self, name: str) -> str:
+        """Returns a replica's name with the phase of its start, how far that is, and the seconds since it
+        began, once it has told of it."""
         if (found := self._phases.get(name)) is None:
-            return None
-        phase, began = found
-        return phase, time.monotonic() - began
+            return name
+        far = f" {found.detail}" if found.detail else ""
+        return f"{name} ({found.name}{far}, {time.monotonic() - found.began:.0f} s)"
+
+    def says(self, phase: str, within: float) -> bool:
+        """Tells whether any replica is in this phase, and has said so within so many seconds."""
+        now = time.monotonic()
+        return any(one.name == phase and now - one.said < within for one in self._phases.values())
 
     def forget(self, names: Iterable[str]) -> None:
         """Forgets the phases of replicas that start anew."""
@@ -67,9 +89,9 @@ def name_lines(name: str) -> None:
         print(f"{_ACTOR_NAME}{name}", file=stream, flush=True)
 
 
-def say_phase(phase: str) -> None:
-    """Tells the process that has started this one which phase of its start begins."""
-    print(f"{_PHASE}{phase}", flush=True)
+def say_phase(phase: str, detail: str = "") -> None:
+    """Tells the process that has started this one in which phase of its start it is, and how far."""
+    print(f"{_PHASE}{phase}: {detail}" if detail else f"{_PHASE}{phase}", flush=True)
 
 
 def telling(lines: Iterable[str]) -> list[str]:

@@ -127,7 +127,7 @@ class Display:
         """The replicas that are not up, each with the phase of its start; and how many more there are."""
         missing = [name for name in self._names if name not in self._up]
         more = len(missing) - MOST_STARTING
-        return [*map(phase_of, missing[:MOST_STARTING])], [f"{more} more"] if more > 0 else []
+        return [*map(PRINTED.with_phase, missing[:MOST_STARTING])], [f"{more} more"] if more > 0 else []
 
     async def _say_who_is_up(self) -> None:
         while len(self._up) < len(self._names):
@@ -304,14 +304,6 @@ class _View:
         row = Table.grid(padding=(0, 1))
         row.add_row(ProgressBar(all_of, done, width=8 if narrow else 30), words)
         return row
-
-
-def phase_of(name: str) -> str:
-    """Returns a replica with the phase of its start, once it has told of it."""
-    if (found := PRINTED.phase(name)) is None:
-        return name
-    phase, lasted = found
-    return f"{name} ({phase}, {lasted:.0f} s)"
 
 
 def duration(seconds: float) -> str:

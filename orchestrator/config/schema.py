@@ -339,7 +339,8 @@ class ClusterConfig:
     price: float = 2.0
     """Price of an accelerator-hour, or of a CPU-hour where no replica holds a GPU, for `ttc report`."""
     start_timeout_seconds: float = 600.0
-    """Seconds that the replicas have to be up; a lost one that is not up again by then is started anew."""
+    """Seconds that the replicas have to be up, without those in which a model's download goes on; a lost one
+    that is not up again by then is started anew."""
     probe_after_seconds: float = 30.0
     """Seconds of silence after which a replica is asked for one token."""
     probe_timeout_seconds: float = 120.0

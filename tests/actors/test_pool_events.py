@@ -175,6 +175,7 @@ async def test_a_replica_that_only_raises_is_given_up_and_without_another_its_po
             links[0].before = once
             await all_done()
             await until(lambda: len(pool.up) == 2)
+            await all_done()  # each replica has its share
         assert len(links[0].called("restart")) >= 3
         links[0].before = always
         links[0].ready.put_nowait(SampleResult("nobody's", (), "step", 1, ""))  # ends the call under way

@@ -69,7 +69,7 @@ def test_each_replica_that_starts_stands_with_its_phase_and_seconds(monkeypatch,
         "  verifier-0",
     ]
     display.PRINTED.forget(["generator-1"])
-    assert display.phase_of("generator-1") == "generator-1"
+    assert display.PRINTED.with_phase("generator-1") == "generator-1"
 
 
 def generators(
