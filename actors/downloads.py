@@ -33,7 +33,7 @@ def told_of(folder: Path) -> Iterator[None]:
         while not done.wait(SAY_SECONDS):
             now = bytes_in(folder)
             if now > before:
-                say_phase("download", f"{now / 1e9:,.1f} GB")
+                say_phase("download", f"{now / 1e9:,.1f} GB" if now >= 1e9 else f"{now / 1e6:.0f} MB")
             before = now
 
     teller = threading.Thread(target=tell, name="download", daemon=True)

@@ -49,7 +49,7 @@ def test_a_download_is_said_again_as_it_grows_and_only_then(tmp_path: Path, caps
         time.sleep(0.1)
         assert capsys.readouterr().out == "", "it gains nothing"
     assert said[0] == ":phase:download"
-    assert said[-1] == ":phase:download: 0.1 GB"
+    assert said[-1] == ":phase:download: 100 MB"
     assert silent >= 2
 
 
