@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Assessment
+
+LONGEST_PREVIEW = 1000
+"""Characters of a text in the list of traces."""
 
 
 def write(client: MlflowClient, run: str, uri: str, path: Path) -> None:
@@ -24,16 +29,44 @@ def write(client: MlflowClient, run: str, uri: str, path: Path) -> None:
         trace_location=TraceLocation.from_experiment_id(experiment),
         request_time=trace["ms"],
         state=TraceState.ERROR if trace["error"] else TraceState.OK,
-        request_preview=json.dumps(root["inputs"])[:1000],
-        response_preview=json.dumps(root["outputs"])[:1000],
+        request_preview=root["inputs"]["prompt"][:LONGEST_PREVIEW],
+        response_preview=_answers(root["outputs"]["selected"])[:LONGEST_PREVIEW],
         execution_duration=root["end"],
         trace_metadata={"mlflow.sourceRun": run},
         tags={"mlflow.traceName": root["name"]},
+        assessments=_assessments(trace, root),
     )
     spans = [Span.from_dict(_span(trace, span)) for span in trace["spans"]]
     tracing = TracingClient(uri)
     tracing.start_trace(info)
     tracing.log_spans(experiment, spans)
+
+
+def _answers(selected: Mapping[str, str | None]) -> str:
+    """What was selected: one answer where all rules agree."""
+    if len({*selected.values()}) == 1:
+        return _answer(next(iter(selected.values())))
+    return "; ".join(f"{rule}: {_answer(answer)}" for rule, answer in selected.items())
+
+
+def _answer(answer: str | None) -> str:
+    return "no answer" if answer is None else answer
+
+
+def _assessments(trace: Mapping[str, Any], root: Mapping[str, Any]) -> list[Assessment]:
+    """The right answer, and by each selection rule whether what it selected is right: columns of the list of
+    traces. Each has the same id in a second call."""
+    from mlflow.entities import AssessmentSource, Expectation, Feedback
+
+    source, ended = AssessmentSource("CODE", "ttc"), trace["ms"] + root["end"]
+    known = {"source": source, "trace_id": trace["id"], "create_time_ms": ended, "last_update_time_ms": ended}
+    selected, correct = root["outputs"]["selected"], root["outputs"]["correct"]
+    made: list[Assessment] = [Expectation("expected", root["details"]["expected"], **known)]
+    for rule, right in correct.items():
+        made.append(Feedback(rule, right, rationale=f"selected: {_answer(selected[rule])}", **known))
+    for one in made:
+        one.assessment_id = f"a-{uuid.uuid5(uuid.NAMESPACE_OID, f'{one.trace_id} {one.name}').hex}"
+    return made
 
 
 def _span(trace: Mapping[str, Any], span: Mapping[str, Any]) -> dict[str, Any]:

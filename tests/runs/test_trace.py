@@ -13,6 +13,7 @@ from orchestrator.runs.controller import SearchResult, Solution
 from orchestrator.runs.trace import MOST_CHARACTERS, MOST_SPANS, trace_of
 from orchestrator.search.context import Usage
 from orchestrator.search.distinct import name_of
+from orchestrator.tracking import traces
 from orchestrator.tracking.tracker import Tracker, local_uri, replay
 
 PATHS = ("0", "1", "0.0", "0.10", "0.2", "0.0.0")
@@ -102,8 +103,8 @@ def test_of_a_long_text_a_trace_has_the_two_ends():
 
 def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     tracker = Tracker(tmp_path, "r", "e", {})
-    traces = [searched(), searched(("0",), error="ValueError: no")]
-    for trace in traces:
+    made = [searched(), searched(("0",), error="ValueError: no")]
+    for trace in made:
         tracker.trace(trace)
     assert tracker.close() is None
     (tmp_path / "r" / "tracking.done").unlink()
@@ -113,10 +114,15 @@ def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     client = MlflowClient(local_uri(tmp_path))
     where = client.get_experiment_by_name("e").experiment_id
     found = client.search_traces(locations=[where], run_id=tracker.mlflow_run_id)
-    assert sorted(each.info.trace_id for each in found) == sorted(trace["id"] for trace in traces)
-    whole = client.get_trace(traces[0]["id"])
+    assert sorted(each.info.trace_id for each in found) == sorted(trace["id"] for trace in made)
+    whole = client.get_trace(made[0]["id"])
     assert whole.info.state == "OK"
-    assert client.get_trace(traces[1]["id"]).info.state == "ERROR"
+    assert client.get_trace(made[1]["id"]).info.state == "ERROR"
+    assert {one.name: one.value for one in whole.info.assessments} == {"expected": "2", "majority": True}
+    assert len(whole.info.assessments) == 2
+    assert (whole.info.request_preview, whole.info.response_preview) == ("1+1=", "2")
+    (of_rule,) = [one for one in whole.info.assessments if one.name == "majority"]
+    assert of_rule.rationale == "selected: 2"
     spans = {span.name: span for span in whole.data.spans}
     assert len(whole.data.spans) == 13
     assert spans["p/0"].outputs == {"selected": {"majority": "2"}, "correct": {"majority": True}}
@@ -127,7 +133,7 @@ def test_a_trace_is_in_its_runs_traces_once(tmp_path: Path):
     assert spans["kept 0.0"].parent_id == spans["kept 0"].span_id
     assert spans["score 0.500"].get_attribute("flops") == 40
     assert spans["kept 0"].get_attribute("lost_with") == ["generator-1", "generator-2"]
-    assert spans["p/0"].start_time_ns == traces[0]["ms"] * 1_000_000
+    assert spans["p/0"].start_time_ns == made[0]["ms"] * 1_000_000
 
 
 def test_the_score_that_equal_paths_share_hangs_on_the_first_of_them():
@@ -173,3 +179,9 @@ def test_a_score_of_several_inputs_is_that_of_its_path():
     result = SearchResult(Problem("p/0", "1+1=", "2"), (), {"majority": "2"}, {"majority": True}, Usage())
     _, *spans = trace_of(result, recorded, lambda tokens: "x" * len(tokens), [], BEGAN)["spans"]
     assert [span["name"] for span in spans] == ["pruned 1", "score 0.500", "score 0.600"]
+
+
+def test_the_list_of_traces_says_what_was_selected():
+    assert traces._answers({"majority": "2", "weighted": "2"}) == "2"
+    assert traces._answers({"majority": None, "weighted": "2"}) == "majority: no answer; weighted: 2"
+    assert traces._answers({}) == ""

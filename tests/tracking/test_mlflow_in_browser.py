@@ -116,6 +116,9 @@ def test_the_experiment_opens_on_its_runs_and_a_run_tells_what_it_found(
         for tag in ("strategy", "steered", "budget"):
             page.wait_for_function(SAYS, arg=f"{tag}: {run.data.tags[tag]}")
         page.get_by_text("accuracy_high").first.wait_for()
+        page.goto(f"{of_run}/traces")  # right or wrong by each rule
+        for name in ("expected", "majority", "best", "weighted"):
+            page.get_by_text(name, exact=True).first.wait_for(state="attached")
         page.goto(f"{of_run}/artifacts/explore.html")
         explorer = page.frame_locator("iframe")
         explorer.locator(".rows li").first.wait_for(state="attached")
