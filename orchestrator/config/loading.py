@@ -7,6 +7,7 @@ told in one line (``BadInput``) that names the key, the value and what is allowe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
+from orchestrator.config.kinds import allowed_at, misplaced
 from orchestrator.config.schema import SETS, Config, to_dict
 from orchestrator.config.written import leaves, unresolved
 from orchestrator.errors import BadInput, UnknownKey, in_one_line, one_of
@@ -92,6 +94,8 @@ def merged(stack: Sequence[DictConfig]) -> DictConfig:
         for layer in stack:
             result = _over(result, layer)
     except (OmegaConfBaseException, TypeError) as error:  # a mapping over a list is a TypeError
+        if (found := misplaced(OmegaConf.to_container(layer, resolve=False))) is not None:
+            raise BadInput(*found, allowed_at(found[0])) from error
         raise explained(error, result) from error
     except RecursionError as error:
         raise BadInput("config", "…", "it is nested too deeply") from error
@@ -145,8 +149,7 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[DictConfig]:
                 raise BadInput(old, value, f"this key is {new} now: leave one of the two out")
             OmegaConf.update(layer, new, value, force_add=True)
             del held[key]
-    if isinstance(layer.get("strategy"), str):
-        layer.strategy = {"name": layer.strategy}
+    _name_strategy(layer)
     base = layer.pop("base", None)
     bases = [] if base is None else list(base) if isinstance(base, ListConfig) else [base]
     before: list[DictConfig] = []
@@ -182,7 +185,9 @@ def _override(override: str) -> DictConfig:
     if not separator or not key:
         raise BadInput("override", override, "allowed: key=value, for example budget.flops=1e12")
     try:
-        return OmegaConf.from_dotlist([override])
+        layer = OmegaConf.from_dotlist([override])
+        _name_strategy(layer)
+        return layer
     except RecursionError as error:
         raise BadInput("override", f"{key}=…", "the value is nested too deeply") from error
     except YAMLError as error:
@@ -191,6 +196,12 @@ def _override(override: str) -> DictConfig:
         raise BadInput("override", override[:60], "it is not UTF-8 text") from error
     except UNBUILT as error:
         raise BadInput(key, value[:60], f"allowed: a value of YAML ({in_one_line(error)})") from error
+
+
+def _name_strategy(layer: DictConfig) -> None:
+    """A strategy that is no section is its name."""
+    if isinstance(layer.get("strategy"), str):
+        layer.strategy = {"name": layer.strategy}
 
 
 def _fault(error: YAMLError, text: str) -> tuple[str, str]:
@@ -238,7 +249,10 @@ def explained(error: Exception, merged: DictConfig) -> BadInput:
     if isinstance(error, MissingMandatoryValue):
         return BadInput(key, None, "this key has no default: give it a value")
     if isinstance(error, ValidationError):
-        return BadInput(key, getattr(error, "value", None) or message, message)
+        with suppress(LookupError):
+            message = allowed_at(key)
+        value = getattr(error, "value", None)
+        return BadInput(key, message if value is None and key == "config" else value, message)
     if isinstance(error, KeyValidationError):
         needed = 'allowed: texts; YAML reads a word such as No or on as one only in "quotes"'
         return BadInput(key, message, needed)

@@ -12,23 +12,19 @@ import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from omegaconf import MISSING
 
+from orchestrator.config.kinds import section_of, type_name
 from orchestrator.config.loading import SWEEP
 from orchestrator.config.schema import Config, SweepConfig
 
 BEGIN = "<!-- Made by: python -m orchestrator.config.reference --write configs/KEYS.md -->"
 END = "<!-- End of the table of keys -->"
-
-TYPE_NAMES: dict[Any, str] = {
-    **{str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list"},
-    Any: "see there",
-}
 
 
 def table() -> str:
@@ -36,8 +32,8 @@ def table() -> str:
     lines = ["| key | type | default | what it does |", "|---|---|---|---|"]
     keys = [key for key in fields(Config) if not key.metadata]
     types = get_type_hints(Config)
-    lines += [row for key in keys if not _section(types[key.name]) for row in _rows(key, Config)]
-    sections = [(key.name, _section(types[key.name])) for key in keys]
+    lines += [row for key in keys if not section_of(types[key.name]) for row in _rows(key, Config)]
+    sections = [(key.name, section_of(types[key.name])) for key in keys]
     for name, section in [*sections, (SWEEP, SweepConfig)]:
         if section is not None:
             lines.append(f"| **`{name}`** | | | **{_one_line(section.__doc__)}** |")
@@ -70,26 +66,14 @@ def _rows(key: Field[Any], schema: type, prefix: str = "") -> Iterator[str]:
     """Yields the row of a field, and those of the section that it holds. Raises KeyError for a key without a
     sentence."""
     kind = get_type_hints(schema)[key.name]
-    section = _section(kind)
+    section = section_of(kind)
     described = sentences(schema)
     if section is None or key.name in described:
-        cells = (f"`{prefix}{key.name}`", _type_name(kind), _default(key), described[key.name])
+        cells = (f"`{prefix}{key.name}`", type_name(kind), _default(key), described[key.name])
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     if section is not None:
         for inner in fields(section):
             yield from _rows(inner, section, f"{prefix}{key.name}.")
-
-
-def _section(kind: Any) -> Any:
-    """Returns the dataclass that a type is, or is where it is not null; else None."""
-    return next((option for option in (kind, *get_args(kind)) if is_dataclass(option)), None)
-
-
-def _type_name(kind: Any) -> str:
-    options = get_args(kind)
-    if type(None) in options:
-        return f"{_type_name(options[0])} or null"
-    return "mapping" if is_dataclass(kind) else TYPE_NAMES[getattr(kind, "__origin__", kind)]
 
 
 def _default(key: Field[Any]) -> str:
