@@ -13,6 +13,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
@@ -117,7 +118,9 @@ class _Commands(argparse._SubParsersAction):
 
     def add_parser(self, name: str, **options: Any) -> Any:
         said = options["help"]
-        return super().add_parser(name, description=f"{said[0].upper()}{said[1:]}.", **options)
+        made = super().add_parser(name, description=f"{said[0].upper()}{said[1:]}.", **options)
+        made.set_defaults(parser=made)
+        return made
 
 
 class _Parser(argparse.ArgumentParser):
@@ -149,10 +152,25 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         getattr(options, "group", parser).print_help(sys.stderr)
         parser.exit(2)
     if any(word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.parser.error(_unknown(rest, options))
     if rest:
         options.overrides = [*options.overrides, *rest]
     return options
+
+
+def _unknown(words: Sequence[str], options: argparse.Namespace) -> str:
+    """Says which words a command does not take, and what may be meant."""
+    said = f"unrecognized arguments: {' '.join(words)}"
+    given = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+    if given is None:
+        return said
+    if hasattr(options, "overrides"):
+        from orchestrator.config.kinds import kind_at
+
+        with suppress(LookupError):
+            kind_at(key := given.lstrip("-").replace("-", "_"))
+            return f"{said}; a key of the configuration is given as {key}=VALUE"
+    return f"{said}; {one_of(sorted(options.parser._option_string_actions), given)}"
 
 
 def _parser() -> argparse.ArgumentParser:
