@@ -21,6 +21,7 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
     after = f", {s.failed_answered} of them after an answer" if s.failed_answered else ""
     cut += [f"{s.failed} failed{after}"] if s.failed else []
     cut += [f"{s.skipped} skipped: too long"] if s.skipped else []
+    writers = "generator, reviser" if "reviser" in s.utilisation else "generator"
     rows: list[tuple[str, Any]] = [
         ("problems", ", ".join([f"{s.problems}", f"{s.answered} answered", *cut])),
         *([("failed", told(s.failed, s.problems, s.errors))] if s.failed else []),
@@ -37,7 +38,7 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
         ("  which buys", buys),
         ("spent", f"{in_flops(s.flops.spent)} ({plain_percent(s.flops.spent / s.flops.budget)})"),
         *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
-        ("  generator", f"{in_flops(s.flops.generator)}, {s.tokens['generator']:,} tokens"),
+        (f"  {writers}", f"{in_flops(s.flops.generator)}, {s.tokens['generator']:,} tokens"),
         ("  verifier", f"{in_flops(s.flops.verifier)}, {s.tokens['verifier']:,} tokens"),
         *([("  selection", _selection(s))] if s.choices else []),
         *([("beside it, judge", f"{in_flops(s.flops.judge)}")] if s.flops.judge else []),

@@ -161,6 +161,15 @@ def test_what_was_moved_between_problems_is_told(allocation, shown):
     assert logged == {f"allocation/{key}": value for key, value in allocation.items()}
 
 
+@pytest.mark.parametrize(
+    ("pools", "line"),
+    [(("generator", "verifier"), "  generator"), (("generator", "reviser"), "  generator, reviser")],
+)
+def test_what_a_reviser_has_written_stands_beside_what_the_generator_has(pools, line):
+    found = replace(summary([samples(True)]), utilisation=dict.fromkeys(pools, 1.0))
+    assert line in dict(summary_rows(found))
+
+
 def test_a_result_is_on_disk_as_soon_as_its_search_has_ended(tmp_path):
     first, second = samples(True, False), result(error="ValueError: no")
     (tmp_path / "results.jsonl").write_text("of the part before it was killed")
