@@ -199,9 +199,15 @@ def _override(override: str) -> DictConfig:
 
 
 def _name_strategy(layer: DictConfig) -> None:
-    """A strategy that is no section is its name."""
-    if isinstance(layer.get("strategy"), str):
-        layer.strategy = {"name": layer.strategy}
+    """A strategy that is no section is its name. Raises BadInput where it can be neither."""
+    given = layer.get("strategy")
+    if isinstance(given, str):
+        layer.strategy = {"name": given}
+    elif given is not None and not isinstance(given, DictConfig):
+        value = OmegaConf.to_container(given) if isinstance(given, ListConfig) else given
+        raise BadInput(
+            "strategy", value, "allowed: the name of one, or a section with its name and parameters"
+        )
 
 
 def _fault(error: YAMLError, text: str) -> tuple[str, str]:

@@ -61,9 +61,11 @@ def _assessments(trace: Mapping[str, Any], root: Mapping[str, Any]) -> list[Asse
     source, ended = AssessmentSource("CODE", "ttc"), trace["ms"] + root["end"]
     known = {"source": source, "trace_id": trace["id"], "create_time_ms": ended, "last_update_time_ms": ended}
     selected, correct = root["outputs"]["selected"], root["outputs"]["correct"]
-    made: list[Assessment] = [Expectation("expected", root["details"]["expected"], **known)]
+    expected = root["details"]["expected"][:LONGEST_PREVIEW]
+    made: list[Assessment] = [Expectation("expected", expected, **known)]
     for rule, right in correct.items():
-        made.append(Feedback(rule, right, rationale=f"selected: {_answer(selected[rule])}", **known))
+        chosen = _answer(selected[rule])[:LONGEST_PREVIEW]
+        made.append(Feedback(rule, right, rationale=f"selected: {chosen}", **known))
     for one in made:
         one.assessment_id = f"a-{uuid.uuid5(uuid.NAMESPACE_OID, f'{one.trace_id} {one.name}').hex}"
     return made

@@ -185,3 +185,12 @@ def test_the_list_of_traces_says_what_was_selected():
     assert traces._answers({"majority": "2", "weighted": "2"}) == "2"
     assert traces._answers({"majority": None, "weighted": "2"}) == "majority: no answer; weighted: 2"
     assert traces._answers({}) == ""
+
+
+def test_a_long_answer_is_cut_in_the_list_of_traces():
+    trace = searched()
+    root = trace["spans"][0]
+    root["details"]["expected"] = root["outputs"]["selected"]["majority"] = "9" * 100_000
+    expected, of_rule = traces._assessments(trace, root)
+    assert len(expected.value) == traces.LONGEST_PREVIEW
+    assert len(of_rule.rationale) < traces.LONGEST_PREVIEW + 20
