@@ -143,6 +143,23 @@ def test_a_store_that_takes_no_view_has_the_run_all_the_same(tmp_path: Path, mon
     assert tracker.mlflow_run_id is not None
 
 
+def test_a_deleted_experiment_is_told_as_one_and_has_the_run_once_it_is_restored(tmp_path: Path, monkeypatch):
+    assert Tracker(tmp_path, "r", "e", {}).close() is None
+    client = MlflowClient(local_uri(tmp_path))
+    where = client.get_experiment_by_name("e").experiment_id
+    client.delete_experiment(where)
+    tracker = Tracker(tmp_path, "s", "e", {})
+    eventually(lambda: tracker._sender._failures)
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0)
+    left = tracker.close()
+    assert left is not None
+    assert "the experiment e was deleted there; to restore it: mlflow experiments restore " in left
+    client.restore_experiment(where)
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 60)
+    assert [each.left for each in replay(tmp_path)] == [0]
+    assert len(client.search_runs([where])) == 2
+
+
 def test_a_child_is_nested_in_its_parent_which_waits_for_both(tmp_path: Path):
     parent = Tracker(tmp_path, "sweep", "e", {})
     child = Tracker(tmp_path, "sweep/cells/a", "e", {}, tags={"ttc.role": "cell"}, parent=parent)
