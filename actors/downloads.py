@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Awaitable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,38 +49,50 @@ def told_of(folder: Path) -> Iterator[None]:
 def hub_folder(model: str, cache: str | None) -> Path:
     """Returns where a hub model's files are written; ``cache`` None is the hub's own cache."""
     from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
 
-    folder = repo_folder_name(repo_id=model, repo_type="model")
-    return Path(cache or constants.HF_HUB_CACHE) / folder / "blobs"
+    return Path(cache or constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}" / "blobs"
 
 
 def bytes_in(folder: Path) -> int:
     """Returns how much of the disk a folder's files take, in bytes: a file may have its whole length before
-    its content has come."""
+    its content has come. What cannot be read counts nothing."""
     total = 0
-    try:
+    with suppress(OSError):  # it is not there yet
         for path in folder.iterdir():
-            total += path.stat().st_blocks * 512
-    except OSError:  # it is not there yet, or a part has just become the whole
-        return total
+            with suppress(OSError):  # a part has just become the whole
+                total += path.stat().st_blocks * 512
     return total
 
 
-async def patiently(awaited: Awaitable[T], seconds: float) -> T:
+async def patiently(awaited: Awaitable[T], seconds: float, replicas: Collection[str]) -> T:
     """Returns what ``awaited`` returns. Raises TimeoutError after so many seconds, without those in which a
-    replica's download goes on: how long that takes depends on the network alone."""
+    download goes on for which one of the ``replicas`` waits: how long that takes depends on the network
+    alone."""
     task = asyncio.ensure_future(awaited)
     clock = asyncio.get_running_loop().time
     left = seconds
     try:
-        while left > 0:
+        while True:
             began = clock()
-            await asyncio.wait([task], timeout=min(left, LOOK_SECONDS))
+            await asyncio.wait([task], timeout=max(0.0, min(left, LOOK_SECONDS)))
             if task.done():
                 return task.result()
-            if not PRINTED.says("download", QUIET_SECONDS):
+            if not waits_for_a_download(replicas):
                 left -= clock() - began
-        raise TimeoutError
+            if not left > 0:
+                raise TimeoutError
     finally:
-        task.cancel()
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+
+def waits_for_a_download(replicas: Collection[str]) -> bool:
+    """Tells whether one of the replicas downloads, or waits for its turn at a device on which another one
+    may."""
+    now, phases = time.monotonic(), PRINTED.phases()
+    going_on = {
+        name for name, one in phases.items() if one.name == "download" and now - one.said < QUIET_SECONDS
+    }
+    turn = any(name in phases and phases[name].name == "wait" for name in replicas)
+    return bool(going_on if turn else going_on.intersection(replicas))

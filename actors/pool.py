@@ -90,7 +90,7 @@ class Pool(Generic[Res]):
             self._members[name] = Member(name, self._connect(spec, name))
         self._tasks = [asyncio.create_task(self._life(member)) for member in self._members.values()]
         try:
-            await patiently(self._started, within)
+            await patiently(self._started, within, spec.names)
         except TimeoutError:
             late = ", ".join(
                 PRINTED.with_phase(member.name) for member in self._members.values() if member.info is None
@@ -192,7 +192,7 @@ class Pool(Generic[Res]):
                 try:
                     # A first start takes as long as its caller waits, or until there is a node for it.
                     limit = self.spec.start_timeout if member.info else math.inf
-                    info = await patiently(self._up(member), limit)
+                    info = await patiently(self._up(member), limit, [member.name])
                 except TimeoutError:
                     member.handle.kill()
                     self.on_notice(f"{member.name} is not up after {self.spec.start_timeout:g} s; made anew")

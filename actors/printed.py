@@ -67,10 +67,9 @@ class Printed:
         far = f" {found.detail}" if found.detail else ""
         return f"{name} ({found.name}{far}, {time.monotonic() - found.began:.0f} s)"
 
-    def says(self, phase: str, within: float) -> bool:
-        """Tells whether any replica is in this phase, and has said so within so many seconds."""
-        now = time.monotonic()
-        return any(one.name == phase and now - one.said < within for one in self._phases.values())
+    def phases(self) -> dict[str, Phase]:
+        """Returns the phase of its start in which each replica was last. Another thread may add lines."""
+        return self._phases.copy()
 
     def forget(self, names: Iterable[str]) -> None:
         """Forgets the phases of replicas that start anew."""

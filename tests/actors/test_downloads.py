@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def test_a_download_is_said_again_as_it_grows_and_only_then(tmp_path: Path, caps
 def test_a_file_whose_content_has_not_come_counts_nothing(tmp_path: Path):
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(10**9)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     assert bytes_in(tmp_path) < 10**6
+    (tmp_path / "whole").write_bytes(b"x" * 10**7)
+    assert 10**7 <= bytes_in(tmp_path) < 2 * 10**7
     assert bytes_in(tmp_path / "none") == 0
 
 
@@ -70,7 +74,7 @@ async def test_who_waits_waits_on_while_a_download_goes_on_and_no_longer(printed
     monkeypatch.setattr(downloads, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(downloads, "QUIET_SECONDS", 0.2)
     came: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(patiently(came, 0.05))
+    waiting = asyncio.create_task(patiently(came, 0.05, ["generator-3"]))
     for gigabytes in range(20):
         printed.add("generator-3", [f":phase:download: {gigabytes} GB"])
         await asyncio.sleep(0.02)
@@ -78,7 +82,41 @@ async def test_who_waits_waits_on_while_a_download_goes_on_and_no_longer(printed
     came.set_result(7)
     assert await waiting == 7
     with pytest.raises(TimeoutError):  # it says nothing more
-        await patiently(asyncio.get_running_loop().create_future(), 0.05)
+        await patiently(asyncio.get_running_loop().create_future(), 0.05, ["generator-3"])
+
+
+async def test_only_a_download_that_one_waits_for_counts(printed: Printed):
+    printed.add("generator-0", [":phase:download"])
+    printed.add("verifier-0", [":phase:load"])
+    printed.add("verifier-1", [":phase:wait"])  # for its turn at a device, which generator-0 may have
+    assert downloads.waits_for_a_download(["generator-0", "generator-1"])
+    assert not downloads.waits_for_a_download(["verifier-0"])
+    assert downloads.waits_for_a_download(["verifier-0", "verifier-1"])
+    printed.add("generator-0", [":phase:load"])
+    assert not downloads.waits_for_a_download(["generator-0", "verifier-0", "verifier-1"])
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+async def test_what_is_there_already_is_returned_whatever_the_time(seconds: float):
+    came: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    came.set_result(7)
+    assert await patiently(came, seconds, []) == 7
+    with pytest.raises(TimeoutError):
+        await patiently(asyncio.get_running_loop().create_future(), seconds, [])
+
+
+async def test_an_error_after_the_wait_is_nobodys(caplog: pytest.LogCaptureFixture):
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise LookupError("too late") from None
+
+    with pytest.raises(TimeoutError):
+        await patiently(stubborn(), 0.01, [])
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert caplog.text == ""
 
 
 async def test_what_is_waited_for_ends_with_the_wait():
@@ -91,14 +129,14 @@ async def test_what_is_waited_for_ends_with_the_wait():
             ended.set()
 
     with pytest.raises(TimeoutError):
-        await patiently(long(), 0.01)
+        await patiently(long(), 0.01, [])
     await asyncio.wait_for(ended.wait(), 60)
 
     async def fails() -> None:
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        await patiently(fails(), 60)
+        await patiently(fails(), 60, [])
 
 
 async def test_a_pool_that_is_late_says_in_which_phase_each_replica_is(printed: Printed):
