@@ -48,6 +48,8 @@ from orchestrator.errors import BadInput, in_one_line, one_of
 VERBS = (check, run, sweep, resume, replay, regrade, verifier, fit, report, explore, lab, ui)
 """The modules of the verbs, in the order in which ``ttc -h`` lists them."""
 
+LONGEST_WORDS = 200
+"""Characters of a command line that are shown again."""
 REQUIRED = "the following arguments are required: "
 """The beginning of what argparse says of arguments that are missing."""
 
@@ -160,16 +162,22 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _unknown(words: Sequence[str], options: argparse.Namespace) -> str:
     """Says which words a command does not take, and what may be meant."""
-    said = f"unrecognized arguments: {' '.join(words)}"
+    said = f"unrecognized arguments: {' '.join(words)[:LONGEST_WORDS]}"
     given = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
     if given is None:
         return said
+    if given in options.parser._option_string_actions:
+        return f"{said}; an option stands after its command, as in {options.parser.prog} {given}"
     if hasattr(options, "overrides"):
         from orchestrator.config.kinds import kind_at
+        from orchestrator.config.loading import SWEEP
 
+        key = given.lstrip("-").replace("-", "_")
+        section = key.partition(".")[0]
         with suppress(LookupError):
-            kind_at(key := given.lstrip("-").replace("-", "_"))
-            return f"{said}; a key of the configuration is given as {key}=VALUE"
+            if section != SWEEP:
+                kind_at(section)
+            return f"{said}; a key of the configuration is given as {key[:LONGEST_WORDS]}=VALUE"
     return f"{said}; {one_of(sorted(options.parser._option_string_actions), given)}"
 
 

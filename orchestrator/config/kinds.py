@@ -3,10 +3,12 @@ for the error of a value that it cannot hold."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
-from orchestrator.config.schema import Config
+from orchestrator.config.schema import Config, EndpointConfig
 
 TYPE_NAMES: dict[Any, str] = {
     **{str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list"},
@@ -33,44 +35,86 @@ def section_of(kind: Any) -> Any:
     return next((option for option in (kind, *get_args(kind)) if is_dataclass(option)), None)
 
 
-def kind_at(key: str) -> Any:
-    """Returns the type of the field that a dotted key names. Raises LookupError where the schema has none."""
-    kind: Any = Config
-    for name in key.split("."):
-        kind = get_type_hints(section_of(kind) or object)[name]
+def kind_at(key: str, schema: type = Config) -> Any:
+    """Returns the type of what a dotted key names: a field of the ``schema``, or a member of a mapping or a
+    list. Raises LookupError where there is none."""
+    kind: Any = schema
+    for name in re.findall(r"[^.\[\]]+", key):
+        if (section := section_of(kind)) is None:
+            kind = _member(kind)
+        elif name in {field.name for field in fields(section) if not field.metadata}:
+            kind = get_type_hints(section)[name]
+        else:
+            raise LookupError(key)
     return kind
 
 
-def allowed_at(key: str) -> str:
-    """Returns what a key may hold: ``allowed: a number or null``. Raises LookupError as ``kind_at`` does."""
-    kind = kind_at(key)
+def _member(kind: Any) -> Any:
+    """The type of the members of a mapping or a list, null or not. Raises LookupError where it is neither."""
+    for option in (kind, *get_args(kind)):
+        if get_origin(option) in (dict, list):
+            return get_args(option)[-1]
+    raise LookupError(kind)
+
+
+def allowed_at(key: str, schema: type = Config) -> str:
+    """Returns what a key may hold: ``allowed: a number or null``. Raises LookupError as ``kind_at`` does, and
+    where it may hold anything."""
+    kind = kind_at(key, schema)
     section = section_of(kind)
     word, _, null = type_name(kind).partition(" or ")
-    if section is not None:
-        names = [field.name for field in fields(section)]
-        words = f"a section with keys such as {key}.{names[0]}"
-    else:
-        words = WORDS[word]
+    words = WORDS[word] if section is None else f"a section with keys such as {key}.{fields(section)[0].name}"
     return f"allowed: {words}{' or null' if null else ''}"
 
 
-def misplaced(given: Any, prefix: str = "") -> tuple[str, Any] | None:
+def misplaced(given: Any, schema: type = Config, prefix: str = "") -> tuple[str, Any] | None:
     """Returns, of a mapping, the first key that holds a section, a mapping or a list and is given something
     else, with what it is given; None where there is none."""
     for name, value in given.items():
         key = f"{prefix}{name}"
         try:
-            kind = kind_at(key)
-        except LookupError:  # an unknown key, or a strategy's own
+            kind = kind_at(key, schema)
+        except LookupError:  # an unknown key
             continue
         word, _, null = type_name(kind).partition(" or ")
         if (needed := CONTAINERS.get(word)) is None or (value is None and null):
             continue
+        if isinstance(value, str) and ("${" in value or section_of(kind) is EndpointConfig):
+            continue  # the value of another key; an endpoint's URL
         if not isinstance(value, needed):
-            if isinstance(value, str) and value.startswith("${"):  # the value of another key
-                continue
             return key, value
-        inner = misplaced(value, f"{key}.") if section_of(kind) is not None else None
+        inner = misplaced(value, schema, f"{key}.") if section_of(kind) is not None else None
         if inner is not None:
             return inner
     return None
+
+
+def wrong_member(given: Mapping[str, Any], prefix: str = "") -> tuple[str, Any] | None:
+    """Returns the first member of a mapping or a list of texts or numbers that is a mapping or a list itself,
+    by its key; None where there is none. OmegaConf looks into neither."""
+    for name, value in given.items():
+        key = f"{prefix}{name}"
+        kind = kind_at(key)
+        if section_of(kind) is not None:
+            inner = wrong_member(value, f"{key}.") if isinstance(value, dict) else None
+            if inner is not None:
+                return inner
+        elif _plain_members(kind):
+            for place, member in _members(value):
+                if isinstance(member, (dict, list)):
+                    return f"{key}{place}", member
+    return None
+
+
+def _members(value: Any) -> list[tuple[str, Any]]:
+    """The members of a mapping or a list, each with what comes after the key; none of anything else."""
+    if isinstance(value, dict):
+        return [(f".{name}", member) for name, member in value.items()]
+    return [(f"[{at}]", member) for at, member in enumerate(value)] if isinstance(value, list) else []
+
+
+def _plain_members(kind: Any) -> bool:
+    try:
+        return _member(kind) in (str, int, float, bool)
+    except LookupError:
+        return False

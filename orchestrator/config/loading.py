@@ -12,7 +12,7 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
 from omegaconf.errors import (
     ConfigKeyError,
     InterpolationResolutionError,
@@ -25,7 +25,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
-from orchestrator.config.kinds import allowed_at, misplaced
+from orchestrator.config.kinds import allowed_at, misplaced, wrong_member
 from orchestrator.config.schema import SETS, Config, to_dict
 from orchestrator.config.written import leaves, unresolved
 from orchestrator.errors import BadInput, UnknownKey, in_one_line, one_of
@@ -94,9 +94,7 @@ def merged(stack: Sequence[DictConfig]) -> DictConfig:
         for layer in stack:
             result = _over(result, layer)
     except (OmegaConfBaseException, TypeError) as error:  # a mapping over a list is a TypeError
-        if (found := misplaced(OmegaConf.to_container(layer, resolve=False))) is not None:
-            raise BadInput(*found, allowed_at(found[0])) from error
-        raise explained(error, result) from error
+        raise explained(error, result, layer) from error
     except RecursionError as error:
         raise BadInput("config", "…", "it is nested too deeply") from error
     except OverflowError as error:
@@ -114,6 +112,8 @@ def build(stack: Sequence[DictConfig]) -> Config:
         given = to_dict(config)
     except OmegaConfBaseException as error:
         raise explained(error, result) from error
+    if (found := wrong_member(given)) is not None:
+        raise BadInput(*found, allowed_at(found[0]))
     for key, value in leaves(given):
         remember(key, value)
     config.unresolved = unresolved(result, config)
@@ -200,11 +200,13 @@ def _override(override: str) -> DictConfig:
 
 def _name_strategy(layer: DictConfig) -> None:
     """A strategy that is no section is its name. Raises BadInput where it can be neither."""
-    given = layer.get("strategy")
+    if "strategy" not in layer or OmegaConf.is_interpolation(layer, "strategy"):
+        return
+    given = layer.strategy
     if isinstance(given, str):
         layer.strategy = {"name": given}
-    elif given is not None and not isinstance(given, DictConfig):
-        value = OmegaConf.to_container(given) if isinstance(given, ListConfig) else given
+    elif not isinstance(given, DictConfig):
+        value = OmegaConf.to_container(given, resolve=False) if isinstance(given, ListConfig) else given
         raise BadInput(
             "strategy", value, "allowed: the name of one, or a section with its name and parameters"
         )
@@ -244,10 +246,17 @@ def _over(below: DictConfig, layer: DictConfig) -> DictConfig:
     return OmegaConf.unsafe_merge(below, deepcopy(layer))  # type: ignore[return-value]
 
 
-def explained(error: Exception, merged: DictConfig) -> BadInput:
-    """Returns OmegaConf's error as one line that names the key, the value and what is allowed."""
+def explained(
+    error: Exception, merged: DictConfig, layer: DictConfig | None = None, schema: type = Config
+) -> BadInput:
+    """Returns OmegaConf's error as one line that names the key, the value and what is allowed. ``layer`` is
+    what could not be laid over ``merged``, in which the key is looked for where the error names none."""
     key = str(getattr(error, "full_key", None) or "config")
     message = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if key == "config" and layer is not None and isinstance(error, (ValidationError, TypeError)):
+        found = misplaced(OmegaConf.to_container(layer, resolve=False), schema)
+        if found is not None:
+            return BadInput(*found, allowed_at(found[0], schema))
     if isinstance(error, ConfigKeyError):
         parent = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
@@ -256,8 +265,9 @@ def explained(error: Exception, merged: DictConfig) -> BadInput:
         return BadInput(key, None, "this key has no default: give it a value")
     if isinstance(error, ValidationError):
         with suppress(LookupError):
-            message = allowed_at(key)
+            message = allowed_at(key, schema)
         value = getattr(error, "value", None)
+        value = value._value() if isinstance(value, ValueNode) else value
         return BadInput(key, message if value is None and key == "config" else value, message)
     if isinstance(error, KeyValidationError):
         needed = 'allowed: texts; YAML reads a word such as No or on as one only in "quotes"'

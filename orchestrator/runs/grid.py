@@ -127,15 +127,16 @@ def _section(given: Sequence[Any]) -> SweepConfig:
         for each in given:
             whole = OmegaConf.merge(whole, {SWEEP: each})
         plain = _plain(whole)[SWEEP]
-    except OmegaConfBaseException as error:
-        raise explained(error, whole) from error
+    except (OmegaConfBaseException, TypeError) as error:  # a mapping over a list is a TypeError
+        raise explained(error, whole, _layer({SWEEP: each}), _Section) from error
     difficulty = plain.pop("difficulty")
     section = SweepConfig(**plain, difficulty=None if difficulty is None else DifficultyConfig(**difficulty))
     section.strategies = [{"name": s} if isinstance(s, str) else s for s in section.strategies]
     for name in ("strategies", "models"):
         for each in getattr(section, name):
             if not isinstance(each, dict):
-                raise BadInput(f"{SWEEP}.{name}", each, "allowed: a list of mappings")
+                of = "names and mappings" if name == "strategies" else "mappings"
+                raise BadInput(f"{SWEEP}.{name}", each, f"allowed: a list of {of}")
     for key, values in section.grid.items():
         if not isinstance(values, list) or not values:
             raise BadInput(f"{SWEEP}.grid.{key}", values, "allowed: a list of one value or more")

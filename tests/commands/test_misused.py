@@ -30,6 +30,14 @@ LAB_CONFIG = str(CONFIGS / "lab.yaml")
             "ttc run: unrecognized arguments: --jsn; did you mean --json? allowed: ",
         ),
         (
+            ["--explore", "run", LAB_CONFIG],
+            "ttc run: unrecognized arguments: --explore; an option stands after its command, as in ttc run --ex",
+        ),
+        (
+            ["run", LAB_CONFIG, "--strategy.n=4"],
+            "ttc run: unrecognized arguments: --strategy.n=4; a key of the configuration is given as",
+        ),
+        (
             ["run", LAB_CONFIG, "--runs", "x"],
             "ttc run: unrecognized arguments: --runs x; a key of the config",
         ),

@@ -53,14 +53,40 @@ def test_a_variable_that_is_not_set_is_named_also_where_its_value_is_a_secret(mo
         ("seed=", "seed: null is not usable; allowed: a whole number"),
         ("generator.chat=maybe", "generator.chat: 'maybe' is not usable; allowed: true or false"),
         ("reviser.model=[1]", "reviser.model: [1] is not usable; allowed: a text or null"),
+        ("strategy=", "strategy: null is not usable; allowed: the name of one, or a section with its name"),
+        ("strategy=${oc.env:TTC_NOT_SET}", "Environment variable 'TTC_NOT_SET' not found"),
+        ("verifier.choices={a: [1]}", "verifier.choices.a: [1] is not usable; allowed: a number"),
+        ("judge.choices={a: {b: 1}}", "judge.choices.a: {'b': 1} is not usable; allowed: a number"),
+        (
+            "generator.resources.custom={a: [1]}",
+            "generator.resources.custom.a: [1] is not usable; allowed: a num",
+        ),
+        (
+            "generator.resources.custom.a=x",
+            "generator.resources.custom.a: 'x' is not usable; allowed: a number",
+        ),
+        ("generator.stop=[[1]]", "generator.stop[0]: [1] is not usable; allowed: a text"),
+        ("generator.stop=[null]", "generator.stop[0]: null is not usable; allowed: a text"),
+        ("generator={foo: 1, engine: 5}", "generator.foo: unknown key; "),
+        ("unresolved=5", "unresolved: unknown key; "),
+        ('generator={endpoint: "http://x", replicas: many}', "generator.replicas: 'many' is not usable"),
+        ('generator={endpoint: "http://x", stop: {a: 1}}', "generator.stop: {'a': 1} is not usable"),
+        ('judge={endpoint: "http://x", choices: {No: 0}}', 'only in "quotes"'),
+        (
+            "generator.endpoint=http://${oc.env:TTC_NOT_SET}/v1",
+            "Environment variable 'TTC_NOT_SET' not found",
+        ),
     ],
 )
-def test_what_a_key_cannot_hold_is_told_with_its_key_and_what_it_can(override, said):
+def test_what_a_key_cannot_hold_is_told_with_its_key_and_what_it_can(override, said, monkeypatch):
+    monkeypatch.delenv("TTC_NOT_SET", raising=False)
     assert said in refused(override)
 
 
 def keys_of(section: type, prefix: str = "") -> Iterator[str]:
     for field in fields(section):
+        if field.metadata:  # it is no key
+            continue
         yield f"{prefix}{field.name}"
         if (inner := section_of(kind_at(f"{prefix}{field.name}"))) is not None:
             yield from keys_of(inner, f"{prefix}{field.name}.")

@@ -111,7 +111,7 @@ def test_the_source_of_a_sweep_is_the_same_sweep(tmp_path):
     [
         ("{strategies: [{name: beam}]}", "cell beam-", "beam_search"),
         ("{strategies: [{name: best_of_n, m: 3}]}", "cell best_of_n-m=3-", "best_of_n takes n"),
-        ("{strategies: [best_of_n], grid: {seed: [0, x]}}", "cell best_of_n-seed=x-", "Integer"),
+        ("{strategies: [best_of_n], grid: {seed: [0, x]}}", "cell best_of_n-seed=x-", "a whole number"),
         ("{grid: {generator.modle: [a]}}", "cell modle=a-", "model"),
         ("{grid: {budget.generations: [0]}}", "cell generations=0-", "a positive number"),
         ("{grid: {seed: 3}}", "sweep.grid.seed", "a list"),
@@ -168,3 +168,31 @@ def test_cells_share_their_problems_and_prompts(tmp_path):
     cells = sweep(tmp_path, section).cells
     prompts = {(len(cell.prepared.prompts), id(cell.prepared.prompts)) for cell in cells}
     assert sorted(count for count, _ in prompts) == [2, 3], "one list for each set of problems"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("5", "sweep: 5 is not usable; allowed: a section with keys such as sweep.strategies"),
+        ("null", "sweep: null is not usable; allowed: a section with keys such as sweep.strategies"),
+        (
+            "{strategies: {name: best_of_n}}",
+            "sweep.strategies: {'name': 'best_of_n'} is not usable; allowed: a l",
+        ),
+        ("{strategies: [5]}", "sweep.strategies: 5 is not usable; allowed: a list of names and mappings"),
+        ("{grid: 5}", "sweep.grid: 5 is not usable; allowed: a mapping of keys to values"),
+        ("{models: 3}", "sweep.models: 3 is not usable; allowed: a list"),
+        (
+            "{difficulty: 5}",
+            "sweep.difficulty: 5 is not usable; allowed: a section with keys such as sweep.diff",
+        ),
+        (
+            "{difficulty: {samples: x}}",
+            "sweep.difficulty.samples: 'x' is not usable; allowed: a whole number",
+        ),
+    ],
+)
+def test_what_a_section_of_a_sweep_cannot_hold_is_told_with_its_key_and_what_it_can(tmp_path, section, said):
+    with pytest.raises(BadInput) as failed:
+        sweep(tmp_path, section)
+    assert said in str(failed.value)
