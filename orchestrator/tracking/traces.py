@@ -29,8 +29,8 @@ def write(client: MlflowClient, run: str, uri: str, path: Path) -> None:
         trace_location=TraceLocation.from_experiment_id(experiment),
         request_time=trace["ms"],
         state=TraceState.ERROR if trace["error"] else TraceState.OK,
-        request_preview=root["inputs"]["prompt"][:LONGEST_PREVIEW],
-        response_preview=_answers(root["outputs"]["selected"])[:LONGEST_PREVIEW],
+        request_preview=_preview(root["inputs"]["prompt"]),
+        response_preview=_preview(_answers(root["outputs"]["selected"])),
         execution_duration=root["end"],
         trace_metadata={"mlflow.sourceRun": run},
         tags={"mlflow.traceName": root["name"]},
@@ -40,6 +40,11 @@ def write(client: MlflowClient, run: str, uri: str, path: Path) -> None:
     tracing = TracingClient(uri)
     tracing.start_trace(info)
     tracing.log_spans(experiment, spans)
+
+
+def _preview(text: str) -> str:
+    """The beginning of a text, as a store can hold it: half a character is replaced."""
+    return text.encode(errors="replace").decode()[:LONGEST_PREVIEW]
 
 
 def _answers(selected: Mapping[str, str | None]) -> str:
@@ -61,11 +66,10 @@ def _assessments(trace: Mapping[str, Any], root: Mapping[str, Any]) -> list[Asse
     source, ended = AssessmentSource("CODE", "ttc"), trace["ms"] + root["end"]
     known = {"source": source, "trace_id": trace["id"], "create_time_ms": ended, "last_update_time_ms": ended}
     selected, correct = root["outputs"]["selected"], root["outputs"]["correct"]
-    expected = root["details"]["expected"][:LONGEST_PREVIEW]
-    made: list[Assessment] = [Expectation("expected", expected, **known)]
+    made: list[Assessment] = [Expectation("expected", _preview(root["details"]["expected"]), **known)]
     for rule, right in correct.items():
-        chosen = _answer(selected[rule])[:LONGEST_PREVIEW]
-        made.append(Feedback(rule, right, rationale=f"selected: {chosen}", **known))
+        chosen = _preview(f"selected: {_answer(selected.get(rule))}")
+        made.append(Feedback(rule, right, rationale=chosen, **known))
     for one in made:
         one.assessment_id = f"a-{uuid.uuid5(uuid.NAMESPACE_OID, f'{one.trace_id} {one.name}').hex}"
     return made

@@ -31,7 +31,7 @@ LAB_CONFIG = str(CONFIGS / "lab.yaml")
         ),
         (
             ["--explore", "run", LAB_CONFIG],
-            "ttc run: unrecognized arguments: --explore; an option stands after its command, as in tt",
+            "ttc run: unrecognized arguments: --explore; an option stands after its command, as in",
         ),
         (
             ["run", LAB_CONFIG, "--strategy.n=4"],

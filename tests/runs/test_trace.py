@@ -192,5 +192,15 @@ def test_a_long_answer_is_cut_in_the_list_of_traces():
     root = trace["spans"][0]
     root["details"]["expected"] = root["outputs"]["selected"]["majority"] = "9" * 100_000
     expected, of_rule = traces._assessments(trace, root)
-    assert len(expected.value) == traces.LONGEST_PREVIEW
-    assert len(of_rule.rationale) < traces.LONGEST_PREVIEW + 20
+    assert len(expected.value) == len(of_rule.rationale) == traces.LONGEST_PREVIEW
+
+
+def test_half_a_character_of_an_answer_does_not_keep_its_trace_from_the_store(tmp_path: Path):
+    trace = searched()
+    root = trace["spans"][0]
+    root["outputs"]["selected"]["majority"] = root["inputs"]["prompt"] = "half \ud800"
+    tracker = Tracker(tmp_path, "r", "e", {})
+    tracker.trace(trace)
+    assert tracker.close() is None
+    client = MlflowClient(local_uri(tmp_path))
+    assert client.get_trace(trace["id"]).info.response_preview == "half ?"
