@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from orchestrator.strategies.registry import find
 from tests.support.scripted import CODEC, ScriptedEngine, setting
 
 BUDGET = 10**9
+DEADLINE_SECONDS = 120
 
 
 class Held(ScriptedEngine):
@@ -69,11 +70,17 @@ class GoingOn:
         """Lets the engine answer so many requests more, and returns once their results are committed."""
         self.engine.allowed += more
         if more < float("inf"):
-            while self._thread.is_alive() and len(self._journal) < self.engine.allowed:
-                time.sleep(0.005)
-                self._journal.flush()
+            self._until(lambda: len(self._journal) >= self.engine.allowed)
+            self._journal.flush()
         else:
             self._thread.join()
+
+    def _until(self, true: Callable[[], bool]) -> None:
+        """Waits until something is true, or the run has ended."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while self._thread.is_alive() and not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
     @contextmanager
     def running(self) -> Iterator[GoingOn]:
@@ -82,8 +89,7 @@ class GoingOn:
         begun = min(self._at_once, len(self._problems))
         self._thread.start()
         try:
-            while self._thread.is_alive() and len({one.prompt for one in self.engine.samples}) < begun:
-                time.sleep(0.005)
+            self._until(lambda: len({one.affinity for one in self.engine.samples}) >= begun)
             yield self
         finally:
             self.engine.allowed = float("inf")
