@@ -30,13 +30,21 @@ class Held(ScriptedEngine):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.allowed: float = 0
-        self.asked = 0
+        self.answered = 0
+        self._before = asyncio.Event()
+        """Set once the request before has been answered."""
+        self._before.set()
 
     async def _delay(self) -> None:
-        before = self.asked
-        self.asked += 1
-        while before >= self.allowed:  # noqa: ASYNC110 - the test that lets it is another thread
-            await asyncio.sleep(0.005)
+        before, self._before = self._before, asyncio.Event()
+        answered = self._before
+        try:
+            await before.wait()
+            while self.answered >= self.allowed:  # noqa: ASYNC110 - the test that lets it is another thread
+                await asyncio.sleep(0.005)
+            self.answered += 1
+        finally:
+            answered.set()
 
 
 class GoingOn:
