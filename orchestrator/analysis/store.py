@@ -34,12 +34,12 @@ SWEPT, CONFIG, SUMMARY = "sweep.yaml", "config.yaml", "summary.json"
 CELLS = "cells"
 """The directory, in a sweep's, that holds its runs."""
 COUNTS = {
-    "unscored": "unscored",
-    "skipped": "problems/skipped",
-    "compared": "compared",
-    "copies": "copies",
+    "unscored": ("search/unscored", "unscored"),
+    "skipped": ("problems/skipped",),
+    "compared": ("search/compared", "compared"),
+    "copies": ("search/copies", "copies"),
 }
-"""Names of a cell's counts, and of their metrics in MLflow."""
+"""Names of a cell's counts, and of their metrics in MLflow; the later ones are of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -345,7 +345,7 @@ def _cell(run: Run, uri: str, runs: Path | None) -> Cell:
         metrics["flops/budget"],
         metrics.get("seconds", float("nan")),
         _file(run, "results.parquet", uri, runs),
-        {name: int(metrics.get(key, 0)) for name, key in COUNTS.items()},
+        {name: int(next((metrics[k] for k in keys if k in metrics), 0)) for name, keys in COUNTS.items()},
         _baseline(summary),
     )
 

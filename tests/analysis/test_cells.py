@@ -313,12 +313,16 @@ def test_an_experiment_comes_back_from_mlflow_and_from_its_directory(tmp_path):
     configs.append(lab_config("strategy.name=best_of_n", "strategy.n=2", "budget.flops=8000"))
     for config, name in zip(configs, ("a", "b", "difficulty", "label"), strict=True):
         role = name if name in ("difficulty", "label") else "cell"
-        results = sampled(P, config.strategy["n"], config.seed)
-        store(tmp_path / "study" / name, uri, config, results, role=role)
+        first, *others = sampled(P, config.strategy["n"], config.seed)
+        usage = replace(first.usage, compared=30, copies=20, unscored=3)
+        store(tmp_path / "study" / name, uri, config, [replace(first, usage=usage), *others], role=role)
 
     found, same = load("lab", uri), load_directory(tmp_path / "study")
     for experiment in (found, same):
         assert [c.run_id for c in experiment.cells] == ["a", "b"]
+        for each in experiment.cells:
+            assert each.counts == {"unscored": 3, "skipped": 0, "compared": 30, "copies": 20}
+            assert (each.seconds, each.budget) == (1.0, 2000.0)
         (difficulty,) = experiment.difficulty
         assert difficulty.strategy == {"name": "best_of_n", "n": 8}
         assert np.bincount(difficulty.solutions.problem).tolist() == [8] * 4
