@@ -56,6 +56,10 @@ class Price:
             solution += verifier.score(prompt, prompt + new)
         return cls(once, solution)
 
+    def of_samples(self, count: int) -> int:
+        """Returns the FLOPs of so many solutions."""
+        return self.prompt + count * self.solution
+
 
 @dataclass(frozen=True)
 class Budget:

@@ -157,6 +157,9 @@ def _cost(facts: Preview) -> Iterator[tuple[str, str]]:
     if cost.worst is not None:
         share = cost.worst / cost.budget["flops_per_problem"]
         yield "", f"a median problem takes {in_flops(cost.worst)} at most: {100 * share:.0f} % of its share"
+    samples, flops = cost.beside
+    if samples:
+        yield "", f"beside it, no search: {counted(samples, 'sample')} a problem, {in_flops(flops)} at most"
 
 
 def _pools(facts: Preview) -> Iterator[str]:

@@ -119,5 +119,7 @@ def _page(cells: Sequence[GridCell], seen: dict[str, Preview], count: int) -> Gr
         table.add_row(f"… and {len(kinds) - MOST_ROWS} more", "", "")
     total = sum(flops * len(members) for (_, _, flops), members in kinds.items())
     name = cells[0].config.name if cells else ""
-    head = f"sweep {escape(name)}: {counted(count, 'cell')}, {in_flops(total)} at most"
+    beside = sum(seen[cell.key].cost.beside[1] for cell in cells if cell.role == "cell")
+    more = f"; beside them, samples to compare with: {in_flops(beside)} at most (baseline)" if beside else ""
+    head = f"sweep {escape(name)}: {counted(count, 'cell')}, {in_flops(total)} at most{more}"
     return Group(head, table)

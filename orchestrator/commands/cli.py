@@ -169,15 +169,17 @@ def _unknown(words: Sequence[str], options: argparse.Namespace) -> str:
     if given in options.parser._option_string_actions:
         return f"{said}; an option stands after its command, as in {options.parser.prog} {given}"
     if hasattr(options, "overrides"):
-        from orchestrator.config.kinds import kind_at
+        from orchestrator.config.kinds import kind_at, sections_with
         from orchestrator.config.loading import SWEEP
 
         key = given.lstrip("-").replace("-", "_")
         section = key.partition(".")[0]
+        found = sections_with(key)
         with suppress(LookupError):
-            if section != SWEEP:
+            if section != SWEEP and not found:
                 kind_at(section)
-            return f"{said}; a key of the configuration is given as {key[:LONGEST_WORDS]}=VALUE"
+            keys = " or ".join(f"{one[:LONGEST_WORDS]}=VALUE" for one in found or [key])
+            return f"{said}; a key of the configuration is given as {keys}"
     return f"{said}; {one_of(sorted(options.parser._option_string_actions), given)}"
 
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from actors.deployment import Deployment
 from orchestrator.budget.units import in_flops
@@ -24,6 +26,9 @@ PLAIN_SECONDS = 30.0
 """Seconds between two lines about a cell that is running, at least, where there is no terminal."""
 LEAST_SECONDS = 5.0
 """Seconds of search from which the rest is estimated."""
+UNLIMITED = 10_000
+"""Columns of a terminal in which any table has room."""
+NUMBERS: dict[str, Any] = {"justify": "right"}
 USUAL_SOLUTIONS = 16
 """Solutions a problem, where a strategy does not say how many it asks for."""
 
@@ -112,19 +117,38 @@ def _brief(summary: dict[str, Any]) -> str:
     return f"{failed}{rules}, {in_flops(flops)} a problem, {summary['seconds']:.0f} s"
 
 
-def table(name: str, found: Sequence[SweepRow]) -> Table:
+class _InParts:
+    """A table that continues below itself where its columns have no room beside each other. Each part begins
+    with the first ``repeated`` columns."""
+
+    def __init__(self, title: str, columns: Sequence[tuple[str, list[str]]], repeated: int) -> None:
+        self.title = title
+        self.repeated, self.rest = list(columns[:repeated]), list(columns[repeated:])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.title, style="italic")
+        part: list[tuple[str, list[str]]] = []
+        for column in self.rest:
+            if part and not self._fits([*part, column], console, options):
+                yield self._table(part)
+                part = []
+            part.append(column)
+        yield self._table(part)
+
+    def _fits(self, part: Sequence[tuple[str, list[str]]], console: Console, options: ConsoleOptions) -> bool:
+        unlimited = options.update(max_width=UNLIMITED)
+        return Measurement.get(console, unlimited, self._table(part)).maximum <= options.max_width
+
+    def _table(self, part: Sequence[tuple[str, list[str]]]) -> Table:
+        made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        shown = [*self.repeated, *part]
+        for at, (name, _) in enumerate(shown):
+            made.add_column(name, **({"overflow": "fold", "min_width": 20} if at == 0 else NUMBERS))
+        for row in zip(*(texts for _, texts in shown), strict=True):
+            made.add_row(*row)
+        return made
+
+
+def table(name: str, found: Sequence[SweepRow]) -> RenderableType:
     """Returns the table at the end of a sweep."""
-    made = Table(
-        title=f"sweep {name}: {meaning(found)}",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    (first, labels), *others = columns(found)
-    made.add_column(first, overflow="fold", min_width=20)
-    for column, _ in others:
-        made.add_column(column, justify="right")
-    for row in zip(labels, *(texts for _, texts in others), strict=True):
-        made.add_row(*row)
-    return made
+    return _InParts(f"sweep {name}: {meaning(found)}", columns(found), repeated=2)

@@ -67,6 +67,16 @@ def allowed_at(key: str, schema: type = Config) -> str:
     return f"allowed: {words}{' or null' if null else ''}"
 
 
+def sections_with(name: str) -> list[str]:
+    """Returns the keys of this name that sections of the configuration have: ``generator.temperature``."""
+    found = []
+    for field in fields(Config):
+        section = section_of(get_type_hints(Config)[field.name])
+        if section is not None and name in {inner.name for inner in fields(section)}:
+            found.append(f"{field.name}.{name}")
+    return found
+
+
 def misplaced(given: Any, schema: type = Config, prefix: str = "") -> tuple[str, Any] | None:
     """Returns, of a mapping, the first key that holds a section, a mapping or a list and is given something
     else, with what it is given; None where there is none."""

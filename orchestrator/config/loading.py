@@ -25,7 +25,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from orchestrator.budget.units import UNITS
 from orchestrator.config.checks import check
-from orchestrator.config.kinds import allowed_at, misplaced, wrong_member
+from orchestrator.config.kinds import allowed_at, misplaced, sections_with, wrong_member
 from orchestrator.config.schema import SETS, Config, to_dict
 from orchestrator.config.written import leaves, unresolved
 from orchestrator.errors import BadInput, UnknownKey, in_one_line, one_of
@@ -260,6 +260,8 @@ def explained(
     if isinstance(error, ConfigKeyError):
         parent = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+        if "." not in key and (meant := sections_with(key)):
+            return UnknownKey(key, f"did you mean {' or '.join(meant)}? {one_of(known)}")
         return UnknownKey(key, one_of(known, key.rpartition(".")[2]) if known else message)
     if isinstance(error, MissingMandatoryValue):
         return BadInput(key, None, "this key has no default: give it a value")

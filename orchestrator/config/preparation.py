@@ -97,12 +97,16 @@ class PromptCache:
             prompts = [codec.encode(filled(template, problem)) for problem in problems]
             for problem, prompt in zip(problems, prompts, strict=True):
                 if not prompt:
-                    needed = (
-                        f"the prompt of problem {problem.id} has no token; allowed: a text before {{problem}}"
-                    )
-                    raise BadInput("problems.template", template, needed)
+                    raise _unread(config, problem)
             self._held[key] = problems, prompts
         return self._held[key]
+
+
+def _unread(config: Config, problem: Problem) -> BadInput:
+    """The error of a prompt without a token."""
+    text = filled(config.problems.template, problem).strip()[:40]
+    lost = f"its tokenizer has no token for any character of the prompt of problem {problem.id}, {text!r}"
+    return BadInput("generator.model", config.generator.model, f"{lost}; allowed: a model that can read it")
 
 
 def prepare(config: Config, cache: PromptCache | None = None) -> Prepared:

@@ -86,6 +86,9 @@ class CostFacts:
     """FLOPs that both pay once for that prompt."""
     worst: int | None
     """FLOPs that a search of that problem reserves at most; None where that is not known of the strategy."""
+    beside: tuple[int, int]
+    """How many samples of each problem are taken beside the search, to compare with, and the FLOPs of all of
+    them at most."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +329,18 @@ def _cost(prepared: Prepared) -> CostFacts:
         price.solution - writing,
         price.prompt,
         _worst(prepared, middle) if prepared.strategy.name == "best_of_n" else None,
+        (prepared.config.baseline, _beside(prepared)),
     )
+
+
+def _beside(prepared: Prepared) -> int:
+    """The FLOPs at most of what is sampled beside the searches."""
+    samples, new = prepared.config.baseline, prepared.config.generator.max_tokens
+    if not samples:
+        return 0
+    lengths = Counter(len(prompt) for prompt in prepared.prompts)
+    price = {length: Price.of(length, new, prepared.generator, None) for length in lengths}
+    return sum(count * price[length].of_samples(samples) for length, count in lengths.items())
 
 
 def _worst(prepared: Prepared, prompt_tokens: int) -> int:

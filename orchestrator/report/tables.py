@@ -20,7 +20,7 @@ from orchestrator.analysis.scaling_laws import Coefficient
 from orchestrator.analysis.solutions import distinct_answers
 from orchestrator.analysis.words import MISSING, percent
 from orchestrator.budget.units import in_flops
-from orchestrator.report.baselines import GREEDY, references
+from orchestrator.report.baselines import GREEDY, MAJORITY, Reference, references
 from orchestrator.report.evidence import UNIFORM, Evidence, Group, allocation_of, apart
 from orchestrator.report.series import series
 from orchestrator.report.table import Table
@@ -148,13 +148,18 @@ def _copies(option: Option) -> str | None:
     return f"{100 * copies / compared:.0f}" if compared else None
 
 
+def _covered_by(found: Reference) -> str:
+    """The coverage of a baseline: that of one answer is its accuracy, that of several is not known."""
+    return MISSING if found.kind == MAJORITY else percent(found.overall)
+
+
 def search_table(evidence: Evidence) -> Table:
     """Returns what each option's searches found and were charged, per problem."""
     counted = {name: count for name, count in COUNTED.items() if any(count(o) for o in evidence.main.options)}
     merged = ["copies, %"] if any(_copies(option) is not None for option in evidence.main.options) else []
     beside = 1 + len(merged) + len(counted)
     rows = [
-        [found.name, percent(found.overall), si(found.flops), "0"] + [MISSING] * (3 + beside)
+        [found.name, _covered_by(found), si(found.flops), "0"] + [MISSING] * (3 + beside)
         for found in references(evidence)
     ]
     keys: list[str | None] = [None] * len(rows)
@@ -182,7 +187,7 @@ def search_table(evidence: Evidence) -> Table:
         rows,
         1,
         "Means over problems and seeds. Coverage: a correct answer is among the solutions. "
-        "Without a search: the accuracy. Cut short: problems whose share of the budget ended before the "
+        "Cut short: problems whose share of the budget ended before the "
         "strategy did."
         + (" Copies: samples that were equal to an earlier sibling." if merged else "")
         + (" Failed, not scored, skipped: counts of problems, paths and problems." if counted else ""),

@@ -36,7 +36,7 @@ async def sample_baseline(
     prices = [
         Price.of(len(prompt), context.sampling.max_tokens, context.generator, None) for prompt in prompts
     ]
-    shares = [price.prompt + samples * price.solution for price in prices]
+    shares = [price.of_samples(samples) for price in prices]
     sampler = Controller(
         context,
         controller.grader,

@@ -39,7 +39,7 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
         ("spent", f"{in_flops(s.flops.spent)} ({plain_percent(s.flops.spent / s.flops.budget)})"),
         *([("  moved", _moved(s.allocation))] if any(s.allocation.values()) else []),
         (f"  {writers}", f"{in_flops(s.flops.generator)}, {s.tokens['generator']:,} tokens"),
-        ("  verifier", f"{in_flops(s.flops.verifier)}, {s.tokens['verifier']:,} tokens"),
+        *([("  verifier", _scored(s))] if s.flops.verifier or s.scores is not None else []),
         *([("  selection", _selection(s))] if s.choices else []),
         *([("beside it, judge", f"{in_flops(s.flops.judge)}")] if s.flops.judge else []),
         *([("beside it, no search", f"{in_flops(s.flops.baseline)}")] if s.flops.baseline else []),
@@ -78,6 +78,10 @@ def summary_rows(s: Summary) -> list[tuple[str, str]]:
     if s.replayed:
         rows.append(("replayed", f"{s.replayed:,} of {s.operations:,} operations, from the journal"))
     return rows
+
+
+def _scored(s: Summary) -> str:
+    return f"{in_flops(s.flops.verifier)}, {s.tokens['verifier']:,} tokens"
 
 
 def _moved(allocation: dict[str, int]) -> str:

@@ -87,6 +87,7 @@ def test_the_default_is_one_page(capsys, monkeypatch, tmp_path):
     assert "nothing would fail" in lines[-1]
     for word in ("beam_search n=32 width=4", "216 k parameters", "takes 64 of the 64", "100 GFLOPs"):
         assert word in out
+    assert "beside it, no search: 16 samples a problem, 25.6 GFLOPs at most" in out
 
 
 @pytest.mark.parametrize("width", [80, 40])
@@ -261,6 +262,7 @@ def test_every_cell_of_a_sweep_is_checked(grid, capsys, monkeypatch):
     assert max(map(cell_len, out.splitlines())) <= 80
     text = " ".join(out.split())
     assert text.startswith("sweep s: 6 cells, ")
+    assert "; beside them, samples to compare with: 3.2 GFLOPs at most (baseline) cells" in text
     assert "2 × best_of_n n=8" in text
     assert "fails strategy.m: 3 is not usable; best_of_n takes n (in best_of_n-m=3-seed=0-" in text
     assert "takes n; the configuration's seed is an axis of sweep.grid (in best_of_n-seed=1-seed=0-" in text

@@ -69,6 +69,8 @@ def test_a_variable_that_is_not_set_is_named_also_where_its_value_is_a_secret(mo
         ("generator.stop=[null]", "generator.stop[0]: null is not usable; allowed: a text"),
         ("generator={foo: 1, engine: 5}", "generator.foo: unknown key; "),
         ("unresolved=5", "unresolved: unknown key; "),
+        ("temperature=1", "temperature: unknown key; did you mean generator.temperature? allowed: name, "),
+        ("dtype=half", "did you mean generator.dtype or verifier.dtype or reviser.dtype or judge.dtype? "),
         ('generator={endpoint: "http://x", replicas: many}', "generator.replicas: 'many' is not usable"),
         ('generator={endpoint: "http://x", stop: {a: 1}}', "generator.stop: {'a': 1} is not usable"),
         ('judge={endpoint: "http://x", choices: {No: 0}}', 'only in "quotes"'),

@@ -11,6 +11,7 @@ from orchestrator.config.loading import load
 from orchestrator.config.preparation import prepare
 from orchestrator.config.schema import LAB_MODELS
 from orchestrator.config.warnings import warnings_of
+from orchestrator.errors import BadInput
 from orchestrator.problems.codec import load_tokenizer
 from tests.support.paths import LAB_CONFIG
 from tests.support.public_models import save_language_model
@@ -39,3 +40,12 @@ def test_the_problems_that_a_model_cannot_read_are_warned_of_with_their_characte
         "problems, such as p-00000: it cannot read them"
     ]
     assert warnings_of(prepare(load(LAB_CONFIG, ["problems.limit=4", f"runs={tmp_path}"]))) == []
+
+
+def test_a_prompt_without_a_token_is_told_by_its_cause(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"problem": "What?", "answer": "3"}))
+    own = ["problems.source=jsonl", f"problems.path={path}", "problems.limit=1", f"runs={tmp_path}"]
+    said = "^generator.model: .* no token for any character of the prompt of problem p-00000, 'What"
+    with pytest.raises(BadInput, match=said):
+        prepare(load(LAB_CONFIG, [*own, 'problems.template="{problem}"']))

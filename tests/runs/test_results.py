@@ -170,6 +170,15 @@ def test_what_a_reviser_has_written_stands_beside_what_the_generator_has(pools, 
     assert line in dict(summary_rows(found))
 
 
+def test_a_run_without_a_verifier_has_no_line_for_one():
+    without = replace(summary([samples(True)]), scores=None)
+    found = replace(without, flops=replace(without.flops, verifier=7))
+    assert ("  verifier" in dict(summary_rows(found)), "  verifier" in dict(summary_rows(without))) == (
+        True,
+        False,
+    )
+
+
 def test_a_result_is_on_disk_as_soon_as_its_search_has_ended(tmp_path):
     first, second = samples(True, False), result(error="ValueError: no")
     (tmp_path / "results.jsonl").write_text("of the part before it was killed")

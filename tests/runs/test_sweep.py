@@ -20,7 +20,7 @@ from orchestrator.errors import BadInput
 from orchestrator.runs import grid
 from orchestrator.runs.session import Session
 from orchestrator.runs.sweep import Sweep, finished, grouped
-from orchestrator.runs.sweep_table import rows
+from orchestrator.runs.sweep_table import columns, rows
 from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.about import AGAIN
 from tests.support.lab_engine import sampled, scored
@@ -226,6 +226,18 @@ def test_the_table_has_a_column_for_what_is_amiss_and_an_interval_for_one_seed(w
     both = replace(others[0], summary={**others[0].summary, "failed": 1})
     (row,) = rows(finished([one, both]))
     assert (row.counts["failed"], row.to_dict()["failed"]) == (3, 3)
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_the_table_continues_below_itself_where_it_is_wider_than_the_terminal(whole, width):
+    found = rows(finished(whole[2]))
+    screen = Console(file=StringIO(), width=width)
+    screen.print(table("s", found))
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    for name, texts in columns(found)[1:]:
+        assert all(one in text for one in (name, *texts)), name
+    assert "…" not in text
+    assert text.count("strategy") == (1 if width == 160 else text.count(" N"))
 
 
 def test_the_table_has_the_share_of_copies_over_all_seeds_where_a_strategy_compares_its_samples(whole):
