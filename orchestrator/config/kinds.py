@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from orchestrator.config.schema import Config, EndpointConfig
@@ -40,13 +41,16 @@ def kind_at(key: str, schema: type = Config) -> Any:
     list. Raises LookupError where there is none."""
     kind: Any = schema
     for name in re.findall(r"[^.\[\]]+", key):
-        if (section := section_of(kind)) is None:
-            kind = _member(kind)
-        elif name in {field.name for field in fields(section) if not field.metadata}:
-            kind = get_type_hints(section)[name]
-        else:
-            raise LookupError(key)
+        section = section_of(kind)
+        kind = _member(kind) if section is None else _types(section)[name]
     return kind
+
+
+@cache
+def _types(section: type) -> dict[str, Any]:
+    """The type of each key of a section, by its name."""
+    hints = get_type_hints(section)
+    return {field.name: hints[field.name] for field in fields(section) if not field.metadata}
 
 
 def _member(kind: Any) -> Any:
@@ -69,12 +73,8 @@ def allowed_at(key: str, schema: type = Config) -> str:
 
 def sections_with(name: str) -> list[str]:
     """Returns the keys of this name that sections of the configuration have: ``generator.temperature``."""
-    found = []
-    for field in fields(Config):
-        section = section_of(get_type_hints(Config)[field.name])
-        if section is not None and name in {inner.name for inner in fields(section)}:
-            found.append(f"{field.name}.{name}")
-    return found
+    sections = {key: section_of(kind) for key, kind in _types(Config).items()}
+    return [f"{key}.{name}" for key, section in sections.items() if section and name in _types(section)]
 
 
 def misplaced(given: Any, schema: type = Config, prefix: str = "") -> tuple[str, Any] | None:
