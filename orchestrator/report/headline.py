@@ -12,6 +12,7 @@ from orchestrator.analysis.options import Option
 from orchestrator.analysis.savings import read_at
 from orchestrator.analysis.words import percent, with_interval
 from orchestrator.budget.units import in_flops
+from orchestrator.errors import counted
 from orchestrator.report.baselines import GREEDY, MAJORITY, Reference, references
 from orchestrator.report.choice import most_accurate, recommended
 from orchestrator.report.evidence import Evidence
@@ -38,7 +39,8 @@ def headline(evidence: Evidence) -> Headline:
     accurate one would add. Of a single configuration they are what it buys and what selection loses."""
     rule, options = evidence.rule, evidence.main.options
     use, best = recommended(evidence), most_accurate(evidence)
-    reasons = [_over(reference, use, rule) for reference in references(evidence)]
+    gains = [(reference, reference.gain(use, rule)) for reference in references(evidence)]
+    reasons = [_over(reference, use, gain) for reference, gain in gains]
     baseline = evidence.main.named(SAMPLES)
     if baseline and use.strategy["name"] != SAMPLES:
         reasons.append(_over_best_of_n(use, baseline, rule))
@@ -51,19 +53,19 @@ def headline(evidence: Evidence) -> Headline:
             f"The most accurate is {_told(best, rule)}: {times}, and beyond doubt within {within}."
         )
     else:
-        reasons.append(
-            f"It is the most accurate. Of no cheaper one it is beyond doubt that it is within {within} of it."
-        )
+        reasons.append(f"It is the most accurate, and no cheaper one is beyond doubt within {within} of it.")
     reasons[-1] += f" The best of {len(options)} is partly the luckiest: expect a little less of it again."
     cheap = [option for option in options if option.flops <= use.flops / CHEAP]
     if cheap:
         reasons.append(_for_less(most_accurate(evidence, cheap), use, rule))
+    if gains and all(_undecided(gain) for _, gain in gains):
+        few = f"{counted(len(evidence.main.problems), 'problem')} did not decide what it buys"
+        return Headline(f"So far, {_told(use, rule)}; {few}.", reasons)
     return Headline(f"Use {_told(use, rule)}.", reasons)
 
 
-def _over(reference: Reference, use: Option, rule: str) -> str:
+def _over(reference: Reference, use: Option, gain: Estimate) -> str:
     """What an option buys over a baseline."""
-    gain = reference.gain(use, rule)
     costs = f", for {use.flops / reference.flops:.1f} times the FLOPs" if reference.flops > 0 else ""
     loosely = "" if reference.right is not None else "; not paired by problem, so the interval is wide"
     before = f"{percent(reference.overall, ' %')} for {in_flops(reference.flops)}"

@@ -17,6 +17,7 @@ from orchestrator.analysis.store import Experiment, read_cell
 from orchestrator.report.baselines import one_sample, references
 from orchestrator.report.evidence import gather
 from orchestrator.report.gains import gains
+from orchestrator.report.headline import headline
 from orchestrator.report.tables import accuracy_table, search_table
 from orchestrator.runs.results_file import add_baseline, write_parquet
 from tests.support.stored import cell, difficulty, result
@@ -129,3 +130,12 @@ def test_a_gain_is_paired_where_each_problem_is_known_and_wider_where_not(eviden
     apart = replace(found, right=None).gain(option, "weighted")
     assert apart.value == pytest.approx(paired.value)
     assert apart.high - apart.low > paired.high - paired.low
+
+
+def test_what_is_not_decided_over_any_baseline_is_no_advice():
+    cheap = cell(HALF, 50.0, strategy={"name": "rebase", "n": 4})
+    said = headline(gathered([replace(searched(), baseline=BESIDE), cheap]))
+    assert said.use.startswith("So far, ")
+    assert said.use.endswith("a problem; 20 problems did not decide what it buys.")
+    none = replace(BESIDE, one=Estimate(0.0, 0.0, 0.0), majority=Estimate(0.0, 0.0, 0.0))
+    assert headline(gathered([replace(searched(), baseline=none), cheap])).use.startswith("Use ")

@@ -233,7 +233,7 @@ def test_a_cheaper_configuration_is_recommended_only_where_it_is_hardly_worse_be
     assert said.use.startswith("Use rebase n=16: 50.0 %")
     baseline, most = said.reasons
     assert baseline.startswith("Over best-of-N of the same FLOPs it buys +25.0 points [+")
-    assert "Of no cheaper one it is beyond doubt that it is within 2 points of it." in most
+    assert "It is the most accurate, and no cheaper one is beyond doubt within 2 points of it." in most
     one_better = measured(right | (np.arange(400) == 1), 400.0, "beam_search")
     said = headline(gather(Experiment("x", [one_better, cheap, plain], [])))
     assert said.use.startswith("Use rebase n=16: 50.0 %")
