@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.downloads import hub_folder, told_of
 from actors.engine_jobs import Generated, Job, JobOutcome, Pooled, Refused
+from actors.engine_options import check_kernels
 from actors.faults import described, one_line
 from actors.load_meter import LoadMeter
 from actors.messages import Load, kept_logprob
@@ -209,8 +210,10 @@ class EngineThread:
             _die("the engine failed; ending this process")
 
     def _build(self) -> LLMEngine:
+        import torch
         from vllm import EngineArgs, LLMEngine
         from vllm.model_executor.model_loader import get_model_loader
+        from vllm.platforms import current_platform
         from vllm.usage.usage_lib import UsageContext
 
         began = time.perf_counter()
@@ -218,6 +221,11 @@ class EngineThread:
         # vLLM 0.32: LLM_CLASS selects the batch sizes of offline use, for throughput and not latency.
         usage = UsageContext.LLM_CLASS
         config = EngineArgs(**self._options).create_engine_config(usage)
+        check_kernels(
+            config.model_config.quantization,
+            on_cpu=current_platform.is_cpu(),
+            capability=torch.backends.cpu.get_cpu_capability(),
+        )
         self.phases["configure"], began = _lap(began)
         model, load = config.model_config.model, config.load_config
         if not Path(model).is_dir():

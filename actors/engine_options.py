@@ -126,3 +126,14 @@ def check_vllm_version() -> None:
             f"vLLM {vllm.__version__} is installed, and the engines use internals of vLLM {VLLM_VERSION}; "
             f"install vllm=={VLLM_VERSION}.* (what an upgrade has to check: actors/README.md)"
         )
+
+
+def check_kernels(quantisation: str | None, *, on_cpu: bool, capability: str) -> None:
+    """Raises ValueError where a CPU lacks the instructions of vLLM 0.32's kernels for quantised weights: with
+    AVX2 alone int8 was seen to compute something else, and GPTQ to fail in its first pass.
+
+    ``capability`` is torch's name of the instructions, such as ``AVX2``.
+    """
+    if quantisation is not None and on_cpu and capability == "AVX2":
+        needed = "allowed: a CPU with AVX-512, a GPU, or the model's plain weights"
+        raise ValueError(f"its weights are quantised ({quantisation}), and this CPU has AVX2 alone; {needed}")

@@ -4,6 +4,7 @@ in some layers, for which it keeps caches of several kinds."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import ray
 import torch
 from transformers import AutoModelForCausalLM
 
+from actors.engine_options import check_kernels
 from actors.generator import GeneratorActor
 from actors.messages import SampleRequest
 from actors.verifier import VerifierActor
@@ -86,7 +88,41 @@ def rounded(module: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
     return ((inputs[0] / scale).round() * scale,)
 
 
+@pytest.mark.parametrize(
+    ("quantisation", "on_cpu", "capability", "refused"),
+    [
+        ("gptq", True, "AVX2", True),
+        ("gptq", True, "AVX512", False),
+        ("gptq", False, "AVX2", False),
+        (None, True, "AVX2", False),
+    ],
+)
+def test_only_quantised_weights_on_a_cpu_with_avx2_alone_are_refused(
+    quantisation: str | None, on_cpu: bool, capability: str, refused: bool
+) -> None:
+    with pytest.raises(ValueError, match=r"quantised \(gptq\)") if refused else nullcontext():
+        check_kernels(quantisation, on_cpu=on_cpu, capability=capability)
+
+
+AVX2_ALONE = torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 @pytest.mark.engine
+@pytest.mark.skipif(not AVX2_ALONE, reason="this CPU has kernels for quantised weights")
+@pytest.mark.parametrize(("name", "dtype"), [("int8", "float32"), ("gptq", "auto")])
+def test_a_quantised_model_is_refused_where_its_kernels_would_fail_or_compute_something_else(
+    one_by_one: Any, base: Path, tmp_path: Path, name: str, dtype: str
+) -> None:
+    quantise(base, tmp_path / name, name)
+    options = {"step_delimiter": "\n", "dtype": dtype, "engine": SMALL}
+    with pytest.raises(
+        ValueError, match=r"quantised \(.*\), and this CPU has AVX2 alone; allowed: a CPU with AVX-512"
+    ):
+        ask(one_by_one, tmp_path / name, options, [asked()])
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(AVX2_ALONE, reason="this CPU has no kernels for quantised weights: AVX2 alone")
 @pytest.mark.parametrize(("name", "dtype", "near"), [("int8", "float32", 0.15), ("gptq", "auto", 0.3)])
 def test_a_quantised_model_starts_and_samples_by_the_probabilities_of_its_stored_weights(
     one_by_one: Any, base: Path, tmp_path: Path, name: str, dtype: str, near: float
