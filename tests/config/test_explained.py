@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import fields
 
 import pytest
@@ -94,14 +93,14 @@ def keys_of(section: type, prefix: str = "") -> Iterator[str]:
             yield from keys_of(inner, f"{prefix}{field.name}.")
 
 
-@pytest.mark.parametrize("value", ["5", "abc", "null", "[1]", "{a: 1}", "true"])
+@pytest.mark.parametrize("value", ["5", "abc", "null", "[1]", "{a: 1}"])
 def test_whatever_a_key_is_given_is_taken_or_refused_by_its_own_name(value):
     said = {}
     for key in keys_of(Config):
-        with suppress(BadInput):
+        try:
             load(LAB_CONFIG, [f"{key}={value}"])
-            continue
-        said[key] = refused(f"{key}={value}")
+        except BadInput as error:
+            said[key] = str(error)
     assert [line for key, line in said.items() if not line.startswith(key.partition(".")[0])] == []
     assert [line for line in said.values() if OMEGACONFS.search(line)] == []
 
