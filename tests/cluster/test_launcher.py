@@ -22,6 +22,8 @@ from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.engine]
 
+HANGS_SECONDS = 1200
+"""No command takes so long, on a slow machine that does other work meanwhile."""
 WORKER = "127.0.0.2"
 SENT = ("actors", "orchestrator", "configs", "cluster", "pyproject.toml")
 RUN = """
@@ -104,7 +106,7 @@ def test_the_readmes_commands_run_a_search_on_another_node_and_bring_its_results
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                timeout=300,
+                timeout=HANGS_SECONDS,
                 start_new_session=True,  # an interactive shell, which Ray calls for, would take the terminal
             )
         said[answered] = log.read_text()
@@ -119,4 +121,4 @@ def test_the_readmes_commands_run_a_search_on_another_node_and_bring_its_results
     # `ray down` ends the head; a worker ends by itself but for its log monitor. The next `ray up` stops that.
     stop = ["ssh", f"somebody@{WORKER}", "bash", "-c", "'source ~/.bashrc; ray stop'"]
     subprocess.run(stop, env=around, check=True, timeout=120)
-    assert not footprint.left(time.monotonic() + 60)
+    assert not footprint.left(time.monotonic() + 120)
