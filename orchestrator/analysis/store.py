@@ -18,6 +18,7 @@ from orchestrator.analysis.baseline import COLUMNS, Baseline, BaselineByProblem
 from orchestrator.analysis.cells import COSTS, SELECTION, Cell
 from orchestrator.analysis.failures import commonest, failure, too_many
 from orchestrator.errors import BadInput, in_one_line, meant, one_of
+from orchestrator.tracking.about import deleted
 from orchestrator.tracking.tracker import local_store
 from orchestrator.tracking.uri import check_uri
 
@@ -127,6 +128,8 @@ def load(experiment: str, uri: str, runs: Path | None = None) -> Experiment:
         if not named:
             raise BadInput("experiment", experiment, _known(experiment, uri, runs))
         experiment = client.get_experiment(named[0].info.experiment_id).name
+    elif (why := deleted(found)) is not None:
+        raise BadInput("experiment", experiment, why)
     else:
         named = [*_runs(client, found.experiment_id)]
     latest = {run.data.tags.get("ttc.run_id", run.info.run_id): run for run in named}

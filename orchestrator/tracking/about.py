@@ -3,6 +3,11 @@ and how to read it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
 HEAD = "Searches for answers by test-time compute, within a budget in FLOPs, made with `ttc`."
 """How a description begins that is ours, and no user's."""
 READING = """- **A run** searches every problem with one strategy and budget. Its name says what it found; its
@@ -43,3 +48,11 @@ def described(note: str | None, study: str) -> str | None:
     added = (note or "").partition(READING.rstrip())[2].strip()
     whole = "\n".join([HEAD, "", ASKED, "", *studies, "", READ, "", READING, *filter(None, [added])])
     return None if whole == note else whole
+
+
+def deleted(experiment: Experiment) -> str | None:
+    """Says that an experiment was deleted, and how to have it back; None where it is there."""
+    if experiment.lifecycle_stage == "active":
+        return None
+    restored = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+    return f"the experiment {experiment.name} was deleted there; to restore it: {restored}"

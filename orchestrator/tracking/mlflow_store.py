@@ -168,9 +168,8 @@ class MlflowStore:
             self.experiment_id = where = client.create_experiment(begin.experiment, self._artifacts, tags)
             with suppress(Exception):  # how the experiment looks is worth no run
                 view.ensure(client, where, {}, begin.ms)
-        elif experiment.lifecycle_stage != "active":
-            restored = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
-            raise Away(f"the experiment {begin.experiment} was deleted there; to restore it: {restored}")
+        elif (why := about.deleted(experiment)) is not None:
+            raise Away(why)
         else:
             self.experiment_id = where = experiment.experiment_id
             found = client.search_runs([where], f"tags.`{TOKEN}` = '{begin.token}'", max_results=1)

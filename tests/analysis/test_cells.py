@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.analysis.cells import SETTING, correct_by_aggregation
 from orchestrator.analysis.difficulty import estimate_flops
@@ -331,5 +332,9 @@ def test_an_experiment_comes_back_from_mlflow_and_from_its_directory(tmp_path):
 
     with pytest.raises(BadInput, match="lab"):
         load("elsewhere", uri)
+    client = MlflowClient(uri)
+    client.delete_experiment(client.get_experiment_by_name("lab").experiment_id)
+    with pytest.raises(BadInput, match="was deleted there; to restore it: mlflow experiments restore"):
+        load("lab", uri)
     with pytest.raises(BadInput, match="no finished run"):
         load_directory(tmp_path / "nothing")
